@@ -1,0 +1,183 @@
+# File-descriptor tables, open files, locks and a replayer's monitors of descriptors.
+@0x95c51b186f974179;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("rrpcp::schema");
+
+using FileIdentity = import "memory.capnp".FileIdentity;
+
+struct FileTable {
+  descriptors @0 :List(FileDescriptor);
+  # Ordered by fd. Empty where the producer does not open real files in the tracee (rr).
+  monitors @1 :List(FileMonitor);
+  # What a replayer watches, ordered by fd.
+  identity @2 :UInt64;
+  # The replayer's name for the table. 0: none.
+}
+
+struct FileDescriptor {
+  fd @0 :Int32;
+  # 0 or above.
+  openFile @1 :UInt32;
+  # Index into State.openFiles.
+  closeOnExec @2 :Bool;
+}
+
+struct FileSystemContext {
+  workingDirectory @0 :Data;
+  # getcwd(2), absolute.
+  rootDirectory @1 :Data;
+  # chroot(2), absolute; "/" is the usual one.
+  umask @2 :UInt32;
+  # umask(2), 0 to 0777.
+}
+
+struct OpenFile {
+  # An open file description (open(2)): what dup(2) and fork(2) share.
+  flags @0 :UInt32;
+  # O_* of open(2) as fcntl(2) F_GETFL gives them (O_CLOEXEC is the descriptor's).
+  offset @1 :UInt64;
+  # Byte position (lseek(2)); 0 where the kind has none.
+  locks @2 :List(FileLock);
+  # Advisory locks held (/proc/PID/fdinfo), in the kernel's order.
+  owner @3 :Int32;
+  # fcntl(2) F_GETOWN. 0: none.
+  ownerSignal @4 :Int32;
+  # fcntl(2) F_GETSIG. 0: none.
+  union {
+    regular @5 :FileIdentity;
+    # Reopened by path; size and time of modification are compared.
+    directory @6 :FileIdentity;
+    device :group {
+      # A character or block device.
+      path @7 :Data;
+      number @8 :UInt64;      # st_rdev
+    }
+    terminal :group {
+      # A tty(4) or pts(4).
+      path @9 :Data;
+    }
+    pipe :group {
+      # One end of pipe(2); ends with the same id belong together.
+      id @10 :UInt64;         # inode at capture
+      capacity @11 :UInt64;   # F_GETPIPE_SZ, bytes
+      contents @12 :Data;     # unread bytes, on the read end only
+      external @13 :Bool;     # the other end is held by a process outside the checkpoint
+    }
+    socket :group {
+      # Described for people; cannot be carried.
+      description @14 :Text;
+    }
+    eventfd :group {
+      # eventfd(2).
+      count @15 :UInt64;
+      semaphore @16 :Bool;
+    }
+    epoll :group {
+      # epoll(7).
+      watches @17 :List(EpollWatch);
+    }
+    memfd :group {
+      # A descriptor of a memory object.
+      object @18 :UInt32;     # index into State.memoryObjects
+    }
+    other :group {
+      # A kind that 1.0 does not carry.
+      description @19 :Text;  # target of /proc/PID/fd/N, as "anon_inode:inotify"
+    }
+    fifo @20 :FileIdentity;
+    # fifo(7) with a name.
+    path @21 :FileIdentity;
+    # Opened with O_PATH.
+  }
+}
+
+struct EpollWatch {
+  fd @0 :Int32;
+  # Descriptor watched.
+  events @1 :UInt32;
+  # EPOLL* of epoll_ctl(2).
+  data @2 :UInt64;
+}
+
+struct FileLock {
+  kind @0 :Kind;
+  exclusive @1 :Bool;
+  # True: write lock; false: read lock.
+  start @2 :UInt64;
+  # First byte.
+  end @3 :UInt64;
+  # Last byte, inclusive; 2^63-1: to the end of the file.
+
+  enum Kind {
+    posix @0;                 # fcntl(2) F_SETLK
+    openFileDescription @1;   # fcntl(2) F_OFD_SETLK
+    flock @2;                 # flock(2)
+    lease @3;                 # fcntl(2) F_SETLEASE
+  }
+}
+
+struct FileMonitor {
+  # rr watches some descriptors of a tracee. One entry per monitored descriptor.
+  fd @0 :Int32;
+  kind @1 :Kind;
+  legacyType @2 :Int32 = -1;
+  # Number that the producer's own enumeration had. -1: none.
+  union {
+    plain @3 :Void;           # the kind says all
+    mmapped :group {
+      dead @4 :Bool;          # no longer watched
+      device @5 :UInt64;
+      inode @6 :UInt64;
+    }
+    procFd :group {
+      tid @7 :Int32;
+      serial @8 :UInt32;
+    }
+    procMem :group {
+      tid @9 :Int32;
+      serial @10 :UInt32;
+      execCount @11 :UInt32;
+    }
+    stdio :group {
+      originalFd @12 :Int32;  # 1 or 2
+    }
+    procStat :group {
+      data @13 :Data;         # recorded contents
+    }
+    bpfMap :group {
+      keySize @14 :UInt64;    # bytes
+      valueSize @15 :UInt64;  # bytes
+    }
+    pidFd :group {
+      tid @16 :Int32;
+      serial @17 :UInt32;
+    }
+    virtualPerfCounter :group {
+      target @18 :Int32;      # tid whose ticks are counted
+      targetSerial @19 :UInt32;
+      initialTicks @20 :Int64;
+      enabled @21 :Bool;
+      samplePeriod @22 :UInt64;
+    }
+  }
+
+  enum Kind {
+    base @0;
+    magicSaveData @1;
+    mmapped @2;
+    preserve @3;
+    procFd @4;
+    procMem @5;
+    stdio @6;
+    virtualPerfCounter @7;
+    nonvirtualPerfCounter @8;
+    sysCpu @9;
+    procStat @10;
+    rrPage @11;
+    odirect @12;
+    bpfMap @13;
+    pidFd @14;
+    other @15;
+  }
+}

@@ -1,0 +1,233 @@
+# Address spaces, mappings, and where the bytes of their pages are.
+@0xf9ee5edae8a1b492;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("rrpcp::schema");
+
+const noIndex :UInt32 = 0xffffffff;
+# Value of an index field that refers to nothing.
+
+struct AddressSpace {
+  mappings @0 :List(Mapping);
+  # Ordered by start, not overlapping.
+
+  layout @1 :MemoryLayout;
+  # The kernel's notion of the program's areas. Absent where the producer does not know it.
+
+  auxv @2 :List(AuxiliaryEntry);
+  # Auxiliary vector (getauxval(3), /proc/PID/auxv) without the closing AT_NULL, in order.
+
+  executable @3 :UInt32 = 0xffffffff;
+  # Index into State.memoryObjects of the file that /proc/PID/exe names.
+
+  originalExecutable @4 :Data;
+  # Path of the executable as it was recorded, where it differs from the one that is mapped.
+
+  executablePath @5 :Data;
+  # Path that /proc/PID/exe showed. Required for a space that can be restored.
+
+  firstRunEvent @6 :Int64;
+  # Event at which the space was created (by exec or fork) in the recording. 0: not known.
+
+  breakpointFaultAddress @7 :UInt64;
+  # rr: address at which the replay of a breakpoint fault waits. 0: none.
+
+  syscallBuffering @8 :Bool;
+  # Whether system-call buffering is active in this space.
+
+  savedMemory @9 :List(SavedMemory);
+  # Memory contents that the replayer put aside to write back later, ordered by address.
+
+  replayerTid @10 :Int32;
+  # Id by which the replayer that wrote the checkpoint knew the space's process. 0: not known.
+}
+
+struct MemoryLayout {
+  # Fields of struct prctl_mm_map (linux/prctl.h, prctl(2) PR_SET_MM): addresses in the space.
+  startCode @0 :UInt64;
+  endCode @1 :UInt64;
+  startData @2 :UInt64;
+  endData @3 :UInt64;
+  startBrk @4 :UInt64;
+  brk @5 :UInt64;
+  startStack @6 :UInt64;
+  argStart @7 :UInt64;
+  argEnd @8 :UInt64;
+  envStart @9 :UInt64;
+  envEnd @10 :UInt64;
+}
+
+struct AuxiliaryEntry {
+  type @0 :UInt64;
+  # AT_* of getauxval(3).
+  value @1 :UInt64;
+}
+
+struct SavedMemory {
+  address @0 :UInt64;
+  data @1 :Data;
+}
+
+struct Mapping {
+  start @0 :UInt64;
+  # First address; a multiple of the page size.
+
+  end @1 :UInt64;
+  # One past the last address; a multiple of the page size, above start.
+
+  protection @2 :UInt32;
+  # PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4 (mmap(2)).
+
+  flags @3 :UInt32;
+  # MAP_* of mmap(2) that describe the mapping: exactly one of MAP_SHARED 1 and MAP_PRIVATE 2, and
+  # MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_NORESERVE, MAP_LOCKED, MAP_HUGETLB, MAP_STACK where set.
+  # Values are those of the State's machine.
+
+  advice @4 :UInt32;
+  # Lasting advice (madvise(2)), bits of spec/model.md "Advice bits".
+
+  role @5 :MappingRole;
+  # What the mapping is for, where that matters to a restore.
+
+  pkey @6 :UInt16;
+  # Memory protection key (pkeys(7)), 0 to 15.
+
+  object @7 :UInt32 = 0xffffffff;
+  # Index into State.memoryObjects of what is mapped. noIndex: private anonymous memory.
+
+  objectOffset @8 :UInt64;
+  # Byte offset of start in the object; a multiple of the page size.
+
+  name @9 :Data;
+  # Name as the producer's map showed it: a path, "[heap]", "[anon:…]", empty. For people.
+
+  device @10 :UInt64;
+  # Device number (st_dev of stat(2)) that the producer recorded for the mapping. 0: none.
+
+  inode @11 :UInt64;
+  # Inode number that the producer recorded for the mapping. 0: none.
+
+  runs @12 :List(PageRun);
+  # Contents from start to end, in order, without gaps. Empty for a shared mapping (the object has
+  # the contents) and for roles whose contents the kernel provides; then a private mapping with an
+  # object reads as that object and one without reads as zeros.
+
+  fileOffset @13 :UInt64;
+  # Byte offset that the producer recorded for the mapping where it refers to no object of this
+  # file, or to one that starts elsewhere (rr: offset in the original file).
+
+  monitoringSkipped @14 :Bool;
+  # rr: the replayer does not watch writes through the mapped descriptor.
+
+  legacyPageFile @15 :Data;
+  # Name of the page file that the contents were imported from (spec/legacy-rr.md). Empty: none.
+}
+
+enum MappingRole {
+  ordinary @0;
+  guard @1;             # private anonymous, PROT_NONE, never touched: address space only
+  stack @2;             # the initial stack of the process
+  heap @3;              # the brk area
+  vdso @4;              # code that the kernel maps; contents must match the restoring kernel's
+  vvar @5;              # kernel data page beside the vDSO; never stored
+  vsyscall @6;          # fixed kernel page; never stored, never restored
+  syscallBuffer @7;     # a replayer's system-call buffer
+  replayerPage @8;      # a page that the replayer puts into the tracee (rr page, thread locals)
+  scratch @9;           # memory that the replayer uses for its own purposes in the tracee
+}
+
+struct PageRun {
+  # A row of pages whose bytes come from one place. 24 bytes in a message.
+
+  pages @0 :UInt64;
+  # Length in pages, at least 1.
+
+  first @1 :UInt64;
+  # stream: index in the page stream of the first page; further ones follow it.
+  # base (1.1): index of the first page in the base's page stream. Other kinds: 0.
+
+  kind @2 :RunKind;
+
+  source @3 :UInt32;
+  # base (1.1): index of the base checkpoint. Other kinds: 0.
+}
+
+enum RunKind {
+  zero @0;      # all bytes 0; costs no page data
+  stream @1;    # pages of this file's page stream
+  backing @2;   # mapping: same place of its object; object: same place of its file
+}
+
+struct MemoryObject {
+  length @0 :UInt64;
+  # Bytes. For a file: its size. For shared memory: a multiple of the page size, or for a memfd the
+  # exact size of the file.
+
+  device @1 :UInt64;
+  # st_dev at capture, together with inode the identity under which mappings found the object.
+  inode @2 :UInt64;
+
+  runs @3 :List(PageRun);
+  # Contents from 0 to length rounded up to pages, in order, without gaps; bytes of the last page
+  # beyond length are 0. Empty for a file that is not embedded: all of it is `backing`.
+
+  union {
+    file @4 :FileIdentity;
+    # A file of a file system. Embedded where runs has `stream` or `zero` runs.
+    anonymous @5 :Void;
+    # Shared anonymous memory (mmap(2) MAP_SHARED|MAP_ANONYMOUS, /dev/zero).
+    memfd @6 :Memfd;
+    # memfd_create(2).
+    systemV @7 :SystemVSegment;
+    # shmget(2).
+  }
+}
+
+struct Memfd {
+  name @0 :Data;
+  # As given to memfd_create(2), without "memfd:" and " (deleted)".
+  seals @1 :UInt32;
+  # F_SEAL_* of fcntl(2).
+}
+
+struct SystemVSegment {
+  key @0 :Int32;
+  # Key of shmget(2); 0 is IPC_PRIVATE.
+  id @1 :Int32;
+  # Identifier at capture.
+  mode @2 :UInt32;
+  # Permission bits.
+}
+
+struct FileIdentity {
+  path @0 :Data;
+  # Bytes of the path without NUL. Absolute, or relative to the trace directory by pathBase.
+  pathBase @1 :PathBase;
+  size @2 :UInt64;
+  # st_size in bytes.
+  modifiedAt @3 :Int64;
+  # st_mtim in nanoseconds since 1970-01-01T00:00:00Z.
+  mode @4 :UInt32;
+  # st_mode of stat(2). 0: not recorded.
+  buildId @5 :Data;
+  # Descriptor of the ELF note NT_GNU_BUILD_ID. Empty: none.
+  digests @6 :List(RangeDigest);
+  # Digests of the ranges that `backing` runs use, ordered by offset, not overlapping.
+  deleted @7 :Bool;
+  # The path no longer named the file at capture.
+}
+
+enum PathBase {
+  absolute @0;
+  trace @1;     # relative to the directory of the trace that the checkpoint is bound to
+}
+
+struct RangeDigest {
+  offset @0 :UInt64;
+  # Bytes from the start of the file.
+  length @1 :UInt64;
+  # Bytes. A range is cut at the end of the file.
+  high @2 :UInt64;
+  low @3 :UInt64;
+  # XXH3-128 (seed 0) of the range: upper and lower 64 bits.
+}
