@@ -1,0 +1,37 @@
+// Where a writer's bytes go.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace rrpcp {
+
+// A sequential output over a file descriptor: regular file, pipe or socket. Does not own the
+// descriptor. Handles short writes and EINTR; every other failure is thrown with the name and the
+// byte. One thread at a time.
+class Output {
+public:
+  // `name` is what errors call the file. Offsets count from 0 at construction, whatever the
+  // descriptor's own position is.
+  Output(int fd, std::string name);
+
+  // Writes all of `bytes`. Throws Error (kNoSpace, kSystem, …).
+  void write(std::span<const std::byte> bytes);
+  // Writes zero bytes until the offset is a multiple of `alignment` (a power of two).
+  void pad_to(std::uint64_t alignment);
+  // A hint that about `bytes` more will come; preallocates where the file can (fallocate(2)).
+  void reserve(std::uint64_t bytes);
+
+  std::uint64_t offset() const { return offset_; }
+  const std::string& name() const { return name_; }
+
+private:
+  int fd_;
+  std::string name_;
+  std::uint64_t offset_ = 0;
+  std::uint64_t reserved_ = 0;
+};
+
+} // namespace rrpcp

@@ -1,0 +1,63 @@
+// Restoring a checkpoint of a live process into a new process.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rrpcp/capture.h"
+#include "rrpcp/memory_view.h"
+#include "rrpcp/reader.h"
+
+namespace rrpcp {
+
+struct RestoreOptions {
+  AllowList allow;
+  BackingFiles files;
+  // Threads that decode chunks. 0: as many as processors are available.
+  unsigned threads = 0;
+};
+
+// A restored process, stopped under the ptrace of the thread that restored it. Killed and reaped by
+// the destructor unless it was let go. Use only from the thread that called restore_process
+// (ptrace(2): a tracee has one tracing thread).
+class RestoredProcess {
+public:
+  RestoredProcess(RestoredProcess&&) noexcept;
+  RestoredProcess& operator=(RestoredProcess&&) noexcept;
+  ~RestoredProcess();
+
+  // Ids in the restorer's pid namespace.
+  pid_t pid() const;
+  const std::vector<pid_t>& tids() const;
+  const std::vector<std::string>& warnings() const;
+  // Nanoseconds from the start of the restore to the process being ready to run.
+  std::uint64_t nanoseconds() const;
+
+  // Lets every thread run, without a tracer. The process is a child of the caller, who may wait for
+  // it.
+  void detach_running();
+  // Leaves the whole process stopped (as by SIGSTOP) without a tracer, for `gdb -p` or SIGCONT.
+  void detach_stopped();
+  // Kills and reaps it.
+  void kill();
+
+private:
+  friend RestoredProcess restore_process(const CheckpointReader&, const RestoreOptions&);
+  struct Impl;
+  explicit RestoredProcess(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Makes a new process in the state that `reader` holds: mappings, memory, registers, signal state,
+// files, ids. Raw chunks are mapped from the file on demand, compressed ones decoded at once. The
+// file must stay unchanged while a process restored from its raw chunks lives.
+// Throws Error: kUnsupportedState (another machine, a CPU without a needed feature, something that
+// cannot be carried: all of it is listed), kBackingFile, kIdInUse, kPermission, kDamaged, kSystem;
+// nothing is left behind then.
+RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOptions& options = {});
+
+} // namespace rrpcp

@@ -1,0 +1,78 @@
+// A directory of checkpoints. There is no index: the directory is the index.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "rrpcp/checkpoint_id.h"
+#include "rrpcp/error.h"
+#include "rrpcp/output.h"
+#include "rrpcp/reader.h"
+#include "rrpcp/writer.h"
+
+namespace rrpcp {
+
+// One file of the directory that has the name of a checkpoint.
+struct StoreEntry {
+  std::string path;
+  std::uint64_t file_size = 0;
+  Header header;
+  // From the footer; nothing where the file is not a whole checkpoint.
+  std::optional<CheckpointId> id;
+  // Why the file cannot be used: incomplete, damaged, a newer format. Empty: it can.
+  std::optional<Error> problem;
+};
+
+// What to look for with choose_best.
+struct Target {
+  // Only checkpoints whose state lies at or before this event are considered.
+  std::int64_t event = 0;
+  // Only those of this trace; nil: any.
+  TraceUuid trace;
+};
+
+// A directory. Holds no open descriptor and no state but the path: any number of processes and
+// threads may list, publish and remove at the same time.
+class Store {
+public:
+  // The directory need not exist; publish makes it.
+  explicit Store(std::string directory);
+
+  const std::string& directory() const { return directory_; }
+
+  // Every *.pcp file, ordered by position (event, then place within the event, then id). Reads
+  // header and footer only. Files that vanish meanwhile are left out. Throws Error where the
+  // directory cannot be read; a missing directory is an empty one.
+  std::vector<StoreEntry> list() const;
+
+  // The last usable entry of `entries` (as list() gives them) at or before the target.
+  static const StoreEntry* choose_best(const std::vector<StoreEntry>& entries, const Target& target);
+
+  // Writes a checkpoint atomically: `write` gets an Output on an unnamed file, and returns the id
+  // from CheckpointWriter::finish; then the file is synced and linked under file_name(). Where a
+  // whole file of that name and id is there already, that one is kept and the call succeeds.
+  // Returns the path.
+  std::string publish(const HeaderFields& fields,
+                      const std::function<CheckpointId(Output&)>& write) const;
+
+  // Unlinks the file; true where it was there. Readers that have it open keep it.
+  bool remove(const std::string& file_name) const;
+
+  // "<event, 20 digits>-<id, 32 hex digits>.pcp".
+  static std::string file_name(std::int64_t event, const CheckpointId& id);
+
+private:
+  std::string directory_;
+};
+
+// The same for one file of a name of the caller's choice: `path` names the old file or the whole
+// new one at every instant, whatever happens (rename(2), or linkat(2) where `replace` is false and
+// then kExists is thrown for an existing path). Leaves no temporary file behind, and removes those
+// that killed writers left for the same path.
+void write_file_atomically(const std::string& path, bool replace,
+                           const std::function<void(Output&)>& write);
+
+} // namespace rrpcp

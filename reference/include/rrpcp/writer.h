@@ -1,0 +1,103 @@
+// Writing a checkpoint: one pass, into a file or a pipe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "rrpcp/checkpoint_id.h"
+#include "rrpcp/format.h"
+#include "rrpcp/output.h"
+#include "rrpcp/page_run.h"
+#include "rrpcp/schema/manifest.capnp.h"
+
+namespace rrpcp {
+
+// How chunks are stored. The profile never changes what is stored, nor the checkpoint id.
+enum class Profile {
+  kRaw,     // every chunk raw and page-aligned: a restore maps it from the file
+  kFast,    // zstd level 1; chunks that do not shrink stay raw
+  kDefault, // zstd level 3
+  kSmall,   // zstd level 19
+};
+
+// "raw", "fast", "default", "small".
+std::string_view profile_name(Profile profile);
+// Throws Error(kInvalidArgument) for any other text, naming the four.
+Profile parse_profile(std::string_view name);
+
+struct WriterOptions {
+  Profile profile = Profile::kDefault;
+  // Threads that compress and hash, the caller's own not counted. 0: as many as processors are
+  // available. The bytes written do not depend on it.
+  unsigned threads = 0;
+};
+
+// What the header holds besides constants; has to be known before the first page.
+struct HeaderFields {
+  TraceUuid trace_uuid;
+  // Event of the stored state; 0 without a trace.
+  std::int64_t event = 0;
+  std::int64_t ticks = 0;
+  // Event of the position that the checkpoint stands for; equals `event` but for kForwardTo.
+  std::int64_t mark_event = 0;
+  std::uint32_t order = 0;
+  std::uint16_t position_kind = format::kPositionNone;
+  // ELF e_machine.
+  std::uint16_t machine = 0;
+  // Bytes: 4096, 16384 or 65536.
+  std::uint32_t page_size = 4096;
+  // Pages per chunk; 0: 256 KiB of pages.
+  std::uint32_t chunk_pages = 0;
+  // Feature bits beyond those that the writer sets itself; for copies of newer files.
+  std::uint64_t compatible = 0;
+};
+
+// The header fields that a state implies: machine, page size, position, trace.
+HeaderFields header_fields(schema::State::Reader state);
+
+// Writes one checkpoint:
+//
+//   CheckpointWriter writer(output, fields, options);
+//   std::vector<PageRun> runs;
+//   writer.append(pages, runs);          // as often as there are pages
+//   … set the runs in a State message …
+//   CheckpointId id = writer.finish(state, provenance);
+//
+// Memory stays bounded (some 40 MiB) whatever the number of pages; pages are shared with earlier
+// equal ones within a bounded window of content (spec/format.md, "Sharing of equal pages").
+// Use from one thread at a time; the writer's own threads are not visible. A destroyed writer that
+// was not finished leaves an incomplete file, which readers refuse as such.
+class CheckpointWriter {
+public:
+  CheckpointWriter(Output& output, const HeaderFields& fields, const WriterOptions& options = {});
+  ~CheckpointWriter();
+  CheckpointWriter(const CheckpointWriter&) = delete;
+  CheckpointWriter& operator=(const CheckpointWriter&) = delete;
+
+  // Stores `pages` (a whole number of pages) and appends the runs under which they are found to
+  // `runs`. Zero pages become zero runs, a page that was stored before a reference to it.
+  // Copies what it needs before it returns. Throws Error from the output.
+  void append(std::span<const std::byte> pages, std::vector<PageRun>& runs);
+
+  // Stores `pages` (a whole number of pages) at the end of the stream as they are, without looking
+  // for zero or equal pages: for copying the page stream of another checkpoint.
+  void append_stream(std::span<const std::byte> pages);
+
+  // Pages in the stream so far.
+  std::uint64_t page_count() const;
+
+  // Writes chunk table, manifest and footer. `state.pageStream`, `.machine` must agree with the
+  // header fields; pageStream.pageCount is set here. No call may follow.
+  // Returns the checkpoint id. Does not sync the file.
+  CheckpointId finish(schema::State::Builder state, schema::Provenance::Reader provenance);
+
+private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+} // namespace rrpcp
