@@ -1,29 +1,27 @@
 // Capturing a live process into a checkpoint.
 #pragma once
 
-#include <sys/types.h>
+#include "rrpcp/checkpoint_id.h"
+#include "rrpcp/writer.h"
 
 #include <cstdint>
 #include <functional>
 #include <set>
 #include <string>
+#include <sys/types.h>
 #include <vector>
-
-#include "rrpcp/checkpoint_id.h"
-#include "rrpcp/writer.h"
 
 namespace rrpcp {
 
 // Kinds of state that cannot be carried as they are. A capture or restore that meets one refuses,
 // unless its name is allowed; what is done then is said beside each name.
-//   "terminal"     a tty: at restore, the restorer's own descriptor of the same number, else /dev/null
-//   "pipe"         one end of a pipe whose other end is elsewhere: likewise
-//   "socket"       at restore replaced by a descriptor on which every call fails like a reset peer
-//   "device"       a device other than null, zero, full, random, urandom: reopened by path
-//   "other-fd"     inotify, signalfd, timerfd, …: at restore replaced by /dev/null
-//   "changed-file" at restore: an open or mapped file that differs from what it was
-//   "new-ids"      at restore: other process and thread ids than the captured ones
-//   "children"     at capture: child processes are left out
+//   "terminal"     a tty: at restore, the restorer's own descriptor of the same number, else
+//   /dev/null "pipe"         one end of a pipe whose other end is elsewhere: likewise "socket" at
+//   restore replaced by a descriptor on which every call fails like a reset peer "device"       a
+//   device other than null, zero, full, random, urandom: reopened by path "other-fd"     inotify,
+//   signalfd, timerfd, …: at restore replaced by /dev/null "changed-file" at restore: an open or
+//   mapped file that differs from what it was "new-ids"      at restore: other process and thread
+//   ids than the captured ones "children"     at capture: child processes are left out
 //   "posix-timer"  timers of timer_create(2) are left out
 //   "deleted-file" an open file without a name: its content is not carried
 //   "seccomp"      the filters are not carried: the restored process is less confined
@@ -59,7 +57,8 @@ struct CaptureResult {
   std::uint64_t memory_bytes = 0;
   std::uint64_t tasks = 0;
   std::uint64_t mappings = 0;
-  // Nanoseconds, by CLOCK_MONOTONIC: from the first thread stopped to all running again, and in all.
+  // Nanoseconds, by CLOCK_MONOTONIC: from the first thread stopped to all running again, and in
+  // all.
   std::uint64_t frozen_nanoseconds = 0;
   std::uint64_t total_nanoseconds = 0;
   // What was left out or will not come back as it was, because it was allowed; one sentence each.
@@ -67,12 +66,12 @@ struct CaptureResult {
 };
 
 // Captures process `pid` with all its threads into the file `path`, which appears whole or not at
-// all; an existing file is replaced only by a whole one. The process goes on as soon as its state is
-// safe; its memory is read from a copy-on-write snapshot.
-// Throws Error: kNotFound (no such process), kPermission, kAlreadyTraced, kProcessGone,
-// kUnsupportedState (message lists everything that cannot be carried), kNoSpace, …; whatever
-// happens, the process is left running as it was.
+// all; an existing file is replaced only by a whole one. The process goes on as soon as its state
+// is safe; its memory is read from a copy-on-write snapshot. Throws Error: kNotFound (no such
+// process), kPermission, kAlreadyTraced, kProcessGone, kUnsupportedState (message lists everything
+// that cannot be carried), kNoSpace, …; whatever happens, the process is left running as it was.
 // Thread-safe for different processes.
-CaptureResult capture_process(pid_t pid, const std::string& path, const CaptureOptions& options = {});
+CaptureResult capture_process(pid_t pid, const std::string& path,
+                              const CaptureOptions& options = {});
 
 } // namespace rrpcp

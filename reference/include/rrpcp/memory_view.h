@@ -1,13 +1,13 @@
 // The memory of a stored address space, by address.
 #pragma once
 
+#include "rrpcp/reader.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
-
-#include "rrpcp/reader.h"
 
 namespace rrpcp {
 

@@ -23,6 +23,8 @@ public:
   void pad_to(std::uint64_t alignment);
   // A hint that about `bytes` more will come; preallocates where the file can (fallocate(2)).
   void reserve(std::uint64_t bytes);
+  // Gives back what was preallocated and not written. Throws Error.
+  void trim();
 
   std::uint64_t offset() const { return offset_; }
   const std::string& name() const { return name_; }
@@ -32,6 +34,8 @@ private:
   std::string name_;
   std::uint64_t offset_ = 0;
   std::uint64_t reserved_ = 0;
+  // Position of the descriptor at construction; -1 where space cannot be reserved.
+  std::int64_t base_ = -1;
 };
 
 } // namespace rrpcp

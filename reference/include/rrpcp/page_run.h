@@ -1,12 +1,11 @@
 // Rows of pages, as a writer collects them and a reader resolves them.
 #pragma once
 
-#include <capnp/list.h>
+#include "rrpcp/schema/memory.capnp.h"
 
+#include <capnp/list.h>
 #include <cstdint>
 #include <vector>
-
-#include "rrpcp/schema/memory.capnp.h"
 
 namespace rrpcp {
 

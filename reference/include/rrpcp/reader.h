@@ -1,6 +1,10 @@
 // Reading a checkpoint in place.
 #pragma once
 
+#include "rrpcp/checkpoint_id.h"
+#include "rrpcp/format.h"
+#include "rrpcp/schema/manifest.capnp.h"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -8,10 +12,6 @@
 #include <memory>
 #include <span>
 #include <string>
-
-#include "rrpcp/checkpoint_id.h"
-#include "rrpcp/format.h"
-#include "rrpcp/schema/manifest.capnp.h"
 
 namespace rrpcp {
 
@@ -105,8 +105,8 @@ public:
   // Decodes chunk `index` into `out`, which has chunk(index).length bytes, and verifies both
   // checksums.
   void read_chunk(std::uint64_t index, std::span<std::byte> out) const;
-  // Calls `sink` with consecutive pieces of the stream's pages [first, first + count), each verified
-  // before it is shown and valid only during the call.
+  // Calls `sink` with consecutive pieces of the stream's pages [first, first + count), each
+  // verified before it is shown and valid only during the call.
   void read_stream(std::uint64_t first, std::uint64_t count,
                    const std::function<void(std::span<const std::byte>)>& sink) const;
 

@@ -1,16 +1,15 @@
 // Restoring a checkpoint of a live process into a new process.
 #pragma once
 
-#include <sys/types.h>
+#include "rrpcp/capture.h"
+#include "rrpcp/memory_view.h"
+#include "rrpcp/reader.h"
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <sys/types.h>
 #include <vector>
-
-#include "rrpcp/capture.h"
-#include "rrpcp/memory_view.h"
-#include "rrpcp/reader.h"
 
 namespace rrpcp {
 

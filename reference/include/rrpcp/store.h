@@ -1,17 +1,17 @@
 // A directory of checkpoints. There is no index: the directory is the index.
 #pragma once
 
-#include <cstdint>
-#include <functional>
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "rrpcp/checkpoint_id.h"
 #include "rrpcp/error.h"
 #include "rrpcp/output.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/writer.h"
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace rrpcp {
 
@@ -49,7 +49,8 @@ public:
   std::vector<StoreEntry> list() const;
 
   // The last usable entry of `entries` (as list() gives them) at or before the target.
-  static const StoreEntry* choose_best(const std::vector<StoreEntry>& entries, const Target& target);
+  static const StoreEntry* choose_best(const std::vector<StoreEntry>& entries,
+                                       const Target& target);
 
   // Writes a checkpoint atomically: `write` gets an Output on an unnamed file, and returns the id
   // from CheckpointWriter::finish; then the file is synced and linked under file_name(). Where a

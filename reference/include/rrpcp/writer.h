@@ -1,18 +1,18 @@
 // Writing a checkpoint: one pass, into a file or a pipe.
 #pragma once
 
+#include "rrpcp/checkpoint_id.h"
+#include "rrpcp/format.h"
+#include "rrpcp/output.h"
+#include "rrpcp/page_run.h"
+#include "rrpcp/schema/manifest.capnp.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
-
-#include "rrpcp/checkpoint_id.h"
-#include "rrpcp/format.h"
-#include "rrpcp/output.h"
-#include "rrpcp/page_run.h"
-#include "rrpcp/schema/manifest.capnp.h"
 
 namespace rrpcp {
 

@@ -1,0 +1,167 @@
+#include "container/chunk_pipeline.h"
+
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "container/chunk_codec.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+
+namespace rrpcp {
+
+namespace {
+
+// Blocks are reserved this far ahead of the end of the file.
+constexpr std::uint64_t kReserveStep = 64u << 20;
+
+} // namespace
+
+ChunkPipeline::ChunkPipeline(Output& output, Profile profile, std::uint32_t page_size,
+                             std::size_t chunk_length, unsigned threads)
+    : output_(output), profile_(profile), page_size_(page_size), chunk_length_(chunk_length) {
+  // Two chunks per worker keep everybody busy; chunks of the largest size get fewer buffers.
+  std::size_t buffers = std::clamp<std::size_t>((32u << 20) / chunk_length, 3, 2 * threads + 3);
+  for (std::size_t i = 0; i < buffers; ++i) {
+    free_buffers_.push_back(std::make_unique_for_overwrite<std::byte[]>(chunk_length));
+  }
+  try {
+    for (unsigned i = 0; i < threads; ++i) {
+      threads_.emplace_back([this] { work(); });
+    }
+    threads_.emplace_back([this] { write_in_order(); });
+  } catch (...) {
+    fail();
+    for (std::thread& thread : threads_) {
+      thread.join();
+    }
+    throw;
+  }
+}
+
+ChunkPipeline::~ChunkPipeline() {
+  {
+    std::lock_guard lock(mutex_);
+    closed_ = true;
+    if (!jobs_.empty() && !failure_) {
+      failure_ = std::make_exception_ptr(Error(ErrorCode::kIncomplete, "the writer was abandoned"));
+    }
+  }
+  changed_.notify_all();
+  for (std::thread& thread : threads_) {
+    thread.join();
+  }
+}
+
+void ChunkPipeline::fail() {
+  std::lock_guard lock(mutex_);
+  if (!failure_) {
+    failure_ = std::current_exception();
+  }
+  changed_.notify_all();
+}
+
+void ChunkPipeline::rethrow_failure() {
+  if (failure_) {
+    std::rethrow_exception(failure_);
+  }
+}
+
+std::unique_ptr<std::byte[]> ChunkPipeline::take_buffer() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return failure_ || !free_buffers_.empty(); });
+  rethrow_failure();
+  std::unique_ptr<std::byte[]> buffer = std::move(free_buffers_.back());
+  free_buffers_.pop_back();
+  return buffer;
+}
+
+void ChunkPipeline::submit(std::unique_ptr<std::byte[]> buffer, std::size_t length) {
+  auto job = std::make_shared<Job>();
+  job->chunk = std::move(buffer);
+  job->length = length;
+  {
+    std::lock_guard lock(mutex_);
+    rethrow_failure();
+    jobs_.push_back(job);
+    waiting_.push_back(job);
+  }
+  changed_.notify_all();
+}
+
+std::vector<ChunkEntry> ChunkPipeline::finish() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return failure_ || jobs_.empty(); });
+  rethrow_failure();
+  return std::move(entries_);
+}
+
+void ChunkPipeline::work() {
+  try {
+    ChunkEncoder encoder(profile_, chunk_length_);
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [this] { return failure_ || closed_ || !waiting_.empty(); });
+      if (failure_ || waiting_.empty()) {
+        return;
+      }
+      std::shared_ptr<Job> job = waiting_.front();
+      waiting_.pop_front();
+      lock.unlock();
+
+      std::span<const std::byte> chunk(job->chunk.get(), job->length);
+      ChunkEncoder::Result result = encoder.encode(chunk);
+      ChunkEntry& entry = job->entry;
+      entry.codec = result.codec;
+      entry.length = static_cast<std::uint32_t>(job->length);
+      entry.stored_length = static_cast<std::uint32_t>(result.stored.size());
+      entry.checksum = xxh3_64(chunk);
+      entry.stored_checksum = entry.checksum;
+      if (result.codec != format::kCodecRaw) {
+        entry.stored_checksum = xxh3_64(result.stored);
+        job->compressed.assign(result.stored.begin(), result.stored.end());
+      }
+
+      lock.lock();
+      job->done = true;
+      changed_.notify_all();
+    }
+  } catch (...) {
+    fail();
+  }
+}
+
+void ChunkPipeline::write_in_order() {
+  try {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [this] {
+        return failure_ || (closed_ && jobs_.empty()) || (!jobs_.empty() && jobs_.front()->done);
+      });
+      if (failure_ || jobs_.empty()) {
+        return;
+      }
+      std::shared_ptr<Job> job = jobs_.front();
+      lock.unlock();
+
+      std::span<const std::byte> stored(job->chunk.get(), job->length);
+      if (job->entry.codec != format::kCodecRaw) {
+        stored = job->compressed;
+      } else {
+        output_.pad_to(page_size_);
+      }
+      job->entry.offset = output_.offset();
+      output_.reserve(job->entry.codec == format::kCodecRaw ? kReserveStep : 0);
+      output_.write(stored);
+
+      lock.lock();
+      entries_.push_back(job->entry);
+      free_buffers_.push_back(std::move(job->chunk));
+      jobs_.pop_front();
+      changed_.notify_all();
+    }
+  } catch (...) {
+    fail();
+  }
+}
+
+} // namespace rrpcp

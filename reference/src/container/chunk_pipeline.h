@@ -1,0 +1,71 @@
+// Hashes, compresses and writes chunks in parallel, in order.
+#pragma once
+
+#include "rrpcp/output.h"
+#include "rrpcp/reader.h"
+#include "rrpcp/writer.h"
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace rrpcp {
+
+// Takes full chunks from one thread, lets `threads` workers checksum and compress them, and one
+// more thread writes them to the output in the order they came. Holds a fixed number of chunk
+// buffers, so memory is bounded and a slow output slows the producer.
+class ChunkPipeline {
+public:
+  ChunkPipeline(Output& output, Profile profile, std::uint32_t page_size, std::size_t chunk_length,
+                unsigned threads);
+  // Stops the threads; chunks that are not written are dropped.
+  ~ChunkPipeline();
+  ChunkPipeline(const ChunkPipeline&) = delete;
+  ChunkPipeline& operator=(const ChunkPipeline&) = delete;
+
+  // An empty buffer of chunk_length bytes for the next chunk; waits for one. Throws what a thread
+  // of the pipeline met.
+  std::unique_ptr<std::byte[]> take_buffer();
+  // Hands over the first `length` bytes of `buffer` as the next chunk.
+  void submit(std::unique_ptr<std::byte[]> buffer, std::size_t length);
+  // Waits until everything is written and returns the chunk table. Throws as take_buffer().
+  std::vector<ChunkEntry> finish();
+
+private:
+  struct Job {
+    std::unique_ptr<std::byte[]> chunk;
+    std::size_t length = 0;
+    std::vector<std::byte> compressed;
+    ChunkEntry entry;
+    bool done = false;
+  };
+
+  void work();
+  void write_in_order();
+  void fail();
+  void rethrow_failure();
+
+  Output& output_;
+  const Profile profile_;
+  const std::uint32_t page_size_;
+  const std::size_t chunk_length_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::unique_ptr<std::byte[]>> free_buffers_;
+  std::deque<std::shared_ptr<Job>> jobs_;    // in order, until written
+  std::deque<std::shared_ptr<Job>> waiting_; // not yet taken by a worker
+  std::vector<ChunkEntry> entries_;
+  std::exception_ptr failure_;
+  bool closed_ = false;
+
+  std::vector<std::thread> threads_;
+};
+
+} // namespace rrpcp

@@ -1,0 +1,231 @@
+#include "rrpcp/memory_view.h"
+
+#include "container/kj_errors.h"
+#include "model/backing_file.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <cstring>
+#include <list>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+namespace rrpcp {
+
+namespace {
+
+// Decoded chunks that a view keeps; 16 of the usual size are 4 MiB.
+constexpr std::size_t kCachedChunks = 16;
+
+constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
+
+} // namespace
+
+struct MemoryView::Impl {
+  const CheckpointReader& reader;
+  BackingFiles files;
+  std::uint64_t page_size;
+  capnp::List<schema::Mapping>::Reader mappings;
+  capnp::List<schema::MemoryObject>::Reader objects;
+
+  struct CachedChunk {
+    std::uint64_t index;
+    std::vector<std::byte> bytes;
+  };
+  std::list<CachedChunk> chunks; // most recently used first
+  std::unordered_map<std::uint32_t, BackingFile> backing;
+
+  Impl(const CheckpointReader& r, BackingFiles f)
+      : reader(r), files(std::move(f)), page_size(r.header().page_size) {}
+
+  Error bad_state(const std::string& what) const {
+    return Error(ErrorCode::kDamaged, what)
+        .in_file(reader.name())
+        .with_hint("run pcp-validate on the file for the whole story");
+  }
+
+  std::span<const std::byte> chunk(std::uint64_t index) {
+    for (auto it = chunks.begin(); it != chunks.end(); ++it) {
+      if (it->index == index) {
+        chunks.splice(chunks.begin(), chunks, it);
+        return it->bytes;
+      }
+    }
+    CachedChunk fresh{index, std::vector<std::byte>(reader.chunk(index).length)};
+    reader.read_chunk(index, fresh.bytes);
+    if (chunks.size() >= kCachedChunks) {
+      chunks.pop_back();
+    }
+    chunks.push_front(std::move(fresh));
+    return chunks.front().bytes;
+  }
+
+  void read_stream(std::uint64_t byte, std::span<std::byte> out) {
+    const std::uint64_t chunk_length = page_size * reader.header().chunk_pages;
+    while (!out.empty()) {
+      if (byte / page_size >= reader.footer().page_count) {
+        throw bad_state("a run refers to pages beyond the end of the page stream");
+      }
+      std::span<const std::byte> from = chunk(byte / chunk_length).subspan(byte % chunk_length);
+      std::size_t n = std::min(from.size(), out.size());
+      std::memcpy(out.data(), from.data(), n);
+      byte += n;
+      out = out.subspan(n);
+    }
+  }
+
+  // Fills `out` with the bytes from `offset` of what `runs` describe; `read_backing` gets the parts
+  // that lie elsewhere.
+  template <typename ReadBacking>
+  void read_runs(capnp::List<schema::PageRun>::Reader runs, std::uint64_t offset,
+                 std::span<std::byte> out, ReadBacking read_backing) {
+    std::uint64_t run_start = 0;
+    for (schema::PageRun::Reader run : runs) {
+      if (out.empty()) {
+        return;
+      }
+      if (run.getPages() > (UINT64_MAX - run_start) / page_size) {
+        throw bad_state("a run is longer than the address space");
+      }
+      const std::uint64_t run_end = run_start + run.getPages() * page_size;
+      if (offset < run_end) {
+        std::size_t n = std::min<std::uint64_t>(run_end - offset, out.size());
+        std::span<std::byte> part = out.first(n);
+        switch (run.getKind()) {
+        case schema::RunKind::ZERO:
+          std::fill(part.begin(), part.end(), std::byte{0});
+          break;
+        case schema::RunKind::STREAM:
+          if (run.getFirst() >= reader.footer().page_count) {
+            throw bad_state("a run refers to pages beyond the end of the page stream");
+          }
+          read_stream(run.getFirst() * page_size + (offset - run_start), part);
+          break;
+        case schema::RunKind::BACKING:
+          read_backing(offset, part);
+          break;
+        default:
+          throw Error(ErrorCode::kUnsupportedFeature,
+                      "a run is of a kind that this program does not know")
+              .in_file(reader.name());
+        }
+        offset += n;
+        out = out.subspan(n);
+      }
+      run_start = run_end;
+    }
+    if (!out.empty()) {
+      throw bad_state("runs do not cover the whole mapping or memory object");
+    }
+  }
+
+  void read_object(std::uint32_t index, std::uint64_t offset, std::span<std::byte> out) {
+    if (index >= objects.size()) {
+      throw bad_state("a mapping refers to memory object " + std::to_string(index) +
+                      ", which does not exist");
+    }
+    schema::MemoryObject::Reader object = objects[index];
+    auto from_file = [&](std::uint64_t at, std::span<std::byte> part) {
+      if (!object.isFile()) {
+        throw bad_state("memory object " + std::to_string(index) + " is no file, but needs one");
+      }
+      auto it = backing.find(index);
+      if (it == backing.end()) {
+        it = backing.try_emplace(index, object.getFile(), files).first;
+      }
+      it->second.read(at, part);
+    };
+    if (object.getRuns().size() == 0) {
+      if (object.isFile()) {
+        from_file(offset, out);
+        return;
+      }
+      if (object.getLength() != 0) {
+        throw bad_state("memory object " + std::to_string(index) + " has no contents");
+      }
+    }
+    // Beyond the object's last page there is nothing; the kernel would send SIGBUS.
+    read_runs(object.getRuns(), offset, out, from_file);
+  }
+
+  void read_mapping(schema::Mapping::Reader mapping, std::uint64_t offset,
+                    std::span<std::byte> out) {
+    auto from_object = [&](std::uint64_t at, std::span<std::byte> part) {
+      if (mapping.getObject() == kNoIndex) {
+        throw bad_state("a mapping without a memory object needs one");
+      }
+      read_object(mapping.getObject(), mapping.getObjectOffset() + at, part);
+    };
+    if (mapping.getRuns().size() != 0) {
+      read_runs(mapping.getRuns(), offset, out, from_object);
+    } else if (mapping.getObject() != kNoIndex) {
+      from_object(offset, out);
+    } else {
+      std::fill(out.begin(), out.end(), std::byte{0});
+    }
+  }
+
+  std::size_t read(std::uint64_t address, std::span<std::byte> out);
+
+  // The mapping that holds `address`.
+  std::optional<schema::Mapping::Reader> find(std::uint64_t address) {
+    unsigned low = 0;
+    unsigned high = mappings.size();
+    while (low < high) {
+      unsigned middle = low + (high - low) / 2;
+      if (mappings[middle].getEnd() <= address) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    if (low == mappings.size() || mappings[low].getStart() > address) {
+      return std::nullopt;
+    }
+    return mappings[low];
+  }
+};
+
+MemoryView::MemoryView(const CheckpointReader& reader, std::size_t space, BackingFiles files)
+    : impl_(std::make_unique<Impl>(reader, std::move(files))) {
+  with_kj_errors(reader.name(), [&] {
+    auto state = reader.state();
+    auto spaces = state.getAddressSpaces();
+    if (space >= spaces.size()) {
+      throw Error(ErrorCode::kInvalidArgument, "there is no address space " + std::to_string(space))
+          .in_file(reader.name());
+    }
+    impl_->mappings = spaces[static_cast<unsigned>(space)].getMappings();
+    impl_->objects = state.getMemoryObjects();
+  });
+}
+
+MemoryView::~MemoryView() = default;
+MemoryView::MemoryView(MemoryView&&) noexcept = default;
+
+std::size_t MemoryView::read(std::uint64_t address, std::span<std::byte> out) {
+  return with_kj_errors(impl_->reader.name(), [&] { return impl_->read(address, out); });
+}
+
+std::size_t MemoryView::Impl::read(std::uint64_t address, std::span<std::byte> out) {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    auto mapping = find(address);
+    if (!mapping || mapping->getRole() == schema::MappingRole::VVAR ||
+        mapping->getRole() == schema::MappingRole::VSYSCALL) {
+      break;
+    }
+    std::uint64_t offset = address - mapping->getStart();
+    std::size_t n = std::min<std::uint64_t>(mapping->getEnd() - address, out.size() - done);
+    read_mapping(*mapping, offset, out.subspan(done, n));
+    done += n;
+    address += n;
+    if (address == 0) {
+      break; // the end of the address space
+    }
+  }
+  return done;
+}
+
+} // namespace rrpcp

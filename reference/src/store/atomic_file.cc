@@ -1,0 +1,221 @@
+#include "store/atomic_file.h"
+
+#include "rrpcp/error.h"
+#include "rrpcp/store.h"
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <dirent.h>
+#include <fcntl.h>
+#include <memory>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+
+namespace rrpcp {
+
+namespace {
+
+// Private names begin with this; nothing else in a directory does.
+constexpr char kPrivatePrefix[] = ".rrpcp-";
+
+std::string new_private_name() {
+  std::uint64_t random[2] = {};
+  if (::getrandom(random, sizeof random, 0) != sizeof random) {
+    throw system_error(errno, "cannot get random bytes for a temporary name");
+  }
+  char name[64];
+  std::snprintf(name, sizeof name, "%s%016llx%016llx.tmp", kPrivatePrefix,
+                static_cast<unsigned long long>(random[0]),
+                static_cast<unsigned long long>(random[1]));
+  return name;
+}
+
+bool is_private_name(const std::string& name) {
+  return name.starts_with(kPrivatePrefix) && name.ends_with(".tmp");
+}
+
+// Removes private files whose writer is dead: those that nobody has locked. A file that a writer
+// has created and not locked yet is at most an instant old and empty.
+void remove_litter(int directory) {
+  int duplicate = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (duplicate < 0) {
+    return; // a directory that may be written but not read
+  }
+  std::unique_ptr<DIR, int (*)(DIR*)> entries(::fdopendir(duplicate), &::closedir);
+  if (entries == nullptr) {
+    ::close(duplicate);
+    return;
+  }
+  while (dirent* entry = ::readdir(entries.get())) {
+    std::string name = entry->d_name;
+    if (!is_private_name(name)) {
+      continue;
+    }
+    ScopedFd file(::openat(directory, entry->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!file || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+      continue;
+    }
+    struct stat by_fd;
+    struct stat by_name;
+    timespec now;
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    if (::fstat(file.get(), &by_fd) == 0 && S_ISREG(by_fd.st_mode) &&
+        ::fstatat(directory, entry->d_name, &by_name, AT_SYMLINK_NOFOLLOW) == 0 &&
+        by_fd.st_ino == by_name.st_ino &&
+        (by_fd.st_size > 0 || now.tv_sec - by_fd.st_mtim.tv_sec > 60)) {
+      ::unlinkat(directory, entry->d_name, 0);
+    }
+  }
+}
+
+} // namespace
+
+void sync_directory(int fd, const std::string& path) {
+  // Some file systems cannot sync a directory; then there is nothing to wait for.
+  if (::fsync(fd) != 0 && errno != EINVAL && errno != EBADF) {
+    throw system_error(errno, "cannot sync the directory").in_file(path);
+  }
+}
+
+PendingFile::PendingFile(std::string directory)
+    : directory_(std::move(directory)),
+      directory_fd_(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (!directory_fd_) {
+    throw system_error(errno, "cannot open the directory").in_file(directory_);
+  }
+  remove_litter(directory_fd_.get());
+  file_.reset(::openat(directory_fd_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666));
+  if (file_) {
+    return;
+  }
+  if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOENT) {
+    throw system_error(errno, "cannot create a file in the directory").in_file(directory_);
+  }
+  for (;;) {
+    std::string name = new_private_name();
+    ScopedFd file(
+        ::openat(directory_fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (!file && errno == EEXIST) {
+      continue;
+    }
+    if (!file) {
+      throw system_error(errno, "cannot create a file in the directory").in_file(directory_);
+    }
+    private_name_ = name;
+    file_ = std::move(file);
+    ::flock(file_.get(), LOCK_EX | LOCK_NB);
+    return;
+  }
+}
+
+PendingFile::~PendingFile() {
+  if (!private_name_.empty()) {
+    ::unlinkat(directory_fd_.get(), private_name_.c_str(), 0);
+  }
+}
+
+void PendingFile::sync() {
+  while (::fdatasync(file_.get()) != 0) {
+    if (errno == EINTR) {
+      continue;
+    }
+    if (errno == EINVAL || errno == EROFS) {
+      return; // a file system that has nothing to sync
+    }
+    throw system_error(errno, "cannot sync the file").in_file(directory_);
+  }
+}
+
+bool PendingFile::publish_new(const std::string& name) {
+  int result;
+  if (private_name_.empty()) {
+    std::string by_fd = "/proc/self/fd/" + std::to_string(file_.get());
+    result =
+        ::linkat(AT_FDCWD, by_fd.c_str(), directory_fd_.get(), name.c_str(), AT_SYMLINK_FOLLOW);
+    if (result != 0 && errno == ENOENT) {
+      // No /proc: needs CAP_DAC_READ_SEARCH, else it fails in the same way.
+      result = ::linkat(file_.get(), "", directory_fd_.get(), name.c_str(), AT_EMPTY_PATH);
+    }
+  } else {
+    result =
+        ::linkat(directory_fd_.get(), private_name_.c_str(), directory_fd_.get(), name.c_str(), 0);
+    if (result != 0 && (errno == EPERM || errno == EOPNOTSUPP)) {
+      // A file system without hard links.
+      result = ::renameat2(directory_fd_.get(), private_name_.c_str(), directory_fd_.get(),
+                           name.c_str(), RENAME_NOREPLACE);
+      if (result == 0) {
+        private_name_.clear();
+      }
+    }
+  }
+  if (result != 0 && errno == EEXIST) {
+    return false;
+  }
+  if (result != 0) {
+    throw system_error(errno, "cannot publish the file").in_file(directory_ + "/" + name);
+  }
+  if (!private_name_.empty()) {
+    ::unlinkat(directory_fd_.get(), private_name_.c_str(), 0);
+    private_name_.clear();
+  }
+  sync_directory(directory_fd_.get(), directory_);
+  return true;
+}
+
+void PendingFile::give_private_name() {
+  while (private_name_.empty()) {
+    std::string name = new_private_name();
+    ::flock(file_.get(), LOCK_EX | LOCK_NB); // before the name is seen, so that nobody removes it
+    if (publish_new(name)) {
+      private_name_ = name;
+    }
+  }
+}
+
+void PendingFile::publish_replacing(const std::string& name) {
+  if (private_name_.empty() && publish_new(name)) {
+    return;
+  }
+  give_private_name();
+  if (::renameat(directory_fd_.get(), private_name_.c_str(), directory_fd_.get(), name.c_str()) !=
+      0) {
+    throw system_error(errno, "cannot publish the file").in_file(directory_ + "/" + name);
+  }
+  private_name_.clear();
+  sync_directory(directory_fd_.get(), directory_);
+}
+
+void write_file_atomically(const std::string& path, bool replace,
+                           const std::function<void(Output&)>& write) {
+  const std::size_t slash = path.rfind('/');
+  std::string directory = slash == std::string::npos ? "." : path.substr(0, slash);
+  if (slash == 0) {
+    directory = "/";
+  }
+  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  if (name.empty() || name == "." || name == "..") {
+    throw Error(ErrorCode::kInvalidArgument, "this names no file").in_file(path);
+  }
+  struct stat status;
+  if (!replace && ::lstat(path.c_str(), &status) == 0) {
+    throw Error(ErrorCode::kExists, "the file exists already").in_file(path);
+  }
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    throw Error(ErrorCode::kInvalidArgument, "this exists and is no regular file").in_file(path);
+  }
+  PendingFile file(directory);
+  Output output(file.fd(), path);
+  write(output);
+  file.sync();
+  if (replace) {
+    file.publish_replacing(name);
+  } else if (!file.publish_new(name)) {
+    throw Error(ErrorCode::kExists, "the file exists already").in_file(path);
+  }
+}
+
+} // namespace rrpcp

@@ -1,0 +1,190 @@
+#include "rrpcp/store.h"
+
+#include "container/header.h"
+#include "store/atomic_file.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <dirent.h>
+#include <fcntl.h>
+#include <filesystem>
+#include <memory>
+#include <sys/stat.h>
+#include <tuple>
+#include <unistd.h>
+
+namespace rrpcp {
+
+namespace {
+
+// pread(2) of exactly out.size() bytes; the number read, or throws.
+std::size_t read_some(int fd, std::uint64_t offset, std::span<std::byte> out,
+                      const std::string& path) {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    ssize_t n =
+        ::pread(fd, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n < 0) {
+      throw system_error(errno, "cannot read").in_file(path);
+    }
+    if (n == 0) {
+      break;
+    }
+    done += static_cast<std::size_t>(n);
+  }
+  return done;
+}
+
+// Reads header and footer of one file; nothing where it vanished.
+std::optional<StoreEntry> examine(int directory, const char* name, const std::string& path) {
+  StoreEntry entry;
+  entry.path = path;
+  ScopedFd file(::openat(directory, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file && errno == ENOENT) {
+    return std::nullopt;
+  }
+  try {
+    if (!file) {
+      throw system_error(errno, "cannot open").in_file(path);
+    }
+    struct stat status;
+    if (::fstat(file.get(), &status) != 0) {
+      throw system_error(errno, "cannot examine").in_file(path);
+    }
+    if (!S_ISREG(status.st_mode)) {
+      throw Error(ErrorCode::kNotACheckpoint, "this is no regular file").in_file(path);
+    }
+    entry.file_size = static_cast<std::uint64_t>(status.st_size);
+    HeaderBytes head;
+    std::size_t n = read_some(file.get(), 0, head, path);
+    entry.header = decode_header(std::span(head).first(n), path);
+    FooterBytes foot{};
+    if (entry.file_size < head.size() + foot.size() ||
+        read_some(file.get(), entry.file_size - foot.size(), foot, path) != foot.size()) {
+      throw Error(ErrorCode::kIncomplete, "the checkpoint is incomplete: it ends too early")
+          .in_file(path)
+          .at(entry.file_size);
+    }
+    entry.id = decode_footer(foot, entry.header, entry.file_size, path).id;
+  } catch (const Error& error) {
+    entry.problem = error;
+  }
+  return entry;
+}
+
+// Place of a checkpoint's state in its trace. An event boundary comes before anything inside the
+// event; marks that are reached from a boundary sort by the mark.
+auto position_key(const StoreEntry& entry) {
+  const Header& header = entry.header;
+  return std::tuple(header.event, header.position_kind == format::kPositionBetween, header.ticks,
+                    header.order, header.mark_event, entry.id, entry.path);
+}
+
+} // namespace
+
+Store::Store(std::string directory) : directory_(std::move(directory)) {}
+
+std::vector<StoreEntry> Store::list() const {
+  std::vector<StoreEntry> entries;
+  int fd = ::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 && errno == ENOENT) {
+    return entries;
+  }
+  if (fd < 0) {
+    throw system_error(errno, "cannot open the directory").in_file(directory_);
+  }
+  std::unique_ptr<DIR, int (*)(DIR*)> directory(::fdopendir(fd), &::closedir);
+  if (directory == nullptr) {
+    int saved = errno;
+    ::close(fd);
+    throw system_error(saved, "cannot read the directory").in_file(directory_);
+  }
+  for (;;) {
+    errno = 0;
+    dirent* item = ::readdir(directory.get());
+    if (item == nullptr) {
+      if (errno != 0) {
+        throw system_error(errno, "cannot read the directory").in_file(directory_);
+      }
+      break;
+    }
+    std::string_view name = item->d_name;
+    if (!name.ends_with(".pcp") || name.starts_with('.')) {
+      continue;
+    }
+    if (auto entry = examine(fd, item->d_name, directory_ + "/" + item->d_name)) {
+      entries.push_back(std::move(*entry));
+    }
+  }
+  std::sort(entries.begin(), entries.end(), [](const StoreEntry& a, const StoreEntry& b) {
+    return position_key(a) < position_key(b);
+  });
+  return entries;
+}
+
+const StoreEntry* Store::choose_best(const std::vector<StoreEntry>& entries, const Target& target) {
+  const StoreEntry* best = nullptr;
+  for (const StoreEntry& entry : entries) {
+    bool fits = !entry.problem && entry.header.event <= target.event &&
+                (target.trace.is_nil() || entry.header.trace_uuid == target.trace);
+    if (fits) {
+      best = &entry;
+    }
+  }
+  return best;
+}
+
+std::string Store::publish(const HeaderFields& fields,
+                           const std::function<CheckpointId(Output&)>& write) const {
+  std::error_code error;
+  std::filesystem::create_directories(directory_, error);
+  if (error) {
+    throw system_error(error.value(), "cannot create the directory").in_file(directory_);
+  }
+  PendingFile file(directory_);
+  Output output(file.fd(), directory_ + "/(new checkpoint)");
+  CheckpointId id = write(output);
+  file.sync();
+  const std::string name = file_name(fields.event, id);
+  const std::string path = directory_ + "/" + name;
+  if (file.publish_new(name)) {
+    return path;
+  }
+  // Somebody has published the same checkpoint. A whole one stays; a damaged one makes place.
+  ScopedFd directory(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  std::optional<StoreEntry> existing = examine(directory.get(), name.c_str(), path);
+  if (!existing || existing->id != id) {
+    file.publish_replacing(name);
+  }
+  return path;
+}
+
+bool Store::remove(const std::string& file_name) const {
+  if (file_name.find('/') != std::string::npos || !file_name.ends_with(".pcp")) {
+    throw Error(ErrorCode::kInvalidArgument, "'" + file_name + "' names no checkpoint");
+  }
+  const std::string path = directory_ + "/" + file_name;
+  if (::unlink(path.c_str()) != 0) {
+    if (errno == ENOENT) {
+      return false;
+    }
+    throw system_error(errno, "cannot remove").in_file(path);
+  }
+  ScopedFd directory(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory) {
+    sync_directory(directory.get(), directory_);
+  }
+  return true;
+}
+
+std::string Store::file_name(std::int64_t event, const CheckpointId& id) {
+  char number[32];
+  std::snprintf(number, sizeof number, "%020lld", static_cast<long long>(event));
+  return std::string(number) + "-" + id.to_string() + ".pcp";
+}
+
+} // namespace rrpcp
