@@ -59,7 +59,8 @@ inline constexpr auto kDiagnostics = [] {
        "An event number is negative, or the mark's event lies before the stored state's.", kWriter},
       {"header.machine", E, S, "The header names no machine.", kWriter},
       {"header.reserved", E, S, "Reserved bytes of the header are not zero.", kWriter},
-      {"header.mismatch", E, S, "The header says something else than the manifest.", kWriter},
+      {"header.manifest-mismatch", E, S, "The header says something else than the manifest.",
+       kWriter},
       // Footer
       {"footer.missing", E, S, "The file does not end with a footer: it is incomplete.",
        "The writer was interrupted or the file was cut: make the checkpoint again."},
@@ -89,7 +90,7 @@ inline constexpr auto kDiagnostics = [] {
       {"chunk-table.digest", E, S, "The chunk table's digest does not match its bytes.",
        kCopyAgain},
       {"chunk.codec", E, S, "A chunk has a codec that is not defined.", kNewer},
-      {"chunk.feature", E, S,
+      {"header.feature-unset", E, S,
        "A chunk is compressed, but the feature bit of its codec is not set in the header.",
        kWriter},
       {"chunk.length", E, S, "A chunk's decoded length is not that of its pages.", kWriter},
@@ -103,7 +104,7 @@ inline constexpr auto kDiagnostics = [] {
        "the next page boundary.",
        kWriter},
       {"chunk.reserved", E, S, "Reserved bytes of a chunk-table entry are not zero.", kWriter},
-      {"padding.nonzero", E, S, "Bytes between two parts of the file are not zero.", kCopyAgain},
+      {"page-data.padding", E, S, "Bytes between two parts of the file are not zero.", kCopyAgain},
       // Manifest as a message
       {"manifest.digest", E, S, "The manifest's digest does not match its bytes.", kCopyAgain},
       {"manifest.layout", E, S,

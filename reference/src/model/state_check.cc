@@ -160,6 +160,12 @@ void StateCheck::refer(ReferenceCounter& counter, const Path& path, std::uint32_
   }
 }
 
+std::uint16_t StateCheck::machine_of_space(std::uint32_t index) const {
+  auto spaces = state_.getAddressSpaces();
+  const std::uint16_t machine = index < spaces.size() ? spaces[index].getMachine() : 0;
+  return machine != 0 ? machine : machine_;
+}
+
 void StateCheck::unknown(const Path& path, const char* what, unsigned value) {
   std::string message = std::string(what) + " " + std::to_string(value) + " is not known";
   if (rules_.fully_known) {

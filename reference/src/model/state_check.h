@@ -95,6 +95,9 @@ private:
     }
   }
 
+  // ELF e_machine of the tasks of a space.
+  std::uint16_t machine_of_space(std::uint32_t index) const;
+
   // validate_state.cc
   void check_provenance();
   void check_cpu(const Path& path, schema::Cpu::Reader cpu);
@@ -117,7 +120,7 @@ private:
   // validate_memory.cc
   void check_address_spaces(const Path& path);
   void check_address_space(const Path& path, schema::AddressSpace::Reader space);
-  void check_mapping(const Path& path, schema::Mapping::Reader mapping);
+  void check_mapping(const Path& path, schema::Mapping::Reader mapping, std::uint16_t machine);
   void check_runs(const Path& path, List<schema::PageRun> runs, std::uint64_t pages,
                   bool has_backing, std::uint64_t backing_offset, RangeSet* backing);
   void check_memory_objects(const Path& path);

@@ -380,7 +380,8 @@ private:
                 " decoded ones");
       }
       if ((header.incompatible & kIncompatZstd) == 0) {
-        bad("chunk.feature", kChunkCodec, "it is compressed by zstd, but feature bit 0 is not set");
+        bad("header.feature-unset", kChunkCodec,
+            "it is compressed by zstd, but feature bit 0 is not set");
       }
       break;
     default:
@@ -419,7 +420,7 @@ private:
     if (!is_zero(bytes)) {
       auto first = std::find_if(bytes.begin(), bytes.end(),
                                 [](std::byte byte) { return byte != std::byte{0}; });
-      findings_.at("padding.nonzero", begin + static_cast<std::uint64_t>(first - bytes.begin()),
+      findings_.at("page-data.padding", begin + static_cast<std::uint64_t>(first - bytes.begin()),
                    "bytes " + to_string(begin) + " to " + to_string(end - 1) + " must be zero");
     }
   }
@@ -486,7 +487,7 @@ void validate_agreement(const ContainerFacts& facts, schema::State::Reader state
   auto compare = [&](const char* what, const Path& path, std::uint64_t in_header,
                      std::uint64_t in_manifest, std::size_t field) {
     if (in_header != in_manifest) {
-      findings.at("header.mismatch", field,
+      findings.at("header.manifest-mismatch", field,
                   std::string("the header's ") + what + " is " +
                       to_string(static_cast<std::int64_t>(in_header)) + ", but " + path.str() +
                       " makes it " + to_string(static_cast<std::int64_t>(in_manifest)));
@@ -512,7 +513,7 @@ void validate_agreement(const ContainerFacts& facts, schema::State::Reader state
     }
   }
   if (uuid != header.trace_uuid) {
-    findings.at("header.mismatch", kHeaderTraceUuid,
+    findings.at("header.manifest-mismatch", kHeaderTraceUuid,
                 "the header's trace uuid is " + header.trace_uuid.to_string() +
                     ", the manifest's " + uuid.to_string());
   }

@@ -44,10 +44,11 @@ void StateCheck::check_address_spaces(const Path& path) {
 }
 
 void StateCheck::check_address_space(const Path& path, schema::AddressSpace::Reader space) {
+  const std::uint16_t machine = space.getMachine() != 0 ? space.getMachine() : machine_;
   auto mappings = space.getMappings();
   unsigned stacks = 0;
   each(path / "mappings", mappings, [&](const Path& at, schema::Mapping::Reader mapping) {
-    check_mapping(at, mapping);
+    check_mapping(at, mapping, machine);
     stacks += mapping.getRole() == schema::MappingRole::STACK ? 1 : 0;
   });
   if (stacks > 1) {
@@ -105,14 +106,15 @@ void StateCheck::check_address_space(const Path& path, schema::AddressSpace::Rea
        });
 }
 
-void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping) {
+void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping,
+                               std::uint16_t machine) {
   const std::uint64_t page_size = rules_.page_size;
   const std::uint64_t start = mapping.getStart(), end = mapping.getEnd();
   const bool range = start < end && start % page_size == 0 && end % page_size == 0;
   if (!range) {
     findings_.in("mapping.range", path, hex(start) + " to " + hex(end));
   }
-  const std::uint32_t protections = machine_ == kMachineAarch64 ? kProtBase | kProtArm : kProtBase;
+  const std::uint32_t protections = machine == kMachineAarch64 ? kProtBase | kProtArm : kProtBase;
   if ((mapping.getProtection() & ~protections) != 0) {
     findings_.in("mapping.protection", path / "protection", hex(mapping.getProtection()));
   }

@@ -101,7 +101,7 @@ void StateCheck::check_session(const Path& path, schema::Session::Reader session
   if (session.hasCurrentStep()) {
     const Path at = path / "currentStep";
     auto step = session.getCurrentStep();
-    known(at / "action", step.getAction(), schema::ReplayStep::Action::PATCH_AFTER_MMAP);
+    known(at / "action", step.getAction(), schema::ReplayStep::Action::PATCH_VSYSCALL);
     signal_number(at / "signal", step.getSignal(), true);
     if (step.getSystemCall() < -1 || step.getTargetTicks() < -1) {
       findings_.in("session.step", at, "a system call or a number of ticks is below -1");

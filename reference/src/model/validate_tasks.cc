@@ -157,7 +157,8 @@ void StateCheck::check_task(const Path& path, schema::Task::Reader task) {
                  "it has " + to_string(task.getName().size()) + " bytes");
   }
   auto registers = task.getRegisters();
-  check_registers(path / "registers", registers, machine_);
+  const std::uint16_t machine = machine_of_space(task.getAddressSpace());
+  check_registers(path / "registers", registers, machine);
   bool general = false;
   for (auto set : registers) {
     general = general || set.getNoteType() == kNotePrstatus;
@@ -184,7 +185,7 @@ void StateCheck::check_task(const Path& path, schema::Task::Reader task) {
     findings_.in("task.rseq", path / "rseq", "the address is 0");
   }
   auto areas = task.getThreadAreas();
-  if (areas.size() != 0 && machine_ != kMachine386 && machine_ != kMachineX86_64) {
+  if (areas.size() != 0 && machine != kMachine386 && machine != kMachineX86_64) {
     findings_.in("task.thread-area", path / "threadAreas", "only x86 has them");
   }
   each(path / "threadAreas", areas, [&](const Path& at, schema::ThreadArea::Reader area) {
