@@ -85,7 +85,8 @@ private:
       std::vector<std::byte> bytes(page_);
       for (std::size_t at = 0; at < page_; at += 8) {
         // Every third page is random, the others repeat words.
-        std::uint64_t value = index % 3 == 2 ? random() : sample_.seed + index + at / 512;
+        std::uint64_t value =
+            index % 3 == 2 && !sample_.plain ? random() : sample_.seed + index + at / 512;
         std::memcpy(&bytes[at], &value, 8);
       }
       const std::uint64_t begin = i * page_;
@@ -411,7 +412,7 @@ private:
     std::mt19937_64 random(seed);
     std::vector<capnp::byte> bytes(size);
     for (capnp::byte& byte : bytes) {
-      byte = static_cast<capnp::byte>(random());
+      byte = static_cast<capnp::byte>(sample_.plain ? type : random());
     }
     if (type == 0x202) {
       std::uint64_t header[8] = {0xe7}; // XSTATE_BV: x87, SSE, AVX, AVX-512; XCOMP_BV 0

@@ -19,6 +19,8 @@ struct Sample {
   // kNone: a live process; else a replay with session, monitors and trace.
   SamplePosition position = SamplePosition::kNone;
   bool extensions = false;
+  // Pages and registers that compress to nearly nothing, for small files.
+  bool plain = false;
   // Chooses the content of the pages.
   unsigned seed = 1;
 };
