@@ -13,6 +13,9 @@ struct FileTable {
   # What a replayer watches, ordered by fd.
   identity @2 :UInt64;
   # The replayer's name for the table. 0: none.
+  contentsUnknown @3 :Bool;
+  # The producer knew that the table exists but did not store what is in it: empty lists then say
+  # nothing.
 }
 
 struct FileDescriptor {

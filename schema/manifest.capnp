@@ -41,4 +41,8 @@ struct Provenance {
 
   comment @6 :Text;
   # Free text of the user.
+
+  originalDirectory @7 :Data;
+  # Directory in which the representation that this file is a conversion of said it lay. For
+  # people; nothing is looked up there. Empty: not a conversion.
 }

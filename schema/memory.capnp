@@ -40,6 +40,10 @@ struct AddressSpace {
 
   replayerTid @10 :Int32;
   # Id by which the replayer that wrote the checkpoint knew the space's process. 0: not known.
+
+  machine @11 :UInt16;
+  # ELF e_machine of the space's tasks, where it is not the State's (a 32-bit program on a 64-bit
+  # machine). 0: the State's.
 }
 
 struct MemoryLayout {

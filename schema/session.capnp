@@ -49,20 +49,27 @@ struct ReplayStep {
   # Ticks at which the signal is due. -1: none.
   signal @4 :Int32;
   # 0: none.
-  inBufferedSystemCall @5 :Bool;
+  bufferHook @5 :UInt64;
+  # Address of the system-call hook, where the signal is due inside a buffered system call. 0: not.
+  flushOffset @6 :UInt64;
+  # Flush of the system-call buffer: offset in the buffer, in units of 8 bytes, at which to stop.
+  flushTicks @7 :Int64;
+  # Flush of the system-call buffer: ticks recorded, slop included.
 
   enum Action {
     none @0;
-    retire @1;
+    retire @1;                  # the event is replayed
     enterSystemCall @2;
     exitSystemCall @3;
     deterministicSignal @4;
-    asynchronousInterrupt @5;
+    asynchronousInterrupt @5;   # go on to targetTicks
     deliverSignal @6;
     flushBuffer @7;
-    patchSystemCall @8;
+    patchSystemCall @8;         # patch the next system call at its entry
     exitTask @9;
-    patchAfterMmap @10;
+    patchAfterSystemCall @10;   # patch the next system call at its exit
+    patchInstruction @11;       # patch at the recorded instruction pointer
+    patchVsyscall @12;          # patch a caller of the vsyscall page
   }
 }
 

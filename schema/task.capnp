@@ -271,6 +271,9 @@ struct TaskReplayState {
   # Absent: the task has none.
   preloadGlobals @11 :UInt64;
   # Address of the preload library's global variables. 0: none.
+  restoreOrder @12 :UInt32;
+  # Rank in which the replayer makes the tasks of one address space again: 0 is the one that the
+  # others are cloned from, which need not be the leader of a process.
 }
 
 struct SyscallBuffer {

@@ -1,0 +1,64 @@
+// Files of a trace: whole small ones, and opening that cannot leave a directory.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/scoped_fd.h"
+
+namespace rrpcp::compat {
+
+// Reads all of `path`. Throws Error: system errors, kLimit for more than `limit` bytes, kSystem for
+// anything but a regular file.
+std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit);
+
+// Reads exactly out.size() bytes at `offset`; handles short reads and EINTR. Returns the bytes read,
+// which are fewer only at the end of the file.
+std::size_t read_at(int fd, std::span<std::byte> out, std::uint64_t offset, const std::string& name);
+
+// What open_beneath found in the way.
+enum class BeneathProblem {
+  kNone,
+  // A component is "..", or the path is absolute or empty.
+  kEscapes,
+  // A component is a symbolic link.
+  kSymlink,
+  // Any other failure: errno tells.
+  kSystem,
+};
+
+struct BeneathResult {
+  ScopedFd fd;
+  BeneathProblem problem = BeneathProblem::kNone;
+  int error = 0;
+};
+
+// Opens `relative` below the open directory without following any symbolic link. `flags` are those
+// of open(2); O_CLOEXEC and O_NOFOLLOW are added.
+BeneathResult open_beneath(int directory_fd, std::string_view relative, int flags);
+
+// Opens a directory for reading. Throws Error.
+ScopedFd open_directory(const std::string& path);
+
+// fstat(2); throws Error.
+struct stat stat_fd(int fd, const std::string& name);
+
+// What follows the last slash; all of it where there is none.
+std::string_view base_name(std::string_view path);
+// What stands before the last slash: empty where there is none, "/" for the root's children.
+std::string_view directory_name(std::string_view path);
+// "a/b" from "a" and "b".
+std::string join_path(std::string_view directory, std::string_view name);
+// `path` without slashes at its end, but for "/" itself.
+std::string strip_slashes(std::string path);
+
+// Names in a directory but "." and "..", sorted. Throws Error.
+std::vector<std::string> list_directory(const std::string& path);
+
+} // namespace rrpcp::compat
