@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
-#include <cstring>
-#include <memory>
 
 namespace rrpcp {
 
@@ -19,39 +17,12 @@ constexpr std::uint64_t kLowest = std::uint64_t{1} << 32;
 // End of the user half of a four-level x86-64 address space.
 constexpr std::uint64_t kHighest = (std::uint64_t{1} << 47) - 4096;
 
-struct CloseFile {
-  void operator()(std::FILE* file) const { std::fclose(file); }
-};
-
 } // namespace
 
 std::string range_text(const AddressRange& range) {
   char text[64];
   std::snprintf(text, sizeof text, "0x%" PRIx64 "-0x%" PRIx64, range.start, range.end);
   return text;
-}
-
-std::vector<OwnMapping> own_mappings() {
-  std::unique_ptr<std::FILE, CloseFile> file(std::fopen("/proc/self/maps", "re"));
-  if (!file) {
-    throw system_error(errno, "cannot open").in_file("/proc/self/maps");
-  }
-  std::vector<OwnMapping> mappings;
-  char* line = nullptr;
-  std::size_t capacity = 0;
-  while (::getline(&line, &capacity, file.get()) > 0) {
-    OwnMapping mapping;
-    int name_at = 0;
-    if (std::sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %*s %*s %n", &mapping.range.start,
-                    &mapping.range.end, &name_at) >= 2) {
-      if (name_at > 0) {
-        mapping.name.assign(line + name_at, std::strcspn(line + name_at, "\n"));
-      }
-      mappings.push_back(std::move(mapping));
-    }
-  }
-  std::free(line);
-  return mappings;
 }
 
 std::uint64_t find_gap(std::vector<AddressRange> taken, std::uint64_t size) {

@@ -19,13 +19,6 @@ struct AddressRange {
 // "0x1000-0x3000".
 std::string range_text(const AddressRange& range);
 
-// The mappings of the calling process, ordered by address (/proc/self/maps), with their names.
-struct OwnMapping {
-  AddressRange range;
-  std::string name;
-};
-std::vector<OwnMapping> own_mappings();
-
 // Start of a page-aligned gap of `size` bytes between `taken` (in any order, overlaps allowed),
 // below 2^47 and away from where the kernel places a program, its heap and its stack. Throws
 // Error(kLimit) where there is none.

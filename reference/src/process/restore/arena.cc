@@ -1,6 +1,7 @@
 #include "process/restore/arena.h"
 
 #include "base/bytes.h"
+#include "process/proc_maps.h"
 #include "rrpcp/error.h"
 
 #include <cerrno>
@@ -33,8 +34,8 @@ Arena::Arena(std::uint64_t size, std::uint64_t parking_size, std::vector<Address
   size += code_pages;
   for (int attempt = 0; range_.start == 0; ++attempt) {
     std::vector<AddressRange> taken = avoid;
-    for (const OwnMapping& mapping : own_mappings()) {
-      taken.push_back(mapping.range);
+    for (const ProcMapping& mapping : read_mappings(::getpid())) {
+      taken.push_back({mapping.start, mapping.end});
     }
     parking_ = find_gap(std::move(taken), parking_size + size);
     void* wanted = reinterpret_cast<void*>(parking_ + parking_size);

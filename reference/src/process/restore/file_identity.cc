@@ -22,7 +22,12 @@ std::string hex_text(capnp::Data::Reader bytes) {
   return text;
 }
 
-// The error, with the build id of the file that is wanted where it has one.
+} // namespace
+
+std::string text_of(capnp::Data::Reader bytes) {
+  return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+}
+
 Error naming_build_id(const Error& error, schema::FileIdentity::Reader identity) {
   if (identity.getBuildId().size() == 0) {
     return error;
@@ -32,12 +37,6 @@ Error naming_build_id(const Error& error, schema::FileIdentity::Reader identity)
       .in_file(error.file())
       .with_errno(error.errno_value())
       .with_hint(error.hint());
-}
-
-} // namespace
-
-std::string text_of(capnp::Data::Reader bytes) {
-  return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
 }
 
 void check_identity(int fd, const std::string& path, schema::FileIdentity::Reader identity,

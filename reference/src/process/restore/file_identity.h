@@ -12,6 +12,9 @@ namespace rrpcp {
 // The bytes as a string.
 std::string text_of(capnp::Data::Reader bytes);
 
+// The error, naming the build id of the file that is wanted where it has one.
+Error naming_build_id(const Error& error, schema::FileIdentity::Reader identity);
+
 // Compares an open file with its identity: its size, and its content where there are digests and
 // `verify_digests` is set or the time of modification differs. Where nothing is known of the
 // content, the time of modification decides. Throws Error(kBackingFile) naming `path`, what differs

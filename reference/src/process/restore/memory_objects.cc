@@ -195,22 +195,21 @@ void MemoryObjects::open_file(std::size_t index, const Use& use) {
   Object& object = objects_[index];
   object.kind = Kind::kFile;
   object.name = text_of(identity.getPath());
+  if (identity.getDeleted()) {
+    throw Error(ErrorCode::kBackingFile, "the file had been deleted when the checkpoint was made")
+        .in_file(object.name)
+        .with_hint("capture with the contents of mapped files");
+  }
+  object.name = resolve_path(identity, options_.files);
   try {
-    if (identity.getDeleted()) {
-      throw Error(ErrorCode::kBackingFile, "the file had been deleted when the checkpoint was made")
-          .in_file(object.name)
-          .with_hint("capture with the contents of mapped files (--embed)");
-    }
-    object.name = resolve_path(identity, options_.files);
-    ScopedFd file = open_identity(identity, options_.files, O_RDONLY);
-    object.read_only = std::move(file);
+    object.read_only = open_identity(identity, options_.files, O_RDONLY);
     if (use.shared_writable) {
       object.writable = open_identity(identity, options_.files, O_RDWR);
     }
-    check_identity(object.read_only.get(), object.name, identity, options_.files.verify_digests);
   } catch (const Error& error) {
     throw naming_build_id(error, identity);
   }
+  check_identity(object.read_only.get(), object.name, identity, options_.files.verify_digests);
 }
 
 void MemoryObjects::adopt_memory_file(Object& object, ScopedFd file) {

@@ -126,6 +126,16 @@ struct Iovec {
   return result;
 }
 
+// The kernel takes a siginfo_t of any kind only for the sender's own process and thread.
+[[gnu::always_inline]] inline std::int64_t queue_signal(const Op* op) {
+  const std::uint64_t process = static_cast<std::uint64_t>(system_call(__NR_getpid, 0));
+  if (op->args[2] != 0) {
+    return system_call(__NR_rt_sigqueueinfo, process, op->args[1], op->args[0]);
+  }
+  const std::uint64_t thread = static_cast<std::uint64_t>(system_call(__NR_gettid, 0));
+  return system_call(__NR_rt_tgsigqueueinfo, process, thread, op->args[1], op->args[0]);
+}
+
 } // namespace
 
 extern "C" [[noreturn]] RESTORER_CODE void rrpcp_restorer_run(Thread* thread) {
@@ -144,8 +154,12 @@ extern "C" [[noreturn]] RESTORER_CODE void rrpcp_restorer_run(Thread* thread) {
       result = read_vector(op);
     } else if (kind == OpKind::kZero) {
       result = fill_zero(op);
+    } else if (kind == OpKind::kLoad) {
+      result = *reinterpret_cast<const volatile std::int64_t*>(op->args[0]);
     } else if (kind == OpKind::kStartThread) {
       result = start_thread(op);
+    } else if (kind == OpKind::kQueueSignal) {
+      result = queue_signal(op);
     } else if (kind == OpKind::kReachStage) {
       __atomic_store_n(&control->stage, static_cast<std::uint32_t>(op->args[0]), __ATOMIC_SEQ_CST);
       tell_library(control);

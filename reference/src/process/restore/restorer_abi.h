@@ -21,8 +21,13 @@ enum class OpKind : std::uint16_t {
   kReadVector,
   // Fills args[1] bytes at address args[0] with zeros.
   kZero,
+  // result = the 8 bytes at address args[0].
+  kLoad,
   // Creates a thread: clone3(args[0], args[1]). The new thread works on the Thread at args[2].
   kStartThread,
+  // Queues the siginfo_t at args[0] as signal args[1] for the thread itself, or, where args[2] is
+  // not 0, for its process.
+  kQueueSignal,
   // Sets Control::stage to args[0] and wakes the library.
   kReachStage,
   // Waits until Control::permitted_stage is args[0] or more.

@@ -126,12 +126,13 @@ void SpacePlan::check(schema::Mapping::Reader mapping, std::uint64_t previous_en
     throw damaged("its offset is not a multiple of the page size");
   }
   const std::uint32_t unknown =
-      (mapping.getFlags() & ~(kTypeMask | MAP_ANONYMOUS | MAP_LOCKED | kKeptFlags | kPassingFlags |
-                              kHugePageSizeMask)) |
+      (mapping.getFlags() &
+       ~(kTypeMask | MAP_ANONYMOUS | MAP_LOCKED | kKeptFlags | kPassingFlags | kHugePageSizeMask)) |
       (mapping.getProtection() & ~kProtectionMask) | unknown_advice(mapping.getAdvice());
   if (unknown != 0) {
     obstacles.add(ErrorCode::kUnsupportedState,
-                  "mapping " + range_text(range) + " has properties that this version does not know");
+                  "mapping " + range_text(range) +
+                      " has properties that this version does not know");
   }
 }
 
@@ -306,8 +307,7 @@ void SpacePlan::plan_keys(Obstacles& obstacles) {
   constexpr std::uint64_t kPkru = 1u << 9;
   constexpr unsigned kKeys = 16;
   if (highest_key_ >= kKeys) {
-    throw Error(ErrorCode::kDamaged,
-                "a mapping has protection key " + std::to_string(highest_key_))
+    throw Error(ErrorCode::kDamaged, "a mapping has protection key " + std::to_string(highest_key_))
         .in_file(reader_.name());
   }
   if (highest_key_ != 0 && (own_xsave_layout().features & kPkru) == 0) {
@@ -380,8 +380,7 @@ void SpacePlan::add_clearing_ops(OpList& ops, const DescriptorSet& set) const {
   if (parked != arena.start) {
     ops.system_call({"clearing the address space"}, SYS_munmap, parked, arena.start - parked);
   }
-  ops.system_call({"clearing the address space"}, SYS_munmap, arena.end,
-                  kFourLevelEnd - arena.end);
+  ops.system_call({"clearing the address space"}, SYS_munmap, arena.end, kFourLevelEnd - arena.end);
   ops.system_call({"clearing the address space", "", OpFailure::Policy::kIgnore}, SYS_munmap,
                   kFourLevelEnd, kFiveLevelEnd - kFourLevelEnd);
   parked = ops.arena().parking();
@@ -407,7 +406,7 @@ void SpacePlan::add_layout_op(OpList& ops, const DescriptorSet& set) const {
     return;
   }
   schema::MemoryLayout::Reader layout = space_.getLayout();
-  std::vector<std::uint64_t> auxv;
+  std::vector<__u64> auxv;
   for (schema::AuxiliaryEntry::Reader entry : space_.getAuxv()) {
     auxv.push_back(entry.getType());
     auxv.push_back(entry.getValue());
@@ -425,7 +424,7 @@ void SpacePlan::add_layout_op(OpList& ops, const DescriptorSet& set) const {
   map.arg_end = layout.getArgEnd();
   map.env_start = layout.getEnvStart();
   map.env_end = layout.getEnvEnd();
-  map.auxv = ops.arena().place_array(std::span<const std::uint64_t>(auxv));
+  map.auxv = ops.arena().place_array(std::span<const __u64>(auxv));
   map.auxv_size = static_cast<std::uint32_t>(auxv.size() * sizeof(std::uint64_t));
   map.exe_fd = UINT32_MAX;
   ops.system_call({"telling the kernel where the program's areas are (heap, stack, arguments)", "",
@@ -433,9 +432,9 @@ void SpacePlan::add_layout_op(OpList& ops, const DescriptorSet& set) const {
                   SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, ops.arena().place(map), sizeof map, 0);
   if (executable_descriptor_) {
     map.exe_fd = static_cast<std::uint32_t>(set.number(*executable_descriptor_));
-    ops.system_call({"telling the kernel the program's file (/proc/PID/exe)", "",
-                     OpFailure::Policy::kWarn},
-                    SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, ops.arena().place(map), sizeof map, 0);
+    ops.system_call(
+        {"telling the kernel the program's file (/proc/PID/exe)", "", OpFailure::Policy::kWarn},
+        SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, ops.arena().place(map), sizeof map, 0);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <span>
+#include <unistd.h>
 
 namespace rrpcp {
 
@@ -24,9 +25,9 @@ Error other_vdso(const std::string& what) {
 
 } // namespace
 
-std::vector<OwnMapping> own_special_mappings() {
-  std::vector<OwnMapping> special;
-  for (OwnMapping& mapping : own_mappings()) {
+std::vector<ProcMapping> own_special_mappings() {
+  std::vector<ProcMapping> special;
+  for (ProcMapping& mapping : read_mappings(::getpid())) {
     if (mapping.name == "[vdso]" || mapping.name.starts_with("[vvar")) {
       special.push_back(std::move(mapping));
     }
@@ -36,7 +37,7 @@ std::vector<OwnMapping> own_special_mappings() {
 
 std::vector<SpecialMove> plan_special_moves(schema::AddressSpace::Reader space,
                                             MemoryView& memory) {
-  std::vector<OwnMapping> own = own_special_mappings();
+  std::vector<ProcMapping> own = own_special_mappings();
   std::vector<SpecialMove> moves;
   for (schema::Mapping::Reader mapping : space.getMappings()) {
     if (!is_special(mapping.getRole())) {
@@ -46,22 +47,22 @@ std::vector<SpecialMove> plan_special_moves(schema::AddressSpace::Reader space,
     if (moves.size() == own.size()) {
       throw other_vdso("it has more parts");
     }
-    const OwnMapping& mine = own[moves.size()];
+    const ProcMapping& mine = own[moves.size()];
     const std::uint64_t size = mapping.getEnd() - mapping.getStart();
     if (name != mine.name) {
       throw other_vdso("it has a part " + name + " where " + mine.name + " is expected");
     }
-    if (size != mine.range.length()) {
+    if (size != mine.length()) {
       throw other_vdso("the size of " + name);
     }
-    moves.push_back({name, mine.range, mapping.getStart()});
+    moves.push_back({name, {mine.start, mine.end}, mapping.getStart()});
     if (moves.back().to - moves.front().to != moves.back().from.start - moves.front().from.start) {
       throw other_vdso("the distances between its parts");
     }
     if (mapping.getRole() == schema::MappingRole::VDSO) {
       std::vector<std::byte> stored(size);
       if (memory.read(mapping.getStart(), stored) != size ||
-          std::memcmp(stored.data(), reinterpret_cast<const void*>(mine.range.start), size) != 0) {
+          std::memcmp(stored.data(), reinterpret_cast<const void*>(mine.start), size) != 0) {
         throw other_vdso("the contents of " + name);
       }
     }

@@ -1,6 +1,7 @@
 // The mappings that the kernel itself puts into every process: vDSO and its data pages.
 #pragma once
 
+#include "process/proc_maps.h"
 #include "process/restore/address_range.h"
 #include "rrpcp/memory_view.h"
 #include "rrpcp/schema/memory.capnp.h"
@@ -20,7 +21,7 @@ struct SpecialMove {
 };
 
 // Special mappings of this process: "[vdso]", "[vvar]", "[vvar_vclock]", …, ordered by address.
-std::vector<OwnMapping> own_special_mappings();
+std::vector<ProcMapping> own_special_mappings();
 
 // What has to be moved for the address space `space`; empty where it has no vDSO. The code of a
 // vDSO reaches its data pages by distance, and programs keep pointers into it, so both must be as
