@@ -42,11 +42,11 @@ struct CaptureOptions {
   // Store the contents of mapped files too, so that the checkpoint needs none of them.
   bool embed_files = false;
   AfterCapture after = AfterCapture::kContinue;
-  AllowList allow;
+  AllowList allow = {};
   // Free text for the provenance.
-  std::string comment;
+  std::string comment = {};
   // Called now and then from the capturing thread with bytes of memory read and to be read in all.
-  std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress = {};
 };
 
 struct CaptureResult {

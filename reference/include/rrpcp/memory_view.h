@@ -14,7 +14,7 @@ namespace rrpcp {
 // Where backing files are looked for, and how far they are trusted.
 struct BackingFiles {
   // Directory of the trace, for paths relative to it. Empty: such files cannot be read.
-  std::string trace_directory;
+  std::string trace_directory = {};
   // Compare the content with the stored digests before the first use of a file.
   bool verify_digests = true;
 };

@@ -14,8 +14,8 @@
 namespace rrpcp {
 
 struct RestoreOptions {
-  AllowList allow;
-  BackingFiles files;
+  AllowList allow = {};
+  BackingFiles files = {};
   // Threads that decode chunks. 0: as many as processors are available.
   unsigned threads = 0;
 };

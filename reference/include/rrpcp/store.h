@@ -31,7 +31,7 @@ struct Target {
   // Only checkpoints whose state lies at or before this event are considered.
   std::int64_t event = 0;
   // Only those of this trace; nil: any.
-  TraceUuid trace;
+  TraceUuid trace = {};
 };
 
 // A directory. Holds no open descriptor and no state but the path: any number of processes and

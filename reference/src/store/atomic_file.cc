@@ -38,8 +38,19 @@ bool is_private_name(const std::string& name) {
   return name.starts_with(kPrivatePrefix) && name.ends_with(".tmp");
 }
 
-// Removes private files whose writer is dead: those that nobody has locked. A file that a writer
-// has created and not locked yet is at most an instant old and empty.
+// Waits for the lock that says "somebody writes this file". False where the file system has no locks;
+// then nobody removes private files either.
+bool lock(int fd) {
+  while (::flock(fd, LOCK_EX) != 0) {
+    if (errno != EINTR) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Removes private files whose writer is dead: those that nobody has locked. A writer that has
+// created its file and not locked it yet notices the removal when it has the lock.
 void remove_litter(int directory) {
   int duplicate = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (duplicate < 0) {
@@ -51,22 +62,14 @@ void remove_litter(int directory) {
     return;
   }
   while (dirent* entry = ::readdir(entries.get())) {
-    std::string name = entry->d_name;
-    if (!is_private_name(name)) {
+    if (!is_private_name(entry->d_name)) {
       continue;
     }
-    ScopedFd file(::openat(directory, entry->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-    if (!file || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-      continue;
-    }
-    struct stat by_fd;
-    struct stat by_name;
-    timespec now;
-    ::clock_gettime(CLOCK_REALTIME, &now);
-    if (::fstat(file.get(), &by_fd) == 0 && S_ISREG(by_fd.st_mode) &&
-        ::fstatat(directory, entry->d_name, &by_name, AT_SYMLINK_NOFOLLOW) == 0 &&
-        by_fd.st_ino == by_name.st_ino &&
-        (by_fd.st_size > 0 || now.tv_sec - by_fd.st_mtim.tv_sec > 60)) {
+    ScopedFd file(
+        ::openat(directory, entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    struct stat status;
+    if (file && ::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) &&
+        ::flock(file.get(), LOCK_EX | LOCK_NB) == 0) {
       ::unlinkat(directory, entry->d_name, 0);
     }
   }
@@ -105,9 +108,12 @@ PendingFile::PendingFile(std::string directory)
     if (!file) {
       throw system_error(errno, "cannot create a file in the directory").in_file(directory_);
     }
+    struct stat status;
+    if (lock(file.get()) && ::fstat(file.get(), &status) == 0 && status.st_nlink == 0) {
+      continue; // taken for litter before it was locked
+    }
     private_name_ = name;
     file_ = std::move(file);
-    ::flock(file_.get(), LOCK_EX | LOCK_NB);
     return;
   }
 }
@@ -169,7 +175,7 @@ bool PendingFile::publish_new(const std::string& name) {
 void PendingFile::give_private_name() {
   while (private_name_.empty()) {
     std::string name = new_private_name();
-    ::flock(file_.get(), LOCK_EX | LOCK_NB); // before the name is seen, so that nobody removes it
+    lock(file_.get()); // before the name is seen, so that nobody takes it for litter
     if (publish_new(name)) {
       private_name_ = name;
     }

@@ -1,0 +1,110 @@
+#include "common/command.h"
+
+#include <utility>
+
+#include "common/text.h"
+#include "rrpcp/format.h"
+
+namespace rrpcp::tools {
+namespace {
+
+constexpr const char* kPositional = "arguments";
+
+std::string first_word(const std::string& text) {
+  return text.substr(0, text.find(' '));
+}
+
+} // namespace
+
+Arguments::Arguments(cxxopts::ParseResult result, std::vector<std::string> positional)
+    : result_(std::move(result)), positional_(std::move(positional)) {}
+
+std::string Arguments::get_or(const std::string& name, const std::string& otherwise) const {
+  return has(name) ? get<std::string>(name) : otherwise;
+}
+
+void Arguments::expect(std::size_t least, std::size_t most, const std::string& what) const {
+  if (positional_.size() < least) {
+    throw UsageError("missing argument: " + what);
+  }
+  if (positional_.size() > most) {
+    throw UsageError("unexpected argument '" + printable(positional_[most]) + "'");
+  }
+}
+
+Command::Command(CommandInfo info) : info_(std::move(info)), options_(info_.name, info_.summary) {
+  options_.set_width(90);
+  options_.add_options()("h,help", "show this help and exit")(
+      "version", "show the version of the software and of the format and exit");
+  options_.add_options("hidden")(kPositional, "", cxxopts::value<std::vector<std::string>>());
+  options_.parse_positional({kPositional});
+  options_.custom_help(info_.synopsis);
+  options_.positional_help("");
+}
+
+Command& Command::add(const std::string& names, const std::string& help) {
+  options_.add_options()(names, help);
+  return *this;
+}
+
+Command& Command::add(const std::string& names, const std::string& help,
+                      std::shared_ptr<cxxopts::Value> value, const std::string& argument) {
+  options_.add_options()(names, help, std::move(value), argument);
+  return *this;
+}
+
+Command& Command::add_json(const std::string& help) {
+  has_json_ = true;
+  return add("json", help);
+}
+
+Command& Command::add_quiet() {
+  has_quiet_ = true;
+  return add("q,quiet", "no progress and no remarks");
+}
+
+Arguments Command::parse(int argc, const char* const* argv, Console& console) {
+  // Before parsing, so that wrong usage is reported as JSON too.
+  for (int i = 1; has_json_ && i < argc && std::string_view(argv[i]) != "--"; ++i) {
+    console.json = console.json || std::string_view(argv[i]) == "--json";
+  }
+  try {
+    cxxopts::ParseResult result = options_.parse(argc, argv);
+    if (result.count("help") != 0) {
+      console.write(help());
+      console.flush();
+      throw HelpShown();
+    }
+    if (result.count("version") != 0) {
+      console.write(version_line(first_word(info_.name)) + "\n");
+      console.flush();
+      throw HelpShown();
+    }
+    std::vector<std::string> positional;
+    if (result.count(kPositional) != 0) {
+      positional = result[kPositional].as<std::vector<std::string>>();
+    }
+    for (const std::string& rest : result.unmatched()) {
+      positional.push_back(rest);
+    }
+    console.quiet = console.quiet || (has_quiet_ && result.count("quiet") != 0);
+    return Arguments(std::move(result), std::move(positional));
+  } catch (const cxxopts::exceptions::exception& error) {
+    throw UsageError(error.what());
+  }
+}
+
+std::string Command::help() {
+  std::string text = options_.help({""});
+  if (!info_.details.empty()) {
+    text += "\n" + info_.details + "\n";
+  }
+  return text;
+}
+
+std::string version_line(const std::string& tool_name) {
+  return tool_name + " " RRPCP_VERSION " (checkpoint format " +
+         std::to_string(format::kMajorVersion) + "." + std::to_string(format::kMinorVersion) + ")";
+}
+
+} // namespace rrpcp::tools

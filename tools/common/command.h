@@ -1,0 +1,96 @@
+// Options of a command, by one convention for all.
+#pragma once
+
+#include <cxxopts.hpp>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "common/console.h"
+
+namespace rrpcp::tools {
+
+// Wrong arguments: run_tool prints one line and exits with kExitTrouble.
+class UsageError : public std::runtime_error {
+public:
+  using std::runtime_error::runtime_error;
+};
+
+// Thrown after --help or --version was printed; run_tool exits with kExitOk.
+class HelpShown : public std::exception {
+public:
+  const char* what() const noexcept override { return "help was shown"; }
+};
+
+// What --help says around the options.
+struct CommandInfo {
+  // "pcp-validate", or "pcp-inspect diff" for a subcommand.
+  std::string name;
+  // After the name, as "[OPTION]... FILE...".
+  std::string synopsis;
+  // What it does, a sentence or two.
+  std::string summary;
+  // After the options: exit codes, examples. May be empty. Ends without a newline.
+  std::string details = {};
+};
+
+// A command or subcommand:
+//
+//   Command command({"pcp-validate", "[OPTION]... FILE|DIR...", "Checks checkpoints."});
+//   command.add_json();
+//   command.add("level", "structure, checksums or semantics", cxxopts::value<std::string>(),
+//   "LEVEL"); const Arguments arguments = command.parse(argc, argv, console); for (const
+//   std::string& file : arguments.positional()) …
+//
+// --help (-h) and --version are there always. Options may stand before and after other arguments;
+// "--" ends them. Wrong ones throw UsageError.
+class Arguments {
+public:
+  explicit Arguments(cxxopts::ParseResult result, std::vector<std::string> positional);
+
+  // Whether the option was given.
+  bool has(const std::string& name) const { return result_.count(name) != 0; }
+  // The value of an option (its default where it was not given); for a vector all of them.
+  template <typename T> T get(const std::string& name) const { return result_[name].as<T>(); }
+  // Value of a string option, or `otherwise` where it was not given.
+  std::string get_or(const std::string& name, const std::string& otherwise) const;
+  const std::vector<std::string>& positional() const { return positional_; }
+  // Throws UsageError unless the number of positional arguments is in [least, most]; `what` says
+  // what they are, as "FILE".
+  void expect(std::size_t least, std::size_t most, const std::string& what) const;
+
+private:
+  cxxopts::ParseResult result_;
+  std::vector<std::string> positional_;
+};
+
+class Command {
+public:
+  explicit Command(CommandInfo info);
+
+  // `names` is "long" or "s,long"; a flag without `value`.
+  Command& add(const std::string& names, const std::string& help);
+  Command& add(const std::string& names, const std::string& help,
+               std::shared_ptr<cxxopts::Value> value, const std::string& argument);
+  // --json: sets console.json.
+  Command& add_json(const std::string& help = "write one JSON document");
+  // -q, --quiet: sets console.quiet.
+  Command& add_quiet();
+
+  // argv[0] is skipped.
+  Arguments parse(int argc, const char* const* argv, Console& console);
+  std::string help();
+  const CommandInfo& info() const { return info_; }
+
+private:
+  CommandInfo info_;
+  cxxopts::Options options_;
+  bool has_json_ = false;
+  bool has_quiet_ = false;
+};
+
+// "NAME 0.1.0 (checkpoint format 1.0)".
+std::string version_line(const std::string& tool_name);
+
+} // namespace rrpcp::tools
