@@ -178,21 +178,21 @@ void set_contents_path(legacy::rr2024::KernelMapping::Builder mapping, std::stri
   using MapType = legacy::rr2024::KernelMapping::MapType;
   switch (type.which()) {
   case MapType::FILE:
-    type.getFile().setContentsPath(data(path));
+    type.getFile().setContentsPath(as_data(path));
     break;
   case MapType::GUARD_SEGMENT:
     break;
   case MapType::SHARED_ANON:
-    type.getSharedAnon().setContentsPath(data(path));
+    type.getSharedAnon().setContentsPath(as_data(path));
     break;
   case MapType::PRIVATE_ANON:
-    type.getPrivateAnon().setContentsPath(data(path));
+    type.getPrivateAnon().setContentsPath(as_data(path));
     break;
   case MapType::SYSCALL_BUFFER:
-    type.getSyscallBuffer().setContentsPath(data(path));
+    type.getSyscallBuffer().setContentsPath(as_data(path));
     break;
   case MapType::RR_PAGE:
-    type.getRrPage().setContentsPath(data(path));
+    type.getRrPage().setContentsPath(as_data(path));
     break;
   }
 }

@@ -46,7 +46,7 @@ void set_contents_path(legacy::rr2024::KernelMapping::Builder mapping, std::stri
 inline std::string_view text(capnp::Data::Reader data) {
   return {reinterpret_cast<const char*>(data.begin()), data.size()};
 }
-inline capnp::Data::Reader data(std::string_view text) {
+inline capnp::Data::Reader as_data(std::string_view text) {
   return {reinterpret_cast<const capnp::byte*>(text.data()), text.size()};
 }
 
