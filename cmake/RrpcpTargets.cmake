@@ -3,6 +3,11 @@
 set(RRPCP_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
   -Wcast-align -Wnull-dereference -Werror)
 
+if(RRPCP_SANITIZE)
+  # The instrumented code makes the compiler see paths that do not exist.
+  list(APPEND RRPCP_WARNINGS -Wno-null-dereference -Wno-maybe-uninitialized)
+endif()
+
 function(rrpcp_target_defaults target)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${RRPCP_WARNINGS}>)
   if(RRPCP_SANITIZE)

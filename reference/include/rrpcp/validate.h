@@ -1,6 +1,8 @@
 // Judging a checkpoint file: everything that is wrong with it, not only the first thing.
 #pragma once
 
+#include "rrpcp/reader.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -11,8 +13,6 @@
 #include <string_view>
 #include <vector>
 
-#include "rrpcp/reader.h"
-
 namespace rrpcp {
 
 // How deep a validation goes. Each level contains the ones before it.
@@ -20,7 +20,8 @@ enum class ValidationLevel {
   // Header, footer, chunk table, padding and manifest as bytes: costs nothing that grows with the
   // page data.
   kStructure,
-  // Every stored byte: the checksums of all chunks, as stored and as decoded, and the checkpoint id.
+  // Every stored byte: the checksums of all chunks, as stored and as decoded, and the checkpoint
+  // id.
   kChecksums,
   // Every rule of spec/model.md about what the manifest says.
   kSemantics,

@@ -74,7 +74,7 @@ struct CheckpointReader::Impl {
   void read(std::uint64_t offset, std::span<std::byte> out) const {
     if (file) {
       read_exactly(file.get(), offset, out, name);
-    } else {
+    } else if (!out.empty()) {
       std::memcpy(out.data(), bytes.subspan(offset, out.size()).data(), out.size());
     }
   }

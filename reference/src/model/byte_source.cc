@@ -1,0 +1,73 @@
+#include "model/byte_source.h"
+
+#include "rrpcp/error.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+
+namespace rrpcp {
+
+ByteSource ByteSource::open(const std::string& path) {
+  ByteSource source;
+  source.name_ = path;
+  // O_NONBLOCK: opening a FIFO must not wait for a writer.
+  source.file_ = ScopedFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!source.file_) {
+    throw system_error(errno, "cannot open").in_file(path);
+  }
+  struct stat status;
+  if (::fstat(source.file_.get(), &status) != 0) {
+    throw system_error(errno, "cannot examine").in_file(path);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                S_ISDIR(status.st_mode) ? "this is a directory, not a checkpoint"
+                                        : "a checkpoint can only be read from a regular file")
+        .in_file(path);
+  }
+  source.size_ = static_cast<std::uint64_t>(status.st_size);
+  return source;
+}
+
+ByteSource::ByteSource(std::span<const std::byte> bytes, std::string name)
+    : bytes_(bytes), size_(bytes.size()), name_(std::move(name)) {}
+
+void ByteSource::read(std::uint64_t offset, std::span<std::byte> out) const {
+  if (!file_) {
+    if (!out.empty()) {
+      std::memcpy(out.data(), bytes_.subspan(offset, out.size()).data(), out.size());
+    }
+    return;
+  }
+  while (!out.empty()) {
+    ssize_t n = ::pread(file_.get(), out.data(), out.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n < 0) {
+      throw system_error(errno, "cannot read").in_file(name_).at(offset);
+    }
+    if (n == 0) {
+      throw Error(ErrorCode::kIncomplete, "the file became shorter while it was read")
+          .in_file(name_)
+          .at(offset);
+    }
+    offset += static_cast<std::uint64_t>(n);
+    out = out.subspan(static_cast<std::size_t>(n));
+  }
+}
+
+std::span<const std::byte> ByteSource::view(std::uint64_t offset, std::size_t length,
+                                            std::span<std::byte> buffer) const {
+  if (!file_) {
+    return bytes_.subspan(offset, length);
+  }
+  read(offset, buffer.first(length));
+  return buffer.first(length);
+}
+
+} // namespace rrpcp

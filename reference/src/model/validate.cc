@@ -1,0 +1,134 @@
+#include "rrpcp/validate.h"
+
+#include "base/bytes.h"
+#include "container/manifest_bytes.h"
+#include "model/byte_source.h"
+#include "model/findings.h"
+#include "model/validate_chunks.h"
+#include "model/validate_container.h"
+#include "model/validate_state.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <kj/exception.h>
+
+namespace rrpcp {
+
+namespace {
+
+ValidationReport validate(const ByteSource& source, const ValidateOptions& options) {
+  ValidationReport report;
+  Findings findings(source.name(), options.max_findings_per_code);
+  ContainerFacts facts = validate_container(source, options.limits, findings);
+  if (facts.footer) {
+    report.id = facts.footer->id;
+    report.chunks = facts.footer->chunk_count;
+  }
+  bool manifest_usable = false;
+  std::optional<schema::State::Reader> state;
+  if (facts.message) {
+    try {
+      auto manifest = facts.message->getRoot<schema::Manifest>();
+      state = manifest.getState();
+      validate_agreement(facts, *state, findings);
+      manifest_usable = true;
+    } catch (const kj::Exception& exception) {
+      findings.in("manifest.message", "state", exception.getDescription().cStr());
+    }
+  }
+  std::vector<PageTail> tails;
+  if (options.level >= ValidationLevel::kSemantics && manifest_usable) {
+    StateRules rules;
+    rules.page_size = facts.header->page_size;
+    rules.page_count = facts.footer->page_count;
+    rules.fully_known = facts.fully_known;
+    tails = validate_state(facts.message->getRoot<schema::Manifest>(), rules, findings);
+  }
+  if (options.level >= ValidationLevel::kChecksums && facts.chunks) {
+    report.checked_bytes =
+        validate_chunks(source, *facts.header, *facts.chunks, tails, options, findings);
+    if (manifest_usable) {
+      try {
+        if (checkpoint_id(*state, *facts.chunks) != facts.footer->id) {
+          findings.at("footer.checkpoint-id",
+                      source.size() - format::kFooterSize + format::kFooterCheckpointId,
+                      "the id is not that of the state and the chunks' checksums");
+        }
+      } catch (const kj::Exception& exception) {
+        findings.in("manifest.message", "state", exception.getDescription().cStr());
+      }
+    }
+    report.reached = manifest_usable ? options.level : ValidationLevel::kChecksums;
+  }
+  findings.finish(report);
+  return report;
+}
+
+} // namespace
+
+std::string_view validation_level_name(ValidationLevel level) {
+  switch (level) {
+  case ValidationLevel::kStructure:
+    return "structure";
+  case ValidationLevel::kChecksums:
+    return "checksums";
+  case ValidationLevel::kSemantics:
+    return "semantics";
+  }
+  return "unknown";
+}
+
+ValidationLevel parse_validation_level(std::string_view name) {
+  for (auto level :
+       {ValidationLevel::kStructure, ValidationLevel::kChecksums, ValidationLevel::kSemantics}) {
+    if (validation_level_name(level) == name) {
+      return level;
+    }
+  }
+  throw Error(ErrorCode::kInvalidArgument, "'" + std::string(name) + "' is not a validation level")
+      .with_hint("use structure, checksums or semantics");
+}
+
+std::string_view severity_name(Severity severity) {
+  switch (severity) {
+  case Severity::kInfo:
+    return "info";
+  case Severity::kWarning:
+    return "warning";
+  case Severity::kError:
+    return "error";
+  }
+  return "unknown";
+}
+
+std::span<const Diagnostic> diagnostics() {
+  return kDiagnostics;
+}
+
+const Diagnostic* find_diagnostic(std::string_view code) {
+  auto found = std::find_if(kDiagnostics.begin(), kDiagnostics.end(),
+                            [&](const Diagnostic& diagnostic) { return diagnostic.code == code; });
+  return found == kDiagnostics.end() ? nullptr : &*found;
+}
+
+std::uint64_t ValidationReport::count(Severity severity) const {
+  std::uint64_t count = 0;
+  for (const Finding& finding : findings) {
+    count += finding.severity == severity ? 1 : 0;
+  }
+  for (const auto& [code, more] : suppressed) {
+    count += find_diagnostic(code)->severity == severity ? more : 0;
+  }
+  return count;
+}
+
+ValidationReport validate_file(const std::string& path, const ValidateOptions& options) {
+  return validate(ByteSource::open(path), options);
+}
+
+ValidationReport validate_bytes(std::span<const std::byte> bytes, const std::string& name,
+                                const ValidateOptions& options) {
+  return validate(ByteSource(bytes, name), options);
+}
+
+} // namespace rrpcp

@@ -1,0 +1,157 @@
+#include "model/validate_chunks.h"
+
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "container/chunk_codec.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+namespace rrpcp {
+
+namespace {
+
+class ChunkCheck {
+public:
+  ChunkCheck(const ByteSource& source, const Header& header, std::span<const ChunkEntry> chunks,
+             std::span<const PageTail> tails, const ValidateOptions& options, Findings& findings)
+      : source_(source), header_(header), chunks_(chunks), tails_(tails), options_(options),
+        findings_(findings) {
+    for (const ChunkEntry& chunk : chunks) {
+      total_ += chunk.length;
+      max_length_ = std::max(max_length_, chunk.length);
+      max_stored_ = std::max(max_stored_, chunk.stored_length);
+    }
+  }
+
+  std::uint64_t run() {
+    unsigned threads = options_.threads != 0 ? options_.threads
+                                             : std::max(1u, std::thread::hardware_concurrency());
+    threads = static_cast<unsigned>(std::min<std::uint64_t>({threads, 64, chunks_.size()}));
+    std::vector<std::thread> helpers;
+    try {
+      for (unsigned i = 1; i < threads; ++i) {
+        helpers.emplace_back([this] { work(); });
+      }
+    } catch (const std::system_error&) {
+      // No more threads to be had: the ones there are do it.
+    }
+    work();
+    for (std::thread& helper : helpers) {
+      helper.join();
+    }
+    if (failure_) {
+      std::rethrow_exception(failure_);
+    }
+    return total_;
+  }
+
+private:
+  void work() {
+    try {
+      ChunkDecoder decoder;
+      std::vector<std::byte> stored(max_stored_);
+      std::vector<std::byte> decoded(max_length_);
+      for (;;) {
+        const std::uint64_t index = next_.fetch_add(1, std::memory_order_relaxed);
+        if (index >= chunks_.size() || stop_.load(std::memory_order_relaxed)) {
+          return;
+        }
+        check(index, decoder, stored, decoded);
+        report_progress(chunks_[index].length);
+      }
+    } catch (...) {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+      if (!failure_) {
+        failure_ = std::current_exception();
+      }
+    }
+  }
+
+  void check(std::uint64_t index, ChunkDecoder& decoder, std::span<std::byte> stored_buffer,
+             std::span<std::byte> decoded_buffer) {
+    const ChunkEntry& chunk = chunks_[index];
+    auto name = [&] { return "chunk " + std::to_string(index); };
+    auto stored = source_.view(chunk.offset, chunk.stored_length, stored_buffer);
+    if (xxh3_64(stored) != chunk.stored_checksum) {
+      findings_.at("chunk.stored-checksum", chunk.offset,
+                   name() + ": the checksum of the stored bytes does not match");
+      return;
+    }
+    std::span<const std::byte> decoded = stored;
+    if (chunk.codec != format::kCodecRaw) {
+      std::span<std::byte> out = decoded_buffer.first(chunk.length);
+      if (!decoder.decode(stored, out)) {
+        findings_.at("chunk.decode", chunk.offset,
+                     name() + ": it is not one zstd frame of " + std::to_string(chunk.length) +
+                         " bytes");
+        return;
+      }
+      if (xxh3_64(out) != chunk.checksum) {
+        findings_.at("chunk.checksum", chunk.offset,
+                     name() + ": the checksum of the decoded bytes does not match");
+        return;
+      }
+      decoded = out;
+    }
+    check_tails(index, decoded);
+  }
+
+  void check_tails(std::uint64_t index, std::span<const std::byte> decoded) {
+    const std::uint64_t first = index * header_.chunk_pages;
+    const std::uint64_t end = first + header_.chunk_pages;
+    auto tail = std::lower_bound(
+        tails_.begin(), tails_.end(), first,
+        [](const PageTail& candidate, std::uint64_t page) { return candidate.page < page; });
+    for (; tail != tails_.end() && tail->page < end; ++tail) {
+      auto page = decoded.subspan((tail->page - first) * header_.page_size, header_.page_size);
+      if (!is_zero(page.subspan(tail->used))) {
+        findings_.in("object.tail", tail->path.c_str(),
+                     "page " + std::to_string(tail->page) +
+                         " of the stream is not zero from byte " + std::to_string(tail->used) +
+                         " on");
+      }
+    }
+  }
+
+  void report_progress(std::uint64_t bytes) {
+    if (!options_.progress) {
+      return;
+    }
+    std::lock_guard lock(mutex_);
+    done_ += bytes;
+    options_.progress(done_, total_);
+  }
+
+  const ByteSource& source_;
+  const Header& header_;
+  std::span<const ChunkEntry> chunks_;
+  std::span<const PageTail> tails_;
+  const ValidateOptions& options_;
+  Findings& findings_;
+  std::uint64_t total_ = 0;
+  std::uint32_t max_length_ = 0;
+  std::uint32_t max_stored_ = 0;
+  std::atomic<std::uint64_t> next_ = 0;
+  std::atomic<bool> stop_ = false;
+  std::mutex mutex_;
+  std::uint64_t done_ = 0;
+  std::exception_ptr failure_;
+};
+
+} // namespace
+
+std::uint64_t validate_chunks(const ByteSource& source, const Header& header,
+                              std::span<const ChunkEntry> chunks, std::span<const PageTail> tails,
+                              const ValidateOptions& options, Findings& findings) {
+  if (chunks.empty()) {
+    return 0;
+  }
+  return ChunkCheck(source, header, chunks, tails, options, findings).run();
+}
+
+} // namespace rrpcp

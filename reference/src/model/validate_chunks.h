@@ -1,0 +1,27 @@
+// Judging page data: every chunk's checksums.
+#pragma once
+
+#include "model/byte_source.h"
+#include "model/findings.h"
+#include "rrpcp/reader.h"
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace rrpcp {
+
+// The last page of a memory object: bytes from `used` to the page's end must be zero.
+struct PageTail {
+  std::uint64_t page; // in the page stream
+  std::uint32_t used; // bytes
+  std::string path;   // of the object
+};
+
+// Reads, hashes and decodes every chunk, on `options.threads` threads. `tails` are ordered by page.
+// Returns the number of decoded bytes. Throws what ByteSource::read throws.
+std::uint64_t validate_chunks(const ByteSource& source, const Header& header,
+                              std::span<const ChunkEntry> chunks, std::span<const PageTail> tails,
+                              const ValidateOptions& options, Findings& findings);
+
+} // namespace rrpcp

@@ -1,0 +1,231 @@
+// Open files, descriptor tables, monitors, working directories, file identities.
+#include "model/state_check.h"
+
+#include <cstring>
+#include <string>
+
+namespace rrpcp {
+
+using std::to_string;
+
+namespace {
+
+// Whether a relative path stays below the directory it starts from, by its text alone.
+bool stays_inside(std::string_view path) {
+  while (!path.empty()) {
+    std::size_t end = std::min(path.find('/'), path.size());
+    std::string_view part = path.substr(0, end);
+    if (part.empty() || part == "." || part == "..") {
+      return false;
+    }
+    if (end == path.size()) {
+      return true;
+    }
+    path.remove_prefix(end + 1);
+  }
+  return false; // empty, or a slash at the end
+}
+
+bool is_absolute(capnp::Data::Reader path) {
+  return path.size() != 0 && path[0] == '/' && std::memchr(path.begin(), 0, path.size()) == nullptr;
+}
+
+// The arm of the union that a kind of monitor uses.
+schema::FileMonitor::Which arm_of(schema::FileMonitor::Kind kind) {
+  using Kind = schema::FileMonitor::Kind;
+  switch (kind) {
+  case Kind::MMAPPED:
+    return schema::FileMonitor::MMAPPED;
+  case Kind::PROC_FD:
+    return schema::FileMonitor::PROC_FD;
+  case Kind::PROC_MEM:
+    return schema::FileMonitor::PROC_MEM;
+  case Kind::STDIO:
+    return schema::FileMonitor::STDIO;
+  case Kind::VIRTUAL_PERF_COUNTER:
+    return schema::FileMonitor::VIRTUAL_PERF_COUNTER;
+  case Kind::PROC_STAT:
+    return schema::FileMonitor::PROC_STAT;
+  case Kind::BPF_MAP:
+    return schema::FileMonitor::BPF_MAP;
+  case Kind::PID_FD:
+    return schema::FileMonitor::PID_FD;
+  default:
+    return schema::FileMonitor::PLAIN;
+  }
+}
+
+} // namespace
+
+void StateCheck::check_file_identity(const Path& path, schema::FileIdentity::Reader file) {
+  auto name = file.getPath();
+  known(path / "pathBase", file.getPathBase(), schema::PathBase::TRACE);
+  bool fits = false;
+  if (file.getPathBase() == schema::PathBase::TRACE) {
+    std::string_view view(reinterpret_cast<const char*>(name.begin()), name.size());
+    fits = stays_inside(view) && view.find('\0') == view.npos;
+  } else {
+    fits = is_absolute(name);
+  }
+  if (!fits) {
+    findings_.in("file.path", path / "path",
+                 file.getPathBase() == schema::PathBase::TRACE
+                     ? "it is not a relative path that stays inside the trace"
+                     : "it is not an absolute path");
+  }
+  std::uint64_t previous_end = 0;
+  each(path / "digests", file.getDigests(),
+       [&](const Path& at, schema::RangeDigest::Reader digest) {
+         std::uint64_t end = 0;
+         if (digest.getLength() == 0 || digest.getOffset() < previous_end ||
+             __builtin_add_overflow(digest.getOffset(), digest.getLength(), &end) ||
+             end > file.getSize()) {
+           findings_.in("file.digest", at,
+                        to_string(digest.getLength()) + " bytes at " +
+                            to_string(digest.getOffset()) + " of " + to_string(file.getSize()));
+           return;
+         }
+         previous_end = end;
+       });
+}
+
+void StateCheck::check_open_files(const Path& path) {
+  each(path, state_.getOpenFiles(),
+       [&](const Path& at, schema::OpenFile::Reader file) { check_open_file(at, file); });
+}
+
+void StateCheck::check_open_file(const Path& path, schema::OpenFile::Reader file) {
+  if (file.getOffset() > INT64_MAX) {
+    findings_.in("open-file.offset", path / "offset", to_string(file.getOffset()));
+  }
+  signal_number(path / "ownerSignal", file.getOwnerSignal(), true);
+  each(path / "locks", file.getLocks(), [&](const Path& at, schema::FileLock::Reader lock) {
+    known(at / "kind", lock.getKind(), schema::FileLock::Kind::LEASE);
+    if (lock.getStart() > lock.getEnd() || lock.getEnd() > INT64_MAX) {
+      findings_.in("open-file.lock", at,
+                   to_string(lock.getStart()) + " to " + to_string(lock.getEnd()));
+    }
+  });
+  switch (file.which()) {
+  case schema::OpenFile::REGULAR:
+    check_file_identity(path / "regular", file.getRegular());
+    break;
+  case schema::OpenFile::DIRECTORY:
+    check_file_identity(path / "directory", file.getDirectory());
+    break;
+  case schema::OpenFile::FIFO:
+    check_file_identity(path / "fifo", file.getFifo());
+    break;
+  case schema::OpenFile::PATH:
+    check_file_identity(path / "path", file.getPath());
+    break;
+  case schema::OpenFile::DEVICE:
+    no_nul(path / "device" / "path", file.getDevice().getPath());
+    break;
+  case schema::OpenFile::TERMINAL:
+    no_nul(path / "terminal" / "path", file.getTerminal().getPath());
+    break;
+  case schema::OpenFile::PIPE: {
+    auto pipe = file.getPipe();
+    if (pipe.getContents().size() > pipe.getCapacity()) {
+      findings_.in("open-file.pipe", path / "pipe",
+                   to_string(pipe.getContents().size()) + " bytes in a pipe of " +
+                       to_string(pipe.getCapacity()));
+    }
+    break;
+  }
+  case schema::OpenFile::SOCKET:
+    text(path / "socket" / "description", file.getSocket().getDescription());
+    break;
+  case schema::OpenFile::EVENTFD:
+    break;
+  case schema::OpenFile::EPOLL:
+    each(path / "epoll" / "watches", file.getEpoll().getWatches(),
+         [&](const Path& at, schema::EpollWatch::Reader watch) {
+           not_negative(at / "fd", watch.getFd());
+         });
+    each_pair(path / "epoll" / "watches", file.getEpoll().getWatches(),
+              [&](const Path& at, schema::EpollWatch::Reader a, schema::EpollWatch::Reader b) {
+                if (a.getFd() > b.getFd()) {
+                  findings_.in("open-file.epoll", at,
+                               "descriptor " + to_string(b.getFd()) + " after " +
+                                   to_string(a.getFd()));
+                }
+              });
+    break;
+  case schema::OpenFile::MEMFD: {
+    std::uint32_t object = file.getMemfd().getObject();
+    refer(objects_, path / "memfd" / "object", object, false);
+    if (object < objects_.size() && !state_.getMemoryObjects()[object].isMemfd()) {
+      findings_.in("open-file.object", path / "memfd" / "object", "the object is not a memfd");
+    }
+    break;
+  }
+  case schema::OpenFile::OTHER:
+    text(path / "other" / "description", file.getOther().getDescription());
+    break;
+  default:
+    unknown(path, "union arm", static_cast<unsigned>(file.which()));
+    break;
+  }
+}
+
+void StateCheck::check_file_tables(const Path& path) {
+  each(path, state_.getFileTables(), [&](const Path& at, schema::FileTable::Reader table) {
+    auto descriptors = table.getDescriptors();
+    each(at / "descriptors", descriptors,
+         [&](const Path& entry, schema::FileDescriptor::Reader descriptor) {
+           not_negative(entry / "fd", descriptor.getFd());
+           refer(open_files_, entry / "openFile", descriptor.getOpenFile(), false);
+         });
+    each_pair(
+        at / "descriptors", descriptors,
+        [&](const Path& entry, schema::FileDescriptor::Reader a, schema::FileDescriptor::Reader b) {
+          if (a.getFd() >= b.getFd()) {
+            findings_.in("descriptor.order", entry,
+                         to_string(b.getFd()) + " after " + to_string(a.getFd()));
+          }
+        });
+    auto monitors = table.getMonitors();
+    each(at / "monitors", monitors, [&](const Path& entry, schema::FileMonitor::Reader monitor) {
+      check_monitor(entry, monitor);
+    });
+    each_pair(at / "monitors", monitors,
+              [&](const Path& entry, schema::FileMonitor::Reader a, schema::FileMonitor::Reader b) {
+                if (a.getFd() >= b.getFd()) {
+                  findings_.in("monitor.order", entry,
+                               to_string(b.getFd()) + " after " + to_string(a.getFd()));
+                }
+              });
+  });
+}
+
+void StateCheck::check_monitor(const Path& path, schema::FileMonitor::Reader monitor) {
+  using Kind = schema::FileMonitor::Kind;
+  not_negative(path / "fd", monitor.getFd());
+  known(path / "kind", monitor.getKind(), Kind::OTHER);
+  if (monitor.which() > schema::FileMonitor::VIRTUAL_PERF_COUNTER) {
+    unknown(path, "union arm", static_cast<unsigned>(monitor.which()));
+  } else if (monitor.getKind() < Kind::OTHER && monitor.which() != arm_of(monitor.getKind())) {
+    findings_.in("monitor.kind", path,
+                 "kind " + to_string(static_cast<unsigned>(monitor.getKind())) +
+                     " with union arm " + to_string(static_cast<unsigned>(monitor.which())));
+  }
+}
+
+void StateCheck::check_file_system_contexts(const Path& path) {
+  each(path, state_.getFileSystemContexts(),
+       [&](const Path& at, schema::FileSystemContext::Reader context) {
+         if (!is_absolute(context.getWorkingDirectory())) {
+           findings_.in("context.path", at / "workingDirectory", "it is not an absolute path");
+         }
+         if (!is_absolute(context.getRootDirectory())) {
+           findings_.in("context.path", at / "rootDirectory", "it is not an absolute path");
+         }
+         if (context.getUmask() > 0777) {
+           findings_.in("context.umask", at / "umask", to_string(context.getUmask()));
+         }
+       });
+}
+
+} // namespace rrpcp

@@ -1,0 +1,179 @@
+#include "process/page_scan.h"
+
+#include "process/proc_file.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <string>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+namespace rrpcp {
+
+namespace {
+
+// The interface of PAGEMAP_SCAN (Documentation/admin-guide/mm/pagemap.rst of the kernel), which
+// older system headers do not have.
+struct ScanRegion {
+  std::uint64_t start;
+  std::uint64_t end;
+  std::uint64_t categories;
+};
+
+struct ScanArguments {
+  std::uint64_t size;
+  std::uint64_t flags;
+  std::uint64_t start;
+  std::uint64_t end;
+  std::uint64_t walk_end;
+  std::uint64_t vec;
+  std::uint64_t vec_len;
+  std::uint64_t max_pages;
+  std::uint64_t category_inverted;
+  std::uint64_t category_mask;
+  std::uint64_t category_anyof_mask;
+  std::uint64_t return_mask;
+};
+
+constexpr std::uint64_t kCategoryFile = 1u << 2;
+constexpr std::uint64_t kCategoryPresent = 1u << 3;
+constexpr std::uint64_t kCategorySwapped = 1u << 4;
+constexpr std::uint64_t kCategoryZeroPage = 1u << 5;
+constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArguments);
+
+// Bits of an entry of /proc/PID/pagemap (the same document).
+constexpr std::uint64_t kEntryPresent = std::uint64_t{1} << 63;
+constexpr std::uint64_t kEntrySwapped = std::uint64_t{1} << 62;
+constexpr std::uint64_t kEntryFile = std::uint64_t{1} << 61;
+
+constexpr std::size_t kRegions = 1024;
+constexpr std::size_t kBufferWords = kRegions * sizeof(ScanRegion) / sizeof(std::uint64_t);
+
+// Joins neighbours of the same kind before they reach the sink.
+class RangeJoiner {
+public:
+  explicit RangeJoiner(const std::function<void(const TouchedRange&)>& sink) : sink_(sink) {}
+  void add(std::uint64_t start, std::uint64_t end, bool file) {
+    if (range_.end == start && range_.file == file && range_.end != range_.start) {
+      range_.end = end;
+      return;
+    }
+    flush();
+    range_ = {start, end, file};
+  }
+  void flush() {
+    if (range_.start != range_.end) {
+      sink_(range_);
+    }
+    range_ = {};
+  }
+
+private:
+  const std::function<void(const TouchedRange&)>& sink_;
+  TouchedRange range_;
+};
+
+} // namespace
+
+PageScanner::PageScanner(pid_t pid)
+    : pid_(pid), page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))),
+      buffer_(kBufferWords) {
+  std::string path = proc_path(pid, "pagemap");
+  pagemap_.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!pagemap_) {
+    throw errno == ENOENT
+        ? Error(ErrorCode::kProcessGone, "process " + std::to_string(pid) + " ended meanwhile")
+        : system_error(errno, "cannot open").in_file(path);
+  }
+}
+
+void PageScanner::scan(std::uint64_t start, std::uint64_t end,
+                       const std::function<void(const TouchedRange&)>& sink) {
+  if (start >= end) {
+    return;
+  }
+  if (use_ioctl_ && scan_by_ioctl(start, end, sink)) {
+    return;
+  }
+  use_ioctl_ = false;
+  scan_by_pagemap(start, end, sink);
+}
+
+// False where the kernel does not know the ioctl; nothing was reported then.
+bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end,
+                                const std::function<void(const TouchedRange&)>& sink) {
+  RangeJoiner joiner(sink);
+  while (start < end) {
+    ScanArguments arguments{};
+    arguments.size = sizeof arguments;
+    arguments.start = start;
+    arguments.end = end;
+    arguments.vec = reinterpret_cast<std::uintptr_t>(buffer_.data());
+    arguments.vec_len = kRegions;
+    // Not the zero page, and either present or swapped.
+    arguments.category_inverted = kCategoryZeroPage;
+    arguments.category_mask = kCategoryZeroPage;
+    arguments.category_anyof_mask = kCategoryPresent | kCategorySwapped;
+    arguments.return_mask = kCategoryFile;
+    int count = ::ioctl(pagemap_.get(), kPagemapScan, &arguments);
+    if (count < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      if (errno == ENOTTY || errno == EINVAL) {
+        return false;
+      }
+      if (errno == ESRCH) {
+        throw Error(ErrorCode::kProcessGone,
+                    "process " + std::to_string(pid_) + " ended meanwhile");
+      }
+      throw system_error(errno, "cannot scan the page tables of process " + std::to_string(pid_));
+    }
+    const std::byte* bytes = reinterpret_cast<const std::byte*>(buffer_.data());
+    for (int i = 0; i < count; ++i) {
+      ScanRegion region;
+      std::memcpy(&region, bytes + static_cast<std::size_t>(i) * sizeof region, sizeof region);
+      joiner.add(std::max(region.start, start), std::min(region.end, end),
+                 (region.categories & kCategoryFile) != 0);
+    }
+    if (arguments.walk_end <= start) {
+      break;
+    }
+    start = arguments.walk_end;
+  }
+  joiner.flush();
+  return true;
+}
+
+void PageScanner::scan_by_pagemap(std::uint64_t start, std::uint64_t end,
+                                  const std::function<void(const TouchedRange&)>& sink) {
+  RangeJoiner joiner(sink);
+  while (start < end) {
+    std::uint64_t wanted = std::min<std::uint64_t>((end - start) / page_size_, buffer_.size());
+    ssize_t n = ::pread(pagemap_.get(), buffer_.data(), wanted * sizeof(std::uint64_t),
+                        static_cast<off_t>(start / page_size_ * sizeof(std::uint64_t)));
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n < 0) {
+      throw system_error(errno, "cannot read the page tables of process " + std::to_string(pid_));
+    }
+    std::uint64_t count = static_cast<std::uint64_t>(n) / sizeof(std::uint64_t);
+    if (count == 0) {
+      throw Error(ErrorCode::kProcessGone, "process " + std::to_string(pid_) + " ended meanwhile");
+    }
+    for (std::uint64_t i = 0; i < count; ++i) {
+      if ((buffer_[i] & (kEntryPresent | kEntrySwapped)) != 0) {
+        joiner.add(start + i * page_size_, start + (i + 1) * page_size_,
+                   (buffer_[i] & kEntryFile) != 0);
+      }
+    }
+    start += count * page_size_;
+  }
+  joiner.flush();
+}
+
+} // namespace rrpcp

@@ -1,0 +1,51 @@
+// Which pages of a process have been touched.
+#pragma once
+
+#include "base/scoped_fd.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <sys/types.h>
+#include <vector>
+
+namespace rrpcp {
+
+// Pages in a row that are in memory or swapped out and are not the shared zero page.
+struct TouchedRange {
+  std::uint64_t start = 0;
+  std::uint64_t end = 0;
+  // The pages belong to a file or to shared memory; false: they are private copies or anonymous.
+  bool file = false;
+};
+
+// Scans the page tables of one process: with the PAGEMAP_SCAN ioctl (Linux 6.7), else by reading
+// /proc/PID/pagemap, which costs time for untouched address space too. Needs the right to trace
+// the process. One thread at a time.
+class PageScanner {
+public:
+  // Throws kProcessGone, kPermission.
+  explicit PageScanner(pid_t pid);
+
+  // Calls `sink` for the touched ranges within [start, end), in order, not overlapping, neighbours
+  // of the same kind joined. Ranges of mappings of huge pages are cut to [start, end).
+  void scan(std::uint64_t start, std::uint64_t end,
+            const std::function<void(const TouchedRange&)>& sink);
+
+  // Use /proc/PID/pagemap even where the ioctl exists.
+  void use_pagemap() { use_ioctl_ = false; }
+
+private:
+  bool scan_by_ioctl(std::uint64_t start, std::uint64_t end,
+                     const std::function<void(const TouchedRange&)>& sink);
+  void scan_by_pagemap(std::uint64_t start, std::uint64_t end,
+                       const std::function<void(const TouchedRange&)>& sink);
+
+  pid_t pid_;
+  ScopedFd pagemap_;
+  bool use_ioctl_ = true;
+  std::uint64_t page_size_;
+  std::vector<std::uint64_t> buffer_;
+};
+
+} // namespace rrpcp

@@ -1,0 +1,51 @@
+// /proc/PID/task/TID/status.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace rrpcp {
+
+// What proc_pid_status(5) says of a thread, as far as a checkpoint needs it. Signal sets have bit
+// N-1 for signal N; ids are those of the reader's namespaces.
+struct ProcStatus {
+  std::string name;
+  // R, S, D, T (stopped), t (traced), Z, X, I.
+  char state = '?';
+  pid_t process = 0;
+  pid_t thread = 0;
+  pid_t parent = 0;
+  // 0: nobody traces the thread.
+  pid_t tracer = 0;
+  bool kernel_thread = false;
+  std::uint32_t umask = 0;
+  // Real, effective, saved, file system.
+  std::array<std::uint32_t, 4> uids{};
+  std::array<std::uint32_t, 4> gids{};
+  std::vector<std::uint32_t> groups;
+  std::uint64_t pending = 0;
+  std::uint64_t shared_pending = 0;
+  // The mask in force: in sigsuspend(2) and the like the one that the call was given.
+  std::uint64_t blocked = 0;
+  std::uint64_t ignored = 0;
+  std::uint64_t caught = 0;
+  std::uint64_t inheritable = 0;
+  std::uint64_t permitted = 0;
+  std::uint64_t effective = 0;
+  bool no_new_privileges = false;
+  // SECCOMP_MODE_* of seccomp(2): 0 none, 1 strict, 2 filter.
+  int seccomp = 0;
+  std::uint64_t threads = 0;
+
+  // Nothing where the thread is gone. Throws Error.
+  static std::optional<ProcStatus> try_read(pid_t pid, pid_t tid);
+  // Throws kProcessGone where the thread is gone.
+  static ProcStatus read(pid_t pid, pid_t tid);
+  static ProcStatus parse(std::string_view text);
+};
+
+} // namespace rrpcp

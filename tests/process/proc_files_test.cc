@@ -1,0 +1,133 @@
+// What the kernel's own words are taken apart into.
+
+#include "process/page_scan.h"
+#include "process/proc_auxv.h"
+#include "process/proc_fdinfo.h"
+#include "process/proc_maps.h"
+#include "process/proc_stat.h"
+#include "process/proc_status.h"
+#include "process/proc_tasks.h"
+
+#include <elf.h>
+#include <gtest/gtest.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <vector>
+
+namespace rrpcp {
+namespace {
+
+TEST(ProcMaps, LinesOfEveryKind) {
+  auto mappings = parse_mappings(
+      "561cd51d6000-561cd51d8000 r--p 00001000 fe:00 247134                     /usr/bin/a b\n"
+      "7ffe0000-7fff0000 rw-s 00000000 00:01 12 /dev/zero (deleted)\n"
+      "7ffd12345000-7ffd12366000 rw-p 00000000 00:00 0                          [stack]\n"
+      "7f0000000000-7f0000001000 ---p 00000000 00:00 0 \n"
+      "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n");
+  ASSERT_EQ(mappings.size(), 5u);
+  EXPECT_EQ(mappings[0].name, "/usr/bin/a b");
+  EXPECT_EQ(mappings[0].offset, 0x1000u);
+  EXPECT_EQ(mappings[0].device, 0xfe00u);
+  EXPECT_EQ(mappings[0].inode, 247134u);
+  EXPECT_TRUE(mappings[1].shared);
+  EXPECT_EQ(mappings[1].name, "/dev/zero (deleted)");
+  EXPECT_EQ(mappings[2].protection, std::uint32_t{PROT_READ | PROT_WRITE});
+  EXPECT_EQ(mappings[3].name, "");
+  EXPECT_EQ(mappings[3].protection, std::uint32_t{PROT_NONE});
+  EXPECT_EQ(mappings[4].end, 0xffffffffff601000u);
+}
+
+TEST(ProcStat, NamesMayHoldAnything) {
+  ProcStat stat = ProcStat::parse("12 (a) b) S 3) R 1 7 9 0 -1 4194560 1 2 3\n");
+  EXPECT_EQ(stat.state, 'R');
+  EXPECT_EQ(stat.parent, 1);
+  EXPECT_EQ(stat.process_group, 7);
+  EXPECT_EQ(stat.session, 9);
+}
+
+TEST(ProcStatus, OwnProcess) {
+  ProcStatus status = ProcStatus::read(::getpid(), ::getpid());
+  EXPECT_EQ(status.process, ::getpid());
+  EXPECT_EQ(status.parent, ::getppid());
+  EXPECT_EQ(status.uids[1], ::geteuid());
+  EXPECT_EQ(status.tracer, 0);
+  ProcStatus odd =
+      ProcStatus::parse("Name:\ta\\nb\\\\c\nSigBlk:\tfffffffe7ffbfeff\nGroups:\t1 22 \n");
+  EXPECT_EQ(odd.name, "a\nb\\c");
+  EXPECT_EQ(odd.blocked, 0xfffffffe7ffbfeffu);
+  EXPECT_EQ(odd.groups, (std::vector<std::uint32_t>{1, 22}));
+}
+
+TEST(ProcAuxv, OwnProcess) {
+  auto entries = read_auxv(::getpid());
+  EXPECT_EQ(find_auxv(entries, AT_PAGESZ), ::getauxval(AT_PAGESZ));
+  EXPECT_EQ(find_auxv(entries, AT_ENTRY), ::getauxval(AT_ENTRY));
+  EXPECT_FALSE(find_auxv(entries, 0xfffff));
+}
+
+TEST(ProcFdInfo, LinesOfEveryKind) {
+  FdInfo info = FdInfo::parse("pos:\t17\nflags:\t0102002\nmnt_id:\t15\nino:\t99\n"
+                              "lock:\t1: POSIX  ADVISORY  WRITE 1234 fe:00:5678 10 19\n"
+                              "lock:\t2: FLOCK  ADVISORY  READ 1234 fe:00:5678 0 EOF\n"
+                              "eventfd-count:               2a\neventfd-id: 3\n"
+                              "eventfd-semaphore: 1\n"
+                              "tfd:        5 events:       19 data:         deadbeef  pos:0 "
+                              "ino:61af sdev:7\n");
+  EXPECT_EQ(info.position, 17u);
+  EXPECT_EQ(info.flags, 0102002u);
+  ASSERT_EQ(info.locks.size(), 2u);
+  EXPECT_EQ(info.locks[0].kind, FdLock::Kind::kPosix);
+  EXPECT_TRUE(info.locks[0].exclusive);
+  EXPECT_EQ(info.locks[0].start, 10u);
+  EXPECT_EQ(info.locks[0].end, 19u);
+  EXPECT_FALSE(info.locks[1].exclusive);
+  EXPECT_EQ(info.locks[1].end, 0x7fffffffffffffffu);
+  EXPECT_EQ(info.eventfd_count, 0x2au);
+  EXPECT_TRUE(info.eventfd_semaphore);
+  ASSERT_EQ(info.watches.size(), 1u);
+  EXPECT_EQ(info.watches[0].fd, 5);
+  EXPECT_EQ(info.watches[0].events, 0x19u);
+  EXPECT_EQ(info.watches[0].data, 0xdeadbeefu);
+  EXPECT_EQ(info.watches[0].inode, 0x61afu);
+}
+
+TEST(PageScanner, BothWaysFindTheTouchedPages) {
+  constexpr std::size_t kPage = 4096;
+  constexpr std::size_t kLength = std::size_t{1} << 33; // a reservation, nearly all untouched
+  void* area = ::mmap(nullptr, kLength, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  ASSERT_NE(area, MAP_FAILED);
+  ::madvise(area, kLength, MADV_NOHUGEPAGE);
+  auto* bytes = static_cast<volatile char*>(area);
+  for (std::size_t page : {0, 1, 2, 7, 9}) {
+    bytes[page * kPage] = 1;
+  }
+  (void)bytes[20 * kPage]; // the shared zero page
+  auto start = reinterpret_cast<std::uint64_t>(area);
+  for (bool ioctl : {true, false}) {
+    PageScanner scanner(::getpid());
+    if (!ioctl) {
+      scanner.use_pagemap();
+    }
+    std::vector<std::uint64_t> pages;
+    scanner.scan(start, start + (ioctl ? kLength : 20 * kPage), [&](const TouchedRange& range) {
+      EXPECT_FALSE(range.file);
+      for (std::uint64_t at = range.start; at < range.end; at += kPage) {
+        pages.push_back((at - start) / kPage);
+      }
+    });
+    EXPECT_EQ(pages, (std::vector<std::uint64_t>{0, 1, 2, 7, 9}));
+  }
+  ::munmap(area, kLength);
+}
+
+TEST(ProcTasks, OwnThreadAndChildren) {
+  std::vector<pid_t> threads = read_thread_ids(::getpid());
+  EXPECT_NE(std::find(threads.begin(), threads.end(), ::getpid()), threads.end());
+  EXPECT_TRUE(read_thread_ids(0x3fffff).empty());
+  EXPECT_TRUE(read_children(::getpid()).empty());
+}
+
+} // namespace
+} // namespace rrpcp

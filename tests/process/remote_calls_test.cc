@@ -1,0 +1,233 @@
+// Stopping threads, system calls made on our behalf, and that nobody notices.
+
+#include "process/child_process.h"
+#include "process/proc_maps.h"
+#include "process/proc_status.h"
+#include "process/remote_calls.h"
+#include "process/remote_memory.h"
+#include "process/tracee.h"
+#include "rrpcp/error.h"
+
+#include <cerrno>
+#include <cstring>
+#include <elf.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+namespace rrpcp {
+namespace {
+
+using test::ChildProcess;
+
+constexpr std::uintptr_t kOptions = PTRACE_O_TRACESYSGOOD;
+
+// Waits until the (only) thread of `pid` sleeps in the kernel.
+void wait_until_asleep(pid_t pid) {
+  while (ProcStatus::read(pid, pid).state != 'S') {
+    ::usleep(1000);
+  }
+}
+
+// Sleeps 300 ms with nanosleep(2); 0: it was not disturbed.
+int undisturbed_sleep() {
+  timespec time{0, 300'000'000};
+  ChildProcess::announce_ready();
+  return ::syscall(SYS_nanosleep, &time, nullptr) == 0 ? 0 : errno;
+}
+
+void make_calls(pid_t pid, std::optional<std::uint64_t> instruction) {
+  Tracee tracee = Tracee::seize(pid, kOptions);
+  tracee.stop();
+  user_regs_struct before = tracee.registers();
+  {
+    RemoteCalls calls(tracee, instruction);
+    EXPECT_EQ(calls.call(SYS_getpid), pid);
+    EXPECT_EQ(calls.call(SYS_close, -1), -EBADF);
+    std::uint64_t address = calls.require("mapping", SYS_mmap, 0, 8192, PROT_READ | PROT_WRITE,
+                                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    RemoteMemory memory(pid);
+    memory.write(address, std::as_bytes(std::span("hello")));
+    EXPECT_EQ(memory.read_value<char>(address + 1), 'e');
+    EXPECT_EQ(calls.call(SYS_munmap, address, 8192), 0);
+  }
+  EXPECT_TRUE(tracee.last_stop().event_stop());
+  user_regs_struct after = tracee.registers();
+  EXPECT_EQ(std::memcmp(&before, &after, sizeof before), 0);
+  tracee.detach();
+}
+
+TEST(RemoteCalls, SleepingProcessNoticesNothing) {
+  ChildProcess child(undisturbed_sleep);
+  wait_until_asleep(child.pid());
+  auto instruction = find_syscall_instruction(child.pid(), read_mappings(child.pid()));
+  ASSERT_TRUE(instruction);
+  make_calls(child.pid(), instruction);
+  make_calls(child.pid(), instruction);
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST(RemoteCalls, WithoutAnInstructionOneIsWrittenAndPutBack) {
+  ChildProcess child(undisturbed_sleep);
+  wait_until_asleep(child.pid());
+  make_calls(child.pid(), std::nullopt);
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST(RemoteCalls, RunningProcessNoticesNothing) {
+  ChildProcess child([] {
+    ChildProcess::announce_ready();
+    std::uint64_t sum = 0;
+    for (std::uint64_t i = 0; i < 200'000'000; ++i) {
+      sum += i ^ (sum << 1);
+      asm volatile("" : "+r"(sum));
+    }
+    std::uint64_t again = 0;
+    for (std::uint64_t i = 0; i < 200'000'000; ++i) {
+      again += i ^ (again << 1);
+      asm volatile("" : "+r"(again));
+    }
+    return sum == again ? 0 : 1;
+  });
+  auto instruction = find_syscall_instruction(child.pid(), read_mappings(child.pid()));
+  for (int i = 0; i < 20; ++i) {
+    make_calls(child.pid(), instruction);
+  }
+  EXPECT_EQ(child.wait(), 0);
+}
+
+volatile sig_atomic_t signals_seen = 0;
+
+// A signal that arrives while calls are made waits, with its value, and is delivered afterwards.
+TEST(RemoteCalls, SignalsWaitAndKeepTheirInformation) {
+  ChildProcess child([] {
+    struct sigaction action {};
+    action.sa_flags = SA_SIGINFO;
+    action.sa_sigaction = [](int, siginfo_t* info, void*) {
+      signals_seen = signals_seen * 10 + info->si_value.sival_int;
+    };
+    ::sigaction(SIGRTMIN, &action, nullptr);
+    ChildProcess::announce_ready();
+    while (signals_seen < 123) {
+      ::pause();
+    }
+    return signals_seen == 123 ? 0 : 1;
+  });
+  wait_until_asleep(child.pid());
+  auto instruction = find_syscall_instruction(child.pid(), read_mappings(child.pid()));
+  Tracee tracee = Tracee::seize(child.pid(), kOptions);
+  tracee.stop();
+  {
+    RemoteCalls calls(tracee, instruction);
+    for (int value = 1; value <= 3; ++value) {
+      sigval argument{};
+      argument.sival_int = value;
+      ASSERT_EQ(::sigqueue(child.pid(), SIGRTMIN, argument), 0);
+      EXPECT_EQ(calls.call(SYS_getpid), child.pid());
+    }
+    EXPECT_EQ(tracee.queued_signals(SignalQueue::kProcess).size(), 3u);
+  }
+  tracee.detach();
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST(RemoteCalls, StoppedProcessStaysStopped) {
+  ChildProcess child([] {
+    ChildProcess::announce_ready();
+    ::raise(SIGSTOP);
+    return 7;
+  });
+  int status = 0;
+  ASSERT_EQ(::waitpid(child.pid(), &status, WUNTRACED), child.pid());
+  make_calls(child.pid(), find_syscall_instruction(child.pid(), read_mappings(child.pid())));
+  while (ProcStatus::read(child.pid(), child.pid()).state != 'T') {
+    ::usleep(1000);
+  }
+  ::kill(child.pid(), SIGCONT);
+  EXPECT_EQ(WEXITSTATUS(child.wait()), 7);
+}
+
+TEST(RemoteCalls, StopThatArrivesMeanwhileTakesEffect) {
+  ChildProcess child(undisturbed_sleep);
+  auto instruction = find_syscall_instruction(child.pid(), read_mappings(child.pid()));
+  Tracee tracee = Tracee::seize(child.pid(), kOptions);
+  tracee.stop();
+  {
+    RemoteCalls calls(tracee, instruction);
+    ::kill(child.pid(), SIGSTOP);
+    EXPECT_EQ(calls.call(SYS_getpid), child.pid());
+    EXPECT_EQ(calls.call(SYS_getpid), child.pid());
+  }
+  tracee.detach();
+  while (ProcStatus::read(child.pid(), child.pid()).state != 'T') {
+    ::usleep(1000);
+  }
+  ::kill(child.pid(), SIGCONT);
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST(RemoteCalls, KilledProcessIsReported) {
+  ChildProcess child(undisturbed_sleep);
+  auto instruction = find_syscall_instruction(child.pid(), read_mappings(child.pid()));
+  Tracee tracee = Tracee::seize(child.pid(), kOptions);
+  tracee.stop();
+  RemoteCalls calls(tracee, instruction);
+  ::kill(child.pid(), SIGKILL);
+  try {
+    calls.call(SYS_getpid);
+    FAIL() << "a dead process made a call";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kProcessGone) << error.what();
+  }
+}
+
+TEST(Tracee, SaysWhyItCannotAttach) {
+  auto code_of = [](pid_t pid) {
+    try {
+      Tracee::seize(pid, 0);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ErrorCode::kInternal;
+  };
+  EXPECT_EQ(code_of(0x3fffff), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of(2), ErrorCode::kUnsupportedState); // kthreadd
+
+  ChildProcess traced([] {
+    ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+    ChildProcess::announce_ready();
+    for (;;) {
+      ::pause();
+    }
+    return 0;
+  });
+  EXPECT_EQ(code_of(traced.pid()), ErrorCode::kAlreadyTraced);
+
+  ChildProcess zombie([] { return 0; });
+  while (ProcStatus::read(zombie.pid(), zombie.pid()).state != 'Z') {
+    ::usleep(1000);
+  }
+  EXPECT_EQ(code_of(zombie.pid()), ErrorCode::kProcessGone);
+}
+
+TEST(Tracee, RegisterSetsAreReadAndWritten) {
+  ChildProcess child(undisturbed_sleep);
+  Tracee tracee = Tracee::seize(child.pid(), kOptions);
+  tracee.stop();
+  for (std::uint32_t type : {NT_PRSTATUS, NT_PRFPREG, NT_X86_XSTATE}) {
+    std::optional<std::vector<std::byte>> set = tracee.register_set(type);
+    ASSERT_TRUE(set) << type;
+    tracee.set_register_set(type, *set);
+    EXPECT_EQ(tracee.register_set(type), set);
+  }
+  EXPECT_FALSE(tracee.register_set(0x7fff));
+  tracee.detach();
+  EXPECT_EQ(child.wait(), 0);
+}
+
+} // namespace
+} // namespace rrpcp
