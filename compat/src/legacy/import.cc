@@ -218,7 +218,28 @@ private:
       append_pages(file, filled - part.offset, end - filled, backing, filled, runs);
       filled = end;
     }
-    set_runs(state_.getMemoryObjects()[index].initRuns(static_cast<unsigned>(runs.size())), runs);
+    auto out = state_.getMemoryObjects()[index];
+    set_runs(out.initRuns(static_cast<unsigned>(runs.size())), runs);
+    if (out.isFile() && backing == nullptr) {
+      settle_length(parts.back(), out);
+    }
+  }
+
+  // A stored file ends within its last page where the trace recorded that size and the rest of the
+  // page is zero, as the kernel shows it.
+  void settle_length(const PlannedObject::Part& last, schema::MemoryObject::Builder object) {
+    const std::uint64_t recorded = object.getFile().getSize();
+    const std::uint64_t length = object.getLength();
+    if (recorded < length && length - recorded < page_size_) {
+      const PageFile file(legacy_, last.space, last.mapping);
+      std::vector<std::byte> tail(length - recorded);
+      file.read(recorded - last.offset, tail);
+      if (is_zero(tail)) {
+        object.setLength(recorded);
+        return;
+      }
+    }
+    object.getFile().setSize(length);
   }
 
   void import_mappings() {

@@ -181,12 +181,17 @@ private:
 
   void build_objects() {
     auto objects = state_.initMemoryObjects(static_cast<unsigned>(plan_.objects.size()));
+    std::set<std::pair<std::uint64_t, std::uint64_t>> identities;
     for (unsigned o = 0; o < plan_.objects.size(); ++o) {
       const PlannedObject& in = plan_.objects[o];
       auto out = objects[o];
       out.setLength(in.length);
-      out.setDevice(in.device);
-      out.setInode(in.inode);
+      // Two objects with one identity are the two sides of a file that is mapped both shared and
+      // private, or contents that differ where they should not: only the first has the identity.
+      if (identities.emplace(in.device, in.inode).second) {
+        out.setDevice(in.device);
+        out.setInode(in.inode);
+      }
       if (in.system_v) {
         auto segment = out.initSystemV();
         if (in.name.starts_with(kSystemV)) {

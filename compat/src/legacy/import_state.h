@@ -14,10 +14,10 @@ namespace rrpcp::compat {
 // Ids of extensions that an import writes (spec/registry.md).
 inline constexpr char kReplayStepExtension[] = "org.rr-project.replay-trace-step";
 inline constexpr char kDetailsExtension[] = "org.rr-project.persistent-checkpoint";
-// Versions of the first one: how actions are numbered, 0 for a structure of unknown length.
-inline constexpr std::uint32_t kReplayStepUnknown = 0;
+// Versions of the first one: how actions are numbered, and a structure that is not understood.
 inline constexpr std::uint32_t kReplayStepRr2022 = 1;
 inline constexpr std::uint32_t kReplayStepCurrent = 2;
+inline constexpr std::uint32_t kReplayStepUnknown = 3;
 inline constexpr std::uint32_t kDetailsVersion = 1;
 
 inline constexpr char kRrProducer[] = "org.rr-project.rr";
