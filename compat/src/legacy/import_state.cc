@@ -653,6 +653,13 @@ private:
     for (const MessageTask& task : tasks_) {
       features |= xstate_bv(task.state.getExtraRegs().getRaw());
     }
+    const auto add_mark = [&](legacy::MarkData::Reader mark) {
+      features |= xstate_bv(mark.getExtraRegs().getRaw());
+    };
+    add_mark(legacy_.message.clone_mark());
+    if (info_.isNonExplicit()) {
+      add_mark(info_.getNonExplicit().getCheckpointMark());
+    }
     auto cpu = state_.initCpu();
     cpu.setXsaveFeatures(features);
     std::vector<const TraceCpuid*> components;
