@@ -1,6 +1,5 @@
 #include "process/sketch.h"
 
-#include <cstring>
 #include <elf.h>
 #include <fcntl.h>
 #include <stdexcept>
@@ -13,7 +12,6 @@ namespace rrpcp::test {
 
 namespace {
 
-constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kStackPages = 2;
 
 // mov edi, 42; mov eax, 231 (exit_group); syscall
@@ -23,10 +21,10 @@ capnp::Data::Reader bytes_of(const void* data, std::size_t size) {
   return {static_cast<const capnp::byte*>(data), size};
 }
 
-void set_mapping(schema::Mapping::Builder mapping, std::uint64_t start, std::uint64_t pages,
+void set_mapping(schema::Mapping::Builder mapping, std::uint64_t start, std::uint64_t bytes,
                  std::uint32_t protection, const std::vector<PageRun>& runs) {
   mapping.setStart(start);
-  mapping.setEnd(start + pages * kPage);
+  mapping.setEnd(start + bytes);
   mapping.setProtection(protection);
   mapping.setFlags(MAP_PRIVATE | MAP_ANONYMOUS);
   set_runs(mapping.initRuns(static_cast<unsigned>(runs.size())), runs);
@@ -45,7 +43,7 @@ pid_t unused_id() {
   return pid;
 }
 
-Sketch::Sketch() : data(kPage), pid(unused_id()) {
+Sketch::Sketch() : pid(unused_id()) {
   const auto* bytes = reinterpret_cast<const std::byte*>(kExit42);
   code.assign(bytes, bytes + sizeof kExit42);
 }
@@ -56,7 +54,7 @@ capnp::MallocMessageBuilder& Sketch::build(capnp::MallocMessageBuilder& message,
   auto state = message.initRoot<schema::State>();
   state.setMachine(EM_X86_64);
   state.setProducer("org.rrpcp.process");
-  state.initPageStream().setPageSize(kPage);
+  state.initPageStream().setPageSize(page_size);
   state.getPageStream().setChunkPages(64);
   auto process = state.initProcesses(1)[0];
   process.setPid(pid);
@@ -75,10 +73,10 @@ capnp::MallocMessageBuilder& Sketch::build(capnp::MallocMessageBuilder& message,
   set.setData(bytes_of(&registers, sizeof registers));
   auto space = state.initAddressSpaces(1)[0];
   auto mappings = space.initMappings(3);
-  set_mapping(mappings[0], kCode, 1, PROT_READ | PROT_EXEC, code_runs);
-  set_mapping(mappings[1], kData, 1, PROT_READ | PROT_WRITE, data_runs);
-  set_mapping(mappings[2], kStackTop - kStackPages * kPage, kStackPages, PROT_READ | PROT_WRITE,
-              {});
+  set_mapping(mappings[0], kCode, page_size, PROT_READ | PROT_EXEC, code_runs);
+  set_mapping(mappings[1], kData, page_size, PROT_READ | PROT_WRITE, data_runs);
+  set_mapping(mappings[2], kStackTop - kStackPages * page_size, kStackPages * page_size,
+              PROT_READ | PROT_WRITE, {});
   mappings[2].setFlags(MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN);
   mappings[2].setRole(schema::MappingRole::STACK);
   state.initCpu().setXsaveFeatures(0);
@@ -100,12 +98,14 @@ void Sketch::write(const std::string& path, Profile profile) const {
     const HeaderFields fields =
         header_fields(build(draft, {}, {}).getRoot<schema::State>().asReader());
     CheckpointWriter writer(output, fields, {.profile = profile});
-    std::vector<std::byte> page(kPage);
-    std::memcpy(page.data(), code.data(), code.size());
-    std::vector<PageRun> code_runs;
-    writer.append(page, code_runs);
-    std::vector<PageRun> data_runs;
-    writer.append(data, data_runs);
+    auto append = [&](std::vector<std::byte> page) {
+      page.resize(page_size);
+      std::vector<PageRun> runs;
+      writer.append(page, runs);
+      return runs;
+    };
+    const std::vector<PageRun> code_runs = append(code);
+    const std::vector<PageRun> data_runs = append(data);
     capnp::MallocMessageBuilder message;
     capnp::MallocMessageBuilder provenance;
     writer.finish(build(message, code_runs, data_runs).getRoot<schema::State>(),

@@ -29,9 +29,10 @@ public:
 
   // To be changed at will before write().
   std::vector<std::byte> code;
-  // One page.
+  // At most one page.
   std::vector<std::byte> data;
   pid_t pid;
+  std::uint32_t page_size = 4096;
   // Called last with the whole state.
   std::function<void(schema::State::Builder)> edit;
 
