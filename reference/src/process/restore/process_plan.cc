@@ -112,6 +112,15 @@ ProcessPlan::ProcessPlan(const CheckpointReader& reader, std::uint32_t process,
   if (parts_.attributes && process_.hasCredentials()) {
     credentials_ = CredentialsPlan(process_.getCredentials(), obstacles);
   }
+  if (outlives_restorer_) {
+    for (std::size_t i = 0; i < tasks_.size(); ++i) {
+      if (task(i).getParentDeathSignal() != 0) {
+        obstacles.warn("thread " + std::to_string(task(i).getTid()) +
+                       " gets no signal when its parent ends: that is the restorer, which ends at "
+                       "once");
+      }
+    }
+  }
   space_->add_descriptors(descriptors_);
   int highest = 2;
   if (parts_.files) {

@@ -129,7 +129,7 @@ void SpacePlan::check(schema::Mapping::Reader mapping, std::uint64_t previous_en
       (mapping.getFlags() &
        ~(kTypeMask | MAP_ANONYMOUS | MAP_LOCKED | kKeptFlags | kPassingFlags | kHugePageSizeMask)) |
       (mapping.getProtection() & ~kProtectionMask) | unknown_advice(mapping.getAdvice());
-  if (unknown != 0) {
+  if (unknown != 0 || mapping.getRole() > schema::MappingRole::SCRATCH) {
     obstacles.add(ErrorCode::kUnsupportedState,
                   "mapping " + range_text(range) +
                       " has properties that this version does not know");
@@ -438,8 +438,10 @@ void SpacePlan::add_layout_op(OpList& ops, const DescriptorSet& set) const {
   }
 }
 
-std::string SpacePlan::describe(const PlannedMapping& mapping) const {
-  return (mapping.name.empty() ? "memory" : mapping.name) + " at " + range_text(mapping.range);
+// What operations on the whole of `mapping` are about.
+OpFailure SpacePlan::about(const char* doing, const PlannedMapping& mapping,
+                           OpFailure::Policy policy) const {
+  return {doing, mapping.name.empty() ? "memory" : mapping.name, policy, mapping.range};
 }
 
 int SpacePlan::descriptor_number(const PlannedMapping& mapping, const DescriptorSet& set) const {
@@ -473,7 +475,8 @@ void SpacePlan::add_segment_ops(OpList& ops) const {
       continue;
     }
     if (mapping.range.start < mapping.object_offset) {
-      throw Error(ErrorCode::kDamaged, "the offset of " + describe(mapping) + " is too large")
+      throw Error(ErrorCode::kDamaged,
+                  "the offset of the mapping at " + range_text(mapping.range) + " is too large")
           .in_file(reader_.name());
     }
     const std::uint64_t base = mapping.range.start - mapping.object_offset;
@@ -521,7 +524,7 @@ void SpacePlan::add_mapping_ops(OpList& ops, const DescriptorSet& set) const {
     }
     const std::uint32_t protection =
         mapping.needs_writing ? mapping.protection | PROT_WRITE : mapping.protection;
-    ops.system_call({"mapping", describe(mapping)}, SYS_mmap, mapping.range.start,
+    ops.system_call(about("mapping", mapping), SYS_mmap, mapping.range.start,
                     mapping.range.length(), protection, flags, descriptor_number(mapping, set),
                     mapping.object_offset);
     if ((mapping.advice & kAdviceBeforeFilling) != 0) {
@@ -530,8 +533,11 @@ void SpacePlan::add_mapping_ops(OpList& ops, const DescriptorSet& set) const {
     }
     for (const Piece& piece : mapping.pieces) {
       if (piece.way == Piece::Way::kMap) {
-        ops.system_call({"mapping from the checkpoint", describe(mapping)}, SYS_mmap, piece.address,
-                        piece.bytes, mapping.protection,
+        ops.system_call({"mapping from the checkpoint",
+                         "",
+                         OpFailure::Policy::kFatal,
+                         {piece.address, piece.address + piece.bytes}},
+                        SYS_mmap, piece.address, piece.bytes, mapping.protection,
                         MAP_PRIVATE | MAP_FIXED | (mapping.flags & MAP_NORESERVE),
                         set.number(checkpoint_descriptor_), piece.file_offset);
       }
@@ -559,8 +565,11 @@ void SpacePlan::add_reading_ops(OpList& ops, const DescriptorSet& set) const {
   for (const PlannedMapping& mapping : mappings_) {
     for (const Piece& piece : mapping.pieces) {
       if (piece.way == Piece::Way::kZero) {
-        ops.add({"clearing", describe(mapping)}, restorer::OpKind::kZero, piece.address,
-                piece.bytes);
+        ops.add({"clearing",
+                 "",
+                 OpFailure::Policy::kFatal,
+                 {piece.address, piece.address + piece.bytes}},
+                restorer::OpKind::kZero, piece.address, piece.bytes);
       } else if (piece.way == Piece::Way::kRead) {
         if (pieces.size() == kMaxPiecesOfRead || piece.file_offset != file_start + bytes) {
           flush();
@@ -583,10 +592,10 @@ void SpacePlan::add_finishing_ops(OpList& ops, const DescriptorSet& set) const {
     const bool segment =
         mapping.object && objects_.kind(*mapping.object) == MemoryObjects::Kind::kSystemV;
     if (mapping.pkey != 0) {
-      ops.system_call({"protecting", describe(mapping)}, SYS_pkey_mprotect, start, length,
+      ops.system_call(about("protecting", mapping), SYS_pkey_mprotect, start, length,
                       mapping.protection, mapping.pkey);
     } else if (segment || (mapping.needs_writing && (mapping.protection & PROT_WRITE) == 0)) {
-      ops.system_call({"protecting", describe(mapping)}, SYS_mprotect, start, length,
+      ops.system_call(about("protecting", mapping), SYS_mprotect, start, length,
                       mapping.protection);
     }
     add_advice_ops(ops, start, length, mapping.advice & ~kAdviceBeforeFilling);
@@ -594,12 +603,11 @@ void SpacePlan::add_finishing_ops(OpList& ops, const DescriptorSet& set) const {
     if (mapping.name.starts_with(kAnonPrefix) && mapping.name.ends_with("]")) {
       const std::string name =
           mapping.name.substr(kAnonPrefix.size(), mapping.name.size() - kAnonPrefix.size() - 1);
-      ops.system_call({"naming", describe(mapping), OpFailure::Policy::kIgnore}, SYS_prctl,
-                      PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, length,
-                      ops.arena().place_string(name));
+      ops.system_call(about("naming", mapping, OpFailure::Policy::kIgnore), SYS_prctl, PR_SET_VMA,
+                      PR_SET_VMA_ANON_NAME, start, length, ops.arena().place_string(name));
     }
     if ((mapping.flags & MAP_LOCKED) != 0) {
-      ops.system_call({"locking", describe(mapping), OpFailure::Policy::kWarn}, SYS_mlock, start,
+      ops.system_call(about("locking", mapping, OpFailure::Policy::kWarn), SYS_mlock, start,
                       length);
     }
   }

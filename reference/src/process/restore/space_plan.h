@@ -99,7 +99,8 @@ private:
   void add_segment_ops(OpList& ops) const;
   int descriptor_number(const PlannedMapping& mapping, const DescriptorSet& set) const;
   void add_layout_op(OpList& ops, const DescriptorSet& set) const;
-  std::string describe(const PlannedMapping& mapping) const;
+  OpFailure about(const char* doing, const PlannedMapping& mapping,
+                  OpFailure::Policy policy = OpFailure::Policy::kFatal) const;
 
   const CheckpointReader& reader_;
   schema::State::Reader state_;
