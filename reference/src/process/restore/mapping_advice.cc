@@ -1,6 +1,6 @@
 #include "process/restore/mapping_advice.h"
 
-#include "process/restore/address_range.h"
+#include "process/restore/memory_range.h"
 
 #include <sys/mman.h>
 #include <sys/syscall.h>

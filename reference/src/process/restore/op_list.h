@@ -26,7 +26,7 @@ struct OpFailure {
   } policy = Policy::kFatal;
   // The memory it was done to, if any. (Kept as numbers: there are thousands of mappings, and
   // nobody reads most of their descriptions.)
-  AddressRange range = {};
+  MemoryRange range = {};
 };
 
 // An argument of a system call: an integer or an address in the arena.

@@ -276,7 +276,7 @@ private:
     const bool dumpable = !plan_.parts().attributes || !plan_.process().getNotDumpable();
     calls.require("setting the dumpable attribute", SYS_prctl, PR_SET_DUMPABLE, dumpable ? 1 : 0, 0,
                   0, 0);
-    const AddressRange arena = compiled_.arena->range();
+    const MemoryRange arena = compiled_.arena->range();
     calls.require("unmapping the restorer", SYS_munmap, arena.start, arena.length());
     calls.finish();
   }

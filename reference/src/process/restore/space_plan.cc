@@ -75,7 +75,7 @@ SpacePlan::SpacePlan(const CheckpointReader& reader, std::uint32_t space,
   for (schema::Mapping::Reader mapping : space_.getMappings()) {
     check(mapping, end, obstacles);
     end = mapping.getEnd();
-    const AddressRange range{mapping.getStart(), mapping.getEnd()};
+    const MemoryRange range{mapping.getStart(), mapping.getEnd()};
     if (is_special(mapping.getRole())) {
       if (mapping.getRole() != schema::MappingRole::VSYSCALL) {
         special_ranges_.push_back(range);
@@ -103,7 +103,7 @@ SpacePlan::SpacePlan(const CheckpointReader& reader, std::uint32_t space,
 
 void SpacePlan::check(schema::Mapping::Reader mapping, std::uint64_t previous_end,
                       Obstacles& obstacles) const {
-  const AddressRange range{mapping.getStart(), mapping.getEnd()};
+  const MemoryRange range{mapping.getStart(), mapping.getEnd()};
   auto damaged = [&](const std::string& what) {
     return Error(ErrorCode::kDamaged, "mapping " + range_text(range) + ": " + what)
         .in_file(reader_.name())
@@ -344,8 +344,8 @@ void SpacePlan::add_descriptors(DescriptorSet& set) {
   }
 }
 
-std::vector<AddressRange> SpacePlan::ranges() const {
-  std::vector<AddressRange> all = special_ranges_;
+std::vector<MemoryRange> SpacePlan::ranges() const {
+  std::vector<MemoryRange> all = special_ranges_;
   for (const PlannedMapping& mapping : mappings_) {
     all.push_back(mapping.range);
   }
@@ -369,7 +369,7 @@ std::size_t SpacePlan::operation_bound() const {
 }
 
 void SpacePlan::add_clearing_ops(OpList& ops, const DescriptorSet& set) const {
-  const AddressRange arena = ops.arena().range();
+  const MemoryRange arena = ops.arena().range();
   std::uint64_t parked = ops.arena().parking();
   for (const SpecialMove& move : moves_) {
     ops.system_call({"moving the kernel's mapping", move.name}, SYS_mremap, move.from.start,
@@ -467,7 +467,7 @@ void SpacePlan::add_segment_ops(OpList& ops) const {
     std::uint32_t object;
     std::uint64_t base;
     bool writable;
-    std::vector<AddressRange> kept;
+    std::vector<MemoryRange> kept;
   };
   std::vector<Attachment> attachments;
   for (const PlannedMapping& mapping : mappings_) {
@@ -495,7 +495,7 @@ void SpacePlan::add_segment_ops(OpList& ops) const {
                     SHM_REMAP | (attachment.writable ? 0 : SHM_RDONLY));
     std::uint64_t from = attachment.base;
     const std::uint64_t end = attachment.base + objects_.length(attachment.object);
-    for (const AddressRange& kept : attachment.kept) { // in order of address
+    for (const MemoryRange& kept : attachment.kept) { // in order of address
       if (from < kept.start) {
         ops.system_call({"unmapping a part of", objects_.name(attachment.object)}, SYS_munmap, from,
                         kept.start - from);
