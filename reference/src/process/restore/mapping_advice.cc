@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -45,4 +45,4 @@ void add_advice_ops(OpList& ops, std::uint64_t start, std::uint64_t length, std:
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -20,7 +20,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -483,4 +483,4 @@ void OpenFiles::add_lock_ops(OpList& ops, const TableFiles& files) const {
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -25,7 +25,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -395,4 +395,4 @@ BuiltProcess build_process(ProcessPlan& plan, std::vector<PageCopy> copies,
   return Builder(plan, reader, options).build(std::move(copies));
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -564,4 +564,4 @@ void ProcessPlan::add_signal_ops(OpList& ops, capnp::List<schema::SignalInfo>::R
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // What of a process is made again besides memory, threads and their registers. A replayer, which
 // answers the system calls itself, needs little of it.
@@ -124,4 +124,4 @@ private:
   TableFiles table_files_;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

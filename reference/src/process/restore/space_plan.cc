@@ -22,7 +22,7 @@
 #define PR_SET_VMA_ANON_NAME 0
 #endif
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -622,4 +622,4 @@ void SpacePlan::add_finishing_ops(OpList& ops, const DescriptorSet& set) const {
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore
