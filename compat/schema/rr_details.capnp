@@ -35,5 +35,5 @@ struct ArmException {
   mapping @0 :UInt32;
   arm @1 :UInt16;
   # Number of the union member: 0 file, 1 guardSegment, 2 sharedAnon, 3 privateAnon,
-  # 4 syscallBuffer, 5 rrPage.
+  # 4 syscallBuffer, 5 rrPage; 6 is 2 with isSysVSegment.
 }

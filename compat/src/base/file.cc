@@ -1,36 +1,62 @@
 #include "base/file.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "rrpcp/error.h"
 
 #include <algorithm>
 #include <cerrno>
+#include <dirent.h>
+#include <fcntl.h>
 #include <memory>
-
-#include "rrpcp/error.h"
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace rrpcp::compat {
 
-std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit) {
-  const ScopedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) {
-    throw system_error(errno, "cannot open").in_file(path);
-  }
+namespace {
+
+std::vector<std::byte> read_open_file(const ScopedFd& fd, const std::string& path,
+                                      std::uint64_t limit) {
   const struct stat info = stat_fd(fd.get(), path);
   if (!S_ISREG(info.st_mode)) {
     throw Error(ErrorCode::kInvalidArgument, "is not a regular file").in_file(path);
   }
   const auto size = static_cast<std::uint64_t>(info.st_size);
   if (size > limit) {
-    throw Error(ErrorCode::kLimit, "has " + std::to_string(size) + " bytes, more than the limit of " +
-                                       std::to_string(limit))
+    throw Error(ErrorCode::kLimit, "has " + std::to_string(size) +
+                                       " bytes, more than the limit of " + std::to_string(limit))
         .in_file(path);
   }
   std::vector<std::byte> bytes(size);
   bytes.resize(read_at(fd.get(), bytes, 0, path));
   return bytes;
+}
+
+} // namespace
+
+std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit) {
+  const ScopedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) {
+    throw system_error(errno, "cannot open").in_file(path);
+  }
+  return read_open_file(fd, path, limit);
+}
+
+std::vector<std::byte> read_beneath(int directory_fd, std::string_view relative,
+                                    const std::string& name, std::uint64_t limit) {
+  const BeneathResult opened = open_beneath(directory_fd, relative, O_RDONLY | O_NONBLOCK);
+  switch (opened.problem) {
+  case BeneathProblem::kNone:
+    return read_open_file(opened.fd, name, limit);
+  case BeneathProblem::kEscapes:
+    throw Error(ErrorCode::kDamaged, "the path leads out of the trace").in_file(name);
+  case BeneathProblem::kSymlink:
+    throw Error(ErrorCode::kDamaged, "is a symbolic link, which is not followed")
+        .in_file(name)
+        .with_diagnostic("legacy.page-symlink");
+  case BeneathProblem::kSystem:
+    break;
+  }
+  throw system_error(opened.error, "cannot open").in_file(name);
 }
 
 std::size_t read_at(int fd, std::span<std::byte> out, std::uint64_t offset,
@@ -55,7 +81,8 @@ std::size_t read_at(int fd, std::span<std::byte> out, std::uint64_t offset,
 
 BeneathResult open_beneath(int directory_fd, std::string_view relative, int flags) {
   BeneathResult result;
-  if (relative.empty() || relative.front() == '/' || relative.find('\0') != std::string_view::npos) {
+  if (relative.empty() || relative.front() == '/' ||
+      relative.find('\0') != std::string_view::npos) {
     result.problem = BeneathProblem::kEscapes;
     return result;
   }
@@ -69,8 +96,8 @@ BeneathResult open_beneath(int directory_fd, std::string_view relative, int flag
       result.problem = BeneathProblem::kEscapes;
       return result;
     }
-    const int open_flags = last ? flags | O_NOFOLLOW | O_CLOEXEC
-                                : O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    const int open_flags =
+        last ? flags | O_NOFOLLOW | O_CLOEXEC : O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     ScopedFd next(::openat(at, component.c_str(), open_flags, 0600));
     if (!next) {
       result.error = errno;

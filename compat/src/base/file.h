@@ -1,16 +1,15 @@
 // Files of a trace: whole small ones, and opening that cannot leave a directory.
 #pragma once
 
-#include <sys/stat.h>
+#include "base/scoped_fd.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <sys/stat.h>
 #include <vector>
-
-#include "base/scoped_fd.h"
 
 namespace rrpcp::compat {
 
@@ -18,9 +17,10 @@ namespace rrpcp::compat {
 // anything but a regular file.
 std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit);
 
-// Reads exactly out.size() bytes at `offset`; handles short reads and EINTR. Returns the bytes read,
-// which are fewer only at the end of the file.
-std::size_t read_at(int fd, std::span<std::byte> out, std::uint64_t offset, const std::string& name);
+// Reads exactly out.size() bytes at `offset`; handles short reads and EINTR. Returns the bytes
+// read, which are fewer only at the end of the file.
+std::size_t read_at(int fd, std::span<std::byte> out, std::uint64_t offset,
+                    const std::string& name);
 
 // What open_beneath found in the way.
 enum class BeneathProblem {
@@ -42,6 +42,11 @@ struct BeneathResult {
 // Opens `relative` below the open directory without following any symbolic link. `flags` are those
 // of open(2); O_CLOEXEC and O_NOFOLLOW are added.
 BeneathResult open_beneath(int directory_fd, std::string_view relative, int flags);
+
+// Reads all of a regular file below a directory; errors call it `name`. Throws Error: with the
+// diagnostic "legacy.page-symlink" for a symbolic link, else as read_file.
+std::vector<std::byte> read_beneath(int directory_fd, std::string_view relative,
+                                    const std::string& name, std::uint64_t limit);
 
 // Opens a directory for reading. Throws Error.
 ScopedFd open_directory(const std::string& path);

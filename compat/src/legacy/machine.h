@@ -1,11 +1,11 @@
 // rr's architectures and ELF's machine numbers.
 #pragma once
 
+#include "rrpcp/legacy/rr_common.capnp.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-
-#include "rrpcp/legacy/rr_common.capnp.h"
 
 namespace rrpcp::compat {
 

@@ -1,19 +1,18 @@
 // Packed Cap'n Proto messages of untrusted origin.
 #pragma once
 
+#include "rrpcp/error.h"
+
 #include <capnp/message.h>
 #include <capnp/serialize-packed.h>
-#include <kj/exception.h>
-#include <kj/io.h>
-
 #include <cstddef>
 #include <cstdint>
+#include <kj/exception.h>
+#include <kj/io.h>
 #include <memory>
 #include <span>
 #include <string>
 #include <utility>
-
-#include "rrpcp/error.h"
 
 namespace rrpcp::compat {
 

@@ -1,14 +1,13 @@
 #include "trace/block_stream.h"
 
-#include <brotli/decode.h>
-#include <fcntl.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
-
 #include "base/file.h"
 #include "rrpcp/error.h"
+
+#include <algorithm>
+#include <brotli/decode.h>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
 
 namespace rrpcp::compat {
 
@@ -42,8 +41,7 @@ bool BlockStream::read_header(BlockHeader& header) {
     return false;
   }
   std::byte bytes[kHeaderBytes];
-  if (next_offset_ > file_size_ ||
-      read_at(fd_.get(), bytes, next_offset_, path_) != kHeaderBytes) {
+  if (next_offset_ > file_size_ || read_at(fd_.get(), bytes, next_offset_, path_) != kHeaderBytes) {
     throw Error(ErrorCode::kIncomplete, "the stream ends within a block header")
         .in_file(path_)
         .at(next_offset_);
@@ -51,14 +49,14 @@ bool BlockStream::read_header(BlockHeader& header) {
   header.stored = little_endian(bytes);
   header.decoded = little_endian(bytes + 4);
   if (header.stored > file_size_ - next_offset_ - kHeaderBytes) {
-    throw Error(ErrorCode::kIncomplete, "the stream ends within a block of " +
-                                            std::to_string(header.stored) + " bytes")
+    throw Error(ErrorCode::kIncomplete,
+                "the stream ends within a block of " + std::to_string(header.stored) + " bytes")
         .in_file(path_)
         .at(next_offset_);
   }
   if (header.decoded > limits_.max_block_bytes) {
-    throw Error(ErrorCode::kLimit, "a block claims to decode to " + std::to_string(header.decoded) +
-                                       " bytes")
+    throw Error(ErrorCode::kLimit,
+                "a block claims to decode to " + std::to_string(header.decoded) + " bytes")
         .in_file(path_)
         .at(next_offset_);
   }
@@ -68,14 +66,15 @@ bool BlockStream::read_header(BlockHeader& header) {
 void BlockStream::decode(const BlockHeader& header) {
   stored_.resize(header.stored);
   if (read_at(fd_.get(), stored_, next_offset_ + kHeaderBytes, path_) != stored_.size()) {
-    throw Error(ErrorCode::kIncomplete, "the stream ends within a block").in_file(path_).at(
-        next_offset_);
+    throw Error(ErrorCode::kIncomplete, "the stream ends within a block")
+        .in_file(path_)
+        .at(next_offset_);
   }
   block_.resize(header.decoded);
   std::size_t length = block_.size();
-  const BrotliDecoderResult result = BrotliDecoderDecompress(
-      stored_.size(), reinterpret_cast<const std::uint8_t*>(stored_.data()), &length,
-      reinterpret_cast<std::uint8_t*>(block_.data()));
+  const BrotliDecoderResult result =
+      BrotliDecoderDecompress(stored_.size(), reinterpret_cast<const std::uint8_t*>(stored_.data()),
+                              &length, reinterpret_cast<std::uint8_t*>(block_.data()));
   if (result != BROTLI_DECODER_RESULT_SUCCESS || length != block_.size()) {
     throw Error(ErrorCode::kDamaged, "a block does not decode to the length it claims")
         .in_file(path_)

@@ -1,14 +1,14 @@
 // One stream of a trace: blocks of Brotli, each behind its compressed and its decoded length.
 #pragma once
 
+#include "base/scoped_fd.h"
+#include "rrpcp/compat_trace.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
-
-#include "base/scoped_fd.h"
-#include "rrpcp/compat_trace.h"
 
 namespace rrpcp::compat {
 

@@ -1,19 +1,17 @@
+#include "base/file.h"
+#include "legacy/machine.h"
+#include "legacy/packed_message.h"
 #include "rrpcp/compat_trace.h"
-
-#include <elf.h>
-#include <sys/stat.h>
+#include "rrpcp/error.h"
+#include "rrpcp/legacy/rr_trace.capnp.h"
+#include "trace/block_stream.h"
 
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <elf.h>
 #include <functional>
-
-#include "base/file.h"
-#include "legacy/machine.h"
-#include "legacy/packed_message.h"
-#include "rrpcp/error.h"
-#include "rrpcp/legacy/rr_trace.capnp.h"
-#include "trace/block_stream.h"
+#include <sys/stat.h>
 
 namespace rrpcp {
 
@@ -58,8 +56,8 @@ void read_message(BlockStream& stream, const TraceLimits& limits,
                                       kj::arrayPtr(scratch, 256));
     show(reader.getRoot<Root>());
   } catch (const kj::Exception& exception) {
-    throw compat::message_error(exception, "a record at decoded byte " +
-                                                std::to_string(place.decoded_offset))
+    throw compat::message_error(exception,
+                                "a record at decoded byte " + std::to_string(place.decoded_offset))
         .in_file(stream.path())
         .at(place.block_offset);
   }
@@ -203,8 +201,8 @@ std::vector<Record> read_records(const std::string& path, const TraceLimits& lim
   std::vector<Record> records;
   while (!stream.at_end()) {
     if (records.size() == limits.max_records) {
-      throw Error(ErrorCode::kLimit, "has more than " + std::to_string(limits.max_records) +
-                                         " records")
+      throw Error(ErrorCode::kLimit,
+                  "has more than " + std::to_string(limits.max_records) + " records")
           .in_file(path);
     }
     if (places != nullptr) {
@@ -358,18 +356,23 @@ std::optional<TraceFrame> TraceFrameReader::next() {
   }
   TraceFrame frame;
   read_message<legacy::trace::Frame>(
-      impl_->stream, impl_->limits,
-      [&](legacy::trace::Frame::Reader in) { frame = to_frame(in); });
+      impl_->stream, impl_->limits, [&](legacy::trace::Frame::Reader in) { frame = to_frame(in); });
   frame.event = impl_->next_event++;
   impl_->data_offset += frame.data_bytes;
   return frame;
 }
 
-std::int64_t TraceFrameReader::next_event() const { return impl_->next_event; }
+std::int64_t TraceFrameReader::next_event() const {
+  return impl_->next_event;
+}
 
-StreamPosition TraceFrameReader::position() const { return impl_->stream.position(); }
+StreamPosition TraceFrameReader::position() const {
+  return impl_->stream.position();
+}
 
-std::uint64_t TraceFrameReader::data_offset() const { return impl_->data_offset; }
+std::uint64_t TraceFrameReader::data_offset() const {
+  return impl_->data_offset;
+}
 
 RrTrace RrTrace::open(const std::string& directory, const TraceLimits& limits) {
   RrTrace trace;

@@ -2,14 +2,14 @@
 // "mmaps" and "data". Part of the library rrpcp_compat.
 #pragma once
 
+#include "rrpcp/checkpoint_id.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "rrpcp/checkpoint_id.h"
 
 namespace rrpcp {
 
@@ -206,7 +206,8 @@ public:
   // Reads from `event` on, which begins at `position` in the stream "events".
   TraceFrameReader frames(std::int64_t event, const StreamPosition& position) const;
 
-  // Reads `length` bytes of the stream "data" from `position` on. Throws Error where it ends before.
+  // Reads `length` bytes of the stream "data" from `position` on. Throws Error where it ends
+  // before.
   std::vector<std::byte> read_data(const StreamPosition& position, std::uint64_t length) const;
 
   // The cursors of `events`, in the same order; one pass over each stream. Nothing for an event

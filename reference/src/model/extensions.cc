@@ -11,7 +11,8 @@ struct KnownExtension {
 
 // Extensions that this release understands, as spec/registry.md lists them.
 constexpr KnownExtension kKnown[] = {
-    {"org.rr-project.replay-trace-step", 1},
+    {"org.rr-project.persistent-checkpoint", 1},
+    {"org.rr-project.replay-trace-step", 3},
 };
 
 } // namespace

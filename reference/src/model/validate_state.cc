@@ -24,13 +24,14 @@ std::vector<PageTail> StateCheck::run() {
       findings_.in("state.producer", path / "producer", "it is not a reverse-DNS id");
     }
   });
-  guarded(path / "position", [&] { check_position_and_trace(path); });
+  // Before everything that has registers: marks and tasks.
   guarded(path / "cpu", [&] {
     has_cpu_ = state_.hasCpu();
     if (has_cpu_) {
       check_cpu(path / "cpu", state_.getCpu());
     }
   });
+  guarded(path / "position", [&] { check_position_and_trace(path); });
   guarded(path / "processes", [&] { check_processes(path / "processes"); });
   guarded(path / "tasks", [&] { check_tasks(path / "tasks"); });
   guarded(path / "addressSpaces", [&] { check_address_spaces(path / "addressSpaces"); });

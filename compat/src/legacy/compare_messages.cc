@@ -1,0 +1,99 @@
+#include "legacy/compare_messages.h"
+
+#include "base/file.h"
+#include "legacy/legacy_message.h"
+
+#include <capnp/dynamic.h>
+#include <capnp/schema.h>
+
+namespace rrpcp::compat {
+
+namespace {
+
+using capnp::DynamicList;
+using capnp::DynamicStruct;
+using capnp::DynamicValue;
+
+std::string compare(DynamicValue::Reader left, DynamicValue::Reader right, const std::string& path);
+
+std::string compare(DynamicStruct::Reader left, DynamicStruct::Reader right,
+                    const std::string& path) {
+  const auto schema = left.getSchema();
+  const auto name_of = [&](capnp::StructSchema::Field field) {
+    return (path.empty() ? "" : path + ".") + field.getProto().getName().cStr();
+  };
+  const auto left_member = left.which();
+  const auto right_member = right.which();
+  KJ_IF_MAYBE (member, left_member) {
+    KJ_IF_MAYBE (other, right_member) {
+      if (!(*member == *other)) {
+        return name_of(*member);
+      }
+      const std::string found = compare(left.get(*member), right.get(*other), name_of(*member));
+      if (!found.empty()) {
+        return found;
+      }
+    }
+  }
+  for (const auto field : schema.getNonUnionFields()) {
+    const std::string found = compare(left.get(field), right.get(field), name_of(field));
+    if (!found.empty()) {
+      return found;
+    }
+  }
+  return {};
+}
+
+std::string compare(DynamicList::Reader left, DynamicList::Reader right, const std::string& path) {
+  if (left.size() != right.size()) {
+    return path + " (length)";
+  }
+  for (unsigned i = 0; i < left.size(); ++i) {
+    const std::string found = compare(left[i], right[i], path + "[" + std::to_string(i) + "]");
+    if (!found.empty()) {
+      return found;
+    }
+  }
+  return {};
+}
+
+std::string compare(DynamicValue::Reader left, DynamicValue::Reader right,
+                    const std::string& path) {
+  switch (left.getType()) {
+  case DynamicValue::STRUCT:
+    return compare(left.as<DynamicStruct>(), right.as<DynamicStruct>(), path);
+  case DynamicValue::LIST:
+    return compare(left.as<DynamicList>(), right.as<DynamicList>(), path);
+  case DynamicValue::DATA: {
+    std::string_view mine = text(left.as<capnp::Data>());
+    std::string_view theirs = text(right.as<capnp::Data>());
+    if (path.ends_with("contentsPath")) {
+      mine = base_name(mine);
+      theirs = base_name(theirs);
+    }
+    return mine == theirs ? "" : path;
+  }
+  case DynamicValue::VOID:
+    return {};
+  case DynamicValue::BOOL:
+    return left.as<bool>() == right.as<bool>() ? "" : path;
+  case DynamicValue::INT:
+    return left.as<std::int64_t>() == right.as<std::int64_t>() ? "" : path;
+  case DynamicValue::UINT:
+    return left.as<std::uint64_t>() == right.as<std::uint64_t>() ? "" : path;
+  case DynamicValue::ENUM:
+    return left.as<capnp::DynamicEnum>().getRaw() == right.as<capnp::DynamicEnum>().getRaw() ? ""
+                                                                                             : path;
+  default:
+    return path;
+  }
+}
+
+} // namespace
+
+std::string first_difference(legacy::rr2025::CheckpointInfo::Reader left,
+                             legacy::rr2025::CheckpointInfo::Reader right) {
+  return compare(DynamicStruct::Reader(left), DynamicStruct::Reader(right), std::string());
+}
+
+} // namespace rrpcp::compat

@@ -1,0 +1,164 @@
+// Persistent checkpoints of rr's own, unversioned generations: finding, reading, importing into the
+// current format and writing back (spec/legacy-rr.md). Part of the library rrpcp_compat.
+#pragma once
+
+#include "rrpcp/checkpoint_id.h"
+#include "rrpcp/compat_trace.h"
+#include "rrpcp/error.h"
+#include "rrpcp/output.h"
+#include "rrpcp/reader.h"
+#include "rrpcp/validate.h"
+#include "rrpcp/writer.h"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace rrpcp {
+
+// Older representations of a checkpoint, oldest first.
+enum class Generation { kRr2022, kRr2024, kRr2025 };
+
+// "rr-2022", "rr-2024", "rr-2025".
+std::string_view generation_name(Generation generation);
+
+// What can be said about checkpoints of older generations ("legacy.…") and about how a checkpoint
+// agrees with its trace ("trace.…"), in the order of spec/legacy-rr.md. Codes are stable.
+std::span<const Diagnostic> compat_diagnostics();
+// Null for a code that does not exist.
+const Diagnostic* find_compat_diagnostic(std::string_view code);
+
+// A checkpoint of an older generation as it was found on disk, readable or not.
+struct LegacyEntry {
+  Generation generation = Generation::kRr2025;
+  // Name of its directory (rr-2025) or file (rr-2022, rr-2024) in the trace.
+  std::string name;
+  // The file that holds its message.
+  std::string path;
+  // Directory of its page files.
+  std::string page_directory;
+  // Place in the index file (rr-2022, rr-2024).
+  std::uint32_t index_position = 0;
+  // From the message, where it could be read; else from the name. 0: unknown.
+  std::int64_t event = 0;
+  std::uint64_t id = 0;
+  // Why it cannot be used, with its diagnostic code. Nothing: its message can be read.
+  std::optional<Error> problem;
+};
+
+class LegacyCheckpoint;
+
+// A trace directory with what rr's work left in it. Immutable after open; may be used from several
+// threads.
+class LegacyTrace {
+public:
+  // Finds the checkpoints of every generation and decides by content which one an index file is
+  // of. Throws Error for a trace that cannot be read; a checkpoint that cannot be is an entry with
+  // a problem.
+  static LegacyTrace open(const std::string& directory, const TraceLimits& limits = {});
+
+  const RrTrace& trace() const;
+  // Ordered by event.
+  const std::vector<LegacyEntry>& entries() const;
+  // About the directory as a whole: an index that fits no generation, files that belong to none.
+  const std::vector<Finding>& findings() const;
+  // Reads the message of an entry and looks at its page files. Throws Error with a diagnostic
+  // code where the message is unusable; what is wrong with page files is told by findings().
+  LegacyCheckpoint load(const LegacyEntry& entry) const;
+
+  struct Impl;
+
+private:
+  explicit LegacyTrace(std::shared_ptr<const Impl> impl);
+  std::shared_ptr<const Impl> impl_;
+};
+
+// One checkpoint of an older generation, its message decoded and checked, its page files found.
+// Immutable; may be used from several threads.
+class LegacyCheckpoint {
+public:
+  const LegacyEntry& entry() const;
+  const RrTrace& trace() const;
+
+  // Of the stored state.
+  std::int64_t event() const;
+  std::int64_t ticks() const;
+  std::uint32_t task_count() const;
+  std::uint32_t address_space_count() const;
+  std::uint32_t mapping_count() const;
+  // Bytes on disk: the message and all page files.
+  std::uint64_t stored_bytes() const;
+
+  // Everything that is wrong with its page files and worth knowing about it; an error among them
+  // means that it cannot be imported.
+  const std::vector<Finding>& findings() const;
+  bool importable() const;
+
+  struct Impl;
+  explicit LegacyCheckpoint(std::shared_ptr<const Impl> impl);
+  const Impl& impl() const { return *impl_; }
+
+private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+struct ImportOptions {
+  WriterOptions writer;
+  // Store the contents of mapped files too, so that the checkpoint needs none of them.
+  bool embed_files = false;
+  // Name and time of this machine are left out of the provenance, for reproducible files.
+  bool reproducible = false;
+  // Called now and then with bytes of page files read and to be read in all.
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+};
+
+struct ImportResult {
+  CheckpointId id;
+  // Things worth knowing: shared memory that differs between processes, a cursor that could not be
+  // computed.
+  std::vector<Finding> findings;
+};
+
+// The header of the file that an import writes.
+HeaderFields import_header(const LegacyCheckpoint& legacy);
+
+// Writes `legacy` as a checkpoint of the current format to `output`. Throws Error for a checkpoint
+// that is not importable, for page files that changed since, and from the output.
+ImportResult import_checkpoint(const LegacyCheckpoint& legacy, Output& output,
+                               const ImportOptions& options = {});
+
+// Reads an imported file back and compares it with its origin: every field of the message, and
+// every byte of every page file. Throws Error(kInternal) naming the first difference. `progress` as
+// in ImportOptions.
+void verify_import(const LegacyCheckpoint& legacy, const CheckpointReader& imported,
+                   const std::function<void(std::uint64_t, std::uint64_t)>& progress = {});
+
+struct ExportResult {
+  // The directory that was made.
+  std::string directory;
+  std::uint64_t bytes = 0;
+  std::uint32_t page_files = 0;
+  // What the generation has no place for and was left out; one sentence each.
+  std::vector<std::string> losses;
+};
+
+struct ExportOptions {
+  // Where backing files are looked for; empty: the trace that is exported to.
+  std::string backing_directory;
+  // Called now and then with bytes of page files written and to be written in all.
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+};
+
+// Writes a checkpoint as a directory "checkpoint-<event>" of generation rr-2025 into the trace it
+// belongs to; the directory appears whole or not at all. Throws Error: kForeignTrace for another
+// trace, kExists for a directory that is there, kUnsupportedState listing everything that the
+// generation cannot say and that a replay would miss.
+ExportResult export_rr2025(const CheckpointReader& checkpoint, const std::string& trace_directory,
+                           const ExportOptions& options = {});
+
+} // namespace rrpcp
