@@ -3,17 +3,20 @@
 #include "process/child_process.h"
 #include "process/proc_maps.h"
 #include "process/proc_status.h"
+#include "process/proc_tasks.h"
 #include "process/remote_calls.h"
 #include "process/remote_memory.h"
+#include "process/thread_group.h"
 #include "process/tracee.h"
 #include "rrpcp/error.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <elf.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sys/eventfd.h>
+#include <sched.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -183,6 +186,152 @@ TEST(RemoteCalls, KilledProcessIsReported) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kProcessGone) << error.what();
   }
+}
+
+// A second process that traces `pid`, runs `body` with a gate and dies without cleaning up.
+void trace_and_die(pid_t pid, const std::function<void(RemoteCalls&)>& body) {
+  ChildProcess tracer([&] {
+    Tracee tracee = Tracee::seize(pid, kOptions | PTRACE_O_TRACECLONE);
+    tracee.stop();
+    std::optional<CallGate> gate = CallGate::open(pid, read_mappings(pid));
+    if (!gate) {
+      return 3;
+    }
+    while (gate->contains(tracee.registers())) {
+      tracee.resume(PTRACE_CONT);
+      tracee.stop();
+    }
+    RemoteCalls calls(tracee, *gate);
+    body(calls);
+    ::kill(::getpid(), SIGKILL);
+    return 4;
+  });
+  EXPECT_EQ(tracer.wait(), SIGKILL);
+}
+
+// Counts in a loop that keeps its state in registers, and looks whether signals are still open.
+int undisturbed_count() {
+  ChildProcess::announce_ready();
+  std::uint64_t sums[2] = {0, 0};
+  for (std::uint64_t& total : sums) {
+    std::uint64_t sum = 0;
+    for (std::uint64_t i = 0; i < 300'000'000; ++i) {
+      sum += i ^ (sum << 1);
+      asm volatile("" : "+r"(sum));
+    }
+    total = sum;
+  }
+  sigset_t mask;
+  ::sigprocmask(SIG_BLOCK, nullptr, &mask);
+  return sums[0] == sums[1] && ::sigismember(&mask, SIGUSR1) == 0 ? 0 : 1;
+}
+
+TEST(CallGate, ThreadSurvivesTheDeathOfItsTracer) {
+  for (auto program : {undisturbed_count, undisturbed_sleep}) {
+    ChildProcess child(program);
+    trace_and_die(child.pid(), [](RemoteCalls&) {});
+    trace_and_die(child.pid(), [](RemoteCalls& calls) { calls.call(SYS_getppid); });
+    trace_and_die(child.pid(), [](RemoteCalls& calls) {
+      calls.call(SYS_getppid);
+      calls.call(SYS_close, -1);
+    });
+    EXPECT_EQ(child.wait(), 0);
+  }
+}
+
+TEST(CallGate, NewProcessDiesWithTheTracer) {
+  ChildProcess child(undisturbed_count);
+  trace_and_die(child.pid(), [](RemoteCalls& calls) {
+    EXPECT_GT(calls.call(SYS_clone, CLONE_FILES, 0, 0, 0, 0), 0);
+  });
+  // It ended at once; the program, which knows nothing of it, never waits for it.
+  std::vector<pid_t> children;
+  for (int i = 0; i < 1000 && children.empty(); ++i) {
+    children = read_children(child.pid());
+  }
+  for (pid_t copy : children) {
+    while (ProcStatus::read(copy, copy).state != 'Z') {
+      ::usleep(1000);
+    }
+  }
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST(CallGate, LeavesNoBytesBehind) {
+  ChildProcess child(undisturbed_sleep);
+  std::vector<ProcMapping> mappings = read_mappings(child.pid());
+  auto vdso = std::find_if(mappings.begin(), mappings.end(),
+                           [](const ProcMapping& mapping) { return mapping.name == "[vdso]"; });
+  ASSERT_NE(vdso, mappings.end());
+  RemoteMemory memory(child.pid());
+  std::vector<std::byte> before(vdso->length());
+  std::vector<std::byte> after(vdso->length());
+  memory.read(vdso->start, before);
+  {
+    Tracee tracee = Tracee::seize(child.pid(), kOptions);
+    tracee.stop();
+    std::optional<CallGate> gate = CallGate::open(child.pid(), mappings);
+    ASSERT_TRUE(gate);
+    RemoteCalls calls(tracee, *gate);
+    EXPECT_EQ(calls.call(SYS_getpid), child.pid());
+  }
+  memory.read(vdso->start, after);
+  EXPECT_EQ(before, after);
+  EXPECT_EQ(child.wait(), 0);
+}
+
+// Stops all threads of `pid`, lets the first make a call, and lets all go on.
+void disturb(pid_t pid) {
+  ThreadGroup group(pid);
+  group.stop(kOptions);
+  std::optional<CallGate> gate = CallGate::open(pid, read_mappings(pid));
+  ASSERT_TRUE(gate);
+  RemoteCalls calls(group.leader(), *gate);
+  EXPECT_EQ(calls.call(SYS_getpid), pid);
+}
+
+TEST(SettledStop, EpollWaitIsNotInterrupted) {
+  ChildProcess child([] {
+    int epoll = ::epoll_create1(0);
+    epoll_event event{};
+    ChildProcess::announce_ready();
+    int result = ::epoll_wait(epoll, &event, 1, 300);
+    return result == 0 ? 0 : errno;
+  });
+  wait_until_asleep(child.pid());
+  for (int i = 0; i < 5; ++i) {
+    disturb(child.pid());
+  }
+  EXPECT_EQ(child.wait(), 0);
+}
+
+// sigsuspend(2) with a pending signal that its own mask blocks and the program's does not.
+TEST(SettledStop, MaskOfSigsuspendHolds) {
+  ChildProcess child([] {
+    struct sigaction action {};
+    action.sa_handler = [](int signal) { signals_seen = signals_seen * 100 + signal; };
+    ::sigaction(SIGUSR1, &action, nullptr);
+    ::sigaction(SIGUSR2, &action, nullptr);
+    sigset_t mask;
+    ::sigemptyset(&mask);
+    ::sigaddset(&mask, SIGUSR1);
+    ChildProcess::announce_ready();
+    ::sigsuspend(&mask);
+    // SIGUSR2 ended the wait; SIGUSR1 was delivered when the mask was put back.
+    return signals_seen == SIGUSR2 * 100 + SIGUSR1 || signals_seen == SIGUSR1 * 100 + SIGUSR2 ? 0
+                                                                                              : 1;
+  });
+  wait_until_asleep(child.pid());
+  ::kill(child.pid(), SIGUSR1);
+  wait_until_asleep(child.pid());
+  for (int i = 0; i < 3; ++i) {
+    disturb(child.pid());
+    wait_until_asleep(child.pid());
+    EXPECT_EQ(ProcStatus::read(child.pid(), child.pid()).shared_pending,
+              std::uint64_t{1} << (SIGUSR1 - 1));
+  }
+  ::kill(child.pid(), SIGUSR2);
+  EXPECT_EQ(child.wait(), 0);
 }
 
 TEST(Tracee, SaysWhyItCannotAttach) {

@@ -18,6 +18,14 @@ struct RestoreOptions {
   BackingFiles files = {};
   // Threads that decode chunks. 0: as many as processors are available.
   unsigned threads = 0;
+  // Copy raw chunks too, with their checksums verified, instead of mapping them from the file on
+  // demand. Takes time by the amount of memory; then memory that was anonymous is anonymous again,
+  // and the file is not needed any more (spec/restore.md, "What mapped memory cannot do").
+  bool eager = false;
+  // The process is to live on after the caller has ended: it becomes the leader of a session of its
+  // own, and is not told of its parent's end. A stopped process in the caller's session would be
+  // sent SIGHUP then.
+  bool outlives_restorer = false;
 };
 
 // A restored process, stopped under the ptrace of the thread that restored it. Killed and reaped by

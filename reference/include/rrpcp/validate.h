@@ -94,14 +94,14 @@ struct ValidationReport {
 
 struct ValidateOptions {
   ValidationLevel level = ValidationLevel::kSemantics;
-  ReadLimits limits;
+  ReadLimits limits = {};
   // Threads that compute checksums. 0: as many as processors are available. The report does not
   // depend on it.
   unsigned threads = 0;
   std::size_t max_findings_per_code = 20;
   // Called now and then, from any thread but never from two at once, with bytes of page data
   // checked and to be checked in all.
-  std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress = {};
 };
 
 // Validates a file. Never throws for what the file contains. Throws Error where the bytes could not

@@ -9,13 +9,6 @@
 
 namespace rrpcp {
 
-namespace {
-
-// Blocks are reserved this far ahead of the end of the file.
-constexpr std::uint64_t kReserveStep = 64u << 20;
-
-} // namespace
-
 ChunkPipeline::ChunkPipeline(Output& output, Profile profile, std::uint32_t page_size,
                              std::size_t chunk_length, unsigned threads)
     : output_(output), profile_(profile), page_size_(page_size), chunk_length_(chunk_length) {
@@ -150,7 +143,7 @@ void ChunkPipeline::write_in_order() {
         output_.pad_to(page_size_);
       }
       job->entry.offset = output_.offset();
-      output_.reserve(job->entry.codec == format::kCodecRaw ? kReserveStep : 0);
+      output_.reserve(stored.size());
       output_.write(stored);
 
       lock.lock();

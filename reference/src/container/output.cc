@@ -19,6 +19,9 @@ namespace {
 // write(2) takes at most this much at once.
 constexpr std::size_t kMaxWrite = 0x7ffff000;
 
+// Blocks are reserved in steps of this size.
+constexpr std::uint64_t kReserveStep = 64u << 20;
+
 void wait_writable(int fd) {
   pollfd waiting{fd, POLLOUT, 0};
   ::poll(&waiting, 1, -1);
@@ -70,9 +73,11 @@ void Output::reserve(std::uint64_t bytes) {
   }
   // Blocks beyond the end of the file; trim() gives back what was not needed. A failure means only
   // that the hint is not taken: the write that needs the space will tell.
-  if (::fallocate(fd_, FALLOC_FL_KEEP_SIZE, base_ + static_cast<off_t>(offset_),
-                  static_cast<off_t>(bytes)) == 0) {
-    reserved_ = offset_ + bytes;
+  const std::uint64_t start = std::max(offset_, reserved_);
+  const std::uint64_t end = align_up(offset_ + bytes, kReserveStep);
+  if (::fallocate(fd_, FALLOC_FL_KEEP_SIZE, base_ + static_cast<off_t>(start),
+                  static_cast<off_t>(end - start)) == 0) {
+    reserved_ = end;
   } else {
     base_ = -1;
   }

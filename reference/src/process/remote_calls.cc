@@ -1,5 +1,6 @@
 #include "process/remote_calls.h"
 
+#include "process/proc_status.h"
 #include "process/remote_memory.h"
 #include "rrpcp/error.h"
 
@@ -8,6 +9,7 @@
 #include <string>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <utility>
 #include <vector>
 
@@ -68,6 +70,15 @@ RemoteCalls::RemoteCalls(Tracee& tracee, std::optional<std::uint64_t> instructio
   tracee_.set_signal_mask(kAllSignals);
 }
 
+RemoteCalls::RemoteCalls(Tracee& tracee, CallGate& gate)
+    : tracee_(tracee), gate_(&gate), instruction_(gate.plain_call()), original_(tracee.registers()),
+      original_mask_(tracee.signal_mask()) {
+  gate_->arm(original_, original_mask_);
+  // In this order: from here on the thread puts itself right if we are killed.
+  tracee_.set_registers(registers_at(gate_->healing()));
+  tracee_.set_signal_mask(kAllSignals);
+}
+
 RemoteCalls::~RemoteCalls() {
   try {
     finish();
@@ -102,12 +113,19 @@ void RemoteCalls::run_to_syscall_stop() {
   }
 }
 
-std::int64_t RemoteCalls::call_with(long number, const std::array<std::uint64_t, 6>& arguments) {
+user_regs_struct RemoteCalls::registers_at(std::uint64_t address) const {
   user_regs_struct registers = original_;
-  registers.rip = instruction_;
-  registers.rax = static_cast<std::uint64_t>(number);
-  // Not inside a system call: the kernel must not "restart" the one that we are about to make.
+  registers.rip = address;
+  // Not inside a system call: the kernel must not "restart" anything here.
   registers.orig_rax = ~std::uint64_t{0};
+  return registers;
+}
+
+std::int64_t RemoteCalls::call_with(long number, const std::array<std::uint64_t, 6>& arguments) {
+  const bool new_process = number == SYS_clone || number == SYS_fork || number == SYS_clone3;
+  user_regs_struct registers =
+      registers_at(gate_ != nullptr && new_process ? gate_->process_call() : instruction_);
+  registers.rax = static_cast<std::uint64_t>(number);
   registers.rdi = arguments[0];
   registers.rsi = arguments[1];
   registers.rdx = arguments[2];
@@ -128,6 +146,24 @@ std::uint64_t RemoteCalls::check(std::string_view what, std::int64_t result) con
   return static_cast<std::uint64_t>(result);
 }
 
+bool RemoteCalls::mask_belongs_to_call() const {
+  constexpr std::int64_t kRestartNoHandler = -514;
+  if (static_cast<std::int64_t>(original_.rax) != kRestartNoHandler) {
+    return false;
+  }
+  switch (original_.orig_rax) {
+  case SYS_rt_sigsuspend:
+  case SYS_pselect6:
+  case SYS_ppoll:
+  case SYS_epoll_pwait:
+  case SYS_epoll_pwait2:
+  case SYS_io_pgetevents:
+    return true;
+  default:
+    return false;
+  }
+}
+
 void RemoteCalls::finish() {
   if (std::exchange(finished_, true)) {
     return;
@@ -139,8 +175,18 @@ void RemoteCalls::finish() {
   if (overwritten_) {
     tracee_.poke(instruction_, *overwritten_);
   }
-  tracee_.set_registers(original_);
+  if (mask_belongs_to_call()) {
+    // With all signals still blocked the kernel restarts the call; the mask that the call will put
+    // back in the end is set when it has begun and looks at signals no more before it has set its
+    // own.
+    tracee_.set_registers(original_);
+    run_to_syscall_stop();
+    tracee_.set_signal_mask(original_mask_);
+    return;
+  }
+  // In this order: as long as the registers are ours, a gate puts both right.
   tracee_.set_signal_mask(original_mask_);
+  tracee_.set_registers(original_);
 }
 
 } // namespace rrpcp

@@ -1,6 +1,7 @@
 // System calls made by a stopped thread on our behalf.
 #pragma once
 
+#include "process/call_gate.h"
 #include "process/proc_maps.h"
 #include "process/tracee.h"
 
@@ -25,9 +26,12 @@ std::optional<std::uint64_t> find_syscall_instruction(pid_t pid,
 // All signals are blocked meanwhile, so that those that arrive wait in their queues (SIGSTOP takes
 // effect as it should, SIGKILL too). Nothing of the thread is changed in the end: the destructor,
 // or finish(), puts back all general registers and the signal mask and brings the thread into an
-// event stop, where the kernel takes up an interrupted system call as if nothing had happened.
-// (That call's restart block survives what is called here, except for calls that sleep with a
-// time-out themselves — nanosleep, poll, futex — and rt_sigreturn: do not make those.)
+// event stop, where the kernel takes up an interrupted system call as if nothing had happened. A
+// thread in a call with a signal mask of its own (sigsuspend(2), ppoll(2), …) is left in the
+// system-call stop at the entry of that call instead, which then sets its mask anew: at an event
+// stop a signal that this mask blocks would get through. (An interrupted call's restart block
+// survives what is called here, except for calls that sleep with a time-out themselves — nanosleep,
+// poll, futex — and rt_sigreturn: do not make those.)
 //
 // The tracee must have been given PTRACE_O_TRACESYSGOOD. x86-64 only. Use from the tracing thread.
 class RemoteCalls {
@@ -35,6 +39,9 @@ public:
   // `instruction` is the address of a `syscall` instruction. Without one, the instruction is
   // written over the code at the thread's own position, and put back.
   RemoteCalls(Tracee& tracee, std::optional<std::uint64_t> instruction);
+  // Makes the calls through `gate`: the thread comes to no harm even if we are killed meanwhile.
+  // The gate serves one thread at a time and must outlive this object.
+  RemoteCalls(Tracee& tracee, CallGate& gate);
   RemoteCalls(const RemoteCalls&) = delete;
   RemoteCalls& operator=(const RemoteCalls&) = delete;
   ~RemoteCalls();
@@ -69,8 +76,13 @@ private:
   std::uint64_t check(std::string_view what, std::int64_t result) const;
   // Resumes until the next system-call stop.
   void run_to_syscall_stop();
+  // Registers that execute the instruction at `address`.
+  user_regs_struct registers_at(std::uint64_t address) const;
+  // Whether the thread was interrupted in a call with a signal mask of its own.
+  bool mask_belongs_to_call() const;
 
   Tracee& tracee_;
+  CallGate* gate_ = nullptr;
   std::uint64_t instruction_;
   std::optional<std::uint64_t> overwritten_; // the word that was at instruction_
   user_regs_struct original_;

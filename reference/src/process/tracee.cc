@@ -237,6 +237,10 @@ void Tracee::stop(std::chrono::milliseconds timeout) {
   if (stopped_) {
     resume(PTRACE_CONT, last_stop_.signal());
   }
+  await_event_stop(timeout);
+}
+
+void Tracee::await_event_stop(std::chrono::milliseconds timeout) {
   pid_t tid = tid_;
   for (;;) {
     std::optional<TraceeStop> stop = wait_for(timeout);
@@ -275,7 +279,8 @@ std::optional<std::vector<std::byte>> Tracee::register_set(std::uint32_t note_ty
   for (;;) {
     iovec area{bytes.data(), bytes.size()};
     if (trace(PTRACE_GETREGSET, tid_, note_type, as_data(&area)) != 0) {
-      if (errno == EINVAL || errno == EIO || errno == ENODEV || errno == EOPNOTSUPP) {
+      if (errno == EINVAL || errno == EIO || errno == ENODEV || errno == ENXIO ||
+          errno == EOPNOTSUPP) {
         return std::nullopt;
       }
       fail("reading registers");
@@ -358,6 +363,19 @@ std::vector<SignalInfoBytes> Tracee::queued_signals(SignalQueue queue) const {
     }
     signals.insert(signals.end(), part.begin(), part.begin() + count);
   }
+}
+
+std::optional<std::array<std::uint32_t, 4>> Tracee::thread_area(int entry) const {
+  constexpr int kGetThreadArea = 25; // PTRACE_GET_THREAD_AREA of asm/ptrace-abi.h
+  std::array<std::uint32_t, 4> description{};
+  if (trace(kGetThreadArea, tid_, static_cast<std::uintptr_t>(entry),
+            as_data(description.data())) != 0) {
+    if (errno == ESRCH) {
+      fail("reading a thread area");
+    }
+    return std::nullopt;
+  }
+  return description;
 }
 
 std::optional<RseqConfiguration> Tracee::rseq() const {

@@ -1,6 +1,7 @@
 // One thread under ptrace(2).
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
@@ -104,6 +105,8 @@ public:
   // the handler's first instruction). Throws kProcessGone; kSystem where the thread does not react
   // in time, as in an uninterruptible wait of the kernel: it stays attached then, and running.
   void stop(std::chrono::milliseconds timeout = std::chrono::seconds(10));
+  // The second half of stop(), after interrupt().
+  void await_event_stop(std::chrono::milliseconds timeout);
 
   // Lets the stopped thread go on without a tracer, delivering `signal` if it is not 0. A thread
   // whose process is in a group stop stays stopped.
@@ -128,6 +131,9 @@ public:
   SignalInfoBytes signal_info() const;
   void set_signal_info(const SignalInfoBytes& info);
   std::vector<SignalInfoBytes> queued_signals(SignalQueue queue) const;
+  // The segment descriptor of set_thread_area(2) in slot `entry` as a struct user_desc's 16 bytes;
+  // nothing where the kernel has no such slot.
+  std::optional<std::array<std::uint32_t, 4>> thread_area(int entry) const;
   // Nothing where the thread has none registered; throws where the kernel cannot tell
   // (before 5.13).
   std::optional<RseqConfiguration> rseq() const;

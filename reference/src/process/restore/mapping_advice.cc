@@ -1,0 +1,46 @@
+#include "process/restore/mapping_advice.h"
+
+#include "process/restore/address_range.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+namespace rrpcp {
+
+namespace {
+
+struct Advice {
+  std::uint32_t bit;
+  int value;
+};
+
+constexpr Advice kAdvice[] = {
+    {kAdviceDontFork, MADV_DONTFORK},     {kAdviceWipeOnFork, MADV_WIPEONFORK},
+    {kAdviceDontDump, MADV_DONTDUMP},     {kAdviceHugePage, MADV_HUGEPAGE},
+    {kAdviceNoHugePage, MADV_NOHUGEPAGE}, {kAdviceMergeable, MADV_MERGEABLE},
+};
+
+} // namespace
+
+std::uint32_t unknown_advice(std::uint32_t advice) {
+  for (const Advice& known : kAdvice) {
+    advice &= ~known.bit;
+  }
+  return advice;
+}
+
+bool needs_anonymous_memory(std::uint32_t advice) {
+  return (advice & (kAdviceWipeOnFork | kAdviceHugePage | kAdviceMergeable)) != 0;
+}
+
+void add_advice_ops(OpList& ops, std::uint64_t start, std::uint64_t length, std::uint32_t advice) {
+  for (const Advice& known : kAdvice) {
+    if ((advice & known.bit) != 0) {
+      ops.system_call({"advising the kernel (madvise) on memory at",
+                       range_text({start, start + length}), OpFailure::Policy::kWarn},
+                      SYS_madvise, start, length, known.value);
+    }
+  }
+}
+
+} // namespace rrpcp

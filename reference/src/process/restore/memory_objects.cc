@@ -1,0 +1,370 @@
+#include "process/restore/memory_objects.h"
+
+#include "base/bytes.h"
+#include "model/backing_file.h"
+#include "process/restore/file_identity.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <mutex>
+#include <optional>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#define MFD_EXEC 0x0010U
+#endif
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC 0x0020
+#endif
+
+namespace rrpcp {
+
+// Who refers to an object.
+struct MemoryObjects::Use {
+  bool mapped = false;
+  bool shared_writable = false;
+  bool other = false; // a descriptor, or as the executable
+};
+
+namespace {
+
+constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
+// linux/shm.h: set in the mode of a segment that dies with its last attachment.
+constexpr std::uint32_t kSegmentDies = 01000;
+// The longest name that memfd_create(2) takes.
+constexpr std::size_t kLongestMemfdName = 249;
+
+bool is_embedded(schema::MemoryObject::Reader object) {
+  for (schema::PageRun::Reader run : object.getRuns()) {
+    if (run.getKind() != schema::RunKind::BACKING) {
+      return true;
+    }
+  }
+  return false;
+}
+
+ScopedFd make_memory_file(const std::string& name, std::uint32_t seals) {
+  const bool executable = (seals & F_SEAL_EXEC) == 0;
+  const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  std::string shown = name.substr(0, kLongestMemfdName);
+  ScopedFd file(::memfd_create(shown.c_str(), flags | (executable ? MFD_EXEC : MFD_NOEXEC_SEAL)));
+  if (!file && errno == EINVAL) { // before Linux 6.3
+    file = ScopedFd(::memfd_create(shown.c_str(), flags));
+  }
+  if (!file) {
+    throw system_error(errno, "cannot make a memory file");
+  }
+  return file;
+}
+
+// Asks that the next System V segment gets the identifier `id`. Needs privilege; a request only.
+void request_segment_id(int id) {
+  ScopedFd file(::open("/proc/sys/kernel/shm_next_id", O_WRONLY | O_CLOEXEC));
+  if (file) {
+    const std::string text = std::to_string(id);
+    [[maybe_unused]] ssize_t n = ::write(file.get(), text.data(), text.size());
+  }
+}
+
+} // namespace
+
+std::vector<MemoryObjects::Use> MemoryObjects::find_uses() const {
+  std::vector<Use> uses(state_.getMemoryObjects().size());
+  auto use_of = [&](std::uint32_t index) -> Use& {
+    if (index >= uses.size()) {
+      throw Error(ErrorCode::kDamaged,
+                  "memory object " + std::to_string(index) + " is referred to but does not exist")
+          .in_file(reader_.name());
+    }
+    return uses[index];
+  };
+  for (schema::AddressSpace::Reader space : state_.getAddressSpaces()) {
+    if (space.getExecutable() != kNoIndex) {
+      use_of(space.getExecutable()).other = true;
+    }
+    for (schema::Mapping::Reader mapping : space.getMappings()) {
+      if (mapping.getObject() == kNoIndex) {
+        continue;
+      }
+      Use& use = use_of(mapping.getObject());
+      use.mapped = true;
+      use.shared_writable |=
+          (mapping.getFlags() & MAP_SHARED) != 0 && (mapping.getProtection() & PROT_WRITE) != 0;
+    }
+  }
+  for (schema::OpenFile::Reader file : state_.getOpenFiles()) {
+    if (file.isMemfd()) {
+      use_of(file.getMemfd().getObject()).other = true;
+    }
+  }
+  return uses;
+}
+
+MemoryObjects::MemoryObjects(const CheckpointReader& reader, const RestoreOptions& options,
+                             Obstacles& obstacles)
+    : reader_(reader), state_(reader.state()), options_(options) {
+  const std::vector<Use> uses = find_uses();
+  auto stored = state_.getMemoryObjects();
+  objects_.resize(stored.size());
+  std::vector<std::size_t> files;
+  for (std::size_t i = 0; i < uses.size(); ++i) {
+    schema::MemoryObject::Reader object = stored[static_cast<unsigned>(i)];
+    objects_[i].length = object.getLength();
+    if (!uses[i].mapped && !uses[i].other) {
+      continue;
+    }
+    switch (object.which()) {
+    case schema::MemoryObject::FILE:
+      files.push_back(i);
+      break;
+    case schema::MemoryObject::ANONYMOUS:
+      make_anonymous(i);
+      break;
+    case schema::MemoryObject::MEMFD:
+      make_memfd(i);
+      break;
+    case schema::MemoryObject::SYSTEM_V:
+      make_segment(i, obstacles);
+      break;
+    default:
+      obstacles.add(ErrorCode::kUnsupportedState,
+                    "memory object " + std::to_string(i) + " is of a kind that is not known");
+    }
+  }
+  // Reading every used range of every file takes longest: all processors help.
+  std::vector<std::optional<Error>> errors(files.size());
+  const unsigned threads = options.threads == 0 ? available_processors() : options.threads;
+  parallel_for(files.size(), threads, [&](std::uint64_t i, unsigned) {
+    try {
+      open_file(files[i], uses[files[i]]);
+    } catch (const Error& error) {
+      errors[i] = error;
+    }
+  });
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    if (!errors[i]) {
+      continue;
+    }
+    const std::size_t index = files[i];
+    schema::MemoryObject::Reader object = stored[static_cast<unsigned>(index)];
+    if (errors[i]->code() == ErrorCode::kBackingFile && is_embedded(object)) {
+      make_stand_in(index);
+      if (uses[index].shared_writable) {
+        obstacles.warn("writes to the shared mapping of " + objects_[index].name +
+                       " do not reach a file: it is not the one that was there, and the "
+                       "checkpoint's copy is used");
+      }
+    } else if (!uses[index].mapped) {
+      obstacles.warn("/proc/PID/exe names another file: " + std::string(errors[i]->what()));
+      objects_[index].read_only.reset();
+    } else if (errors[i]->code() == ErrorCode::kBackingFile && objects_[index].read_only) {
+      obstacles.add_unless_allowed(ErrorCode::kBackingFile, "changed-file",
+                                   objects_[index].name + ": " + errors[i]->message(),
+                                   "it is mapped as it is now");
+    } else {
+      obstacles.add(*errors[i]);
+    }
+  }
+}
+
+MemoryObjects::~MemoryObjects() {
+  for (Object& object : objects_) {
+    if (object.local != nullptr) {
+      ::shmdt(object.local);
+    }
+    if (object.segment >= 0 && (object.segment_dies || (object.segment_made_here && !kept_))) {
+      ::shmctl(object.segment, IPC_RMID, nullptr);
+    }
+  }
+}
+
+void MemoryObjects::open_file(std::size_t index, const Use& use) {
+  schema::MemoryObject::Reader stored = state_.getMemoryObjects()[static_cast<unsigned>(index)];
+  schema::FileIdentity::Reader identity = stored.getFile();
+  Object& object = objects_[index];
+  object.kind = Kind::kFile;
+  object.name = text_of(identity.getPath());
+  if (identity.getDeleted()) {
+    throw Error(ErrorCode::kBackingFile, "the file had been deleted when the checkpoint was made")
+        .in_file(object.name)
+        .with_hint("capture with the contents of mapped files");
+  }
+  object.name = resolve_path(identity, options_.files);
+  try {
+    object.read_only = open_identity(identity, options_.files, O_RDONLY);
+    if (use.shared_writable) {
+      object.writable = open_identity(identity, options_.files, O_RDWR);
+    }
+  } catch (const Error& error) {
+    throw naming_build_id(error, identity);
+  }
+  check_identity(object.read_only.get(), object.name, identity, options_.files.verify_digests);
+}
+
+void MemoryObjects::adopt_memory_file(Object& object, ScopedFd file) {
+  if (::ftruncate(file.get(), static_cast<off_t>(object.length)) != 0) {
+    throw system_error(errno,
+                       "cannot give " + std::to_string(object.length) + " bytes to " + object.name);
+  }
+  object.read_only = reopen(file.get(), O_RDONLY);
+  object.writable = std::move(file);
+}
+
+void MemoryObjects::make_stand_in(std::size_t index) {
+  Object& object = objects_[index];
+  object.kind = Kind::kStandIn;
+  const std::size_t slash = object.name.rfind('/');
+  adopt_memory_file(
+      object, make_memory_file(
+                  slash == std::string::npos ? object.name : object.name.substr(slash + 1), 0));
+}
+
+void MemoryObjects::make_memfd(std::size_t index) {
+  schema::Memfd::Reader stored = state_.getMemoryObjects()[static_cast<unsigned>(index)].getMemfd();
+  Object& object = objects_[index];
+  object.kind = Kind::kMemory;
+  const std::string name = text_of(stored.getName());
+  object.name = "shared memory (memfd:" + name + ")";
+  object.seals = stored.getSeals();
+  adopt_memory_file(object, make_memory_file(name, stored.getSeals()));
+}
+
+// Shared anonymous memory has no name under which another process could map it; the kernel's
+// directory of mapped files (proc(5), /proc/PID/map_files) opens it all the same, for those who
+// have CAP_CHECKPOINT_RESTORE. For others a memory file has to do.
+void MemoryObjects::make_anonymous(std::size_t index) {
+  Object& object = objects_[index];
+  object.kind = Kind::kMemory;
+  object.name = "shared anonymous memory";
+  const std::uint64_t size = std::max<std::uint64_t>(object.length, 1);
+  void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) {
+    throw system_error(errno, "cannot make shared memory of " + std::to_string(size) + " bytes");
+  }
+  const auto start = reinterpret_cast<std::uint64_t>(memory);
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  char path[80];
+  std::snprintf(path, sizeof path, "/proc/self/map_files/%" PRIx64 "-%" PRIx64, start,
+                start + align_up(size, page));
+  ScopedFd file(::open(path, O_RDWR | O_CLOEXEC));
+  ::munmap(memory, size);
+  if (file) {
+    object.read_only = reopen(file.get(), O_RDONLY);
+    object.writable = std::move(file);
+  } else {
+    adopt_memory_file(object, make_memory_file("shared", 0));
+  }
+}
+
+void MemoryObjects::make_segment(std::size_t index, Obstacles& obstacles) {
+  schema::SystemVSegment::Reader stored =
+      state_.getMemoryObjects()[static_cast<unsigned>(index)].getSystemV();
+  Object& object = objects_[index];
+  object.kind = Kind::kSystemV;
+  char name[64];
+  std::snprintf(name, sizeof name, "System V shared memory %d (key 0x%08x)", stored.getId(),
+                static_cast<unsigned>(stored.getKey()));
+  object.name = name;
+  key_t key = stored.getKey();
+  if (key != IPC_PRIVATE) {
+    const int existing = ::shmget(key, 0, 0);
+    shmid_ds status{};
+    if (existing >= 0 && ::shmctl(existing, IPC_STAT, &status) == 0) {
+      if (status.shm_nattch == 0 && align_up(status.shm_segsz, 4096) == object.length) {
+        object.segment = existing; // the captured one outlived its process
+      } else if (obstacles.add_unless_allowed(ErrorCode::kIdInUse, "new-ids",
+                                              "the key of " + object.name +
+                                                  " is taken by another segment",
+                                              "a private segment takes its place")) {
+        key = IPC_PRIVATE;
+      } else {
+        return;
+      }
+    }
+  }
+  if (object.segment < 0) {
+    request_segment_id(stored.getId());
+    object.segment = ::shmget(key, object.length,
+                              IPC_CREAT | IPC_EXCL | static_cast<int>(stored.getMode() & 0777));
+    if (object.segment < 0) {
+      throw system_error(errno, "cannot make " + object.name);
+    }
+    object.segment_made_here = true;
+  }
+  object.segment_dies = (stored.getMode() & kSegmentDies) != 0;
+  if (object.segment != stored.getId()) {
+    obstacles.warn(object.name + " has the identifier " + std::to_string(object.segment) + " now");
+  }
+  void* memory = ::shmat(object.segment, nullptr, 0);
+  if (memory == reinterpret_cast<void*>(-1)) {
+    throw system_error(errno, "cannot attach " + object.name);
+  }
+  object.local = memory;
+  if (!object.segment_made_here) {
+    std::memset(memory, 0, object.length);
+  }
+}
+
+int MemoryObjects::descriptor(std::size_t index, bool writable) const {
+  const Object& object = objects_[index];
+  return writable && object.writable ? object.writable.get() : object.read_only.get();
+}
+
+std::vector<PageCopy> MemoryObjects::contents() const {
+  const std::uint64_t page_size = reader_.header().page_size;
+  std::vector<PageCopy> copies;
+  for (std::size_t i = 0; i < objects_.size(); ++i) {
+    const Object& object = objects_[i];
+    if (object.kind == Kind::kUnused || object.kind == Kind::kFile) {
+      continue;
+    }
+    std::uint64_t offset = 0;
+    for (schema::PageRun::Reader run :
+         state_.getMemoryObjects()[static_cast<unsigned>(i)].getRuns()) {
+      if (offset >= object.length) {
+        break;
+      }
+      const std::uint64_t left = object.length - offset;
+      const std::uint64_t bytes =
+          run.getPages() > left / page_size ? left : run.getPages() * page_size;
+      if (run.getKind() == schema::RunKind::STREAM) {
+        PageCopy copy;
+        copy.first = run.getFirst();
+        copy.bytes = bytes;
+        if (object.local != nullptr) {
+          copy.target.kind = PageTarget::Kind::kMemory;
+          copy.target.position = reinterpret_cast<std::uint64_t>(object.local) + offset;
+        } else {
+          copy.target.kind = PageTarget::Kind::kDescriptor;
+          copy.target.descriptor = object.writable.get();
+          copy.target.position = offset;
+        }
+        copies.push_back(copy);
+      } else if (run.getKind() != schema::RunKind::ZERO) {
+        throw Error(ErrorCode::kUnsupportedState,
+                    "the contents of " + object.name + " are not in the checkpoint")
+            .in_file(reader_.name());
+      }
+      offset += bytes;
+    }
+  }
+  return copies;
+}
+
+void MemoryObjects::keep() {
+  kept_ = true;
+}
+
+} // namespace rrpcp

@@ -1,0 +1,91 @@
+// The memory objects of a checkpoint, opened or made anew, to be mapped by every process that is
+// restored from it.
+#pragma once
+
+#include "base/scoped_fd.h"
+#include "process/restore/obstacles.h"
+#include "process/restore/page_copy.h"
+#include "rrpcp/reader.h"
+#include "rrpcp/restore.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace rrpcp {
+
+// Makes every object once, so that all who map it share it. Descriptors belong to this class; new
+// processes inherit them. What is left over at the end (a System V segment that nobody attached) is
+// removed by the destructor unless keep() was called. One thread at a time.
+class MemoryObjects {
+public:
+  enum class Kind {
+    kUnused,  // nobody needs it
+    kFile,    // the file itself, verified
+    kStandIn, // a memory file with the contents of an embedded file that is not there
+    kMemory,  // shared anonymous memory or a memfd, made anew
+    kSystemV, // a System V segment, attached by id
+  };
+
+  // Opens and verifies files, makes the others. What cannot be had is added to `obstacles`. Only
+  // objects that some mapping, descriptor or address space of the state refers to are touched.
+  MemoryObjects(const CheckpointReader& reader, const RestoreOptions& options,
+                Obstacles& obstacles);
+  ~MemoryObjects();
+  MemoryObjects(const MemoryObjects&) = delete;
+  MemoryObjects& operator=(const MemoryObjects&) = delete;
+
+  std::size_t size() const { return objects_.size(); }
+  Kind kind(std::size_t index) const { return objects_[index].kind; }
+  // For people: the file's path, "shared memory (memfd:name)".
+  const std::string& name(std::size_t index) const { return objects_[index].name; }
+  // Descriptor to map `index` with, or -1 where it has none (kUnused, kSystemV, an obstacle).
+  // A private mapping or one that never may be written takes the read-only one.
+  int descriptor(std::size_t index, bool writable) const;
+  // kSystemV: identifier of shmget(2).
+  int segment_id(std::size_t index) const { return objects_[index].segment; }
+  // kSystemV: size in bytes.
+  std::uint64_t length(std::size_t index) const { return objects_[index].length; }
+  // F_SEAL_* to be put on a memfd once everything is mapped; 0: none.
+  std::uint32_t seals(std::size_t index) const { return objects_[index].seals; }
+
+  // How to fill the objects that were made anew. Call once, and let copy_pages do it before any new
+  // process runs.
+  std::vector<PageCopy> contents() const;
+
+  // Leaves System V segments in place: processes have them now.
+  void keep();
+
+private:
+  struct Object {
+    Kind kind = Kind::kUnused;
+    std::string name;
+    std::uint64_t length = 0;
+    ScopedFd read_only;
+    ScopedFd writable;
+    // kSystemV: where this process has it attached to fill it.
+    void* local = nullptr;
+    int segment = -1;
+    bool segment_made_here = false;
+    bool segment_dies = false; // removed once the last process detaches
+    std::uint32_t seals = 0;
+  };
+  struct Use;
+
+  std::vector<Use> find_uses() const;
+  void open_file(std::size_t index, const Use& use);
+  void make_stand_in(std::size_t index);
+  void make_anonymous(std::size_t index);
+  void make_memfd(std::size_t index);
+  void make_segment(std::size_t index, Obstacles& obstacles);
+  void adopt_memory_file(Object& object, ScopedFd file);
+
+  const CheckpointReader& reader_;
+  schema::State::Reader state_;
+  const RestoreOptions& options_;
+  std::vector<Object> objects_;
+  bool kept_ = false;
+};
+
+} // namespace rrpcp

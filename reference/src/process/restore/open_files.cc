@@ -1,0 +1,483 @@
+#include "process/restore/open_files.h"
+
+#include "model/backing_file.h"
+#include "process/restore/file_identity.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <span>
+#include <string_view>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+namespace rrpcp {
+
+namespace {
+
+constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
+// End of a lock that reaches to the end of the file, however long it becomes.
+constexpr std::uint64_t kToTheEnd = INT64_MAX;
+// What fcntl(2) F_SETFL can change. O_ASYNC is left to the process: it needs an owner.
+constexpr int kSettable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
+// The kernel's bit of O_TMPFILE (asm-generic/fcntl.h), which F_GETFL shows too.
+constexpr int kTmpfileBit = 020000000;
+
+// Character devices that mean the same everywhere (Documentation/admin-guide/devices.txt, major 1).
+bool is_harmless_device(std::uint64_t number) {
+  constexpr std::array<unsigned, 5> kMinors = {3, 5, 7, 8, 9}; // null zero full random urandom
+  return major(number) == 1 &&
+         std::find(kMinors.begin(), kMinors.end(), minor(number)) != kMinors.end();
+}
+
+int status_flags(schema::OpenFile::Reader file) {
+  return static_cast<int>(file.getFlags()) &
+         ~(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | kTmpfileBit);
+}
+
+ScopedFd open_null(int flags) {
+  ScopedFd null(::open("/dev/null", (flags & O_ACCMODE) | O_CLOEXEC));
+  if (!null) {
+    throw system_error(errno, "cannot open").in_file("/dev/null");
+  }
+  return null;
+}
+
+// A socket whose peer has gone without reading: reads fail with ECONNRESET, then end; writes fail
+// with EPIPE.
+ScopedFd make_reset_socket() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    throw system_error(errno, "cannot make a socket");
+  }
+  ScopedFd kept(ends[0]);
+  ScopedFd peer(ends[1]);
+  if (::send(kept.get(), "", 1, MSG_NOSIGNAL) != 1) {
+    throw system_error(errno, "cannot write to a socket");
+  }
+  return kept;
+}
+
+struct flock lock_description(schema::FileLock::Reader lock) {
+  struct flock description {};
+  description.l_type = lock.getExclusive() ? F_WRLCK : F_RDLCK;
+  description.l_whence = SEEK_SET;
+  description.l_start = static_cast<off_t>(lock.getStart());
+  description.l_len =
+      lock.getEnd() >= kToTheEnd ? 0 : static_cast<off_t>(lock.getEnd() - lock.getStart() + 1);
+  return description;
+}
+
+// As the kernel lays it out for epoll_ctl(2) on x86-64.
+struct [[gnu::packed]] EpollEvent {
+  std::uint32_t events;
+  std::uint64_t data;
+};
+
+} // namespace
+
+OpenFiles::OpenFiles(const CheckpointReader& reader, const MemoryObjects& objects,
+                     const RestoreOptions& options, Obstacles& obstacles)
+    : reader_(reader), state_(reader.state()), options_(options) {
+  const std::size_t count = state_.getOpenFiles().size();
+  files_.resize(count);
+  std::vector<bool> wanted(count);
+  for (schema::FileTable::Reader table : state_.getFileTables()) {
+    int last = -1;
+    for (schema::FileDescriptor::Reader descriptor : table.getDescriptors()) {
+      if (descriptor.getFd() <= last || descriptor.getOpenFile() >= count) {
+        throw Error(ErrorCode::kDamaged, "the file table is not in order, or descriptor " +
+                                             std::to_string(descriptor.getFd()) +
+                                             " refers to an open file that does not exist")
+            .in_file(reader.name());
+      }
+      last = descriptor.getFd();
+      wanted[descriptor.getOpenFile()] = true;
+    }
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!wanted[i]) {
+      continue;
+    }
+    try {
+      open(i, objects, obstacles);
+    } catch (const Error& error) {
+      const Error with_user(error.code(), who_uses(i) + ": " + error.message());
+      obstacles.add(with_user.in_file(error.file()).with_errno(error.errno_value()));
+    }
+  }
+  // Only the ends that descriptors refer to stay open, so that readers see the end of a pipe.
+  pipes_.clear();
+}
+
+std::string OpenFiles::who_uses(std::size_t index) const {
+  std::string numbers;
+  int count = 0;
+  for (schema::FileTable::Reader table : state_.getFileTables()) {
+    for (schema::FileDescriptor::Reader descriptor : table.getDescriptors()) {
+      if (descriptor.getOpenFile() == index && ++count <= 8) {
+        numbers += (numbers.empty() ? "" : ", ") + std::to_string(descriptor.getFd());
+      }
+    }
+  }
+  return (count == 1 ? "descriptor " : "descriptors ") + numbers + (count > 8 ? ", …" : "");
+}
+
+void OpenFiles::open(std::size_t index, const MemoryObjects& objects, Obstacles& obstacles) {
+  schema::OpenFile::Reader file = state_.getOpenFiles()[static_cast<unsigned>(index)];
+  File& out = files_[index];
+  const std::string who = who_uses(index);
+  const int flags = status_flags(file);
+  switch (file.which()) {
+  case schema::OpenFile::REGULAR:
+    out.opened = open_regular(file, file.getRegular(), who, obstacles);
+    break;
+  case schema::OpenFile::DIRECTORY:
+    out.opened = open_path(file, file.getDirectory(), O_DIRECTORY);
+    break;
+  case schema::OpenFile::PATH:
+    out.opened = open_path(file, file.getPath(), O_PATH);
+    return; // such a descriptor has neither offset nor flags nor locks
+  case schema::OpenFile::FIFO:
+    out.opened = open_fifo(file);
+    break;
+  case schema::OpenFile::DEVICE:
+    out.opened = open_device(file, who, obstacles);
+    break;
+  case schema::OpenFile::TERMINAL:
+    out.opened = open_null(flags);
+    out.inherit = true;
+    obstacles.add_unless_allowed(
+        ErrorCode::kUnsupportedState, "terminal",
+        who + ": a terminal (" + text_of(file.getTerminal().getPath()) + ")",
+        "standard input, output and error are the restorer's own, others /dev/null");
+    return;
+  case schema::OpenFile::PIPE:
+    if (file.getPipe().getExternal()) {
+      out.opened = open_null(flags);
+      out.inherit = true;
+      obstacles.add_unless_allowed(
+          ErrorCode::kUnsupportedState, "pipe",
+          who + ": a pipe to a process outside of the checkpoint",
+          "standard input, output and error are the restorer's own, others /dev/null");
+      return;
+    }
+    out.opened = open_pipe_end(file, obstacles);
+    break;
+  case schema::OpenFile::SOCKET:
+    out.opened = make_reset_socket();
+    obstacles.add_unless_allowed(ErrorCode::kUnsupportedState, "socket",
+                                 who + ": a socket (" +
+                                     std::string(file.getSocket().getDescription().cStr()) + ")",
+                                 "every call on it fails as if the peer had reset the connection");
+    break;
+  case schema::OpenFile::EVENTFD: {
+    auto eventfd = file.getEventfd();
+    out.opened = ScopedFd(::eventfd(0, EFD_CLOEXEC | (eventfd.getSemaphore() ? EFD_SEMAPHORE : 0)));
+    const std::uint64_t count = eventfd.getCount();
+    if (!out.opened ||
+        (count != 0 && ::write(out.opened.get(), &count, sizeof count) != sizeof count)) {
+      throw system_error(errno, "cannot make an eventfd");
+    }
+    break;
+  }
+  case schema::OpenFile::EPOLL:
+    out.opened = ScopedFd(::epoll_create1(EPOLL_CLOEXEC));
+    if (!out.opened) {
+      throw system_error(errno, "cannot make an epoll");
+    }
+    break;
+  case schema::OpenFile::MEMFD:
+    out.opened = open_memfd(file, objects);
+    break;
+  case schema::OpenFile::OTHER:
+    out.opened = open_null(flags);
+    obstacles.add_unless_allowed(ErrorCode::kUnsupportedState, "other-fd",
+                                 who + ": " + std::string(file.getOther().getDescription().cStr()) +
+                                     ", which cannot be carried",
+                                 "it is replaced by /dev/null");
+    return;
+  default:
+    obstacles.add(ErrorCode::kUnsupportedState,
+                  who + ": an open file of a kind that this version does not know");
+    return;
+  }
+  if (out.opened) {
+    finish(out.opened, file, who, obstacles);
+  }
+}
+
+ScopedFd OpenFiles::open_path(schema::OpenFile::Reader file, schema::FileIdentity::Reader identity,
+                              int extra_flags) {
+  int flags = status_flags(file);
+  if ((extra_flags & O_PATH) != 0) {
+    flags &= O_DIRECTORY | O_NOFOLLOW;
+  }
+  return open_identity(identity, options_.files, flags | extra_flags);
+}
+
+ScopedFd OpenFiles::open_regular(schema::OpenFile::Reader file,
+                                 schema::FileIdentity::Reader identity, const std::string& who,
+                                 Obstacles& obstacles) {
+  const int flags = status_flags(file);
+  if (identity.getDeleted()) {
+    if (!obstacles.add_unless_allowed(
+            ErrorCode::kUnsupportedState, "deleted-file",
+            who + ": a file that had been deleted (" + text_of(identity.getPath()) + ")",
+            "an unnamed file of the same size, full of zeros, takes its place")) {
+      return {};
+    }
+    ScopedFd unnamed(::open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (!unnamed || ::ftruncate(unnamed.get(), static_cast<off_t>(identity.getSize())) != 0) {
+      throw system_error(errno, "cannot make an unnamed file").in_file("/tmp");
+    }
+    return reopen(unnamed.get(), flags);
+  }
+  ScopedFd opened;
+  try {
+    opened = open_identity(identity, options_.files, flags);
+  } catch (const Error& error) {
+    if (error.errno_value() != EPERM || (flags & O_NOATIME) == 0) {
+      throw;
+    }
+    opened = open_identity(identity, options_.files, flags & ~O_NOATIME); // only for the owner
+  }
+  const std::string path = resolve_path(identity, options_.files);
+  try {
+    if ((flags & O_ACCMODE) == O_WRONLY) { // needs another descriptor to look at the content
+      ScopedFd readable(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+      check_identity(readable ? readable.get() : opened.get(), path, identity,
+                     options_.files.verify_digests);
+    } else {
+      check_identity(opened.get(), path, identity, options_.files.verify_digests);
+    }
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kBackingFile) {
+      throw;
+    }
+    obstacles.add_unless_allowed(ErrorCode::kBackingFile, "changed-file",
+                                 who + ": " + path + ": " + error.message(),
+                                 "it is opened as it is now");
+  }
+  return opened;
+}
+
+ScopedFd OpenFiles::open_fifo(schema::OpenFile::Reader file) {
+  schema::FileIdentity::Reader identity = file.getFifo();
+  // Held open both ways meanwhile, so that opening one way does not wait or fail.
+  ScopedFd both = open_identity(identity, options_.files, O_RDWR);
+  struct stat status;
+  if (::fstat(both.get(), &status) != 0 || !S_ISFIFO(status.st_mode)) {
+    throw Error(ErrorCode::kBackingFile, "it is no FIFO any more")
+        .in_file(text_of(identity.getPath()));
+  }
+  return open_identity(identity, options_.files, status_flags(file));
+}
+
+ScopedFd OpenFiles::open_device(schema::OpenFile::Reader file, const std::string& who,
+                                Obstacles& obstacles) {
+  auto device = file.getDevice();
+  const std::string path = text_of(device.getPath());
+  if (!is_harmless_device(device.getNumber()) &&
+      !obstacles.add_unless_allowed(ErrorCode::kUnsupportedState, "device",
+                                    who + ": the device " + path,
+                                    "it is opened anew by its path")) {
+    return {};
+  }
+  ScopedFd opened(::open(path.c_str(), status_flags(file) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+  struct stat status;
+  if (!opened) {
+    throw Error(ErrorCode::kBackingFile, "cannot open the device").with_errno(errno).in_file(path);
+  }
+  if (::fstat(opened.get(), &status) != 0 ||
+      (!S_ISCHR(status.st_mode) && !S_ISBLK(status.st_mode)) ||
+      status.st_rdev != device.getNumber()) {
+    throw Error(ErrorCode::kBackingFile, "it is another device now").in_file(path);
+  }
+  return opened;
+}
+
+ScopedFd OpenFiles::open_pipe_end(schema::OpenFile::Reader file, Obstacles& obstacles) {
+  auto pipe = file.getPipe();
+  PipeEnds& ends = pipes_[pipe.getId()];
+  if (!ends.read) {
+    int descriptors[2];
+    if (::pipe2(descriptors, O_CLOEXEC | O_NONBLOCK) != 0) {
+      throw system_error(errno, "cannot make a pipe");
+    }
+    ends.read = ScopedFd(descriptors[0]);
+    ends.write = ScopedFd(descriptors[1]);
+    const int capacity = static_cast<int>(std::min<std::uint64_t>(pipe.getCapacity(), INT32_MAX));
+    if (capacity > 0 && ::fcntl(ends.read.get(), F_GETPIPE_SZ) != capacity &&
+        ::fcntl(ends.read.get(), F_SETPIPE_SZ, capacity) < 0) {
+      obstacles.warn("a pipe has not the capacity it had: " + std::string(std::strerror(errno)));
+    }
+  }
+  auto contents = pipe.getContents();
+  if (contents.size() != 0 && !ends.filled) {
+    ends.filled = true;
+    if (::write(ends.write.get(), contents.begin(), contents.size()) !=
+        static_cast<ssize_t>(contents.size())) {
+      throw Error(ErrorCode::kUnsupportedState, "the contents of a pipe do not fit into it");
+    }
+  }
+  const int flags = status_flags(file);
+  const bool reads = (flags & O_ACCMODE) == O_RDONLY;
+  return reopen(reads ? ends.read.get() : ends.write.get(), flags & ~O_DIRECT);
+}
+
+ScopedFd OpenFiles::open_memfd(schema::OpenFile::Reader file, const MemoryObjects& objects) {
+  const std::uint32_t object = file.getMemfd().getObject();
+  const int descriptor = objects.descriptor(object, true);
+  if (descriptor < 0) {
+    throw Error(ErrorCode::kDamaged, "a descriptor of memory object " + std::to_string(object) +
+                                         ", which is no memory file");
+  }
+  return reopen(descriptor, status_flags(file));
+}
+
+void OpenFiles::finish(ScopedFd& opened, schema::OpenFile::Reader file, const std::string& who,
+                       Obstacles& obstacles) {
+  const int fd = opened.get();
+  const int flags = status_flags(file);
+  if (::fcntl(fd, F_SETFL, flags & kSettable) != 0) {
+    obstacles.warn(who + ": the status flags cannot be set: " + std::strerror(errno));
+  }
+  const std::uint64_t offset = file.getOffset();
+  if (offset != 0 &&
+      ::lseek(fd, static_cast<off_t>(offset), SEEK_SET) != static_cast<off_t>(offset)) {
+    throw system_error(errno, "cannot set the position to " + std::to_string(offset));
+  }
+  for (schema::FileLock::Reader lock : file.getLocks()) {
+    int result = 0;
+    if (lock.getKind() == schema::FileLock::Kind::FLOCK) {
+      result = ::flock(fd, (lock.getExclusive() ? LOCK_EX : LOCK_SH) | LOCK_NB);
+    } else if (lock.getKind() == schema::FileLock::Kind::OPEN_FILE_DESCRIPTION) {
+      struct flock description = lock_description(lock);
+      result = ::fcntl(fd, F_OFD_SETLK, &description);
+    }
+    if (result != 0) {
+      obstacles.add(ErrorCode::kBackingFile,
+                    who + ": the lock that it held cannot be taken: " + std::strerror(errno));
+    }
+  }
+}
+
+TableFiles OpenFiles::add_to(DescriptorSet& set, std::uint32_t table) const {
+  TableFiles result;
+  result.table = table;
+  if (table == kNoIndex) {
+    return result;
+  }
+  for (schema::FileDescriptor::Reader descriptor : state_.getFileTables()[table].getDescriptors()) {
+    const std::uint32_t index = descriptor.getOpenFile();
+    const File& file = files_[index];
+    if (result.files.count(index) == 0 && file.opened) {
+      result.files[index] = set.add(file.opened.get());
+    }
+    const int fd = descriptor.getFd();
+    if (file.inherit && fd <= 2 && ::fcntl(fd, F_GETFD) >= 0) {
+      result.inherited[fd] = set.add(fd);
+    }
+  }
+  return result;
+}
+
+int OpenFiles::highest_descriptor(std::uint32_t table) const {
+  if (table == kNoIndex) {
+    return -1;
+  }
+  auto descriptors = state_.getFileTables()[table].getDescriptors();
+  return descriptors.size() == 0 ? -1 : descriptors[descriptors.size() - 1].getFd();
+}
+
+void OpenFiles::add_descriptor_ops(OpList& ops, const DescriptorSet& set,
+                                   const TableFiles& files) const {
+  if (files.table == kNoIndex) {
+    return;
+  }
+  // An inherited description is that of its first descriptor among 0, 1 and 2 for higher numbers.
+  std::map<std::uint32_t, std::size_t> replacement;
+  for (schema::FileDescriptor::Reader descriptor :
+       state_.getFileTables()[files.table].getDescriptors()) {
+    const std::uint32_t index = descriptor.getOpenFile();
+    auto file = files.files.find(index);
+    if (file == files.files.end()) {
+      continue;
+    }
+    std::size_t source = file->second;
+    if (auto own = files.inherited.find(descriptor.getFd()); own != files.inherited.end()) {
+      source = own->second;
+      replacement.try_emplace(index, source);
+    } else if (auto same = replacement.find(index); same != replacement.end()) {
+      source = same->second;
+    }
+    ops.system_call({"opening descriptor", std::to_string(descriptor.getFd())}, SYS_dup3,
+                    set.number(source), descriptor.getFd(),
+                    descriptor.getCloseOnExec() ? O_CLOEXEC : 0);
+  }
+}
+
+void OpenFiles::add_watch_ops(OpList& ops, const DescriptorSet& set,
+                              const TableFiles& files) const {
+  for (auto [index, place] : files.files) {
+    schema::OpenFile::Reader file = state_.getOpenFiles()[index];
+    const int number = set.number(place);
+    if (file.getOwnerSignal() != 0) {
+      ops.system_call({"setting the signal of", who_uses(index), OpFailure::Policy::kWarn},
+                      SYS_fcntl, number, F_SETSIG, file.getOwnerSignal());
+    }
+    if (file.getOwner() != 0) {
+      ops.system_call({"setting the owner of", who_uses(index), OpFailure::Policy::kWarn},
+                      SYS_fcntl, number, F_SETOWN, file.getOwner());
+    }
+    if ((file.getFlags() & O_ASYNC) != 0) {
+      ops.system_call({"setting the flags of", who_uses(index), OpFailure::Policy::kWarn},
+                      SYS_fcntl, number, F_SETFL, status_flags(file) & (kSettable | O_ASYNC));
+    }
+    if (file.isEpoll()) {
+      for (schema::EpollWatch::Reader watch : file.getEpoll().getWatches()) {
+        const EpollEvent event{watch.getEvents(), watch.getData()};
+        ops.system_call({"watching a descriptor by the epoll of", who_uses(index)}, SYS_epoll_ctl,
+                        number, EPOLL_CTL_ADD, watch.getFd(), ops.arena().place(event));
+      }
+    }
+  }
+}
+
+void OpenFiles::add_lock_ops(OpList& ops, const TableFiles& files) const {
+  if (files.table == kNoIndex) {
+    return;
+  }
+  std::vector<bool> done(state_.getOpenFiles().size());
+  for (schema::FileDescriptor::Reader descriptor :
+       state_.getFileTables()[files.table].getDescriptors()) {
+    const std::uint32_t index = descriptor.getOpenFile();
+    if (done[index]) {
+      continue;
+    }
+    done[index] = true;
+    for (schema::FileLock::Reader lock : state_.getOpenFiles()[index].getLocks()) {
+      const int fd = descriptor.getFd();
+      if (lock.getKind() == schema::FileLock::Kind::POSIX) {
+        ops.system_call({"taking the lock held through", who_uses(index)}, SYS_fcntl, fd, F_SETLK,
+                        ops.arena().place(lock_description(lock)));
+      } else if (lock.getKind() == schema::FileLock::Kind::LEASE) {
+        ops.system_call(
+            {"taking the lease held through", who_uses(index), OpFailure::Policy::kWarn}, SYS_fcntl,
+            fd, F_SETLEASE, lock.getExclusive() ? F_WRLCK : F_RDLCK);
+      }
+    }
+  }
+}
+
+} // namespace rrpcp

@@ -1,0 +1,90 @@
+// The open files of a checkpoint, opened again.
+#pragma once
+
+#include "base/scoped_fd.h"
+#include "process/restore/descriptor_set.h"
+#include "process/restore/memory_objects.h"
+#include "process/restore/obstacles.h"
+#include "process/restore/op_list.h"
+#include "rrpcp/reader.h"
+#include "rrpcp/restore.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace rrpcp {
+
+// Where the open files of one table are in a process's DescriptorSet.
+struct TableFiles {
+  std::uint32_t table = 0;
+  // Index in the set by index of the open file.
+  std::map<std::uint32_t, std::size_t> files;
+  // The same for this process's own descriptors 0, 1 and 2, where the new process gets copies.
+  std::map<int, std::size_t> inherited;
+};
+
+// Opens every open file description that a descriptor of the state refers to, once, so that the
+// descriptors share it as they did. Owns the descriptors; new processes inherit them. One thread at
+// a time.
+class OpenFiles {
+public:
+  // What cannot be had is added to `obstacles`.
+  OpenFiles(const CheckpointReader& reader, const MemoryObjects& objects,
+            const RestoreOptions& options, Obstacles& obstacles);
+  OpenFiles(const OpenFiles&) = delete;
+  OpenFiles& operator=(const OpenFiles&) = delete;
+
+  // Adds what a process with file table `table` needs to its `set`, which is not frozen yet.
+  TableFiles add_to(DescriptorSet& set, std::uint32_t table) const;
+
+  // The highest descriptor number of file table `table`; -1 where it is empty.
+  int highest_descriptor(std::uint32_t table) const;
+
+  // Appends what puts the descriptors in their places, once all of the set are at theirs and every
+  // other descriptor is closed.
+  void add_descriptor_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files) const;
+  // Appends what belongs to the process that has the table: owners of signals, watches of epolls.
+  // The set must still be open.
+  void add_watch_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files) const;
+  // The same for record locks and leases. The set must be closed, because closing any descriptor of
+  // a file drops a process's locks on it (fcntl(2)).
+  void add_lock_ops(OpList& ops, const TableFiles& files) const;
+
+private:
+  // What stands for an open file description.
+  struct File {
+    ScopedFd opened;
+    // True: descriptors 0, 1 and 2 become copies of this process's own instead, where it has them.
+    bool inherit = false;
+  };
+  struct PipeEnds {
+    ScopedFd read;
+    ScopedFd write;
+    bool filled = false;
+  };
+
+  void open(std::size_t index, const MemoryObjects& objects, Obstacles& obstacles);
+  ScopedFd open_regular(schema::OpenFile::Reader file, schema::FileIdentity::Reader identity,
+                        const std::string& who, Obstacles& obstacles);
+  ScopedFd open_path(schema::OpenFile::Reader file, schema::FileIdentity::Reader identity,
+                     int extra_flags);
+  ScopedFd open_fifo(schema::OpenFile::Reader file);
+  ScopedFd open_device(schema::OpenFile::Reader file, const std::string& who, Obstacles& obstacles);
+  ScopedFd open_pipe_end(schema::OpenFile::Reader file, Obstacles& obstacles);
+  ScopedFd open_memfd(schema::OpenFile::Reader file, const MemoryObjects& objects);
+  void finish(ScopedFd& opened, schema::OpenFile::Reader file, const std::string& who,
+              Obstacles& obstacles);
+  std::string who_uses(std::size_t index) const;
+
+  const CheckpointReader& reader_;
+  schema::State::Reader state_;
+  const RestoreOptions& options_;
+  std::vector<File> files_;
+  std::map<std::uint64_t, PipeEnds> pipes_;
+};
+
+} // namespace rrpcp

@@ -1,0 +1,205 @@
+#include "process/restore/page_copy.h"
+
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <limits.h>
+#include <mutex>
+#include <sched.h>
+#include <span>
+#include <string>
+#include <sys/uio.h>
+#include <thread>
+#include <unistd.h>
+
+namespace rrpcp {
+
+namespace {
+
+// The part of a copy that lies in one chunk.
+struct Part {
+  std::uint64_t chunk;
+  // Bytes from the start of the decoded chunk.
+  std::uint64_t offset;
+  std::uint64_t bytes;
+  PageTarget target;
+};
+
+std::vector<Part> split_by_chunk(const CheckpointReader& reader,
+                                 const std::vector<PageCopy>& copies) {
+  const std::uint64_t page_size = reader.header().page_size;
+  const std::uint64_t chunk_bytes = page_size * reader.header().chunk_pages;
+  std::vector<Part> parts;
+  parts.reserve(copies.size());
+  for (const PageCopy& copy : copies) {
+    const std::uint64_t pages = copy.bytes / page_size + (copy.bytes % page_size != 0 ? 1 : 0);
+    const std::uint64_t page_count = reader.footer().page_count;
+    if (copy.first > page_count || pages > page_count - copy.first) {
+      throw Error(ErrorCode::kDamaged, "a run refers to pages beyond the end of the page stream")
+          .in_file(reader.name());
+    }
+    std::uint64_t from = copy.first * page_size;
+    std::uint64_t left = copy.bytes;
+    PageTarget target = copy.target;
+    while (left > 0) {
+      const std::uint64_t offset = from % chunk_bytes;
+      const std::uint64_t bytes = std::min(left, chunk_bytes - offset);
+      parts.push_back({from / chunk_bytes, offset, bytes, target});
+      from += bytes;
+      left -= bytes;
+      target.position += bytes;
+    }
+  }
+  std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) {
+    return a.chunk != b.chunk ? a.chunk < b.chunk : a.target.position < b.target.position;
+  });
+  return parts;
+}
+
+void write_to_descriptor(int descriptor, std::uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    ssize_t n = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n <= 0) {
+      throw system_error(n < 0 ? errno : EIO, "cannot fill shared memory");
+    }
+    offset += static_cast<std::uint64_t>(n);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+}
+
+// Writes pieces of one decoded chunk into the process.
+class ProcessWriter {
+public:
+  explicit ProcessWriter(pid_t process) : process_(process) {}
+
+  void add(std::uint64_t address, std::span<const std::byte> bytes) {
+    if (from_.size() == IOV_MAX) {
+      flush();
+    }
+    from_.push_back({const_cast<std::byte*>(bytes.data()), bytes.size()});
+    to_.push_back({reinterpret_cast<void*>(address), bytes.size()});
+  }
+
+  void flush() {
+    std::size_t done = 0;
+    while (done < from_.size()) {
+      ssize_t n = ::process_vm_writev(process_, &from_[done], from_.size() - done, &to_[done],
+                                      to_.size() - done, 0);
+      if (n < 0 && errno == EINTR) {
+        continue;
+      }
+      if (n <= 0) {
+        throw system_error(n < 0 ? errno : EIO, "cannot write the memory of the new process");
+      }
+      auto left = static_cast<std::size_t>(n);
+      while (left > 0 && left >= from_[done].iov_len) {
+        left -= from_[done].iov_len;
+        ++done;
+      }
+      if (left > 0) {
+        from_[done].iov_base = static_cast<std::byte*>(from_[done].iov_base) + left;
+        from_[done].iov_len -= left;
+        to_[done].iov_base = static_cast<std::byte*>(to_[done].iov_base) + left;
+        to_[done].iov_len -= left;
+      }
+    }
+    from_.clear();
+    to_.clear();
+  }
+
+private:
+  pid_t process_;
+  std::vector<iovec> from_;
+  std::vector<iovec> to_;
+};
+
+void deliver(std::span<const Part> parts, std::span<const std::byte> chunk, ProcessWriter& writer) {
+  for (const Part& part : parts) {
+    std::span<const std::byte> bytes = chunk.subspan(part.offset, part.bytes);
+    switch (part.target.kind) {
+    case PageTarget::Kind::kProcess:
+      writer.add(part.target.position, bytes);
+      break;
+    case PageTarget::Kind::kDescriptor:
+      write_to_descriptor(part.target.descriptor, part.target.position, bytes);
+      break;
+    case PageTarget::Kind::kMemory:
+      std::memcpy(reinterpret_cast<void*>(part.target.position), bytes.data(), bytes.size());
+      break;
+    }
+  }
+  writer.flush();
+}
+
+} // namespace
+
+unsigned available_processors() {
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof set, &set) == 0) {
+    return static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
+  }
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+void parallel_for(std::uint64_t count, unsigned threads,
+                  const std::function<void(std::uint64_t, unsigned)>& work) {
+  threads = static_cast<unsigned>(std::min<std::uint64_t>(threads, count));
+  std::atomic<std::uint64_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;
+  auto run = [&](unsigned worker) {
+    try {
+      for (std::uint64_t i = next++; i < count; i = next++) {
+        work(i, worker);
+      }
+    } catch (...) {
+      next = count;
+      std::lock_guard lock(mutex);
+      if (!failure) {
+        failure = std::current_exception();
+      }
+    }
+  };
+  std::vector<std::jthread> helpers;
+  for (unsigned i = 1; i < threads; ++i) {
+    helpers.emplace_back(run, i);
+  }
+  run(0);
+  helpers.clear();
+  if (failure) {
+    std::rethrow_exception(failure);
+  }
+}
+
+void copy_pages(const CheckpointReader& reader, std::vector<PageCopy> copies, pid_t process,
+                unsigned threads) {
+  const std::vector<Part> parts = split_by_chunk(reader, copies);
+  copies.clear();
+  std::vector<std::span<const Part>> groups; // one per chunk
+  for (std::size_t i = 0; i < parts.size();) {
+    std::size_t end = i + 1;
+    while (end < parts.size() && parts[end].chunk == parts[i].chunk) {
+      ++end;
+    }
+    groups.push_back(std::span(parts).subspan(i, end - i));
+    i = end;
+  }
+  threads = threads == 0 ? available_processors() : threads;
+  std::vector<std::vector<std::byte>> buffers(threads);
+  parallel_for(groups.size(), threads, [&](std::uint64_t i, unsigned worker) {
+    std::vector<std::byte>& chunk = buffers[worker];
+    chunk.resize(reader.chunk(groups[i].front().chunk).length);
+    reader.read_chunk(groups[i].front().chunk, chunk);
+    ProcessWriter writer(process);
+    deliver(groups[i], chunk, writer);
+  });
+}
+
+} // namespace rrpcp

@@ -1,0 +1,243 @@
+#include "rrpcp/restore.h"
+
+#include "container/kj_errors.h"
+#include "model/validate_state.h"
+#include "process/restore/descriptor_limit.h"
+#include "process/restore/process_builder.h"
+#include "rrpcp/error.h"
+
+#include <chrono>
+#include <csignal>
+#include <elf.h>
+#include <optional>
+#include <sys/ptrace.h>
+#include <unistd.h>
+#include <utility>
+
+namespace rrpcp {
+
+namespace {
+
+// linux/errno.h: what an interrupted system call leaves in rax for the kernel's own use.
+constexpr std::int64_t kRestartNoHandler = -514; // ERESTARTNOHAND
+constexpr std::int64_t kRestartBlock = -516;     // ERESTART_RESTARTBLOCK
+
+std::string machine_name(std::uint16_t machine) {
+  switch (machine) {
+  case EM_X86_64:
+    return "x86-64";
+  case EM_AARCH64:
+    return "AArch64";
+  case EM_386:
+    return "32-bit x86";
+  default:
+    return "machine " + std::to_string(machine);
+  }
+}
+
+// What has to be right before anything of the state can be looked at.
+void check_machine(const CheckpointReader& reader) {
+  const std::uint16_t machine = reader.state().getMachine();
+  if (machine != EM_X86_64) {
+    throw Error(ErrorCode::kUnsupportedState, "the checkpoint is of a program for " +
+                                                  machine_name(machine) +
+                                                  ", and this machine is x86-64")
+        .in_file(reader.name())
+        .with_hint("restore it on a machine of that kind");
+  }
+  const long page_size = ::sysconf(_SC_PAGESIZE);
+  if (static_cast<long>(reader.header().page_size) != page_size) {
+    throw Error(ErrorCode::kUnsupportedState,
+                "the checkpoint has pages of " + std::to_string(reader.header().page_size) +
+                    " bytes, and this machine has pages of " + std::to_string(page_size))
+        .in_file(reader.name());
+  }
+}
+
+// Every rule of the model, so that the rest of the restore can rely on it.
+void check_rules(const CheckpointReader& reader) {
+  const Header& header = reader.header();
+  StateRules rules;
+  rules.page_size = header.page_size;
+  rules.page_count = reader.footer().page_count;
+  rules.fully_known = header.minor <= format::kMinorVersion &&
+                      (header.incompatible & ~format::kKnownIncompatible) == 0 &&
+                      (header.compatible & ~format::kKnownCompatible) == 0;
+  Findings findings(reader.name(), 1);
+  validate_state(reader.manifest(), rules, findings);
+  ValidationReport report;
+  findings.finish(report);
+  for (const Finding& finding : report.findings) {
+    if (finding.severity != Severity::kError) {
+      continue;
+    }
+    const bool unknown_extension = finding.code == "extension.critical";
+    throw Error(unknown_extension ? ErrorCode::kUnsupportedState : ErrorCode::kDamaged,
+                finding.path + ": " + finding.message)
+        .in_file(reader.name())
+        .with_diagnostic(finding.code)
+        .with_hint(unknown_extension ? "a program that knows it is needed"
+                                     : "run pcp-validate on the file for the whole story");
+  }
+}
+
+void check_kind(const CheckpointReader& reader) {
+  const schema::State::Reader state = reader.state();
+  if (state.hasTrace() || state.hasSession()) {
+    throw Error(ErrorCode::kUnsupportedState, "the checkpoint is of a replay (" +
+                                                  std::string(state.getProducer().cStr()) +
+                                                  "), not of a live process")
+        .in_file(reader.name())
+        .with_hint("let the replayer go on from it");
+  }
+  if (state.getProcesses().size() != 1) {
+    throw Error(ErrorCode::kUnsupportedState, "the checkpoint has " +
+                                                  std::to_string(state.getProcesses().size()) +
+                                                  " processes, and one at a time can be restored")
+        .in_file(reader.name());
+  }
+}
+
+} // namespace
+
+struct RestoredProcess::Impl {
+  explicit Impl(BuiltProcess built) : process(std::move(built)), pid(process.pid()) {}
+
+  BuiltProcess process;
+  pid_t pid;
+  std::vector<pid_t> tids;
+  std::vector<std::string> warnings;
+  std::uint64_t nanoseconds = 0;
+
+  // The kernel goes on with an interrupted call by what it noted in the old process
+  // (restart_syscall(2)); here that note does not exist. Such a call is entered again instead.
+  void prepare_restarts() {
+    for (BuiltTask& task : process.tasks()) {
+      user_regs_struct registers = task.tracee.registers();
+      if (static_cast<std::int64_t>(registers.orig_rax) >= 0 &&
+          static_cast<std::int64_t>(registers.rax) == kRestartBlock) {
+        registers.rax = static_cast<std::uint64_t>(kRestartNoHandler);
+        task.tracee.set_registers(registers);
+      }
+    }
+  }
+
+  void require_attached() const {
+    if (process.pid() == 0) {
+      throw Error(ErrorCode::kInvalidArgument, "the process was let go or killed already");
+    }
+  }
+
+  // Brings the leader into a group stop, of which the other threads become part once they are
+  // detached: no thread executes an instruction.
+  void stop_group() {
+    Tracee& leader = process.tasks().front().tracee;
+    const std::uint64_t mask = leader.signal_mask();
+    leader.set_signal_mask(~std::uint64_t{0}); // other pending signals stay where they are
+    if (::kill(pid, SIGSTOP) != 0) {
+      throw system_error(errno, "cannot stop the process");
+    }
+    leader.resume(PTRACE_CONT);
+    for (;;) {
+      const TraceeStop stop = leader.wait_stop();
+      if (stop.group_stop()) {
+        break;
+      }
+      leader.resume(PTRACE_CONT, stop.signal());
+    }
+    leader.set_signal_mask(mask);
+  }
+};
+
+RestoredProcess::RestoredProcess(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+RestoredProcess::RestoredProcess(RestoredProcess&&) noexcept = default;
+RestoredProcess& RestoredProcess::operator=(RestoredProcess&&) noexcept = default;
+RestoredProcess::~RestoredProcess() = default;
+
+pid_t RestoredProcess::pid() const {
+  return impl_->pid;
+}
+
+const std::vector<pid_t>& RestoredProcess::tids() const {
+  return impl_->tids;
+}
+
+const std::vector<std::string>& RestoredProcess::warnings() const {
+  return impl_->warnings;
+}
+
+std::uint64_t RestoredProcess::nanoseconds() const {
+  return impl_->nanoseconds;
+}
+
+void RestoredProcess::detach_running() {
+  impl_->require_attached();
+  impl_->prepare_restarts();
+  for (BuiltTask& task : impl_->process.release()) {
+    task.tracee.detach();
+  }
+}
+
+void RestoredProcess::detach_stopped() {
+  impl_->require_attached();
+  impl_->prepare_restarts();
+  impl_->stop_group();
+  for (BuiltTask& task : impl_->process.release()) {
+    task.tracee.detach();
+  }
+}
+
+void RestoredProcess::kill() {
+  impl_->process.kill();
+}
+
+RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  return with_kj_errors(reader.name(), [&] {
+    check_machine(reader);
+    check_kind(reader);
+    check_rules(reader);
+    const RaisedDescriptorLimit raised;
+    Obstacles obstacles(options.allow, reader.name());
+    MemoryObjects objects(reader, options, obstacles);
+    OpenFiles files(reader, objects, options, obstacles);
+    ProcessPlan plan(reader, 0, objects, &files, options, {}, options.outlives_restorer, obstacles);
+    obstacles.throw_if_any();
+
+    BuildOptions build_options;
+    build_options.threads = options.threads;
+    std::vector<std::string> warnings = obstacles.warnings();
+    std::optional<BuiltProcess> process;
+    try {
+      process = build_process(plan, objects.contents(), reader, build_options);
+    } catch (const Error& error) {
+      const bool about_ids =
+          error.code() == ErrorCode::kIdInUse || error.code() == ErrorCode::kPermission;
+      if (!about_ids || !obstacles.allowed("new-ids")) {
+        throw error.file().empty() ? error.in_file(reader.name()) : error;
+      }
+    }
+    if (!process) {
+      plan.give_up_ids();
+      process = build_process(plan, objects.contents(), reader, build_options);
+      warnings.push_back("the process has the id " + std::to_string(process->pid()) +
+                         " instead of " + std::to_string(plan.process().getPid()));
+    }
+    objects.keep();
+    auto impl = std::make_unique<RestoredProcess::Impl>(std::move(*process));
+    impl->warnings = std::move(warnings);
+    for (std::string& warning : impl->process.warnings()) {
+      impl->warnings.push_back(std::move(warning));
+    }
+    for (BuiltTask& task : impl->process.tasks()) {
+      impl->tids.push_back(task.tracee.tid());
+    }
+    impl->nanoseconds =
+        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                       std::chrono::steady_clock::now() - start)
+                                       .count());
+    return RestoredProcess(std::move(impl));
+  });
+}
+
+} // namespace rrpcp

@@ -1,0 +1,76 @@
+#include "process/restore/special_mappings.h"
+
+#include "process/restore/file_identity.h"
+#include "rrpcp/error.h"
+
+#include <cstring>
+#include <span>
+#include <unistd.h>
+
+namespace rrpcp {
+
+namespace {
+
+bool is_special(schema::MappingRole role) {
+  return role == schema::MappingRole::VDSO || role == schema::MappingRole::VVAR;
+}
+
+Error other_vdso(const std::string& what) {
+  return Error(ErrorCode::kUnsupportedState,
+               "the checkpoint was made under another kernel: its vDSO differs from the one of the "
+               "running kernel (" +
+                   what + ")")
+      .with_hint("restore under the kernel that the checkpoint was made under");
+}
+
+} // namespace
+
+std::vector<ProcMapping> own_special_mappings() {
+  std::vector<ProcMapping> special;
+  for (ProcMapping& mapping : read_mappings(::getpid())) {
+    if (mapping.name == "[vdso]" || mapping.name.starts_with("[vvar")) {
+      special.push_back(std::move(mapping));
+    }
+  }
+  return special;
+}
+
+std::vector<SpecialMove> plan_special_moves(schema::AddressSpace::Reader space,
+                                            MemoryView& memory) {
+  std::vector<ProcMapping> own = own_special_mappings();
+  std::vector<SpecialMove> moves;
+  for (schema::Mapping::Reader mapping : space.getMappings()) {
+    if (!is_special(mapping.getRole())) {
+      continue;
+    }
+    std::string name = text_of(mapping.getName());
+    if (moves.size() == own.size()) {
+      throw other_vdso("it has more parts");
+    }
+    const ProcMapping& mine = own[moves.size()];
+    const std::uint64_t size = mapping.getEnd() - mapping.getStart();
+    if (name != mine.name) {
+      throw other_vdso("it has a part " + name + " where " + mine.name + " is expected");
+    }
+    if (size != mine.length()) {
+      throw other_vdso("the size of " + name);
+    }
+    moves.push_back({name, {mine.start, mine.end}, mapping.getStart()});
+    if (moves.back().to - moves.front().to != moves.back().from.start - moves.front().from.start) {
+      throw other_vdso("the distances between its parts");
+    }
+    if (mapping.getRole() == schema::MappingRole::VDSO) {
+      std::vector<std::byte> stored(size);
+      if (memory.read(mapping.getStart(), stored) != size ||
+          std::memcmp(stored.data(), reinterpret_cast<const void*>(mine.start), size) != 0) {
+        throw other_vdso("the contents of " + name);
+      }
+    }
+  }
+  if (!moves.empty() && moves.size() != own.size()) {
+    throw other_vdso("it has fewer parts");
+  }
+  return moves;
+}
+
+} // namespace rrpcp

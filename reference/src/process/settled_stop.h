@@ -1,0 +1,23 @@
+// Making a stop unnoticeable.
+#pragma once
+
+#include "process/remote_memory.h"
+#include "process/tracee.h"
+
+namespace rrpcp {
+
+// Repairs what the kernel itself does not put right when a thread is stopped for a moment. To be
+// called for every thread as soon as it is in an event stop, before anything else is done to it:
+//
+// - Some system calls (epoll_wait(2), semtimedop(2), sigtimedwait(2) and others of signal(7),
+//   "Interruption of system calls by stop signals") fail with EINTR when their thread is stopped,
+//   though no signal came. They are made to restart, which they then do unless a handler runs; a
+//   time-out counts from the restart.
+// - A thread inside of a restartable sequence (rseq(2)) is moved to its abort handler, as the
+//   kernel does with every thread that it has stopped inside of one. System calls that we make in
+//   the thread would let the kernel forget about the sequence.
+//
+// `memory` is that of the thread's process. Throws Error.
+void settle_stop(Tracee& tracee, RemoteMemory& memory);
+
+} // namespace rrpcp

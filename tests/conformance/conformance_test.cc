@@ -1,0 +1,225 @@
+// The library against the conformance suite and against the pages of the spec.
+
+#include "base/bytes.h"
+#include "model/diagnostics.h"
+#include "rrpcp/format.h"
+#include "rrpcp/validate.h"
+#include "support/checkpoint_bytes.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
+#include <sstream>
+
+namespace rrpcp {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kGolden = RRPCP_GOLDEN_DIR "/1.0";
+const fs::path kSpec = RRPCP_SPEC_DIR;
+
+std::string read_text(const fs::path& path) {
+  std::ifstream in(path);
+  EXPECT_TRUE(in) << path;
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+std::vector<fs::path> files_in(const fs::path& directory, const char* extension) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    if (entry.path().extension() == extension) {
+      files.push_back(entry.path());
+    }
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+std::set<std::string> codes_of(const ValidationReport& report) {
+  std::set<std::string> codes;
+  for (const Finding& finding : report.findings) {
+    codes.emplace(finding.code);
+  }
+  return codes;
+}
+
+// The codes that a page of the spec cites as [`code`].
+std::set<std::string> cited(const fs::path& page) {
+  const std::string text = read_text(page);
+  const std::regex citation("\\[`([a-z0-9.-]+)`\\]");
+  std::set<std::string> codes;
+  for (std::sregex_iterator match(text.begin(), text.end(), citation), end; match != end; ++match) {
+    codes.insert((*match)[1]);
+  }
+  return codes;
+}
+
+TEST(Conformance, InvalidFilesGiveTheirCodes) {
+  for (const fs::path& file : files_in(kGolden / "invalid", ".pcp")) {
+    SCOPED_TRACE(file.filename().string());
+    const auto expected =
+        nlohmann::json::parse(read_text(fs::path(file).replace_extension(".json")));
+    const ValidationReport report = validate_file(file, {.threads = 1});
+    EXPECT_EQ(codes_of(report), expected.at("codes").get<std::set<std::string>>());
+    EXPECT_TRUE(codes_of(report).contains(file.stem().string()));
+    bool error = false;
+    for (const std::string& code : codes_of(report)) {
+      error = error || find_diagnostic(code)->severity == Severity::kError;
+    }
+    EXPECT_EQ(report.valid(), !error);
+  }
+}
+
+TEST(Conformance, ValidFilesAreValid) {
+  const auto files = files_in(kGolden / "valid", ".pcp");
+  EXPECT_GE(files.size(), 10u);
+  for (const fs::path& file : files) {
+    SCOPED_TRACE(file.filename().string());
+    const ValidationReport report = validate_file(file, {.threads = 2});
+    EXPECT_TRUE(report.valid());
+    for (const Finding& finding : report.findings) {
+      EXPECT_TRUE(finding.code.starts_with("extension.")) << finding.code << " " << finding.path;
+    }
+    EXPECT_EQ(report.reached, ValidationLevel::kSemantics);
+  }
+}
+
+TEST(Conformance, EveryCodeHasAFileAndEveryFileACode) {
+  std::set<std::string> files;
+  for (const fs::path& file : files_in(kGolden / "invalid", ".pcp")) {
+    files.insert(file.stem().string());
+  }
+  std::set<std::string> codes;
+  for (const Diagnostic& diagnostic : diagnostics()) {
+    EXPECT_TRUE(codes.emplace(diagnostic.code).second) << diagnostic.code << " occurs twice";
+  }
+  EXPECT_EQ(files, codes);
+}
+
+TEST(Conformance, ThePageListsWhatTheLibraryKnows) {
+  std::map<std::string, std::string> rows;
+  std::istringstream page(read_text(kSpec / "validation.md"));
+  for (std::string line; std::getline(page, line);) {
+    if (line.starts_with("| `")) {
+      const std::string code = line.substr(3, line.find('`', 3) - 3);
+      EXPECT_TRUE(rows.emplace(code, line).second) << code << " occurs twice";
+    }
+  }
+  for (const Diagnostic& diagnostic : diagnostics()) {
+    std::ostringstream row;
+    row << "| `" << diagnostic.code << "` | " << severity_name(diagnostic.severity) << " | "
+        << validation_level_name(diagnostic.level) << " | " << diagnostic.meaning << " | "
+        << diagnostic.cure << " |";
+    EXPECT_EQ(rows[std::string(diagnostic.code)], row.str());
+  }
+  EXPECT_EQ(rows.size(), diagnostics().size());
+}
+
+TEST(Conformance, EveryRuleOfTheSpecHasACodeAndEveryCodeARule) {
+  std::set<std::string> rules = cited(kSpec / "format.md");
+  rules.merge(cited(kSpec / "model.md"));
+  for (const std::string& code : rules) {
+    EXPECT_NE(find_diagnostic(code), nullptr) << code;
+  }
+  for (const Diagnostic& diagnostic : diagnostics()) {
+    EXPECT_TRUE(rules.contains(std::string(diagnostic.code)))
+        << diagnostic.code << " belongs to no rule of format.md or model.md";
+  }
+}
+
+// Which diagnostic a changed byte must lead to, by the part of the file it lies in.
+class Regions {
+public:
+  explicit Regions(std::span<const std::byte> file) : file_(file) {
+    const std::size_t footer = file.size() - format::kFooterSize;
+    table_ = load_le<std::uint64_t>(file, footer + format::kFooterTableOffset);
+    manifest_ = load_le<std::uint64_t>(file, footer + format::kFooterManifestOffset);
+    const auto chunks = load_le<std::uint64_t>(file, footer + format::kFooterChunkCount);
+    for (std::uint64_t i = 0; i < chunks; ++i) {
+      const std::size_t entry = table_ + i * format::kChunkEntrySize;
+      const auto offset = load_le<std::uint64_t>(file, entry + format::kChunkOffset);
+      const auto length = load_le<std::uint32_t>(file, entry + format::kChunkStoredLength);
+      chunks_.emplace_back(offset, offset + length);
+    }
+  }
+
+  std::string_view code_for(std::size_t byte) const {
+    const std::size_t footer = file_.size() - format::kFooterSize;
+    if (byte < format::kHeaderMagic.size()) {
+      return "header.magic";
+    }
+    if (byte < format::kHeaderSize) {
+      return "header.checksum";
+    }
+    if (byte >= footer + format::kFooterEndMagic) {
+      return "footer.magic";
+    }
+    if (byte >= footer) {
+      return "footer.checksum";
+    }
+    if (byte >= manifest_) {
+      return "manifest.digest";
+    }
+    if (byte >= table_) {
+      return "chunk-table.digest";
+    }
+    for (const auto& [begin, end] : chunks_) {
+      if (byte >= begin && byte < end) {
+        return "chunk.stored-checksum";
+      }
+    }
+    return "page-data.padding";
+  }
+
+private:
+  std::span<const std::byte> file_;
+  std::size_t table_;
+  std::size_t manifest_;
+  std::vector<std::pair<std::size_t, std::size_t>> chunks_;
+};
+
+class Damage : public testing::TestWithParam<fs::path> {};
+
+TEST_P(Damage, EveryTruncationIsReported) {
+  const std::vector<std::byte> file = test::read_file(GetParam());
+  for (std::size_t length = 0; length < file.size(); ++length) {
+    const ValidationReport report =
+        validate_bytes(std::span(file).first(length), "cut", {.threads = 1});
+    const std::set<std::string> expected = {length < format::kHeaderSize ? "header.truncated"
+                                                                         : "footer.missing"};
+    ASSERT_EQ(codes_of(report), expected) << length;
+  }
+}
+
+TEST_P(Damage, EveryFlippedBitIsReported) {
+  std::vector<std::byte> file = test::read_file(GetParam());
+  const Regions regions(file);
+  for (std::size_t byte = 0; byte < file.size(); ++byte) {
+    const std::set<std::string> expected = {std::string(regions.code_for(byte))};
+    for (unsigned bit = 0; bit < 8; ++bit) {
+      file[byte] ^= static_cast<std::byte>(1u << bit);
+      const ValidationReport report =
+          validate_bytes(file, "flipped", {.level = ValidationLevel::kChecksums, .threads = 1});
+      file[byte] ^= static_cast<std::byte>(1u << bit);
+      ASSERT_EQ(codes_of(report), expected) << "byte " << byte << ", bit " << bit;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Goldens, Damage, testing::ValuesIn(files_in(kGolden / "valid", ".pcp")),
+                         [](const testing::TestParamInfo<fs::path>& file) {
+                           std::string name = file.param.stem().string();
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+} // namespace
+} // namespace rrpcp

@@ -1,0 +1,86 @@
+#!/bin/bash
+# Sets up everything (packages, build) and runs the main job on a real program: starts python3 with
+# several threads and file mappings, captures it half way, kills it, validates and shows the file,
+# restores it in a new process, lets it finish, and compares the output with an undisturbed run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source_dir=$PWD
+
+sh cmake/install-packages.sh
+cmake --preset release >/dev/null
+cmake --build --preset release -j "$(nproc)"
+bin=$source_dir/build/release/bin
+
+work=$(mktemp -d /tmp/rrpcp-demo-XXXXXX)
+program_pid=""
+cleanup() {
+  if [ -n "$program_pid" ]; then
+    kill -KILL "$program_pid" 2>/dev/null || true
+  fi
+  rm -rf "$work"
+}
+trap cleanup EXIT
+program=$source_dir/tests/demo/long_computation.py
+rounds=${RRPCP_DEMO_ROUNDS:-60000}
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+now_ms() { date +%s%3N; }
+
+cd "$work"
+head -c 8000000 /dev/urandom > input
+
+say "1. An undisturbed run of python3 (five threads, two file mappings)"
+start=$(now_ms)
+/usr/bin/python3 "$program" input progress "$rounds" > expected < /dev/null 2> errors
+undisturbed=$(($(now_ms) - start))
+cat expected
+
+say "2. The same program, captured half way and killed"
+rm -f progress
+/usr/bin/python3 "$program" input progress "$rounds" > output < /dev/null 2>> errors &
+program_pid=$!
+half=$((rounds * 4 / 2))
+until [ -s progress ] && [ "$(tail -n 1 progress)" -ge "$half" ]; do
+  kill -0 "$program_pid"
+  sleep 0.02
+done
+"$bin/pcp-capture" "$program_pid" -o half-way.pcp --kill
+wait "$program_pid" 2>/dev/null || true
+program_pid=""
+reached=$(tail -n 1 progress)
+echo "killed after $reached of $((rounds * 4)) rounds; printed until then: $(wc -c < output) bytes"
+
+say "3. The file"
+"$bin/pcp-validate" half-way.pcp
+"$bin/pcp-inspect" info half-way.pcp
+
+say "4. Restored in a new process and let run to its end"
+start=$(now_ms)
+"$bin/pcp-restore" half-way.pcp --run
+rest=$(($(now_ms) - start))
+cat output
+if ! cmp expected output; then
+  echo "the output DIFFERS from that of the undisturbed run" >&2
+  exit 1
+fi
+echo "the output is that of the undisturbed run"
+
+say "5. In figures"
+for profile in raw fast default small; do
+  /usr/bin/python3 "$program" input progress-2 1000000000 > /dev/null < /dev/null 2>> errors &
+  program_pid=$!
+  until [ -s progress-2 ]; do sleep 0.02; done
+  "$bin/pcp-capture" "$program_pid" -o "$profile.pcp" --profile "$profile" --kill --json > "$profile.json"
+  wait "$program_pid" 2>/dev/null || true
+  program_pid=""
+  rm -f progress-2
+done
+/usr/bin/python3 - "$undisturbed" "$rest" raw fast default small << 'EOF'
+import json, sys
+print(f"undisturbed run {sys.argv[1]} ms; from the checkpoint to the end {sys.argv[2]} ms")
+print(f"{'profile':<10}{'memory read':>14}{'file':>12}{'frozen':>12}{'in all':>12}")
+for name in sys.argv[3:]:
+    r = json.load(open(name + ".json"))
+    print(f"{name:<10}{r['memoryBytes'] / 1e6:>11.1f} MB{r['fileBytes'] / 1e6:>9.1f} MB"
+          f"{r['frozenNanoseconds'] / 1e6:>9.1f} ms{r['totalNanoseconds'] / 1e6:>9.1f} ms")
+EOF
