@@ -54,6 +54,9 @@ std::string OpList::describe(std::size_t index) const {
   if (!failure.subject.empty()) {
     text += " " + failure.subject;
   }
+  if (failure.range.end != 0) {
+    text += " at " + range_text(failure.range);
+  }
   return text;
 }
 

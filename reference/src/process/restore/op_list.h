@@ -24,6 +24,9 @@ struct OpFailure {
     kWarn,   // the restore goes on; the caller is told
     kIgnore, // the restore goes on
   } policy = Policy::kFatal;
+  // The memory it was done to, if any. (Kept as numbers: there are thousands of mappings, and
+  // nobody reads most of their descriptions.)
+  MemoryRange range = {};
 };
 
 // An argument of a system call: an integer or an address in the arena.

@@ -68,10 +68,10 @@ void check_rules(const CheckpointReader& reader) {
   ValidationReport report;
   findings.finish(report);
   for (const Finding& finding : report.findings) {
-    if (finding.severity != Severity::kError) {
+    const bool unknown_extension = finding.code == "extension.critical";
+    if (finding.severity != Severity::kError && !unknown_extension) {
       continue;
     }
-    const bool unknown_extension = finding.code == "extension.critical";
     throw Error(unknown_extension ? ErrorCode::kUnsupportedState : ErrorCode::kDamaged,
                 finding.path + ": " + finding.message)
         .in_file(reader.name())

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "process/proc_maps.h"
-#include "process/restore/address_range.h"
+#include "process/restore/memory_range.h"
 #include "rrpcp/memory_view.h"
 #include "rrpcp/schema/memory.capnp.h"
 
@@ -16,7 +16,7 @@ namespace rrpcp {
 // the checkpoint has it. Both have the same size.
 struct SpecialMove {
   std::string name;
-  AddressRange from;
+  MemoryRange from;
   std::uint64_t to = 0;
 };
 
