@@ -72,10 +72,6 @@ constexpr auto kTable = std::to_array<Diagnostic>({
     {"trace.ticks", kE, kM,
      "A task's ticks differ from those that the trace recorded last before the event.",
      kWrongTrace},
-    {"trace.extra-registers", kE, kM,
-     "A task's floating-point and vector registers differ from those that the trace recorded last "
-     "before the event.",
-     kWrongTrace},
     {"trace.mapping", kE, kM,
      "A mapping has a file or shared memory that no record of the trace before the event mapped "
      "there.",
