@@ -87,7 +87,8 @@ TEST(Validate, ListsSomeFindingsOfACodeAndCountsTheRest) {
 
 // Elements without a size cost no bytes, so a small file could make every reader count for hours.
 TEST(Validate, ManyElementsWithoutASizeAreRefused) {
-  EXPECT_TRUE(validate_bytes(with_unreferenced_tables(1u << 20), "sample", {}).valid());
+  EXPECT_THAT(listing(validate_bytes(with_unreferenced_tables(1u << 20), "sample", {})),
+              testing::Not(testing::HasSubstr("manifest.")));
   const ValidationReport report =
       validate_bytes(with_unreferenced_tables((1u << 20) + 1), "sample", {});
   ASSERT_EQ(report.findings.size(), 1u);
