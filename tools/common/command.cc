@@ -1,9 +1,9 @@
 #include "common/command.h"
 
-#include <utility>
-
 #include "common/text.h"
 #include "rrpcp/format.h"
+
+#include <utility>
 
 namespace rrpcp::tools {
 namespace {

@@ -1,13 +1,12 @@
 // Options of a command, by one convention for all.
 #pragma once
 
-#include <cxxopts.hpp>
+#include "common/console.h"
 
+#include <cxxopts.hpp>
 #include <stdexcept>
 #include <string>
 #include <vector>
-
-#include "common/console.h"
 
 namespace rrpcp::tools {
 

@@ -1,13 +1,12 @@
 #include "common/console.h"
 
-#include <unistd.h>
+#include "common/text.h"
+#include "rrpcp/error.h"
 
 #include <cerrno>
 #include <cstdarg>
+#include <unistd.h>
 #include <utility>
-
-#include "common/text.h"
-#include "rrpcp/error.h"
 
 namespace rrpcp::tools {
 namespace {

@@ -1,12 +1,12 @@
 // A command's standard output and what was asked about it.
 #pragma once
 
+#include "common/json.h"
+
 #include <cstdio>
 #include <exception>
 #include <string>
 #include <string_view>
-
-#include "common/json.h"
 
 namespace rrpcp::tools {
 

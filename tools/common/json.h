@@ -1,15 +1,14 @@
 // JSON as the commands write it: keys in a fixed order, exact 64-bit integers, bytes as hex digits.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include "rrpcp/error.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
-
-#include "rrpcp/error.h"
 
 namespace rrpcp::tools {
 

@@ -1,11 +1,10 @@
 #include "common/progress.h"
 
-#include <unistd.h>
+#include "common/text.h"
 
 #include <cstdio>
+#include <unistd.h>
 #include <utility>
-
-#include "common/text.h"
 
 namespace rrpcp::tools {
 

@@ -1,11 +1,11 @@
 // A progress line on a terminal.
 #pragma once
 
+#include "common/console.h"
+
 #include <chrono>
 #include <cstdint>
 #include <string>
-
-#include "common/console.h"
 
 namespace rrpcp::tools {
 

@@ -1,10 +1,10 @@
 // Columns for people.
 #pragma once
 
+#include "common/console.h"
+
 #include <string>
 #include <vector>
-
-#include "common/console.h"
 
 namespace rrpcp::tools {
 

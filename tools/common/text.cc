@@ -1,13 +1,13 @@
 #include "common/text.h"
 
+#include "common/command.h"
+#include "common/console.h"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <ctime>
 #include <limits>
-
-#include "common/command.h"
-#include "common/console.h"
 
 namespace rrpcp::tools {
 namespace {

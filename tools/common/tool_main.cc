@@ -1,13 +1,11 @@
 #include "common/tool_main.h"
 
-#include <kj/exception.h>
+#include "common/text.h"
 
 #include <csignal>
 #include <cstdio>
 #include <new>
 #include <optional>
-
-#include "common/text.h"
 
 namespace rrpcp::tools {
 namespace {
@@ -38,11 +36,6 @@ private:
   std::_Exit(128 + SIGPIPE);
 }
 
-Error from_kj(const kj::Exception& exception) {
-  return Error(ErrorCode::kDamaged,
-               std::string("the manifest cannot be read: ") + exception.getDescription().cStr());
-}
-
 struct Outcome {
   int code = kExitOk;
   std::optional<Error> error;
@@ -62,7 +55,7 @@ Outcome run_body(int argc, char** argv, Console& console,
   } catch (const Error& error) {
     return {kExitTrouble, error};
   } catch (const kj::Exception& exception) {
-    return {kExitTrouble, from_kj(exception)};
+    return {kExitTrouble, error_from(exception)};
   } catch (const std::bad_alloc&) {
     return {kExitTrouble, Error(ErrorCode::kSystem, "out of memory")};
   }
@@ -100,6 +93,12 @@ ExitCode exit_code_for(ErrorCode code) {
     break;
   }
   return kExitTrouble;
+}
+
+Error error_from(const kj::Exception& exception, const std::string& file) {
+  const Error error(ErrorCode::kDamaged, std::string("the manifest has a malformed part: ") +
+                                             exception.getDescription().cStr());
+  return (file.empty() ? error : error.in_file(file)).with_diagnostic("manifest.message");
 }
 
 void report_error(Console& console, const Error& error) {

@@ -1,11 +1,13 @@
 // The frame around every command's main().
 #pragma once
 
-#include <functional>
-
 #include "common/command.h"
 #include "common/console.h"
 #include "common/exit_code.h"
+
+#include <functional>
+#include <kj/exception.h>
+#include <string>
 
 namespace rrpcp::tools {
 
@@ -28,5 +30,8 @@ int run_tool(const char* name, int argc, char** argv,
 
 // Prints `error` as run_tool would, for commands that go on after it.
 void report_error(Console& console, const Error& error);
+
+// What Cap'n Proto throws where the manifest of `file` has a malformed part, as an Error(kDamaged).
+Error error_from(const kj::Exception& exception, const std::string& file = {});
 
 } // namespace rrpcp::tools

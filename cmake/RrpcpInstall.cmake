@@ -1,0 +1,50 @@
+# What `cmake --install` puts in place: the library with its headers and schemas, a CMake package,
+# a pkg-config file and the documents. Commands, man pages and completions are installed by
+# rrpcp_add_tool (tools/CMakeLists.txt).
+
+include(CMakePackageConfigHelpers)
+
+install(TARGETS rrpcp rrpcp_schema EXPORT rrpcpTargets
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/reference/include/rrpcp
+  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(FILES ${RRPCP_SCHEMA_HEADERS} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rrpcp/schema)
+# The schemas beside the headers made from them, as Cap'n Proto does with its own.
+file(GLOB schemas CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/schema/*.capnp)
+install(FILES ${schemas} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rrpcp/schema)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/rrpcp)
+install(EXPORT rrpcpTargets NAMESPACE rrpcp:: DESTINATION ${package_dir})
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/rrpcpConfig.cmake.in
+  ${PROJECT_BINARY_DIR}/rrpcpConfig.cmake INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/rrpcpConfigVersion.cmake
+  COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/rrpcpConfig.cmake ${PROJECT_BINARY_DIR}/rrpcpConfigVersion.cmake
+  DESTINATION ${package_dir})
+
+# A static library's users need what it was linked with; a shared one's do not.
+get_target_property(type rrpcp TYPE)
+if(type STREQUAL "STATIC_LIBRARY")
+  set(RRPCP_PC_REQUIRES "capnp, libzstd, libxxhash")
+  set(RRPCP_PC_REQUIRES_PRIVATE "")
+else()
+  set(RRPCP_PC_REQUIRES "capnp")
+  set(RRPCP_PC_REQUIRES_PRIVATE "libzstd, libxxhash")
+endif()
+cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_LIBDIR BASE_DIRECTORY ${CMAKE_INSTALL_PREFIX}
+  OUTPUT_VARIABLE RRPCP_PC_LIBDIR)
+cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_INCLUDEDIR BASE_DIRECTORY ${CMAKE_INSTALL_PREFIX}
+  OUTPUT_VARIABLE RRPCP_PC_INCLUDEDIR)
+cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX
+  BASE_DIRECTORY ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig OUTPUT_VARIABLE RRPCP_PC_PREFIX)
+configure_file(${CMAKE_CURRENT_LIST_DIR}/rrpcp.pc.in ${PROJECT_BINARY_DIR}/rrpcp.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/rrpcp.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+foreach(document README.md CHANGELOG.md LICENSE)
+  if(EXISTS ${PROJECT_SOURCE_DIR}/${document})
+    install(FILES ${PROJECT_SOURCE_DIR}/${document} DESTINATION ${CMAKE_INSTALL_DOCDIR})
+  endif()
+endforeach()
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/spec DESTINATION ${CMAKE_INSTALL_DOCDIR}
+  FILES_MATCHING PATTERN "*.md")

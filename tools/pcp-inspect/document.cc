@@ -1,0 +1,193 @@
+// `pcp-inspect --json FILE`: the whole checkpoint as one document (spec/inspect-json.md).
+
+#include "common/json_writer.h"
+#include "common/progress.h"
+#include "common/text.h"
+#include "pcp-inspect/contents.h"
+#include "pcp-inspect/inspect.h"
+#include "pcp-inspect/message_json.h"
+#include "pcp-inspect/names.h"
+#include "pcp-inspect/open.h"
+
+namespace rrpcp::tools {
+namespace {
+
+constexpr unsigned kDocumentVersion = 1;
+
+Json header_json(const Header& header) {
+  Json json;
+  json["major"] = header.major;
+  json["minor"] = header.minor;
+  json["incompatibleFeatures"] = header.incompatible;
+  json["readOnlyCompatibleFeatures"] = header.read_only_compatible;
+  json["compatibleFeatures"] = header.compatible;
+  json["traceUuid"] = hex(std::span<const std::uint8_t>(header.trace_uuid.bytes));
+  json["event"] = header.event;
+  json["ticks"] = header.ticks;
+  json["markEvent"] = header.mark_event;
+  json["order"] = header.order;
+  json["positionKind"] = header.position_kind;
+  json["machine"] = header.machine;
+  json["pageSize"] = header.page_size;
+  json["chunkPages"] = header.chunk_pages;
+  json["checksum"] = header.checksum;
+  return json;
+}
+
+Json footer_json(const Footer& footer) {
+  Json json;
+  json["manifestOffset"] = footer.manifest_offset;
+  json["manifestLength"] = footer.manifest_length;
+  json["manifestDigest"] = hex(std::span<const std::uint8_t>(footer.manifest_digest));
+  json["tableOffset"] = footer.table_offset;
+  json["chunkCount"] = footer.chunk_count;
+  json["chunkEntrySize"] = footer.chunk_entry_size;
+  json["tableDigest"] = hex(std::span<const std::uint8_t>(footer.table_digest));
+  json["checkpointId"] = footer.id.to_string();
+  json["pageCount"] = footer.page_count;
+  json["fileLength"] = footer.file_length;
+  return json;
+}
+
+void write_chunks(JsonWriter& json, const CheckpointReader& reader) {
+  json.begin_array();
+  for (std::uint64_t i = 0; i < reader.chunk_count(); ++i) {
+    const ChunkEntry chunk = reader.chunk(i);
+    json.begin_object();
+    json.key("offset");
+    json.number(chunk.offset);
+    json.key("storedLength");
+    json.number(chunk.stored_length);
+    json.key("length");
+    json.number(chunk.length);
+    json.key("checksum");
+    json.number(chunk.checksum);
+    json.key("storedChecksum");
+    json.number(chunk.stored_checksum);
+    json.key("codec");
+    json.number(chunk.codec);
+    json.end_object();
+  }
+  json.end_array();
+}
+
+void write_digest(JsonWriter& json, const ContentDigest& content) {
+  json.key("storedPages");
+  json.number(content.pages);
+  json.key("digest");
+  json.string(content.digest);
+  json.end_object();
+}
+
+// The kStream and kZero pages that the runs of a mapping itself name: what it gets from its memory
+// object is counted with that.
+std::vector<Segment> own_segments(schema::State::Reader state, schema::Mapping::Reader mapping) {
+  std::vector<Segment> segments;
+  if (mapping.getRuns().size() == 0) {
+    return segments;
+  }
+  std::uint64_t page = 0;
+  const std::uint64_t page_size = page_size_of(state);
+  const std::uint64_t end = mapping.getEnd() > mapping.getStart()
+                                ? (mapping.getEnd() - mapping.getStart()) / page_size
+                                : 0;
+  for (const auto run : mapping.getRuns()) {
+    const std::uint64_t pages = std::min(run.getPages(), end - page);
+    if (pages != 0 && run.getKind() == schema::RunKind::STREAM) {
+      segments.push_back({page, pages, Source::kStream, run.getFirst()});
+    }
+    page += pages;
+  }
+  return segments;
+}
+
+std::uint64_t stream_pages(const std::vector<Segment>& segments) {
+  SourceCounts counts;
+  counts.add(segments);
+  return counts.stream;
+}
+
+void write_contents(JsonWriter& json, const CheckpointReader& reader, Console& console) {
+  const schema::State::Reader state = reader.state();
+  const std::uint64_t page_size = page_size_of(state);
+  StreamPages stream(reader);
+  Progress progress(console, "Reading page data");
+  std::uint64_t done = 0;
+  const auto digest = [&](const std::vector<Segment>& segments) {
+    const ContentDigest content = digest_contents(stream, segments, page_size);
+    done += stream_pages(segments) * page_size;
+    progress.update(done, 0);
+    return content;
+  };
+  json.begin_object();
+  json.key("addressSpaces");
+  json.begin_array();
+  for (const auto space : state.getAddressSpaces()) {
+    json.begin_object();
+    json.key("mappings");
+    json.begin_array();
+    for (const auto mapping : space.getMappings()) {
+      json.begin_object();
+      json.key("start");
+      json.number(mapping.getStart());
+      write_digest(json, digest(own_segments(state, mapping)));
+    }
+    json.end_array();
+    json.end_object();
+  }
+  json.end_array();
+  json.key("memoryObjects");
+  json.begin_array();
+  for (std::uint32_t i = 0; i < state.getMemoryObjects().size(); ++i) {
+    json.begin_object();
+    write_digest(json, digest(object_segments(state, i)));
+  }
+  json.end_array();
+  json.end_object();
+}
+
+void write_document(JsonWriter& json, const CheckpointReader& reader, bool contents,
+                    Console& console) {
+  json.begin_object();
+  json.key("document");
+  json.string("org.rrpcp.checkpoint");
+  json.key("documentVersion");
+  json.number(kDocumentVersion);
+  json.key("header");
+  json.value(header_json(reader.header()));
+  json.key("footer");
+  json.value(footer_json(reader.footer()));
+  json.key("chunks");
+  write_chunks(json, reader);
+  json.key("manifest");
+  write_message(json, reader.manifest());
+  json.key("contents");
+  if (contents) {
+    write_contents(json, reader, console);
+  } else {
+    json.null();
+  }
+  json.end_object();
+  json.finish();
+}
+
+} // namespace
+
+int inspect_document(int argc, char** argv, Console& console) {
+  Command command({"pcp-inspect --json", "[OPTION]... FILE",
+                   "Writes everything that a checkpoint file says as one JSON document.",
+                   std::string("The document is described in spec/inspect-json.md. Page data is in "
+                               "it as digests only.\n\n") +
+                       kInspectExitCodes});
+  command.add_json().add_quiet().add("contents", "add digests of the page data of every mapping");
+  const Arguments arguments = command.parse(argc, argv, console);
+  arguments.expect(1, 1, "FILE");
+  const CheckpointReader reader = open_checkpoint(arguments.positional()[0]);
+  with_manifest(reader, [&] {
+    JsonWriter json(console);
+    write_document(json, reader, arguments.has("contents"), console);
+  });
+  return kExitOk;
+}
+
+} // namespace rrpcp::tools

@@ -1,0 +1,50 @@
+# bash completion for pcp-inspect
+
+_pcp_inspect() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+  local word subcommand='' options='--json --quiet --help --version'
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case $word in
+      info | maps | tasks | regs | mem | files | chunks | list | diff)
+        subcommand=$word
+        break
+        ;;
+      -*) ;;
+      *) break ;;
+    esac
+  done
+  case $previous in
+    -s | --set)
+      if [[ $subcommand == regs ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'NT_PRSTATUS NT_PRFPREG NT_X86_XSTATE NT_ARM_TLS NT_ARM_SVE' -- "$current")
+        return
+      fi
+      ;;
+    -t | --task)
+      return
+      ;;
+    --trace)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -d -- "$current")
+      return
+      ;;
+  esac
+  if [[ $current == -* ]]; then
+    case $subcommand in
+      '') options+=' --contents' ;;
+      regs) options+=' --task --set --all' ;;
+      mem) options+=' --space --raw --trace' ;;
+      diff) options+=' --all --provenance --trace' ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+    return
+  fi
+  compopt -o filenames
+  mapfile -t COMPREPLY < <(
+    [[ -n $subcommand ]] || compgen -W 'info maps tasks regs mem files chunks list diff' -- "$current"
+    [[ $subcommand == list ]] || compgen -f -X '!*.pcp' -- "$current"
+    compgen -d -- "$current"
+  )
+}
+
+complete -F _pcp_inspect pcp-inspect

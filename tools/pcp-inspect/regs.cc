@@ -1,0 +1,156 @@
+// `pcp-inspect regs`: register sets.
+
+#include "common/text.h"
+#include "pcp-inspect/inspect.h"
+#include "pcp-inspect/names.h"
+#include "pcp-inspect/open.h"
+#include "pcp-inspect/registers.h"
+
+namespace rrpcp::tools {
+namespace {
+
+struct Selection {
+  std::optional<std::int64_t> task;
+  std::optional<std::uint32_t> set;
+  bool all = false; // vector registers that are zero too
+};
+
+std::span<const std::uint8_t> bytes_of(capnp::Data::Reader data) {
+  return {data.begin(), data.size()};
+}
+
+void show_hex(Console& console, std::span<const std::uint8_t> data) {
+  for (std::size_t i = 0; i < data.size(); i += 32) {
+    console.print("    %04zx  %s\n", i,
+                  hex(data.subspan(i, std::min<std::size_t>(32, data.size() - i))).c_str());
+  }
+}
+
+void show_registers(Console& console, const std::vector<Register>& registers, bool all) {
+  std::size_t hidden = 0;
+  std::size_t column = 0;
+  for (const Register& reg : registers) {
+    if (reg.is_scalar()) {
+      console.print("%s%-10s %-18s", column == 0 ? "    " : "  ", reg.name.c_str(),
+                    reg.text().c_str());
+      column = (column + 1) % 3;
+      console.write(column == 0 ? "\n" : "");
+      continue;
+    }
+    if (reg.is_zero() && !all) {
+      ++hidden;
+      continue;
+    }
+    console.write(column == 0 ? "" : "\n");
+    column = 0;
+    console.print("    %-10s %s\n", reg.name.c_str(), reg.text().c_str());
+  }
+  console.write(column == 0 ? "" : "\n");
+  if (hidden != 0) {
+    console.print("    (%s not shown: zero; --all shows them)\n",
+                  human_count(hidden, "wide register", "wide registers").c_str());
+  }
+}
+
+// Calls `visit` with the tasks and sets that are selected. Throws UsageError where none is.
+template <typename VisitTask>
+void for_each_task(schema::State::Reader state, const Selection& selection, VisitTask visit) {
+  bool found = false;
+  for (const auto task : state.getTasks()) {
+    if (!selection.task || *selection.task == task.getTid()) {
+      found = true;
+      visit(task);
+    }
+  }
+  if (!found && selection.task) {
+    throw Error(ErrorCode::kInvalidArgument, "there is no task " + std::to_string(*selection.task))
+        .with_hint("'pcp-inspect tasks' lists them");
+  }
+}
+
+void show(Console& console, const CheckpointReader& reader, const Selection& selection) {
+  const schema::State::Reader state = reader.state();
+  for_each_task(state, selection, [&](schema::Task::Reader task) {
+    const auto name = task.getName();
+    console.print("task %d %s\n", task.getTid(),
+                  printable(std::string_view(name.asChars().begin(), name.size())).c_str());
+    for (const auto set : task.getRegisters()) {
+      if (selection.set && *selection.set != set.getNoteType()) {
+        continue;
+      }
+      console.print("  %s, %s\n", note_name(set.getNoteType()).c_str(),
+                    human_count(set.getData().size(), "byte", "bytes").c_str());
+      if (const auto registers = decode_registers(state, set)) {
+        show_registers(console, *registers, selection.all);
+      } else {
+        show_hex(console, bytes_of(set.getData()));
+      }
+    }
+  });
+}
+
+Json set_json(schema::State::Reader state, schema::RegisterSet::Reader set) {
+  Json json;
+  json["noteType"] = set.getNoteType();
+  json["name"] = note_name(set.getNoteType());
+  json["registers"] = nullptr;
+  if (const auto registers = decode_registers(state, set)) {
+    json["registers"] = Json::object();
+    for (const Register& reg : *registers) {
+      json["registers"][reg.name] =
+          reg.is_scalar() ? Json(reg.value()) : Json(hex(std::span<const std::uint8_t>(reg.bytes)));
+    }
+  }
+  json["data"] = hex(bytes_of(set.getData()));
+  return json;
+}
+
+Json to_json(const CheckpointReader& reader, const Selection& selection) {
+  const schema::State::Reader state = reader.state();
+  Json tasks = Json::array();
+  for_each_task(state, selection, [&](schema::Task::Reader task) {
+    Json sets = Json::array();
+    for (const auto set : task.getRegisters()) {
+      if (!selection.set || *selection.set == set.getNoteType()) {
+        sets.push_back(set_json(state, set));
+      }
+    }
+    tasks.push_back({{"tid", task.getTid()}, {"sets", std::move(sets)}});
+  });
+  return Json{{"file", json_bytes_as_text(reader.name())},
+              {"machine", machine_name(state.getMachine())},
+              {"tasks", std::move(tasks)}};
+}
+
+} // namespace
+
+int inspect_regs(int argc, char** argv, Console& console) {
+  Command command({"pcp-inspect regs", "[OPTION]... FILE...",
+                   "Shows the registers of every thread, decoded where the set is known and as "
+                   "hexadecimal bytes otherwise.",
+                   std::string("With --json registers of up to 8 bytes are numbers, wider ones "
+                               "their bytes in memory order.\n\n") +
+                       kInspectExitCodes});
+  command.add_json().add_quiet();
+  command.add("t,task", "only this thread", cxxopts::value<std::string>(), "TID");
+  command.add("s,set", "only this set: a name as NT_PRSTATUS, or a number",
+              cxxopts::value<std::string>(), "NT");
+  command.add("a,all", "show wide registers that are zero too");
+  const Arguments arguments = command.parse(argc, argv, console);
+  arguments.expect(1, SIZE_MAX, "FILE");
+  Selection selection;
+  if (arguments.has("task")) {
+    selection.task = static_cast<std::int64_t>(
+        parse_number(arguments.get<std::string>("task"), "the thread id", INT32_MAX));
+  }
+  if (arguments.has("set")) {
+    selection.set = parse_note(arguments.get<std::string>("set"));
+  }
+  selection.all = arguments.has("all");
+  return show_checkpoints(
+      console, arguments.positional(),
+      [&](const CheckpointReader& reader) { return to_json(reader, selection); },
+      [&](const CheckpointReader& reader) { show(console, reader, selection); });
+}
+
+} // namespace rrpcp::tools
