@@ -10,11 +10,13 @@ of finished rounds to the file PROGRESS, so that others can see how far it is.
 import ctypes
 import hashlib
 import mmap
+import os
 import sys
 import threading
 
 
 def main():
+    os.closerange(3, 1024)  # what the shell, or what started it, left open
     input_path, progress_path, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
     with open(input_path, "rb") as file:
         shared = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ, flags=mmap.MAP_PRIVATE)
