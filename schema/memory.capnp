@@ -125,6 +125,10 @@ struct Mapping {
 
   legacyPageFile @15 :Data;
   # Name of the page file that the contents were imported from (spec/legacy-rr.md). Empty: none.
+
+  maximumProtection @16 :UInt32;
+  # Shared mappings: PROT_* that mprotect(2) may give, which depends on how the object had been
+  # opened. 0: not known.
 }
 
 enum MappingRole {

@@ -118,6 +118,11 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
   if ((mapping.getProtection() & ~protections) != 0) {
     findings_.in("mapping.protection", path / "protection", hex(mapping.getProtection()));
   }
+  const std::uint32_t maximum = mapping.getMaximumProtection();
+  if (maximum != 0 &&
+      ((maximum & ~protections) != 0 || (mapping.getProtection() & ~maximum) != 0)) {
+    findings_.in("mapping.protection", path / "maximumProtection", hex(maximum));
+  }
   const std::uint32_t flags = mapping.getFlags();
   const bool shared = (flags & 3) == kMapShared, is_private = (flags & 3) == kMapPrivate;
   std::uint32_t allowed = 3 | kMapAnonymous | kMapKept | kMapHugetlb;

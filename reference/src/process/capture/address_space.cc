@@ -208,6 +208,11 @@ void AddressSpaceCollector::add_area(const ProcMemoryArea& memory) {
                       });
   area.flags |= locked && !kernel_page ? MAP_LOCKED : 0;
   area.advice = kernel_page ? 0 : advice_of(memory);
+  if (memory.mapping.shared) {
+    area.maximum_protection = (memory.has_flag("mr") ? PROT_READ : 0) |
+                              (memory.has_flag("mw") ? PROT_WRITE : 0) |
+                              (memory.has_flag("me") ? PROT_EXEC : 0);
+  }
   touched_bytes_ += memory.mapping.shared ? 0 : area.touched;
   areas_.push_back(std::move(area));
 }
@@ -282,6 +287,7 @@ void AddressSpaceCollector::build(std::uint64_t brk, schema::AddressSpace::Build
     out.setFlags(area.flags);
     out.setAdvice(area.advice);
     out.setPkey(area.protection_key);
+    out.setMaximumProtection(area.maximum_protection);
     out.setObject(area.object);
     const bool has_object = area.object != schema::NO_INDEX;
     if (has_object) {

@@ -81,6 +81,7 @@ private:
     MappingKind kind = MappingKind::kOther;
     std::uint32_t flags = 0;
     std::uint32_t advice = 0;
+    std::uint32_t maximum_protection = 0; // of a shared mapping
     std::uint16_t protection_key = 0;
     std::uint32_t object = schema::NO_INDEX;
     std::uint64_t touched = 0; // bytes, about

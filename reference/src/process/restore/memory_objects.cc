@@ -209,7 +209,47 @@ void MemoryObjects::open_file(std::size_t index, const Use& use) {
   } catch (const Error& error) {
     throw naming_build_id(error, identity);
   }
-  check_identity(object.read_only.get(), object.name, identity, options_.files.verify_digests);
+  if (is_embedded(stored)) {
+    compare_contents(object, stored);
+  } else {
+    check_identity(object.read_only.get(), object.name, identity, options_.files.verify_digests);
+  }
+}
+
+// Whether an embedded file has the bytes that are stored of it. Its times say nothing: they do not
+// change with writes through a mapping of a file system in memory.
+void MemoryObjects::compare_contents(const Object& object,
+                                     schema::MemoryObject::Reader stored) const {
+  const Error changed = Error(ErrorCode::kBackingFile, "its contents changed").in_file(object.name);
+  struct stat status;
+  if (::fstat(object.read_only.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
+      static_cast<std::uint64_t>(status.st_size) != object.length) {
+    throw changed;
+  }
+  const std::uint64_t page_size = reader_.header().page_size;
+  std::vector<std::byte> buffer;
+  std::uint64_t offset = 0;
+  auto compare = [&](std::span<const std::byte> expected) {
+    buffer.assign(expected.size(), std::byte{0}); // bytes beyond the end count as zero
+    ssize_t n =
+        ::pread(object.read_only.get(), buffer.data(), buffer.size(), static_cast<off_t>(offset));
+    if (n < 0 || std::memcmp(buffer.data(), expected.data(), expected.size()) != 0) {
+      throw changed;
+    }
+    offset += expected.size();
+  };
+  for (schema::PageRun::Reader run : stored.getRuns()) {
+    if (run.getKind() == schema::RunKind::STREAM) {
+      reader_.read_stream(run.getFirst(), run.getPages(), compare);
+    } else if (run.getKind() == schema::RunKind::ZERO) {
+      const std::vector<std::byte> zeros(page_size);
+      for (std::uint64_t i = 0; i < run.getPages(); ++i) {
+        compare(zeros);
+      }
+    } else {
+      offset += run.getPages() * page_size;
+    }
+  }
 }
 
 void MemoryObjects::adopt_memory_file(Object& object, ScopedFd file) {
@@ -352,11 +392,7 @@ std::vector<PageCopy> MemoryObjects::contents() const {
           copy.target.position = offset;
         }
         copies.push_back(copy);
-      } else if (run.getKind() != schema::RunKind::ZERO) {
-        throw Error(ErrorCode::kUnsupportedState,
-                    "the contents of " + object.name + " are not in the checkpoint")
-            .in_file(reader_.name());
-      }
+      } // A stand-in lacks what nobody had mapped: such ranges of an embedded file are not stored.
       offset += bytes;
     }
   }

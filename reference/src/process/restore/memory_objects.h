@@ -79,6 +79,7 @@ private:
   void make_anonymous(std::size_t index);
   void make_memfd(std::size_t index);
   void make_segment(std::size_t index, Obstacles& obstacles);
+  void compare_contents(const Object& object, schema::MemoryObject::Reader stored) const;
   void adopt_memory_file(Object& object, ScopedFd file);
 
   const CheckpointReader& reader_;

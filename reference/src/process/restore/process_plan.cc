@@ -33,6 +33,7 @@ namespace {
 
 constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
 constexpr std::uint32_t kNoteXstate = 0x202; // NT_X86_XSTATE
+constexpr std::uint32_t kNotePorts = 0x201;  // NT_386_IOPERM
 constexpr std::uint32_t kNoteShadowStack = 0x204;
 constexpr int kLastSignal = 64;
 // Offset of `cs` in user_regs_struct, and its value for 64-bit user code (asm/segment.h).
@@ -185,6 +186,11 @@ void ProcessPlan::check_tasks(Obstacles& obstacles) const {
     if (shadow_stack && std::any_of(shadow_stack->begin(), shadow_stack->end(),
                                     [](std::byte b) { return b != std::byte{0}; })) {
       obstacles.add(ErrorCode::kUnsupportedState, name + " uses a shadow stack");
+    }
+    if (auto ports = register_set(thread, kNotePorts);
+        ports && std::any_of(ports->begin(), ports->end(),
+                             [](std::byte b) { return b != std::byte{0xff}; })) {
+      obstacles.add(ErrorCode::kUnsupportedState, name + " may use I/O ports (ioperm(2))");
     }
     check_rseq(thread);
     if (auto xstate = register_set(thread, kNoteXstate)) {
