@@ -5,7 +5,7 @@ set(RRPCP_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverlo
 
 if(RRPCP_SANITIZE)
   # The instrumented code makes the compiler see paths that do not exist.
-  list(APPEND RRPCP_WARNINGS -Wno-null-dereference -Wno-maybe-uninitialized)
+  list(APPEND RRPCP_WARNINGS -Wno-null-dereference $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 endif()
 
 function(rrpcp_target_defaults target)

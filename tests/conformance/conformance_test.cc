@@ -7,6 +7,7 @@
 #include "support/checkpoint_bytes.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -199,15 +200,24 @@ TEST_P(Damage, EveryTruncationIsReported) {
   }
 }
 
+// By default one bit of every byte, another one in each byte's neighbour; with RRPCP_EXHAUSTIVE set
+// in the environment all eight, which takes minutes.
 TEST_P(Damage, EveryFlippedBitIsReported) {
+  const bool exhaustive = std::getenv("RRPCP_EXHAUSTIVE") != nullptr;
   std::vector<std::byte> file = test::read_file(GetParam());
   const Regions regions(file);
   for (std::size_t byte = 0; byte < file.size(); ++byte) {
     const std::set<std::string> expected = {std::string(regions.code_for(byte))};
     for (unsigned bit = 0; bit < 8; ++bit) {
+      if (!exhaustive && bit != byte % 8) {
+        continue;
+      }
       file[byte] ^= static_cast<std::byte>(1u << bit);
+      // Nothing but page data needs more than a look at the structure.
+      const auto level = expected.contains("chunk.stored-checksum") ? ValidationLevel::kChecksums
+                                                                    : ValidationLevel::kStructure;
       const ValidationReport report =
-          validate_bytes(file, "flipped", {.level = ValidationLevel::kChecksums, .threads = 1});
+          validate_bytes(file, "flipped", {.level = level, .threads = 1});
       file[byte] ^= static_cast<std::byte>(1u << bit);
       ASSERT_EQ(codes_of(report), expected) << "byte " << byte << ", bit " << bit;
     }

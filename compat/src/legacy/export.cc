@@ -57,9 +57,9 @@ public:
   ExportResult run() {
     const Header& header = checkpoint_.header();
     if (header.trace_uuid != trace_.header().uuid) {
-      throw Error(ErrorCode::kForeignTrace,
-                  "the checkpoint belongs to trace " + header.trace_uuid.to_string() +
-                      ", not to " + trace_.header().uuid.to_string())
+      throw Error(ErrorCode::kForeignTrace, "the checkpoint belongs to trace " +
+                                                header.trace_uuid.to_string() + ", not to " +
+                                                trace_.header().uuid.to_string())
           .in_file(checkpoint_.name());
     }
     if (header.page_size != trace_.header().page_size) {
@@ -71,9 +71,8 @@ public:
     result_.directory = join_path(trace_.directory(), name);
 
     capnp::MallocMessageBuilder message;
-    const ExportPlan plan =
-        build_message(checkpoint_.state(), join_path(real_trace, name),
-                      message.initRoot<legacy::rr2025::CheckpointInfo>());
+    const ExportPlan plan = build_message(checkpoint_.state(), join_path(real_trace, name),
+                                          message.initRoot<legacy::rr2025::CheckpointInfo>());
     result_.losses = plan.losses;
     refuse_existing(result_.directory);
     PendingDirectory pending(trace_.directory());
@@ -155,7 +154,8 @@ private:
     const ScopedFd file = pending.create("metadata");
     kj::VectorOutputStream packed;
     capnp::writePackedMessage(packed, message);
-    const auto bytes = std::as_bytes(std::span(packed.getArray().begin(), packed.getArray().size()));
+    const auto bytes =
+        std::as_bytes(std::span(packed.getArray().begin(), packed.getArray().size()));
     write_at(file.get(), bytes, 0, path);
     sync_file(file.get(), path);
     result_.bytes += bytes.size();

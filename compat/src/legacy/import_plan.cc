@@ -79,8 +79,9 @@ private:
     for (std::uint32_t o = 0; o < plan_.objects.size(); ++o) {
       PlannedObject& object = plan_.objects[o];
       if (object.shared != wanted.shared || object.system_v != wanted.system_v ||
-          (wanted.shared && object.replayers != wanted.replayers) || object.device != wanted.device ||
-          object.inode != wanted.inode || object.name != wanted.name) {
+          (wanted.shared && object.replayers != wanted.replayers) ||
+          object.device != wanted.device || object.inode != wanted.inode ||
+          object.name != wanted.name) {
         continue;
       }
       if (wanted.shared && !agrees(object, part)) {

@@ -26,6 +26,17 @@ constexpr std::string_view kPrefix = "checkpoint-";
 constexpr std::string_view kIndexName = "checkpoints";
 constexpr std::string_view kMetadataName = "metadata";
 
+// Where an entry is in an index that others may have been removed from.
+std::uint32_t position_of(const IndexFile& index, const LegacyEntry& entry) {
+  for (std::uint32_t position = 0; position < index.size(); ++position) {
+    if (index.id(position) == entry.id && index.event(position) == entry.event) {
+      return position;
+    }
+  }
+  throw Error(ErrorCode::kNotFound, "the index of checkpoints names it no longer")
+      .with_diagnostic("legacy.index");
+}
+
 // The number behind "checkpoint-", where nothing else follows.
 std::optional<std::uint64_t> number_in_name(std::string_view name) {
   if (!name.starts_with(kPrefix)) {
@@ -72,7 +83,8 @@ public:
 
   void run() {
     const std::vector<std::string> names = list_directory(directory_);
-    if (std::find(names.begin(), names.end(), kIndexName) != names.end()) {
+    has_index_ = std::find(names.begin(), names.end(), kIndexName) != names.end();
+    if (has_index_) {
       read_index();
     }
     for (const std::string& name : names) {
@@ -159,6 +171,13 @@ private:
                                             "names it"));
       return;
     }
+    if (has_index_ && ::fstatat(fd_.get(), (name + "/metadata").c_str(), &info,
+                                AT_SYMLINK_NOFOLLOW) != 0) {
+      impl_.findings.push_back(make_finding("legacy.orphan", path_of(name),
+                                            "the directory of page files belongs to no checkpoint "
+                                            "that the index names"));
+      return;
+    }
     LegacyEntry entry;
     entry.generation = Generation::kRr2025;
     entry.name = name;
@@ -204,6 +223,7 @@ private:
   ScopedFd fd_;
   legacy::Machine machine_;
   std::set<std::string> claimed_;
+  bool has_index_ = false;
 };
 
 // Finds the page files of a decoded message and says what is wrong with them.
@@ -411,12 +431,11 @@ LegacyCheckpoint LegacyTrace::load(const LegacyEntry& entry) const {
       loaded->stored_bytes = bytes.size();
       const legacy::Machine machine = trace_machine(impl_->trace);
       const IndexCandidate index = decode_index(index_bytes, entry.generation, machine);
-      if (!index.index || !index.objection.empty() || entry.index_position >= index.index->size() ||
-          index.index->id(entry.index_position) != entry.id) {
+      if (!index.index || !index.objection.empty()) {
         throw Error(ErrorCode::kDamaged, "the index of checkpoints changed meanwhile")
             .with_diagnostic("legacy.index");
       }
-      loaded->message = index.index->load(entry.index_position, bytes, machine);
+      loaded->message = index.index->load(position_of(*index.index, entry), bytes, machine);
     }
   } catch (const Error& error) {
     throw message_problem(error.file().empty() ? error.in_file(entry.path) : error);

@@ -36,8 +36,8 @@ void remove_dead(int parent_fd, const std::string& parent) {
     if (!name.starts_with(kPrivatePrefix)) {
       continue;
     }
-    const ScopedFd directory(::openat(parent_fd, name.c_str(),
-                                      O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    const ScopedFd directory(
+        ::openat(parent_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (directory && ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0) {
       remove_tree(parent_fd, name, join_path(parent, name));
     }
@@ -45,6 +45,26 @@ void remove_dead(int parent_fd, const std::string& parent) {
 }
 
 } // namespace
+
+void remove_directory(const std::string& parent, const std::string& name) {
+  const ScopedFd parent_fd = open_directory(parent);
+  remove_dead(parent_fd.get(), parent);
+  // An empty directory of a private name, whose place the doomed one takes.
+  std::string pattern = join_path(parent, std::string(kPrivatePrefix) + "XXXXXX");
+  if (::mkdtemp(pattern.data()) == nullptr) {
+    throw system_error(errno, "cannot make a directory").in_file(parent);
+  }
+  const std::string private_name(base_name(pattern));
+  if (::renameat(parent_fd.get(), name.c_str(), parent_fd.get(), private_name.c_str()) != 0) {
+    const int error = errno;
+    ::unlinkat(parent_fd.get(), private_name.c_str(), AT_REMOVEDIR);
+    throw system_error(error, "cannot rename the directory").in_file(join_path(parent, name));
+  }
+  if (::fsync(parent_fd.get()) != 0) {
+    throw system_error(errno, "cannot sync the directory").in_file(parent);
+  }
+  remove_tree(parent_fd.get(), private_name, pattern);
+}
 
 PendingDirectory::PendingDirectory(const std::string& parent)
     : parent_(parent), parent_fd_(open_directory(parent)) {
@@ -70,8 +90,8 @@ PendingDirectory::~PendingDirectory() {
 }
 
 ScopedFd PendingDirectory::create(const std::string& name) const {
-  ScopedFd fd(::openat(fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                       0666));
+  ScopedFd fd(
+      ::openat(fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
   if (!fd) {
     throw system_error(errno, "cannot make the file").in_file(join_path(path_, name));
   }

@@ -38,4 +38,8 @@ private:
   bool published_ = false;
 };
 
+// Takes a directory of files out of sight in one step, by a private name, and removes it. Throws
+// Error where it cannot be renamed.
+void remove_directory(const std::string& parent, const std::string& name);
+
 } // namespace rrpcp::compat

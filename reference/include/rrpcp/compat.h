@@ -28,7 +28,7 @@ enum class Generation { kRr2022, kRr2024, kRr2025 };
 std::string_view generation_name(Generation generation);
 
 // What can be said about checkpoints of older generations ("legacy.…") and about how a checkpoint
-// agrees with its trace ("trace.…"), in the order of spec/legacy-rr.md. Codes are stable.
+// agrees with its trace ("rr-trace.…"), in the order of spec/legacy-rr.md. Codes are stable.
 std::span<const Diagnostic> compat_diagnostics();
 // Null for a code that does not exist.
 const Diagnostic* find_compat_diagnostic(std::string_view code);
@@ -137,6 +137,35 @@ ImportResult import_checkpoint(const LegacyCheckpoint& legacy, Output& output,
 // in ImportOptions.
 void verify_import(const LegacyCheckpoint& legacy, const CheckpointReader& imported,
                    const std::function<void(std::uint64_t, std::uint64_t)>& progress = {});
+
+struct PublishedImport {
+  // The file, in the directory asked for.
+  std::string path;
+  CheckpointId id;
+  std::uint64_t bytes = 0;
+  // The same checkpoint was there already and is intact.
+  bool existed = false;
+  std::vector<Finding> findings;
+};
+
+// Imports `legacy` into a file of `directory` (made if need be) as Store::publish does, but reads
+// it back and compares it (verify_import) before it gets its name.
+PublishedImport publish_import(const LegacyCheckpoint& legacy, const std::string& directory,
+                               const ImportOptions& options = {});
+
+// The same for a checkpoint of the current format: writes it anew, with another profile or by a
+// newer release. Fields that this release does not know are kept, and so is the id.
+PublishedImport publish_rewrite(const CheckpointReader& checkpoint, const std::string& directory,
+                                const WriterOptions& options = {});
+
+// Removes checkpoints of an older generation from their trace: first what makes them visible, in
+// one step, then their page files. Interrupted, it leaves no half checkpoint. Entries must be of
+// `trace`. Throws Error; what was removed until then is gone.
+void remove_legacy(const LegacyTrace& trace, const std::vector<LegacyEntry>& entries);
+
+// Directory in an rr trace that holds checkpoints of the current format. rr takes names that begin
+// with "checkpoint" for its own.
+inline constexpr std::string_view kTraceStoreName = "pcp";
 
 struct ExportResult {
   // The directory that was made.

@@ -52,6 +52,8 @@ struct HeaderFields {
   std::uint32_t page_size = 4096;
   // Pages per chunk; 0: 256 KiB of pages.
   std::uint32_t chunk_pages = 0;
+  // Minor version of the format; a copy of a newer file keeps that file's.
+  std::uint16_t minor = format::kMinorVersion;
   // Feature bits beyond those that the writer sets itself; for copies of newer files.
   std::uint64_t compatible = 0;
 };

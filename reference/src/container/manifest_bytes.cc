@@ -17,6 +17,10 @@ constexpr int kMaxDepth = 64;
 
 constexpr std::uint64_t kWord = 8;
 
+// List elements without a size (structs without fields), in the whole message: they cost no bytes,
+// and a reader visits each.
+constexpr std::uint64_t kMaxEmptyElements = 1u << 20;
+
 // Walks the pointers of one segment (Cap'n Proto encoding specification, "Pointers").
 class LayoutWalk {
 public:
@@ -55,6 +59,15 @@ private:
       return false;
     }
     next_ += count;
+    return true;
+  }
+
+  bool count_empty(std::uint64_t at, std::uint64_t elements) {
+    empty_elements_ += elements;
+    if (empty_elements_ > kMaxEmptyElements) {
+      problem("lists have too many elements without a size", at);
+      return false;
+    }
     return true;
   }
 
@@ -108,6 +121,9 @@ private:
     const std::uint64_t code = value >> 32 & 7;
     const std::uint64_t count = value >> 35;
     const std::uint64_t start = next_;
+    if (code == 0 && !count_empty(at, count)) {
+      return;
+    }
     if (code != 7) {
       if (claim(at, offset, (count * kBits[code] + 63) / 64) && code == 6) {
         pointers(start, count, depth + 1);
@@ -126,6 +142,9 @@ private:
       problem("the tag of a list does not fit its length", start);
       return;
     }
+    if (data + pointer_count == 0 && !count_empty(start, elements)) {
+      return;
+    }
     if (pointer_count == 0) {
       return;
     }
@@ -137,6 +156,7 @@ private:
   std::span<const std::byte> segment_;
   std::uint64_t words_;
   std::uint64_t next_ = 0; // first word that no object has claimed
+  std::uint64_t empty_elements_ = 0;
   std::optional<LayoutProblem> problem_;
 };
 

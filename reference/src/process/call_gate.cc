@@ -154,6 +154,12 @@ std::optional<CallGate> CallGate::open(pid_t pid, const std::vector<ProcMapping>
 CallGate::CallGate(CallGate&& other) noexcept
     : memory_(std::move(other.memory_)), address_(std::exchange(other.address_, 0)) {}
 
+CallGate& CallGate::operator=(CallGate&& other) noexcept {
+  std::swap(memory_, other.memory_);
+  std::swap(address_, other.address_);
+  return *this;
+}
+
 CallGate::~CallGate() {
   try {
     close();
@@ -180,18 +186,10 @@ std::uint64_t CallGate::healing() const {
   return address_ + kHealing;
 }
 
-std::size_t CallGate::length() {
-  return kGateSize;
-}
-
 void CallGate::close() {
   if (std::uint64_t address = std::exchange(address_, 0); address != 0) {
     memory_.write(address, std::array<std::byte, kGateSize>{});
   }
-}
-
-void CallGate::close_in(pid_t pid) const {
-  RemoteMemory(pid).write(address_, std::array<std::byte, kGateSize>{});
 }
 
 } // namespace rrpcp

@@ -27,7 +27,7 @@ public:
   static std::optional<CallGate> open(pid_t pid, const std::vector<ProcMapping>& mappings);
 
   CallGate(CallGate&& other) noexcept;
-  CallGate& operator=(CallGate&&) = delete;
+  CallGate& operator=(CallGate&& other) noexcept;
   ~CallGate();
 
   // Whether a thread is on its way through the gate: one whose tracer was killed a moment ago. The
@@ -46,11 +46,10 @@ public:
 
   // Puts back the bytes; throws Error.
   void close();
-  // The bytes [address, address + length) that are changed while the gate is open.
-  std::uint64_t address() const { return address_; }
-  static std::size_t length();
-  // Puts back the bytes in a copy of the address space (a forked child).
-  void close_in(pid_t pid) const;
+  // Forgets the gate without touching its bytes, which a thread is still running.
+  void abandon() { address_ = 0; }
+  // The same gate in a copy of the process (fork(2)), which is used and closed on its own.
+  CallGate of_copy(pid_t pid) const { return CallGate(pid, address_); }
 
 private:
   CallGate(pid_t pid, std::uint64_t address) : memory_(pid), address_(address) {}

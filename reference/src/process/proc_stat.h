@@ -18,6 +18,8 @@ struct ProcStat {
   std::uint64_t start_code = 0;
   std::uint64_t end_code = 0;
   std::uint64_t start_stack = 0;
+  // Signal that the parent gets when the process ends; 0: none.
+  int exit_signal = 0;
   std::uint64_t start_data = 0;
   std::uint64_t end_data = 0;
   std::uint64_t start_brk = 0;

@@ -29,6 +29,15 @@ std::array<std::uint32_t, 4> four_ids(std::string_view text, std::string_view wh
   return ids;
 }
 
+// Ids of nested namespaces: the last one is the innermost.
+pid_t last_id(std::string_view text, std::string_view what) {
+  pid_t id = 0;
+  for (std::string_view word = cut_word(text); !word.empty(); word = cut_word(text)) {
+    id = static_cast<pid_t>(parse_number(word, 10, what));
+  }
+  return id;
+}
+
 } // namespace
 
 ProcStatus ProcStatus::parse(std::string_view text) {
@@ -51,6 +60,15 @@ ProcStatus ProcStatus::parse(std::string_view text) {
       status.thread = static_cast<pid_t>(number(10));
     } else if (key == "PPid") {
       status.parent = static_cast<pid_t>(number(10));
+    } else if (key == "NStgid") {
+      status.process_in_namespace = last_id(line, key);
+    } else if (key == "NSpid") {
+      status.thread_in_namespace = last_id(line, key);
+      status.same_namespace = cut_word(rest).empty();
+    } else if (key == "NSpgid") {
+      status.process_group_in_namespace = last_id(line, key);
+    } else if (key == "NSsid") {
+      status.session_in_namespace = last_id(line, key);
     } else if (key == "TracerPid") {
       status.tracer = static_cast<pid_t>(number(10));
     } else if (key == "Kthread") {
@@ -67,6 +85,8 @@ ProcStatus ProcStatus::parse(std::string_view text) {
       }
     } else if (key == "Threads") {
       status.threads = number(10);
+    } else if (key == "VmLck") {
+      status.locked = number(10) * 1024;
     } else if (key == "SigPnd") {
       status.pending = number(16);
     } else if (key == "ShdPnd") {

@@ -19,6 +19,13 @@ struct ProcStatus {
   pid_t process = 0;
   pid_t thread = 0;
   pid_t parent = 0;
+  // The same as the thread itself sees them, in its own pid namespace (pid_namespaces(7)).
+  pid_t process_in_namespace = 0;
+  pid_t thread_in_namespace = 0;
+  pid_t process_group_in_namespace = 0;
+  pid_t session_in_namespace = 0;
+  // Whether that namespace is the reader's.
+  bool same_namespace = true;
   // 0: nobody traces the thread.
   pid_t tracer = 0;
   bool kernel_thread = false;
@@ -40,6 +47,8 @@ struct ProcStatus {
   // SECCOMP_MODE_* of seccomp(2): 0 none, 1 strict, 2 filter.
   int seccomp = 0;
   std::uint64_t threads = 0;
+  // Bytes of locked memory (mlock(2)).
+  std::uint64_t locked = 0;
 
   // Nothing where the thread is gone. Throws Error.
   static std::optional<ProcStatus> try_read(pid_t pid, pid_t tid);

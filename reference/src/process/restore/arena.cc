@@ -16,7 +16,7 @@ extern const char rrpcp_restorer_enter[] __attribute__((visibility("hidden")));
 extern const char rrpcp_restorer_syscall[] __attribute__((visibility("hidden")));
 }
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -25,7 +25,7 @@ constexpr int kAttempts = 16;
 
 } // namespace
 
-Arena::Arena(std::uint64_t size, std::uint64_t parking_size, std::vector<AddressRange> avoid) {
+Arena::Arena(std::uint64_t size, std::uint64_t parking_size, std::vector<MemoryRange> avoid) {
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   size = align_up(size, page);
   parking_size = align_up(parking_size, page);
@@ -33,7 +33,7 @@ Arena::Arena(std::uint64_t size, std::uint64_t parking_size, std::vector<Address
   const std::uint64_t code_pages = align_up(code_size, page);
   size += code_pages;
   for (int attempt = 0; range_.start == 0; ++attempt) {
-    std::vector<AddressRange> taken = avoid;
+    std::vector<MemoryRange> taken = avoid;
     for (const ProcMapping& mapping : read_mappings(::getpid())) {
       taken.push_back({mapping.start, mapping.end});
     }
@@ -97,4 +97,4 @@ std::uint64_t Arena::syscall_instruction() const {
   return code_address(rrpcp_restorer_syscall);
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

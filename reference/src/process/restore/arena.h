@@ -1,7 +1,7 @@
 // The memory in which the library prepares what the restorer works through.
 #pragma once
 
-#include "process/restore/address_range.h"
+#include "process/restore/memory_range.h"
 #include "process/restore/restorer_abi.h"
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // A shared anonymous mapping at an address that neither this process nor the one to be made uses,
 // with the restorer's code at its start. A child inherits it at the same address, so pointers into
@@ -24,12 +24,12 @@ class Arena {
 public:
   // `size` bytes are reserved, not used; `parking_size` is a number of bytes too. `avoid`: the
   // address space to be made. Throws Error(kLimit), kSystem.
-  Arena(std::uint64_t size, std::uint64_t parking_size, std::vector<AddressRange> avoid);
+  Arena(std::uint64_t size, std::uint64_t parking_size, std::vector<MemoryRange> avoid);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  AddressRange range() const { return range_; }
+  MemoryRange range() const { return range_; }
   std::uint64_t parking() const { return parking_; }
 
   // Zeroed memory for `count` objects, valid as long as the arena. Throws Error(kLimit) where the
@@ -64,9 +64,9 @@ private:
   void* allocate_bytes(std::size_t size, std::size_t alignment);
   std::uint64_t code_address(const void* in_library) const;
 
-  AddressRange range_;
+  MemoryRange range_;
   std::uint64_t parking_ = 0;
   std::uint64_t next_ = 0;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -122,4 +122,4 @@ void CredentialsPlan::add_ops(OpList& ops) const {
                   ops.arena().place_array(std::span<const __user_cap_data_struct>(data)));
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -9,7 +9,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // What has to be done so that a child of this process gets stored credentials (credentials(7),
 // capabilities(7)). The kernel keeps credentials per thread: every thread needs the operations.
@@ -39,4 +39,4 @@ private:
   std::uint64_t inheritable_ = 0;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -3,7 +3,7 @@
 
 #include <sys/resource.h>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // Raises the soft limit to the hard one for a scope: a process may map and have open more files
 // than this one usually needs. The limit is the whole process's.
@@ -28,4 +28,4 @@ private:
   bool changed_ = false;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 std::size_t DescriptorSet::add(int own_descriptor) {
   assert(base_ < 0);
@@ -18,4 +18,4 @@ void DescriptorSet::freeze(int highest_used) {
   base_ = highest_used + 1;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // A list of descriptors of this process, not owned, that a child inherits. Above all numbers that
 // the child uses for itself there is a row of numbers, one for each, to which the restorer moves
@@ -28,4 +28,4 @@ private:
   int base_ = -1;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -75,4 +75,4 @@ ScopedFd reopen(int fd, int flags) {
   return file;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -1,11 +1,11 @@
 #include "process/restore/mapping_advice.h"
 
-#include "process/restore/address_range.h"
+#include "process/restore/memory_range.h"
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -36,11 +36,13 @@ bool needs_anonymous_memory(std::uint32_t advice) {
 void add_advice_ops(OpList& ops, std::uint64_t start, std::uint64_t length, std::uint32_t advice) {
   for (const Advice& known : kAdvice) {
     if ((advice & known.bit) != 0) {
-      ops.system_call({"advising the kernel (madvise) on memory at",
-                       range_text({start, start + length}), OpFailure::Policy::kWarn},
+      ops.system_call({"advising the kernel (madvise) on memory",
+                       "",
+                       OpFailure::Policy::kWarn,
+                       {start, start + length}},
                       SYS_madvise, start, length, known.value);
     }
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -28,7 +28,7 @@
 #define F_SEAL_EXEC 0x0020
 #endif
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // Who refers to an object.
 struct MemoryObjects::Use {
@@ -367,4 +367,4 @@ void MemoryObjects::keep() {
   kept_ = true;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

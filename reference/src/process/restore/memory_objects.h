@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // Makes every object once, so that all who map it share it. Descriptors belong to this class; new
 // processes inherit them. What is left over at the end (a System V segment that nobody attached) is
@@ -88,4 +88,4 @@ private:
   bool kept_ = false;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -91,4 +91,4 @@ void Obstacles::throw_if_any() const {
   throw error;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

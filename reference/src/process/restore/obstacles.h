@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 class Obstacles {
 public:
@@ -44,4 +44,4 @@ private:
   std::vector<std::string> warnings_;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

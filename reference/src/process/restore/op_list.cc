@@ -4,7 +4,7 @@
 #include <cstring>
 #include <span>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 std::size_t OpList::add(OpFailure failure, restorer::OpKind kind, OpArgument a, OpArgument b,
                         OpArgument c, OpArgument d, OpArgument e, OpArgument f) {
@@ -54,6 +54,9 @@ std::string OpList::describe(std::size_t index) const {
   if (!failure.subject.empty()) {
     text += " " + failure.subject;
   }
+  if (failure.range.end != 0) {
+    text += " at " + range_text(failure.range);
+  }
   return text;
 }
 
@@ -68,4 +71,4 @@ std::vector<std::string> OpList::warnings() const {
   return texts;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // What to say and do where an operation fails.
 struct OpFailure {
@@ -24,6 +24,9 @@ struct OpFailure {
     kWarn,   // the restore goes on; the caller is told
     kIgnore, // the restore goes on
   } policy = Policy::kFatal;
+  // The memory it was done to, if any. (Kept as numbers: there are thousands of mappings, and
+  // nobody reads most of their descriptions.)
+  MemoryRange range = {};
 };
 
 // An argument of a system call: an integer or an address in the arena.
@@ -79,4 +82,4 @@ private:
   restorer::Op* sealed_ = nullptr;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

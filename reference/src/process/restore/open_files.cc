@@ -20,7 +20,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -359,7 +359,10 @@ void OpenFiles::finish(ScopedFd& opened, schema::OpenFile::Reader file, const st
   }
   for (schema::FileLock::Reader lock : file.getLocks()) {
     int result = 0;
-    if (lock.getKind() == schema::FileLock::Kind::FLOCK) {
+    if (lock.getKind() > schema::FileLock::Kind::LEASE) {
+      obstacles.add(ErrorCode::kUnsupportedState,
+                    who + ": a lock of a kind that this version does not know");
+    } else if (lock.getKind() == schema::FileLock::Kind::FLOCK) {
       result = ::flock(fd, (lock.getExclusive() ? LOCK_EX : LOCK_SH) | LOCK_NB);
     } else if (lock.getKind() == schema::FileLock::Kind::OPEN_FILE_DESCRIPTION) {
       struct flock description = lock_description(lock);
@@ -480,4 +483,4 @@ void OpenFiles::add_lock_ops(OpList& ops, const TableFiles& files) const {
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

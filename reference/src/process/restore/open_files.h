@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // Where the open files of one table are in a process's DescriptorSet.
 struct TableFiles {
@@ -87,4 +87,4 @@ private:
   std::map<std::uint64_t, PipeEnds> pipes_;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

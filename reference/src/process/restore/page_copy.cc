@@ -16,7 +16,7 @@
 #include <thread>
 #include <unistd.h>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -202,4 +202,4 @@ void copy_pages(const CheckpointReader& reader, std::vector<PageCopy> copies, pi
   });
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

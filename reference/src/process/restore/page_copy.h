@@ -8,7 +8,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // Where a row of pages goes.
 struct PageTarget {
@@ -47,4 +47,4 @@ void parallel_for(std::uint64_t count, unsigned threads,
 // Processors that this process may run on, at least 1.
 unsigned available_processors();
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -25,7 +25,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -150,6 +150,7 @@ private:
   void start() {
     ChildEntry entry{compiled_.arena->enter(), compiled_.leader};
     process_ = BuiltProcess(make_child(entry, plan_, options_));
+    wait_until([&] { return __atomic_load_n(&control().stage, __ATOMIC_SEQ_CST) >= kStageReady; });
     process_.tasks().push_back(
         {plan_.tasks().front(),
          Tracee::seize(process_.pid(), trace_options() | PTRACE_O_EXITKILL)});
@@ -188,6 +189,15 @@ private:
 
   // A thread of the restorer never stops by itself: if it does, it has crashed or was killed.
   void check_alive() {
+    if (process_.tasks().empty()) { // not traced yet
+      siginfo_t end{};
+      if (::waitid(P_PID, static_cast<id_t>(process_.pid()), &end,
+                   WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 &&
+          end.si_pid != 0) {
+        throw Error(ErrorCode::kProcessGone, "the process was killed while it was restored");
+      }
+      return;
+    }
     std::optional<TraceeStop> stop = leader().wait_for(std::chrono::milliseconds(0));
     if (!stop) {
       return;
@@ -263,12 +273,10 @@ private:
   // back to it.
   void finish_leader() {
     RemoteCalls calls(leader(), compiled_.arena->syscall_instruction());
-    const bool dumpable = !plan_.process().getNotDumpable();
-    if (plan_.parts().attributes && (!dumpable || plan_.changes_credentials())) {
-      calls.require("setting the dumpable attribute", SYS_prctl, PR_SET_DUMPABLE, dumpable ? 1 : 0,
-                    0, 0, 0);
-    }
-    const AddressRange arena = compiled_.arena->range();
+    const bool dumpable = !plan_.parts().attributes || !plan_.process().getNotDumpable();
+    calls.require("setting the dumpable attribute", SYS_prctl, PR_SET_DUMPABLE, dumpable ? 1 : 0, 0,
+                  0, 0);
+    const MemoryRange arena = compiled_.arena->range();
     calls.require("unmapping the restorer", SYS_munmap, arena.start, arena.length());
     calls.finish();
   }
@@ -387,4 +395,4 @@ BuiltProcess build_process(ProcessPlan& plan, std::vector<PageCopy> copies,
   return Builder(plan, reader, options).build(std::move(copies));
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -25,7 +25,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 struct BuildOptions {
   // PTRACE_O_* for every thread, besides PTRACE_O_TRACESYSGOOD.
@@ -76,4 +76,4 @@ private:
 BuiltProcess build_process(ProcessPlan& plan, std::vector<PageCopy> copies,
                            const CheckpointReader& reader, const BuildOptions& options);
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

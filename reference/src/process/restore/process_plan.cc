@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -111,6 +111,15 @@ ProcessPlan::ProcessPlan(const CheckpointReader& reader, std::uint32_t process,
   space_.emplace(reader, task(0).getAddressSpace(), objects, options, obstacles);
   if (parts_.attributes && process_.hasCredentials()) {
     credentials_ = CredentialsPlan(process_.getCredentials(), obstacles);
+  }
+  if (outlives_restorer_) {
+    for (std::size_t i = 0; i < tasks_.size(); ++i) {
+      if (task(i).getParentDeathSignal() != 0) {
+        obstacles.warn("thread " + std::to_string(task(i).getTid()) +
+                       " gets no signal when its parent ends: that is the restorer, which ends at "
+                       "once");
+      }
+    }
   }
   space_->add_descriptors(descriptors_);
   int highest = 2;
@@ -295,6 +304,12 @@ CompiledProcess ProcessPlan::compile() const {
 
   OpList& ops = compiled.lists[0];
   using Policy = OpFailure::Policy;
+  // Should the library die before it traces the process, nothing of it may stay behind. And a
+  // program that got its privileges at exec (file capabilities) may not be traced otherwise.
+  ops.system_call({"binding the process to the restorer"}, SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0,
+                  0, 0);
+  ops.system_call({"becoming traceable"}, SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+  ops.add({"reporting"}, restorer::OpKind::kReachStage, kStageReady);
   ops.add({"waiting"}, restorer::OpKind::kAwaitStage, kStageTraced);
   ops.system_call({"disabling the shadow stack", "", Policy::kIgnore}, SYS_arch_prctl,
                   kArchShadowStackDisable, 1);
@@ -530,11 +545,11 @@ std::optional<std::size_t> ProcessPlan::add_thread_ops(OpList& ops,
                   ops.arena().place_string(text_of(task.getName())), 0, 0, 0);
   if (parts_.attributes) {
     credentials_.add_ops(ops);
-    if (task.getParentDeathSignal() != 0 && !outlives_restorer_) {
-      ops.system_call({"setting the parent-death signal of thread", name}, SYS_prctl,
-                      PR_SET_PDEATHSIG, task.getParentDeathSignal(), 0, 0, 0);
-    }
   }
+  const int death_signal =
+      parts_.attributes && !outlives_restorer_ ? task.getParentDeathSignal() : 0;
+  ops.system_call({"setting the parent-death signal of thread", name}, SYS_prctl, PR_SET_PDEATHSIG,
+                  death_signal, 0, 0, 0);
   if (parts_.signals) {
     add_signal_ops(ops, task.getPendingSignals(), false);
   }
@@ -549,4 +564,4 @@ void ProcessPlan::add_signal_ops(OpList& ops, capnp::List<schema::SignalInfo>::R
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // What of a process is made again besides memory, threads and their registers. A replayer, which
 // answers the system calls itself, needs little of it.
@@ -59,8 +59,9 @@ inline constexpr std::uint64_t kRseqCriticalSection = 8;
 
 // Stages of Control::permitted_stage and Control::stage.
 enum ProcessStage : std::uint32_t {
-  kStageTraced = 1, // permitted: the library traces the process
-  kStageMapped = 1, // reached: all mappings are there
+  kStageReady = 1,  // reached: the process lets itself be traced
+  kStageTraced = 1, // permitted: the library traces it
+  kStageMapped = 2, // reached: all mappings are there
   kStageFilled = 2, // permitted: the library has copied everything
 };
 
@@ -80,8 +81,6 @@ public:
   schema::Task::Reader task(std::size_t i) const { return state_.getTasks()[tasks_[i]]; }
   const ProcessParts& parts() const { return parts_; }
   const SpacePlan& space() const { return *space_; }
-  // Whether the process changes its credentials on the way.
-  bool changes_credentials() const { return credentials_.changes(); }
 
   // Lets the process and its threads have any ids.
   void give_up_ids() { parts_.ids = false; }
@@ -125,4 +124,4 @@ private:
   TableFiles table_files_;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

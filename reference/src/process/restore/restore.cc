@@ -16,6 +16,10 @@
 
 namespace rrpcp {
 
+using restore::BuildOptions;
+using restore::BuiltProcess;
+using restore::BuiltTask;
+
 namespace {
 
 // linux/errno.h: what an interrupted system call leaves in rax for the kernel's own use.
@@ -68,10 +72,10 @@ void check_rules(const CheckpointReader& reader) {
   ValidationReport report;
   findings.finish(report);
   for (const Finding& finding : report.findings) {
-    if (finding.severity != Severity::kError) {
+    const bool unknown_extension = finding.code == "extension.critical";
+    if (finding.severity != Severity::kError && !unknown_extension) {
       continue;
     }
-    const bool unknown_extension = finding.code == "extension.critical";
     throw Error(unknown_extension ? ErrorCode::kUnsupportedState : ErrorCode::kDamaged,
                 finding.path + ": " + finding.message)
         .in_file(reader.name())
@@ -197,11 +201,12 @@ RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOpt
     check_machine(reader);
     check_kind(reader);
     check_rules(reader);
-    const RaisedDescriptorLimit raised;
-    Obstacles obstacles(options.allow, reader.name());
-    MemoryObjects objects(reader, options, obstacles);
-    OpenFiles files(reader, objects, options, obstacles);
-    ProcessPlan plan(reader, 0, objects, &files, options, {}, options.outlives_restorer, obstacles);
+    const restore::RaisedDescriptorLimit raised;
+    restore::Obstacles obstacles(options.allow, reader.name());
+    restore::MemoryObjects objects(reader, options, obstacles);
+    restore::OpenFiles files(reader, objects, options, obstacles);
+    restore::ProcessPlan plan(reader, 0, objects, &files, options, {}, options.outlives_restorer,
+                              obstacles);
     obstacles.throw_if_any();
 
     BuildOptions build_options;
@@ -209,7 +214,7 @@ RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOpt
     std::vector<std::string> warnings = obstacles.warnings();
     std::optional<BuiltProcess> process;
     try {
-      process = build_process(plan, objects.contents(), reader, build_options);
+      process = restore::build_process(plan, objects.contents(), reader, build_options);
     } catch (const Error& error) {
       const bool about_ids =
           error.code() == ErrorCode::kIdInUse || error.code() == ErrorCode::kPermission;
@@ -219,7 +224,7 @@ RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOpt
     }
     if (!process) {
       plan.give_up_ids();
-      process = build_process(plan, objects.contents(), reader, build_options);
+      process = restore::build_process(plan, objects.contents(), reader, build_options);
       warnings.push_back("the process has the id " + std::to_string(process->pid()) +
                          " instead of " + std::to_string(plan.process().getPid()));
     }

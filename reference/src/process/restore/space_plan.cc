@@ -22,7 +22,7 @@
 #define PR_SET_VMA_ANON_NAME 0
 #endif
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -75,7 +75,7 @@ SpacePlan::SpacePlan(const CheckpointReader& reader, std::uint32_t space,
   for (schema::Mapping::Reader mapping : space_.getMappings()) {
     check(mapping, end, obstacles);
     end = mapping.getEnd();
-    const AddressRange range{mapping.getStart(), mapping.getEnd()};
+    const MemoryRange range{mapping.getStart(), mapping.getEnd()};
     if (is_special(mapping.getRole())) {
       if (mapping.getRole() != schema::MappingRole::VSYSCALL) {
         special_ranges_.push_back(range);
@@ -103,7 +103,7 @@ SpacePlan::SpacePlan(const CheckpointReader& reader, std::uint32_t space,
 
 void SpacePlan::check(schema::Mapping::Reader mapping, std::uint64_t previous_end,
                       Obstacles& obstacles) const {
-  const AddressRange range{mapping.getStart(), mapping.getEnd()};
+  const MemoryRange range{mapping.getStart(), mapping.getEnd()};
   auto damaged = [&](const std::string& what) {
     return Error(ErrorCode::kDamaged, "mapping " + range_text(range) + ": " + what)
         .in_file(reader_.name())
@@ -129,7 +129,7 @@ void SpacePlan::check(schema::Mapping::Reader mapping, std::uint64_t previous_en
       (mapping.getFlags() &
        ~(kTypeMask | MAP_ANONYMOUS | MAP_LOCKED | kKeptFlags | kPassingFlags | kHugePageSizeMask)) |
       (mapping.getProtection() & ~kProtectionMask) | unknown_advice(mapping.getAdvice());
-  if (unknown != 0) {
+  if (unknown != 0 || mapping.getRole() > schema::MappingRole::SCRATCH) {
     obstacles.add(ErrorCode::kUnsupportedState,
                   "mapping " + range_text(range) +
                       " has properties that this version does not know");
@@ -344,8 +344,8 @@ void SpacePlan::add_descriptors(DescriptorSet& set) {
   }
 }
 
-std::vector<AddressRange> SpacePlan::ranges() const {
-  std::vector<AddressRange> all = special_ranges_;
+std::vector<MemoryRange> SpacePlan::ranges() const {
+  std::vector<MemoryRange> all = special_ranges_;
   for (const PlannedMapping& mapping : mappings_) {
     all.push_back(mapping.range);
   }
@@ -369,7 +369,7 @@ std::size_t SpacePlan::operation_bound() const {
 }
 
 void SpacePlan::add_clearing_ops(OpList& ops, const DescriptorSet& set) const {
-  const AddressRange arena = ops.arena().range();
+  const MemoryRange arena = ops.arena().range();
   std::uint64_t parked = ops.arena().parking();
   for (const SpecialMove& move : moves_) {
     ops.system_call({"moving the kernel's mapping", move.name}, SYS_mremap, move.from.start,
@@ -438,8 +438,10 @@ void SpacePlan::add_layout_op(OpList& ops, const DescriptorSet& set) const {
   }
 }
 
-std::string SpacePlan::describe(const PlannedMapping& mapping) const {
-  return (mapping.name.empty() ? "memory" : mapping.name) + " at " + range_text(mapping.range);
+// What operations on the whole of `mapping` are about.
+OpFailure SpacePlan::about(const char* doing, const PlannedMapping& mapping,
+                           OpFailure::Policy policy) const {
+  return {doing, mapping.name.empty() ? "memory" : mapping.name, policy, mapping.range};
 }
 
 int SpacePlan::descriptor_number(const PlannedMapping& mapping, const DescriptorSet& set) const {
@@ -465,7 +467,7 @@ void SpacePlan::add_segment_ops(OpList& ops) const {
     std::uint32_t object;
     std::uint64_t base;
     bool writable;
-    std::vector<AddressRange> kept;
+    std::vector<MemoryRange> kept;
   };
   std::vector<Attachment> attachments;
   for (const PlannedMapping& mapping : mappings_) {
@@ -473,7 +475,8 @@ void SpacePlan::add_segment_ops(OpList& ops) const {
       continue;
     }
     if (mapping.range.start < mapping.object_offset) {
-      throw Error(ErrorCode::kDamaged, "the offset of " + describe(mapping) + " is too large")
+      throw Error(ErrorCode::kDamaged,
+                  "the offset of the mapping at " + range_text(mapping.range) + " is too large")
           .in_file(reader_.name());
     }
     const std::uint64_t base = mapping.range.start - mapping.object_offset;
@@ -492,7 +495,7 @@ void SpacePlan::add_segment_ops(OpList& ops) const {
                     SHM_REMAP | (attachment.writable ? 0 : SHM_RDONLY));
     std::uint64_t from = attachment.base;
     const std::uint64_t end = attachment.base + objects_.length(attachment.object);
-    for (const AddressRange& kept : attachment.kept) { // in order of address
+    for (const MemoryRange& kept : attachment.kept) { // in order of address
       if (from < kept.start) {
         ops.system_call({"unmapping a part of", objects_.name(attachment.object)}, SYS_munmap, from,
                         kept.start - from);
@@ -521,7 +524,7 @@ void SpacePlan::add_mapping_ops(OpList& ops, const DescriptorSet& set) const {
     }
     const std::uint32_t protection =
         mapping.needs_writing ? mapping.protection | PROT_WRITE : mapping.protection;
-    ops.system_call({"mapping", describe(mapping)}, SYS_mmap, mapping.range.start,
+    ops.system_call(about("mapping", mapping), SYS_mmap, mapping.range.start,
                     mapping.range.length(), protection, flags, descriptor_number(mapping, set),
                     mapping.object_offset);
     if ((mapping.advice & kAdviceBeforeFilling) != 0) {
@@ -530,8 +533,11 @@ void SpacePlan::add_mapping_ops(OpList& ops, const DescriptorSet& set) const {
     }
     for (const Piece& piece : mapping.pieces) {
       if (piece.way == Piece::Way::kMap) {
-        ops.system_call({"mapping from the checkpoint", describe(mapping)}, SYS_mmap, piece.address,
-                        piece.bytes, mapping.protection,
+        ops.system_call({"mapping from the checkpoint",
+                         "",
+                         OpFailure::Policy::kFatal,
+                         {piece.address, piece.address + piece.bytes}},
+                        SYS_mmap, piece.address, piece.bytes, mapping.protection,
                         MAP_PRIVATE | MAP_FIXED | (mapping.flags & MAP_NORESERVE),
                         set.number(checkpoint_descriptor_), piece.file_offset);
       }
@@ -559,8 +565,11 @@ void SpacePlan::add_reading_ops(OpList& ops, const DescriptorSet& set) const {
   for (const PlannedMapping& mapping : mappings_) {
     for (const Piece& piece : mapping.pieces) {
       if (piece.way == Piece::Way::kZero) {
-        ops.add({"clearing", describe(mapping)}, restorer::OpKind::kZero, piece.address,
-                piece.bytes);
+        ops.add({"clearing",
+                 "",
+                 OpFailure::Policy::kFatal,
+                 {piece.address, piece.address + piece.bytes}},
+                restorer::OpKind::kZero, piece.address, piece.bytes);
       } else if (piece.way == Piece::Way::kRead) {
         if (pieces.size() == kMaxPiecesOfRead || piece.file_offset != file_start + bytes) {
           flush();
@@ -583,10 +592,10 @@ void SpacePlan::add_finishing_ops(OpList& ops, const DescriptorSet& set) const {
     const bool segment =
         mapping.object && objects_.kind(*mapping.object) == MemoryObjects::Kind::kSystemV;
     if (mapping.pkey != 0) {
-      ops.system_call({"protecting", describe(mapping)}, SYS_pkey_mprotect, start, length,
+      ops.system_call(about("protecting", mapping), SYS_pkey_mprotect, start, length,
                       mapping.protection, mapping.pkey);
     } else if (segment || (mapping.needs_writing && (mapping.protection & PROT_WRITE) == 0)) {
-      ops.system_call({"protecting", describe(mapping)}, SYS_mprotect, start, length,
+      ops.system_call(about("protecting", mapping), SYS_mprotect, start, length,
                       mapping.protection);
     }
     add_advice_ops(ops, start, length, mapping.advice & ~kAdviceBeforeFilling);
@@ -594,12 +603,11 @@ void SpacePlan::add_finishing_ops(OpList& ops, const DescriptorSet& set) const {
     if (mapping.name.starts_with(kAnonPrefix) && mapping.name.ends_with("]")) {
       const std::string name =
           mapping.name.substr(kAnonPrefix.size(), mapping.name.size() - kAnonPrefix.size() - 1);
-      ops.system_call({"naming", describe(mapping), OpFailure::Policy::kIgnore}, SYS_prctl,
-                      PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, length,
-                      ops.arena().place_string(name));
+      ops.system_call(about("naming", mapping, OpFailure::Policy::kIgnore), SYS_prctl, PR_SET_VMA,
+                      PR_SET_VMA_ANON_NAME, start, length, ops.arena().place_string(name));
     }
     if ((mapping.flags & MAP_LOCKED) != 0) {
-      ops.system_call({"locking", describe(mapping), OpFailure::Policy::kWarn}, SYS_mlock, start,
+      ops.system_call(about("locking", mapping, OpFailure::Policy::kWarn), SYS_mlock, start,
                       length);
     }
   }
@@ -614,4 +622,4 @@ void SpacePlan::add_finishing_ops(OpList& ops, const DescriptorSet& set) const {
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // The plan for one address space of a checkpoint. The constructor decides everything; the add_…
 // methods write it down as work for the restorer, in the order in which they are declared. Knows
@@ -35,7 +35,7 @@ public:
   // Adds the descriptors that mappings need.
   void add_descriptors(DescriptorSet& set);
   // Addresses of all mappings of the space, including those that the kernel provides.
-  std::vector<AddressRange> ranges() const;
+  std::vector<MemoryRange> ranges() const;
   // Bytes that special mappings take while everything is rearranged.
   std::uint64_t parking_size() const;
   // An upper bound of the operations, for sizing the arena.
@@ -54,7 +54,7 @@ public:
   void add_finishing_ops(OpList& ops, const DescriptorSet& set) const;
 
   // Parts of private anonymous memory that are mapped from the checkpoint's file.
-  const std::vector<AddressRange>& mapped_from_checkpoint() const { return mapped_from_file_; }
+  const std::vector<MemoryRange>& mapped_from_checkpoint() const { return mapped_from_file_; }
 
 private:
   // A row of pages of one mapping.
@@ -70,7 +70,7 @@ private:
     std::uint64_t file_offset;
   };
   struct PlannedMapping {
-    AddressRange range;
+    MemoryRange range;
     std::uint32_t protection = 0;
     std::uint32_t flags = 0;
     std::uint32_t advice = 0;
@@ -99,7 +99,8 @@ private:
   void add_segment_ops(OpList& ops) const;
   int descriptor_number(const PlannedMapping& mapping, const DescriptorSet& set) const;
   void add_layout_op(OpList& ops, const DescriptorSet& set) const;
-  std::string describe(const PlannedMapping& mapping) const;
+  OpFailure about(const char* doing, const PlannedMapping& mapping,
+                  OpFailure::Policy policy = OpFailure::Policy::kFatal) const;
 
   const CheckpointReader& reader_;
   schema::State::Reader state_;
@@ -108,10 +109,10 @@ private:
   const RestoreOptions& options_;
   std::uint64_t page_size_;
   std::vector<SpecialMove> moves_;
-  std::vector<AddressRange> special_ranges_;
+  std::vector<MemoryRange> special_ranges_;
   std::vector<PlannedMapping> mappings_;
   std::vector<PageCopy> copies_;
-  std::vector<AddressRange> mapped_from_file_;
+  std::vector<MemoryRange> mapped_from_file_;
   unsigned highest_key_ = 0;
 
   // Indices in the DescriptorSet.
@@ -121,4 +122,4 @@ private:
   std::vector<std::size_t> writable_descriptors_;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

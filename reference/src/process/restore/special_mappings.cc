@@ -7,7 +7,7 @@
 #include <span>
 #include <unistd.h>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -73,4 +73,4 @@ std::vector<SpecialMove> plan_special_moves(schema::AddressSpace::Reader space,
   return moves;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "process/proc_maps.h"
-#include "process/restore/address_range.h"
+#include "process/restore/memory_range.h"
 #include "rrpcp/memory_view.h"
 #include "rrpcp/schema/memory.capnp.h"
 
@@ -10,13 +10,13 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 // One mapping to be moved: from where it is in this process, and so in a new child of it, to where
 // the checkpoint has it. Both have the same size.
 struct SpecialMove {
   std::string name;
-  AddressRange from;
+  MemoryRange from;
   std::uint64_t to = 0;
 };
 
@@ -29,4 +29,4 @@ std::vector<ProcMapping> own_special_mappings();
 // sizes, distances or contents. `memory` views the same space.
 std::vector<SpecialMove> plan_special_moves(schema::AddressSpace::Reader space, MemoryView& memory);
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -6,7 +6,7 @@
 #include <cpuid.h>
 #include <cstring>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -279,4 +279,4 @@ std::vector<std::string> missing_instruction_sets(schema::Cpu::Reader cpu) {
   return names;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -1,4 +1,4 @@
-#include "process/restore/address_range.h"
+#include "process/restore/memory_range.h"
 
 #include "rrpcp/error.h"
 
@@ -6,7 +6,7 @@
 #include <cinttypes>
 #include <cstdio>
 
-namespace rrpcp {
+namespace rrpcp::restore {
 
 namespace {
 
@@ -19,18 +19,18 @@ constexpr std::uint64_t kHighest = (std::uint64_t{1} << 47) - 4096;
 
 } // namespace
 
-std::string range_text(const AddressRange& range) {
+std::string range_text(const MemoryRange& range) {
   char text[64];
   std::snprintf(text, sizeof text, "0x%" PRIx64 "-0x%" PRIx64, range.start, range.end);
   return text;
 }
 
-std::uint64_t find_gap(std::vector<AddressRange> taken, std::uint64_t size) {
+std::uint64_t find_gap(std::vector<MemoryRange> taken, std::uint64_t size) {
   std::sort(taken.begin(), taken.end(),
-            [](const AddressRange& a, const AddressRange& b) { return a.start < b.start; });
+            [](const MemoryRange& a, const MemoryRange& b) { return a.start < b.start; });
   taken.push_back({kHighest, kHighest});
   std::uint64_t free_from = kLowest;
-  for (const AddressRange& range : taken) {
+  for (const MemoryRange& range : taken) {
     if (range.start > free_from && range.start - free_from >= size + 2 * kMargin) {
       return free_from + kMargin;
     }
@@ -43,4 +43,4 @@ std::uint64_t find_gap(std::vector<AddressRange> taken, std::uint64_t size) {
                                      " bytes for the restorer");
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::restore

@@ -1,0 +1,31 @@
+// The validator as a whole, on any bytes, with their checksums wrong and right.
+
+#include <cstring>
+#include <vector>
+
+#include "checksums.h"
+#include "rrpcp/error.h"
+#include "rrpcp/reader.h"
+#include "rrpcp/validate.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  std::vector<std::byte> bytes(size);
+  if (size != 0) {
+    std::memcpy(bytes.data(), data, size);
+  }
+  for (int pass = 0; pass < 2; ++pass) {
+    rrpcp::ValidationReport report = rrpcp::validate_bytes(bytes, "input", {.threads = 1});
+    bool opens = true;
+    try {
+      rrpcp::CheckpointReader::open_bytes(bytes, "input");
+    } catch (const rrpcp::Error&) {
+      opens = false;
+    }
+    // What is valid can be opened.
+    if (report.valid() && !opens) {
+      __builtin_trap();
+    }
+    rrpcp::fuzz::repair_checksums(bytes);
+  }
+  return 0;
+}

@@ -1,0 +1,325 @@
+#include "process/capture/address_space.h"
+
+#include "process/capture/data_bytes.h"
+#include "process/proc_file.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <string_view>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <utility>
+
+namespace rrpcp::capture {
+
+namespace {
+
+std::string describe(const ProcMapping& mapping) {
+  char range[64];
+  std::snprintf(range, sizeof range, "0x%llx-0x%llx",
+                static_cast<unsigned long long>(mapping.start),
+                static_cast<unsigned long long>(mapping.end));
+  return std::string(range) + (mapping.name.empty() ? "" : " (" + mapping.name + ")");
+}
+
+// Advice bits of spec/model.md, in their order.
+constexpr std::array<std::string_view, 6> kAdviceFlags = {"dc", "wf", "dd", "hg", "nh", "mg"};
+
+std::uint32_t advice_of(const ProcMemoryArea& memory) {
+  std::uint32_t advice = 0;
+  for (std::size_t bit = 0; bit < kAdviceFlags.size(); ++bit) {
+    advice |= memory.has_flag(kAdviceFlags[bit]) ? 1u << bit : 0u;
+  }
+  return advice;
+}
+
+bool within(const ProcMapping& mapping, const AddressRange& range) {
+  return range.start <= mapping.start && mapping.end <= range.end;
+}
+
+// Whether the runs say no more than "as the object", or "zeros" where there is none.
+bool are_plain(const std::vector<PageRun>& runs, bool has_object) {
+  schema::RunKind plain = has_object ? schema::RunKind::BACKING : schema::RunKind::ZERO;
+  return std::all_of(runs.begin(), runs.end(),
+                     [&](const PageRun& run) { return run.kind == plain; });
+}
+
+} // namespace
+
+AddressSpaceCollector::AddressSpaceCollector(pid_t pid, ObjectTable& objects, Refusals& refusals)
+    : pid_(pid), objects_(objects), refusals_(refusals),
+      page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))) {}
+
+void AddressSpaceCollector::collect_frozen() {
+  mappings_ = read_mappings(pid_);
+  for (const ProcMapping& mapping : mappings_) {
+    if (mapping.shared && is_object(mapping_kind(mapping))) {
+      objects_.add(pid_, mapping);
+    }
+  }
+}
+
+void AddressSpaceCollector::note_locked(const std::vector<ProcMemoryArea>& areas) {
+  for (const ProcMemoryArea& area : areas) {
+    if (area.has_flag("lo")) {
+      locked_.push_back({area.mapping.start, area.mapping.end});
+    }
+  }
+}
+
+void AddressSpaceCollector::set_aside(AddressRange range, PageSpool& spool) {
+  SavedArea saved{range, {}};
+  RemoteMemory memory(pid_);
+  PageScanner scanner(pid_);
+  std::vector<std::byte> buffer(256 << 10);
+  scanner.scan(range.start, range.end, [&](const TouchedRange& touched) {
+    if (touched.file) {
+      return;
+    }
+    for (std::uint64_t at = touched.start; at < touched.end;) {
+      auto piece =
+          std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), touched.end - at));
+      memory.read(at, piece);
+      saved.pages.push_back({{at, piece.size()}, spool.append(piece)});
+      at += piece.size();
+    }
+  });
+  saved_.push_back(std::move(saved));
+}
+
+void AddressSpaceCollector::set_aside_missing(pid_t copy, PageSpool& spool) {
+  // The sizes tell without reading the mappings once more.
+  auto size_of = [](pid_t pid) {
+    const std::string text = read_proc_file(proc_path(pid, "statm"));
+    std::string_view rest = text;
+    return parse_number(cut_word(rest), 10, "the size of a process");
+  };
+  if (size_of(pid_) == size_of(copy)) {
+    return;
+  }
+  std::vector<ProcMapping> copied = read_mappings(copy);
+  std::vector<ProcMemoryArea> areas = read_memory_areas(pid_);
+  for (ProcMemoryArea& area : areas) {
+    bool missing = std::none_of(copied.begin(), copied.end(), [&](const ProcMapping& mapping) {
+      return mapping.start == area.mapping.start && mapping.end == area.mapping.end;
+    });
+    if (missing && area.has_flag("dc")) {
+      set_aside({area.mapping.start, area.mapping.end}, spool);
+      missing_.push_back(std::move(area));
+    }
+  }
+}
+
+const AddressSpaceCollector::SavedArea*
+AddressSpaceCollector::find_saved(const ProcMapping& mapping) const {
+  auto found = std::find_if(saved_.begin(), saved_.end(),
+                            [&](const SavedArea& saved) { return within(mapping, saved.range); });
+  return source_ != pid_ && found != saved_.end() ? &*found : nullptr;
+}
+
+std::vector<AddressRange> AddressSpaceCollector::examine(pid_t source) {
+  source_ = source;
+  std::vector<ProcMemoryArea> memory = read_memory_areas(source);
+  std::vector<AddressRange> wiped;
+  for (const ProcMemoryArea& area : memory) {
+    if (source != pid_ && area.has_flag("wf") && find_saved(area.mapping) == nullptr) {
+      wiped.push_back({area.mapping.start, area.mapping.end});
+    }
+  }
+  if (!wiped.empty()) {
+    return wiped;
+  }
+  memory.insert(memory.end(), missing_.begin(), missing_.end());
+  std::sort(memory.begin(), memory.end(), [](const ProcMemoryArea& a, const ProcMemoryArea& b) {
+    return a.mapping.start < b.mapping.start;
+  });
+  areas_.clear();
+  touched_bytes_ = 0;
+  for (const ProcMemoryArea& area : memory) {
+    add_area(area);
+  }
+  auxv_ = read_auxv(source);
+  stat_ = ProcStat::read(source);
+  executable_ = try_read_link(proc_path(source, "exe")).value_or("");
+  executable_object_ = objects_.add_executable(source, executable_).value_or(schema::NO_INDEX);
+  return {};
+}
+
+void AddressSpaceCollector::visit_objects(const std::function<void(std::uint32_t&)>& visit) {
+  for (Area& area : areas_) {
+    if (area.object != schema::NO_INDEX) {
+      visit(area.object);
+    }
+  }
+  if (executable_object_ != schema::NO_INDEX) {
+    visit(executable_object_);
+  }
+}
+
+void AddressSpaceCollector::refuse(const ProcMemoryArea& memory) {
+  const std::string where = describe(memory.mapping);
+  if (memory.has_flag("ht")) {
+    refusals_.refuse("memory of huge pages (hugetlbfs) at " + where);
+  } else if (memory.mapping.name == "/[aio] (deleted)") {
+    refusals_.refuse("asynchronous input and output (io_setup(2)) at " + where);
+  } else {
+    refusals_.refuse("a mapping of something that is neither memory nor a file at " + where);
+  }
+}
+
+void AddressSpaceCollector::add_area(const ProcMemoryArea& memory) {
+  Area area;
+  area.mapping = memory.mapping;
+  area.kind = mapping_kind(memory.mapping);
+  area.protection_key = memory.protection_key;
+  area.touched = memory.anonymous + memory.swapped;
+  const bool kernel_page = area.kind == MappingKind::kVdso || area.kind == MappingKind::kVvar ||
+                           area.kind == MappingKind::kVsyscall;
+  const bool device = !kernel_page && (memory.has_flag("io") || memory.has_flag("pf"));
+  if (area.kind == MappingKind::kOther || memory.has_flag("ht") || device) {
+    refuse(memory);
+    return;
+  }
+  area.flags = memory.mapping.shared ? MAP_SHARED : MAP_PRIVATE;
+  if (is_object(area.kind)) {
+    // Known already, unless it is mapped privately only.
+    if (std::optional<std::uint32_t> object = memory.mapping.shared
+                                                  ? objects_.find(memory.mapping)
+                                                  : objects_.add(source_, memory.mapping)) {
+      area.object = *object;
+    } else if (memory.mapping.shared) {
+      refuse(memory);
+      return;
+    } else {
+      area.kind = MappingKind::kOther; // the memory is all that can be had: it is stored in full
+      area.flags |= MAP_ANONYMOUS;
+    }
+  }
+  if (area.kind == MappingKind::kPrivateAnonymous || area.kind == MappingKind::kSharedAnonymous) {
+    area.flags |= MAP_ANONYMOUS;
+  }
+  area.flags |= memory.has_flag("gd") ? MAP_GROWSDOWN : 0;
+  area.flags |= memory.has_flag("nr") && !kernel_page ? MAP_NORESERVE : 0;
+  const bool locked = memory.has_flag("lo") ||
+                      std::any_of(locked_.begin(), locked_.end(), [&](const AddressRange& range) {
+                        return within(memory.mapping, range);
+                      });
+  area.flags |= locked && !kernel_page ? MAP_LOCKED : 0;
+  area.advice = kernel_page ? 0 : advice_of(memory);
+  touched_bytes_ += memory.mapping.shared ? 0 : area.touched;
+  areas_.push_back(std::move(area));
+}
+
+void AddressSpaceCollector::read_pages(const PageSpool& spool, PagePump::Source& out) {
+  RemoteMemory memory(source_);
+  PageScanner scanner(source_);
+  for (Area& area : areas_) {
+    read_area(area, memory, scanner, spool, out);
+  }
+  out.flush();
+}
+
+void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScanner& scanner,
+                                      const PageSpool& spool, PagePump::Source& out) {
+  const ProcMapping& mapping = area.mapping;
+  if (mapping.shared || area.kind == MappingKind::kVvar || area.kind == MappingKind::kVsyscall) {
+    return;
+  }
+  out.begin(&area.runs);
+  const bool has_object = area.object != schema::NO_INDEX;
+  const schema::RunKind untouched = has_object ? schema::RunKind::BACKING : schema::RunKind::ZERO;
+  std::uint64_t at = mapping.start;
+  auto skip_to = [&](std::uint64_t address) {
+    out.gap(untouched, (address - at) / page_size_);
+    if (has_object && address > at) {
+      objects_[area.object].used.push_back({mapping.offset + (at - mapping.start), address - at});
+    }
+    at = address;
+  };
+  if (const SavedArea* saved = find_saved(mapping)) {
+    for (const PlacedRange& pages : saved->pages) {
+      if (pages.range.offset < mapping.start || pages.range.offset >= mapping.end) {
+        continue;
+      }
+      skip_to(pages.range.offset);
+      out.file(spool.fd(), pages.place, pages.range.length, "pages set aside");
+      at += pages.range.length;
+    }
+  } else if (area.kind == MappingKind::kVdso) {
+    out.remote(memory, mapping.start, mapping.length());
+    at = mapping.end;
+  } else if (area.kind == MappingKind::kOther) {
+    std::vector<std::byte> page(page_size_);
+    for (std::uint64_t address = mapping.start; address < mapping.end; address += page_size_) {
+      if (memory.read_some(address, page) == page_size_) { // there is nothing beyond the file's end
+        skip_to(address);
+        out.remote(memory, address, page_size_);
+        at += page_size_;
+      }
+    }
+  } else if (area.touched != 0) {
+    scanner.scan(mapping.start, mapping.end, [&](const TouchedRange& touched) {
+      if (!touched.file) {
+        skip_to(touched.start);
+        out.remote(memory, touched.start, touched.end - touched.start);
+        at = touched.end;
+      }
+    });
+  }
+  skip_to(mapping.end);
+}
+
+void AddressSpaceCollector::build(std::uint64_t brk, schema::AddressSpace::Builder space) const {
+  auto mappings = space.initMappings(static_cast<unsigned>(areas_.size()));
+  for (unsigned i = 0; i < mappings.size(); ++i) {
+    const Area& area = areas_[i];
+    schema::Mapping::Builder out = mappings[i];
+    out.setStart(area.mapping.start);
+    out.setEnd(area.mapping.end);
+    out.setProtection(area.mapping.protection);
+    out.setFlags(area.flags);
+    out.setAdvice(area.advice);
+    out.setPkey(area.protection_key);
+    out.setObject(area.object);
+    const bool has_object = area.object != schema::NO_INDEX;
+    if (has_object) {
+      out.setObjectOffset(area.mapping.offset);
+    }
+    out.setName(as_data(area.mapping.name));
+    out.setDevice(area.mapping.device);
+    out.setInode(area.mapping.inode);
+    const bool plain = are_plain(area.runs, has_object);
+    if (!plain) {
+      set_runs(out.initRuns(static_cast<unsigned>(area.runs.size())), area.runs);
+    }
+    schema::MappingRole role = mapping_role(area.mapping, area.kind);
+    if (role == schema::MappingRole::ORDINARY && area.kind == MappingKind::kPrivateAnonymous &&
+        area.mapping.protection == PROT_NONE && plain) {
+      role = schema::MappingRole::GUARD;
+    }
+    out.setRole(role);
+  }
+  auto layout = space.initLayout();
+  layout.setStartCode(stat_.start_code);
+  layout.setEndCode(stat_.end_code);
+  layout.setStartData(stat_.start_data);
+  layout.setEndData(stat_.end_data);
+  layout.setStartBrk(stat_.start_brk);
+  layout.setBrk(brk);
+  layout.setStartStack(stat_.start_stack);
+  layout.setArgStart(stat_.arg_start);
+  layout.setArgEnd(stat_.arg_end);
+  layout.setEnvStart(stat_.env_start);
+  layout.setEnvEnd(stat_.env_end);
+  auto auxv = space.initAuxv(static_cast<unsigned>(auxv_.size()));
+  for (unsigned i = 0; i < auxv.size(); ++i) {
+    auxv[i].setType(auxv_[i].type);
+    auxv[i].setValue(auxv_[i].value);
+  }
+  space.setExecutable(executable_object_);
+  space.setExecutablePath(as_data(executable_));
+}
+
+} // namespace rrpcp::capture

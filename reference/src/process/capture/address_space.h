@@ -1,0 +1,113 @@
+// What a checkpoint says of one address space.
+#pragma once
+
+#include "process/capture/memory_objects.h"
+#include "process/capture/page_pump.h"
+#include "process/capture/page_spool.h"
+#include "process/capture/refusals.h"
+#include "process/page_scan.h"
+#include "process/proc_auxv.h"
+#include "process/proc_smaps.h"
+#include "process/proc_stat.h"
+#include "process/remote_memory.h"
+#include "rrpcp/page_run.h"
+#include "rrpcp/schema/memory.capnp.h"
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace rrpcp::capture {
+
+// Addresses [start, end).
+struct AddressRange {
+  std::uint64_t start = 0;
+  std::uint64_t end = 0;
+};
+
+// Collects one address space: first, while its process stands still, what a copy of the process
+// (fork(2)) would not have; then, from the process or a copy of it, mappings and pages.
+class AddressSpaceCollector {
+public:
+  // `pid` is a stopped thread with this address space.
+  AddressSpaceCollector(pid_t pid, ObjectTable& objects, Refusals& refusals);
+
+  // While the process stands still: reads the mappings and adds shared memory to the objects.
+  // Throws Error.
+  void collect_frozen();
+  pid_t pid() const { return pid_; }
+  const std::vector<ProcMapping>& mappings() const { return mappings_; }
+  // What smaps says of the process itself, where it was asked before it stood still: a copy does
+  // not inherit that memory is locked (mlock(2)).
+  void note_locked(const std::vector<ProcMemoryArea>& areas);
+
+  // While the process stands still: sets aside the touched private pages of a range that a copy
+  // will not have.
+  void set_aside(AddressRange range, PageSpool& spool);
+  // While the process stands still, and a copy of it was made: sets aside the mappings that the
+  // copy does not have (MADV_DONTFORK).
+  void set_aside_missing(pid_t copy, PageSpool& spool);
+
+  // From now on everything is read from `source`, the process or a copy of it. Returns areas that a
+  // copy has without their contents (MADV_WIPEONFORK) and that were not set aside: with such, the
+  // copy is of no use. Throws Error.
+  std::vector<AddressRange> examine(pid_t source);
+  // Calls `visit` with every number of an object that the space refers to, in the order in which
+  // the mappings refer to them, then the executable's.
+  void visit_objects(const std::function<void(std::uint32_t&)>& visit);
+  // Bytes of pages that the space has of its own, about.
+  std::uint64_t touched_bytes() const { return touched_bytes_; }
+  const std::vector<AuxvEntry>& auxv() const { return auxv_; }
+
+  // Reads the pages of private mappings; called in the pump's reading thread.
+  void read_pages(const PageSpool& spool, PagePump::Source& out);
+
+  // Sets every field that a live process has. `brk` is the end of its heap.
+  void build(std::uint64_t brk, schema::AddressSpace::Builder space) const;
+
+  std::size_t mapping_count() const { return areas_.size(); }
+
+private:
+  // Private memory that was set aside.
+  struct SavedArea {
+    AddressRange range;
+    std::vector<PlacedRange> pages; // touched ones in order: addresses and places in the spool
+  };
+
+  struct Area {
+    ProcMapping mapping;
+    MappingKind kind = MappingKind::kOther;
+    std::uint32_t flags = 0;
+    std::uint32_t advice = 0;
+    std::uint16_t protection_key = 0;
+    std::uint32_t object = schema::NO_INDEX;
+    std::uint64_t touched = 0; // bytes, about
+    std::vector<PageRun> runs;
+  };
+
+  void add_area(const ProcMemoryArea& memory);
+  void refuse(const ProcMemoryArea& memory);
+  const SavedArea* find_saved(const ProcMapping& mapping) const;
+  void read_area(Area& area, RemoteMemory& memory, PageScanner& scanner, const PageSpool& spool,
+                 PagePump::Source& out);
+
+  pid_t pid_;
+  pid_t source_ = 0;
+  ObjectTable& objects_;
+  Refusals& refusals_;
+  std::uint64_t page_size_;
+  std::vector<ProcMapping> mappings_;
+  std::vector<AddressRange> locked_;
+  std::vector<SavedArea> saved_;
+  std::vector<ProcMemoryArea> missing_; // mappings that a copy does not have
+  std::vector<Area> areas_;
+  std::uint64_t touched_bytes_ = 0;
+  std::vector<AuxvEntry> auxv_;
+  ProcStat stat_;
+  std::string executable_;
+  std::uint32_t executable_object_ = schema::NO_INDEX;
+};
+
+} // namespace rrpcp::capture

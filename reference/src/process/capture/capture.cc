@@ -1,0 +1,344 @@
+#include "rrpcp/capture.h"
+
+#include "process/capture/snapshot.h"
+#include "process/capture/state_collector.h"
+#include "process/proc_status.h"
+#include "process/proc_tasks.h"
+#include "process/thread_group.h"
+#include "rrpcp/error.h"
+#include "rrpcp/store.h"
+
+#include <algorithm>
+#include <capnp/message.h>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <sys/ptrace.h>
+#include <sys/utsname.h>
+#include <thread>
+#include <time.h>
+#include <unistd.h>
+#include <utility>
+
+namespace rrpcp {
+
+namespace capture {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Copies that may turn out to be of no use before the process is read while it stands still.
+constexpr int kMaxUselessCopies = 3;
+
+std::uint64_t since(Clock::time_point start) {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
+}
+
+std::int64_t wall_clock() {
+  timespec now;
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+std::string directory_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+// One capture, in the thread that traces.
+class Capture {
+public:
+  Capture(pid_t pid, const std::string& path, const CaptureOptions& options)
+      : pid_(pid), path_(path), options_(options) {}
+  Capture(const Capture&) = delete;
+  Capture& operator=(const Capture&) = delete;
+  ~Capture() { clean_up(); }
+
+  CaptureResult run();
+
+private:
+  // Looks at the process before it is disturbed. Throws what makes a capture impossible.
+  void look();
+  void refuse_children(Refusals& refusals) const;
+  // Stops the process and has it collected, from a copy where that can be.
+  void collect();
+  // Stops all threads and collects what has to be collected then. False where that has to be done
+  // once more.
+  bool freeze();
+  // Lets the process go on.
+  void thaw();
+  // Makes a copy, lets the process go on and collects the copy. False where no copy can be made
+  // (the process still stands still then), or where the copy was of no use.
+  bool collect_copy();
+  void collect_standing();
+  CheckpointId write(Output& output);
+  // Kills and reaps the copy, if there is one.
+  void drop_copy();
+  // Leaves the process as it was, whatever happened.
+  void clean_up() noexcept;
+
+  schema::Manifest::Builder manifest() { return message_->getRoot<schema::Manifest>(); }
+
+  const pid_t pid_;
+  const std::string& path_;
+  const CaptureOptions& options_;
+  CaptureResult result_;
+  std::uintptr_t trace_options_ = PTRACE_O_TRACESYSGOOD;
+  std::vector<ProcMemoryArea> areas_; // before the process was stopped, where it has locked memory
+  std::vector<pid_t> left_behind_;    // copies whose makers were killed, as the process knows them
+  std::vector<AddressRange> wiped_;   // ranges that a copy did not have
+  std::optional<ThreadGroup> group_;  // while the process stands still
+  std::unique_ptr<capnp::MallocMessageBuilder> message_;
+  std::unique_ptr<StateCollector> collector_;
+  std::optional<Snapshot> copy_;
+  Clock::time_point frozen_at_;
+  std::int64_t frozen_at_wall_clock_ = 0;
+};
+
+void Capture::look() {
+  if (pid_ <= 0) {
+    throw Error(ErrorCode::kInvalidArgument, std::to_string(pid_) + " is no process id");
+  }
+  std::optional<ProcStatus> status = ProcStatus::try_read(pid_, pid_);
+  if (!status) {
+    throw Error(ErrorCode::kNotFound, "there is no process " + std::to_string(pid_));
+  }
+  if (status->process != pid_) {
+    throw Error(ErrorCode::kNotFound, std::to_string(pid_) +
+                                          " is no process, but a thread of process " +
+                                          std::to_string(status->process));
+  }
+  if (pid_ == ::getpid()) {
+    throw Error(ErrorCode::kInvalidArgument, "a process cannot capture itself");
+  }
+  Refusals refusals(options_.allow);
+  for (pid_t tid : read_thread_ids(pid_)) {
+    std::optional<ProcStatus> thread = ProcStatus::try_read(pid_, tid);
+    if (thread && thread->seccomp != 0) {
+      trace_options_ |= PTRACE_O_SUSPEND_SECCOMP;
+    }
+  }
+  if ((trace_options_ & PTRACE_O_SUSPEND_SECCOMP) != 0) {
+    refusals.refuse_unless("seccomp", "system calls confined by seccomp(2)",
+                           "a restored process is not confined");
+  }
+  refuse_children(refusals);
+  refusals.throw_if_any(pid_);
+  for (pid_t child : read_children(pid_)) {
+    std::optional<ProcStatus> left = ProcStatus::try_read(child, child);
+    if (left && left->state == 'Z' && left->tracer == 0 && is_snapshot(child)) {
+      left_behind_.push_back(left->thread_in_namespace);
+    }
+  }
+  if (status->locked != 0) {
+    areas_ = read_memory_areas(pid_);
+  }
+}
+
+void Capture::refuse_children(Refusals& refusals) const {
+  std::string children;
+  for (pid_t child : read_children(pid_)) {
+    if (!is_snapshot(child)) {
+      children += (children.empty() ? "" : ", ") + std::to_string(child);
+    }
+  }
+  if (!children.empty()) {
+    refusals.refuse_unless("children", "child processes (" + children + ")", "they are left out");
+  }
+}
+
+bool Capture::freeze() {
+  frozen_at_ = Clock::now();
+  frozen_at_wall_clock_ = wall_clock();
+  group_.emplace(pid_);
+  group_->stop(trace_options_);
+  StoppedProcess process{pid_, {}};
+  for (Tracee& thread : group_->threads()) {
+    process.threads.push_back(&thread);
+  }
+  result_.tasks = process.threads.size();
+  message_ = std::make_unique<capnp::MallocMessageBuilder>();
+  collector_ = std::make_unique<StateCollector>(
+      CollectorOptions{options_.allow, options_.embed_files, directory_of(path_)});
+  refuse_children(collector_->refusals());
+  if (!collector_->collect_frozen({process}, message_->initRoot<schema::Manifest>().initState())) {
+    return false;
+  }
+  collector_->space(0).note_locked(areas_);
+  collector_->refusals().throw_if_any(pid_);
+  return true;
+}
+
+void Capture::thaw() {
+  if (group_) {
+    group_.reset();
+    result_.frozen_nanoseconds += since(frozen_at_);
+  }
+}
+
+bool Capture::collect_copy() {
+  int reason = 0;
+  copy_ = Snapshot::make(collector_->caller(0), collector_->site(0), trace_options_, reason);
+  if (!copy_) {
+    result_.warnings.push_back(std::string("the process stood still all the time, because no copy "
+                                           "of it could be made (") +
+                               std::strerror(reason) + ")");
+    return false;
+  }
+  collector_->use_copy(0, copy_->pid());
+  collector_->set_aside(0, wiped_);
+  collector_->close(0);
+  thaw();
+  collector_->ask(0, copy_->thread(), manifest().getState());
+  collector_->close_copy(0, copy_->thread());
+  std::vector<AddressRange> wiped = collector_->examine().front();
+  if (wiped.empty()) {
+    return true;
+  }
+  wiped_.insert(wiped_.end(), wiped.begin(), wiped.end());
+  collector_.reset();
+  drop_copy();
+  return false;
+}
+
+void Capture::collect_standing() {
+  collector_->ask(0, collector_->caller(0), manifest().getState());
+  collector_->close(0);
+  collector_->examine();
+}
+
+void Capture::collect() {
+  const bool wants_copy = options_.after == AfterCapture::kContinue;
+  int useless_copies = 0;
+  for (;;) {
+    if (!freeze()) {
+      collector_.reset();
+      thaw();
+      timespec nap{0, 1'000'000};
+      ::nanosleep(&nap, nullptr);
+      continue;
+    }
+    if (wants_copy && useless_copies < kMaxUselessCopies) {
+      if (collect_copy()) {
+        return;
+      }
+      if (!group_) {
+        ++useless_copies;
+        continue;
+      }
+    }
+    collect_standing();
+    return;
+  }
+}
+
+CheckpointId Capture::write(Output& output) {
+  const std::uint64_t total = collector_->touched_bytes();
+  if (options_.profile == Profile::kRaw) {
+    output.reserve(total);
+  }
+  schema::State::Builder state = manifest().getState();
+  CheckpointWriter writer(output, header_fields(state.asReader()),
+                          {options_.profile, options_.threads});
+  result_.memory_bytes = collector_->write_pages(writer, [&](std::uint64_t done) {
+    if (options_.progress) {
+      options_.progress(done, std::max(done, total));
+    }
+  });
+  collector_->build(frozen_at_wall_clock_, state);
+  result_.mappings = collector_->mapping_count();
+  const std::vector<std::string>& warnings = collector_->refusals().warnings();
+  result_.warnings.insert(result_.warnings.end(), warnings.begin(), warnings.end());
+  drop_copy();
+  if (options_.after == AfterCapture::kContinue) {
+    collector_.reset();
+    thaw();
+  }
+  schema::Provenance::Builder provenance = manifest().initProvenance();
+  provenance.setCreator("rrpcp " RRPCP_VERSION);
+  provenance.setCreatedAt(frozen_at_wall_clock_);
+  // A process that is to be killed still stands still.
+  provenance.setFrozenNanoseconds(result_.frozen_nanoseconds +
+                                  (group_ ? since(frozen_at_) : 0));
+  utsname machine;
+  if (::uname(&machine) == 0) {
+    provenance.setHostName(machine.nodename);
+    provenance.setKernelRelease(machine.release);
+  }
+  provenance.setComment(options_.comment);
+  return writer.finish(state, provenance.asReader());
+}
+
+void Capture::drop_copy() {
+  if (!copy_) {
+    return;
+  }
+  std::vector<pid_t> copies = std::exchange(left_behind_, {});
+  copies.push_back(copy_->pid_in_namespace());
+  copy_.reset();
+  for (pid_t copy : copies) {
+    if (!reap_snapshot(pid_, copy, trace_options_, result_.frozen_nanoseconds)) {
+      result_.warnings.push_back("process " + std::to_string(copy) +
+                                 ", a copy that was read, stays as a zombie until process " +
+                                 std::to_string(pid_) + " ends");
+    }
+  }
+}
+
+void Capture::clean_up() noexcept {
+  try {
+    // In this order: the process is rid of our code while it still stands still, goes on, and is
+    // stopped for a moment to be rid of the copy.
+    collector_.reset();
+    thaw();
+    drop_copy();
+  } catch (const std::exception&) {
+    // What is left is undone by the kernel when this thread ends.
+  }
+}
+
+CaptureResult Capture::run() {
+  const Clock::time_point start = Clock::now();
+  look();
+  write_file_atomically(path_, true, [&](Output& output) {
+    collect();
+    collector_->refusals().throw_if_any(pid_);
+    result_.id = write(output);
+    result_.file_bytes = output.offset();
+  });
+  if (options_.after == AfterCapture::kKill) {
+    ::kill(pid_, SIGKILL);
+  }
+  clean_up();
+  result_.path = path_;
+  result_.total_nanoseconds = since(start);
+  return std::move(result_);
+}
+
+} // namespace
+} // namespace capture
+
+CaptureResult capture_process(pid_t pid, const std::string& path, const CaptureOptions& options) {
+  // In a thread of its own: whatever happens, when it ends the kernel lets go of every thread that
+  // it still traces.
+  CaptureResult result;
+  std::exception_ptr failure;
+  std::thread tracer([&] {
+    try {
+      result = capture::Capture(pid, path, options).run();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  });
+  tracer.join();
+  if (failure) {
+    std::rethrow_exception(failure);
+  }
+  return result;
+}
+
+} // namespace rrpcp

@@ -1,0 +1,528 @@
+#include "process/capture/open_files.h"
+
+#include "process/capture/data_bytes.h"
+#include "process/proc_file.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <map>
+#include <poll.h>
+#include <string_view>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+#include <utility>
+
+namespace rrpcp::capture {
+
+namespace {
+
+constexpr std::string_view kDeleted = " (deleted)";
+constexpr std::uint32_t kPathOnly = O_PATH;
+
+std::int64_t nanoseconds(const timespec& time) {
+  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+std::string fd_path(pid_t tid, int fd) {
+  return proc_path(tid, "fd/" + std::to_string(fd));
+}
+
+// A descriptor of ours for the very open file that descriptor `fd` of thread `tid` refers to;
+// empty where the kernel has no pidfd_getfd(2) (before 5.6) or does not allow it.
+ScopedFd duplicate(pid_t tid, int fd) {
+  constexpr unsigned kThread = O_EXCL; // PIDFD_THREAD, Linux 6.9
+  ScopedFd process(static_cast<int>(::syscall(SYS_pidfd_open, tid, kThread)));
+  if (!process) {
+    process.reset(static_cast<int>(::syscall(SYS_pidfd_open, tid, 0)));
+  }
+  if (!process) {
+    return {};
+  }
+  return ScopedFd(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), fd, 0)));
+}
+
+// Character devices that mean the same everywhere (Documentation/admin-guide/devices.txt, major 1).
+bool is_harmless_device(dev_t number) {
+  constexpr std::array<unsigned, 5> kMinors = {3, 5, 7, 8, 9}; // null zero full random urandom
+  return major(number) == 1 &&
+         std::find(kMinors.begin(), kMinors.end(), minor(number)) != kMinors.end();
+}
+
+// Majors of terminals in the same document.
+bool is_terminal(dev_t number) {
+  const unsigned kind = major(number);
+  return kind == 4 || kind == 5 || (kind >= 136 && kind <= 143) || kind == 188 || kind == 204 ||
+         kind == 229;
+}
+
+bool can_read(std::uint32_t flags) {
+  return (flags & O_ACCMODE) != O_WRONLY;
+}
+
+bool can_write(std::uint32_t flags) {
+  return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+std::string family_name(int family) {
+  switch (family) {
+  case AF_UNIX:
+    return "AF_UNIX";
+  case AF_INET:
+    return "AF_INET";
+  case AF_INET6:
+    return "AF_INET6";
+  case AF_NETLINK:
+    return "AF_NETLINK";
+  case AF_PACKET:
+    return "AF_PACKET";
+  default:
+    return "family " + std::to_string(family);
+  }
+}
+
+std::string type_name(int type) {
+  switch (type) {
+  case SOCK_STREAM:
+    return "stream";
+  case SOCK_DGRAM:
+    return "datagram";
+  case SOCK_SEQPACKET:
+    return "sequenced-packet";
+  case SOCK_RAW:
+    return "raw";
+  default:
+    return "type " + std::to_string(type);
+  }
+}
+
+// Copies `length` unread bytes of a pipe without reading them.
+std::string copy_pipe(int end, std::size_t length, std::uint64_t capacity) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
+    throw system_error(errno, "cannot make a pipe");
+  }
+  ScopedFd reader(ends[0]);
+  ScopedFd writer(ends[1]);
+  // As many slots as the other one, so that all of its buffers fit.
+  ::fcntl(writer.get(), F_SETPIPE_SZ, static_cast<int>(capacity));
+  ssize_t copied = ::tee(end, writer.get(), capacity, SPLICE_F_NONBLOCK);
+  std::string bytes(length, '\0');
+  std::size_t got = 0;
+  while (copied > 0 && got < length) {
+    ssize_t n = ::read(reader.get(), bytes.data() + got, length - got);
+    if (n <= 0) {
+      break;
+    }
+    got += static_cast<std::size_t>(n);
+  }
+  if (got != length) {
+    throw Error(ErrorCode::kSystem, "cannot copy the unread bytes of a pipe (" +
+                                        std::to_string(got) + " of " + std::to_string(length) +
+                                        ")");
+  }
+  return bytes;
+}
+
+schema::FileLock::Kind lock_kind(FdLock::Kind kind) {
+  switch (kind) {
+  case FdLock::Kind::kOpenFileDescription:
+    return schema::FileLock::Kind::OPEN_FILE_DESCRIPTION;
+  case FdLock::Kind::kFlock:
+    return schema::FileLock::Kind::FLOCK;
+  case FdLock::Kind::kLease:
+    return schema::FileLock::Kind::LEASE;
+  default:
+    return schema::FileLock::Kind::POSIX;
+  }
+}
+
+} // namespace
+
+std::uint32_t OpenFileTable::add_table(pid_t tid) {
+  std::vector<Descriptor> table;
+  for (int fd : read_open_descriptors(tid)) {
+    std::optional<FdInfo> info = FdInfo::try_read(tid, fd);
+    if (!info) {
+      throw Error(ErrorCode::kProcessGone, "thread " + std::to_string(tid) + " ended meanwhile");
+    }
+    const bool close_on_exec = (info->flags & O_CLOEXEC) != 0;
+    info->flags &= ~std::uint32_t{O_CLOEXEC};
+    table.push_back({fd, close_on_exec, find_or_add(examine(tid, fd, std::move(*info)))});
+  }
+  tables_.push_back(std::move(table));
+  return static_cast<std::uint32_t>(tables_.size() - 1);
+}
+
+OpenFileTable::OpenFile OpenFileTable::examine(pid_t tid, int fd, FdInfo info) {
+  OpenFile file;
+  file.tid = tid;
+  file.fd = fd;
+  file.info = std::move(info);
+  const std::string path = fd_path(tid, fd);
+  std::optional<std::string> target = try_read_link(path);
+  if (!target || ::stat(path.c_str(), &file.status) != 0) {
+    throw Error(ErrorCode::kProcessGone, "thread " + std::to_string(tid) + " ended meanwhile");
+  }
+  file.target = std::move(*target);
+  return file;
+}
+
+std::uint32_t OpenFileTable::find_or_add(OpenFile file) {
+  std::vector<std::uint32_t>& candidates =
+      by_inode_[std::pair(file.status.st_dev, file.status.st_ino)];
+  for (std::uint32_t i : candidates) {
+    const OpenFile& known = files_[i];
+    if (known.info.flags != file.info.flags || known.info.position != file.info.position ||
+        known.info.mount != file.info.mount) {
+      continue;
+    }
+    long order = ::syscall(SYS_kcmp, known.tid, file.tid, KCMP_FILE, known.fd, file.fd);
+    // Where the kernel cannot say, equal in every respect is the same.
+    if (order <= 0) {
+      return i;
+    }
+  }
+  classify(file);
+  files_.push_back(std::move(file));
+  const auto index = static_cast<std::uint32_t>(files_.size() - 1);
+  candidates.push_back(index);
+  return index;
+}
+
+void OpenFileTable::classify(OpenFile& file) {
+  const mode_t type = file.status.st_mode & S_IFMT;
+  const std::string_view target = file.target;
+  const bool memfd = target.starts_with("/memfd:") && target.ends_with(kDeleted);
+  if ((file.info.flags & kPathOnly) != 0) {
+    file.kind = Kind::kPath;
+  } else if (memfd && type == S_IFREG) {
+    file.kind = Kind::kMemfd;
+    std::string_view name = target.substr(7);
+    name.remove_suffix(kDeleted.size());
+    file.object = objects_.add_memfd(file.tid, file.fd, std::string(name));
+    return;
+  } else if (type == S_IFDIR) {
+    file.kind = Kind::kDirectory;
+  } else if (type == S_IFCHR || type == S_IFBLK) {
+    file.kind =
+        type == S_IFCHR && is_terminal(file.status.st_rdev) ? Kind::kTerminal : Kind::kDevice;
+    return;
+  } else if (type == S_IFIFO) {
+    file.kind = target.starts_with("pipe:[") ? Kind::kPipe : Kind::kFifo;
+  } else if (type == S_IFSOCK) {
+    file.kind = Kind::kSocket;
+  } else if (target == "anon_inode:[eventfd]" && file.info.eventfd_count) {
+    file.kind = Kind::kEventfd;
+    return;
+  } else if (target == "anon_inode:[eventpoll]") {
+    file.kind = Kind::kEpoll;
+    std::stable_sort(file.info.watches.begin(), file.info.watches.end(),
+                     [](const FdWatch& a, const FdWatch& b) { return a.fd < b.fd; });
+    return;
+  } else {
+    // Not every file of an anonymous kind looks like one: a path is what makes a regular file.
+    file.kind = type == S_IFREG && target.starts_with('/') ? Kind::kRegular : Kind::kOther;
+  }
+  if (file.kind == Kind::kPipe || file.kind == Kind::kSocket) {
+    ScopedFd end = duplicate(file.tid, file.fd);
+    if (end) {
+      file.owner = ::fcntl(end.get(), F_GETOWN);
+      file.owner_signal = ::fcntl(end.get(), F_GETSIG);
+    }
+    if (file.kind == Kind::kSocket) {
+      examine_socket(file, end.get());
+    } else {
+      examine_pipe(file, end.get());
+    }
+    return;
+  }
+  if (target.starts_with('/')) {
+    // Does the path, as the process sees it, still name the file?
+    struct stat named;
+    std::string from_root = proc_path(file.tid, "root") + file.target;
+    bool found = file.status.st_nlink != 0 && ::stat(from_root.c_str(), &named) == 0 &&
+                 named.st_dev == file.status.st_dev && named.st_ino == file.status.st_ino;
+    if (file.kind == Kind::kPath && !found) { // may have been opened with O_NOFOLLOW
+      found = ::lstat(from_root.c_str(), &named) == 0 && named.st_dev == file.status.st_dev &&
+              named.st_ino == file.status.st_ino;
+    }
+    if (!found) {
+      file.deleted = true;
+      if (file.target.ends_with(kDeleted)) {
+        file.target.resize(file.target.size() - kDeleted.size());
+      }
+    }
+  } else if (file.kind == Kind::kPath || file.kind == Kind::kDirectory) {
+    file.deleted = true; // "(unreachable)/…" and the like
+  }
+}
+
+// `end` is our descriptor of the same open file, or -1.
+void OpenFileTable::examine_pipe(OpenFile& file, int end) {
+  if (end < 0) {
+    file.external = true; // nothing can be learned about it
+    return;
+  }
+  if (int capacity = ::fcntl(end, F_GETPIPE_SZ); capacity > 0) {
+    file.capacity = static_cast<std::uint64_t>(capacity);
+  }
+  pollfd state{end, 0, 0};
+  if (::poll(&state, 1, 0) > 0) {
+    // POLLHUP: no writer is left; POLLERR: no reader.
+    file.other_end_closed = (state.revents & (POLLHUP | POLLERR)) != 0;
+  }
+  int unread = 0;
+  if (can_read(file.info.flags) && ::ioctl(end, FIONREAD, &unread) == 0 && unread > 0) {
+    file.contents = copy_pipe(end, static_cast<std::size_t>(unread), file.capacity);
+  }
+}
+
+void OpenFileTable::examine_socket(OpenFile& file, int socket) {
+  int family = 0;
+  int type = 0;
+  socklen_t length = sizeof family;
+  if (socket >= 0 && ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &length) == 0) {
+    length = sizeof type;
+    ::getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &length);
+    file.description = family_name(family) + " " + type_name(type) + " ";
+  }
+  file.description += file.target;
+}
+
+std::string OpenFileTable::who_uses(std::uint32_t file) const {
+  std::string numbers;
+  int count = 0;
+  for (const std::vector<Descriptor>& table : tables_) {
+    for (const Descriptor& descriptor : table) {
+      if (descriptor.file == file && ++count <= 8) {
+        numbers += (numbers.empty() ? "" : ", ") + std::to_string(descriptor.fd);
+      }
+    }
+  }
+  return (count == 1 ? "descriptor " : "descriptors ") + numbers + (count > 8 ? ", …" : "");
+}
+
+void OpenFileTable::refuse(const OpenFile& file, const std::string& who) {
+  const std::string inherit =
+      "a restore gives it the restorer's own descriptor of that number, or /dev/null";
+  switch (file.kind) {
+  case Kind::kTerminal:
+    refusals_.refuse_unless("terminal", who + ": the terminal " + file.target, inherit);
+    break;
+  case Kind::kPipe:
+    if (file.external) {
+      refusals_.refuse_unless("pipe",
+                              who + ": the " + (can_read(file.info.flags) ? "read" : "write") +
+                                  " end of a pipe to another process (" + file.target + ")",
+                              inherit);
+    } else if ((file.info.flags & O_DIRECT) != 0 && !file.contents.empty()) {
+      refusals_.warn(who +
+                     ": the pipe is in packet mode; the bounds of the packets in it are lost");
+    }
+    break;
+  case Kind::kFifo:
+    refusals_.refuse_unless("pipe", who + ": the fifo " + file.target,
+                            "a restore opens it again by its path; what it holds is lost");
+    break;
+  case Kind::kSocket:
+    refusals_.refuse_unless("socket", who + ": a socket (" + file.description + ")",
+                            "after a restore, every call on it fails as if the peer had reset the "
+                            "connection");
+    break;
+  case Kind::kDevice:
+    if (!is_harmless_device(file.status.st_rdev)) {
+      refusals_.refuse_unless("device", who + ": the device " + file.target,
+                              "a restore opens it again by its path");
+    }
+    break;
+  case Kind::kOther:
+    if (file.target == "anon_inode:[io_uring]" || file.target == "anon_inode:[userfaultfd]") {
+      refusals_.refuse(who + ": " + file.target + ", which the kernel acts upon by itself");
+    } else {
+      refusals_.refuse_unless("other-fd", who + ": " + file.target,
+                              "a restore replaces it by /dev/null");
+    }
+    break;
+  case Kind::kRegular:
+  case Kind::kDirectory:
+  case Kind::kPath:
+    if (file.deleted) {
+      refusals_.refuse_unless("deleted-file",
+                              who + ": the file " + file.target +
+                                  ", which its path does not name any more",
+                              "its content is not carried");
+    }
+    break;
+  case Kind::kEventfd:
+  case Kind::kEpoll:
+  case Kind::kMemfd:
+    break;
+  }
+}
+
+// An epoll instance can go on watching a file whose descriptor the program has closed; that cannot
+// be said again by number.
+void OpenFileTable::check_watches(std::uint32_t table) {
+  std::map<int, std::uint32_t> files;
+  for (const Descriptor& descriptor : tables_[table]) {
+    files[descriptor.fd] = descriptor.file;
+  }
+  for (const Descriptor& descriptor : tables_[table]) {
+    OpenFile& epoll = files_[descriptor.file];
+    std::erase_if(epoll.info.watches, [&](const FdWatch& watch) {
+      auto found = files.find(watch.fd);
+      bool same = found != files.end() &&
+                  (watch.inode == 0 || files_[found->second].status.st_ino == watch.inode);
+      if (!same) {
+        refusals_.refuse_unless("other-fd",
+                                "descriptor " + std::to_string(descriptor.fd) +
+                                    ": an epoll instance that watches a file which descriptor " +
+                                    std::to_string(watch.fd) + " does not refer to any more",
+                                "it is not watched after a restore");
+      }
+      return !same;
+    });
+  }
+}
+
+void OpenFileTable::finish() {
+  // A pipe leads out unless both ends are here, or nobody has the other end any more.
+  std::map<ino_t, int> ends; // 1: read end is here, 2: write end
+  for (const OpenFile& file : files_) {
+    if (file.kind == Kind::kPipe) {
+      ends[file.status.st_ino] |=
+          (can_read(file.info.flags) ? 1 : 0) | (can_write(file.info.flags) ? 2 : 0);
+    }
+  }
+  for (std::uint32_t i = 0; i < files_.size(); ++i) {
+    OpenFile& file = files_[i];
+    if (file.kind == Kind::kPipe) {
+      file.external |= ends[file.status.st_ino] != 3 && !file.other_end_closed;
+    }
+    refuse(file, who_uses(i));
+  }
+  for (std::uint32_t table = 0; table < tables_.size(); ++table) {
+    check_watches(table);
+  }
+}
+
+void OpenFileTable::visit_objects(const std::function<void(std::uint32_t&)>& visit) {
+  for (OpenFile& file : files_) {
+    if (file.kind == Kind::kMemfd) {
+      visit(file.object);
+    }
+  }
+}
+
+void OpenFileTable::build_file(const OpenFile& file, schema::OpenFile::Builder out) const {
+  out.setFlags(file.info.flags);
+  out.setOwner(file.owner);
+  out.setOwnerSignal(file.owner_signal);
+  const bool seekable = file.kind == Kind::kRegular || file.kind == Kind::kDirectory ||
+                        file.kind == Kind::kMemfd || file.kind == Kind::kDevice;
+  if (seekable && static_cast<std::int64_t>(file.info.position) >= 0) {
+    out.setOffset(file.info.position);
+  }
+  std::vector<FdLock> locks = file.info.locks;
+  std::erase_if(locks, [](const FdLock& lock) { return lock.kind == FdLock::Kind::kOther; });
+  if (!locks.empty()) {
+    auto list = out.initLocks(static_cast<unsigned>(locks.size()));
+    for (unsigned i = 0; i < list.size(); ++i) {
+      list[i].setKind(lock_kind(locks[i].kind));
+      list[i].setExclusive(locks[i].exclusive);
+      list[i].setStart(locks[i].start);
+      list[i].setEnd(locks[i].end);
+    }
+  }
+  auto identify = [&](schema::FileIdentity::Builder identity) {
+    identity.setPath(as_data(file.target));
+    identity.setPathBase(schema::PathBase::ABSOLUTE);
+    identity.setSize(static_cast<std::uint64_t>(file.status.st_size));
+    identity.setModifiedAt(nanoseconds(file.status.st_mtim));
+    identity.setMode(file.status.st_mode);
+    identity.setDeleted(file.deleted);
+  };
+  switch (file.kind) {
+  case Kind::kRegular:
+    identify(out.initRegular());
+    break;
+  case Kind::kDirectory:
+    identify(out.initDirectory());
+    break;
+  case Kind::kFifo:
+    identify(out.initFifo());
+    break;
+  case Kind::kPath:
+    identify(out.initPath());
+    break;
+  case Kind::kDevice: {
+    auto device = out.initDevice();
+    device.setPath(as_data(file.target));
+    device.setNumber(file.status.st_rdev);
+    break;
+  }
+  case Kind::kTerminal:
+    out.initTerminal().setPath(as_data(file.target));
+    break;
+  case Kind::kPipe: {
+    auto pipe = out.initPipe();
+    pipe.setId(file.status.st_ino);
+    pipe.setCapacity(file.capacity);
+    pipe.setExternal(file.external);
+    if (!file.external) {
+      pipe.setContents(as_data(file.contents));
+    }
+    break;
+  }
+  case Kind::kSocket:
+    out.initSocket().setDescription(file.description);
+    break;
+  case Kind::kEventfd: {
+    auto eventfd = out.initEventfd();
+    eventfd.setCount(file.info.eventfd_count.value_or(0));
+    eventfd.setSemaphore(file.info.eventfd_semaphore);
+    break;
+  }
+  case Kind::kEpoll: {
+    const std::vector<FdWatch>& watches = file.info.watches;
+    auto list = out.initEpoll().initWatches(static_cast<unsigned>(watches.size()));
+    for (unsigned i = 0; i < list.size(); ++i) {
+      list[i].setFd(watches[i].fd);
+      list[i].setEvents(watches[i].events);
+      list[i].setData(watches[i].data);
+    }
+    break;
+  }
+  case Kind::kMemfd:
+    out.initMemfd().setObject(file.object);
+    break;
+  case Kind::kOther:
+    out.initOther().setDescription(file.target);
+    break;
+  }
+}
+
+void OpenFileTable::build(schema::State::Builder state) const {
+  auto files = state.initOpenFiles(static_cast<unsigned>(files_.size()));
+  for (unsigned i = 0; i < files.size(); ++i) {
+    build_file(files_[i], files[i]);
+  }
+  auto tables = state.initFileTables(static_cast<unsigned>(tables_.size()));
+  for (unsigned i = 0; i < tables.size(); ++i) {
+    auto list = tables[i].initDescriptors(static_cast<unsigned>(tables_[i].size()));
+    for (unsigned d = 0; d < list.size(); ++d) {
+      list[d].setFd(tables_[i][d].fd);
+      list[d].setCloseOnExec(tables_[i][d].close_on_exec);
+      list[d].setOpenFile(tables_[i][d].file);
+    }
+  }
+}
+
+} // namespace rrpcp::capture

@@ -1,0 +1,99 @@
+// Descriptor tables and open files of the processes that are captured.
+#pragma once
+
+#include "base/scoped_fd.h"
+#include "process/capture/memory_objects.h"
+#include "process/capture/refusals.h"
+#include "process/proc_fdinfo.h"
+#include "rrpcp/schema/state.capnp.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <utility>
+#include <vector>
+
+namespace rrpcp::capture {
+
+// Collects the descriptors of stopped processes. Descriptors that share an open file description
+// (dup(2), fork(2)) are found with kcmp(2), within a table and across tables. Everything is read
+// from outside and nothing is consumed: the unread bytes of a pipe are copied with tee(2).
+class OpenFileTable {
+public:
+  OpenFileTable(Refusals& refusals, ObjectTable& objects)
+      : refusals_(refusals), objects_(objects) {}
+
+  // Adds the descriptor table of thread `tid` and returns its index. Throws Error.
+  std::uint32_t add_table(pid_t tid);
+  // Decides, when all tables are there, which pipes lead out of the checkpoint, and refuses what
+  // cannot be carried.
+  void finish();
+  // Calls `visit` with every number of an object that open files refer to, in their order.
+  void visit_objects(const std::function<void(std::uint32_t&)>& visit);
+  // Sets State.openFiles and State.fileTables.
+  void build(schema::State::Builder state) const;
+
+private:
+  enum class Kind {
+    kRegular,
+    kDirectory,
+    kDevice,
+    kTerminal,
+    kPipe,
+    kSocket,
+    kEventfd,
+    kEpoll,
+    kMemfd,
+    kFifo,
+    kPath,
+    kOther,
+  };
+
+  // An open file description, by the first descriptor that referred to it.
+  struct OpenFile {
+    pid_t tid = 0;
+    int fd = 0;
+    Kind kind = Kind::kOther;
+    FdInfo info;
+    struct stat status {};
+    // Where /proc/PID/fd/N points, without " (deleted)".
+    std::string target;
+    bool deleted = false;
+    std::string description; // of a socket
+    std::int32_t owner = 0;
+    std::int32_t owner_signal = 0;
+    std::uint32_t object = 0; // of a memfd
+    std::uint64_t capacity = 0;
+    std::string contents;
+    bool external = false; // a pipe that leads out
+    bool other_end_closed = false;
+  };
+
+  struct Descriptor {
+    int fd;
+    bool close_on_exec;
+    std::uint32_t file;
+  };
+
+  OpenFile examine(pid_t tid, int fd, FdInfo info);
+  void classify(OpenFile& file);
+  void examine_pipe(OpenFile& file, int end);
+  void examine_socket(OpenFile& file, int socket);
+  std::uint32_t find_or_add(OpenFile file);
+  void refuse(const OpenFile& file, const std::string& who);
+  std::string who_uses(std::uint32_t file) const;
+  void check_watches(std::uint32_t table);
+  void build_file(const OpenFile& file, schema::OpenFile::Builder out) const;
+
+  Refusals& refusals_;
+  ObjectTable& objects_;
+  std::vector<OpenFile> files_;
+  std::map<std::pair<dev_t, ino_t>, std::vector<std::uint32_t>> by_inode_;
+  std::vector<std::vector<Descriptor>> tables_;
+};
+
+} // namespace rrpcp::capture

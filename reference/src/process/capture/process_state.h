@@ -1,0 +1,24 @@
+// What a checkpoint says of one process (thread group).
+#pragma once
+
+#include "process/capture/scratch_memory.h"
+#include "process/proc_status.h"
+#include "process/tracee.h"
+#include "rrpcp/schema/task.capnp.h"
+
+#include <sys/types.h>
+
+namespace rrpcp::capture {
+
+// Collects what threads of a process have in common but their memory, files and signal handlers:
+// ids, credentials, limits, signals pending for the process, timers. `thread` is one of its
+// threads, in an event stop, `status` that thread's. Sets every field of `process`. Throws Error.
+void collect_process(Tracee& thread, const ProcStatus& status, const CallSite& site,
+                     ScratchMemory& scratch, schema::Process::Builder process);
+
+// Asks a thread for the dispositions of all signals and sets those that differ from the default. A
+// copy of the process (fork(2)) answers as well as the process itself.
+void collect_signal_handlers(RemoteCalls& calls, ScratchMemory& scratch,
+                             schema::SignalHandlerTable::Builder table);
+
+} // namespace rrpcp::capture

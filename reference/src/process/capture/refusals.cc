@@ -1,0 +1,64 @@
+#include "process/capture/refusals.h"
+
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <set>
+
+namespace rrpcp {
+
+const std::vector<std::string>& allowable_names() {
+  static const std::vector<std::string> kNames = {
+      "changed-file", "children",    "deleted-file", "device", "new-ids", "other-fd",
+      "pipe",         "posix-timer", "seccomp",      "socket", "terminal"};
+  return kNames;
+}
+
+namespace capture {
+
+void Refusals::refuse(std::string what) {
+  refused_.push_back({std::move(what), {}});
+}
+
+void Refusals::refuse_unless(const std::string& allow_name, std::string what,
+                             const std::string& instead) {
+  if (allowed(allow_name)) {
+    warnings_.push_back(std::move(what) + "; " + instead);
+  } else {
+    refused_.push_back({std::move(what), allow_name});
+  }
+}
+
+void Refusals::throw_if_any(pid_t pid) const {
+  if (refused_.empty()) {
+    return;
+  }
+  std::string text = "process " + std::to_string(pid) + " has what a checkpoint cannot carry: ";
+  std::set<std::string> names;
+  for (const Refused& refused : refused_) {
+    if (&refused != &refused_.front()) {
+      text += "; ";
+    }
+    text += refused.what;
+    if (!refused.allow_name.empty()) {
+      text += " [" + refused.allow_name + "]";
+      names.insert(refused.allow_name);
+    }
+  }
+  Error error(ErrorCode::kUnsupportedState, text);
+  if (names.empty()) {
+    throw error;
+  }
+  std::string list;
+  for (const std::string& name : names) {
+    list += (list.empty() ? "" : ",") + name;
+  }
+  bool all = std::all_of(refused_.begin(), refused_.end(),
+                         [](const Refused& refused) { return !refused.allow_name.empty(); });
+  throw error.with_hint((all ? "to capture without, allow it by name (--allow "
+                             : "some of it can be allowed by name (--allow ") +
+                        list + ")");
+}
+
+} // namespace capture
+} // namespace rrpcp

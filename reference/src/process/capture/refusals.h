@@ -1,0 +1,40 @@
+// What cannot be carried, collected so that all of it can be told at once.
+#pragma once
+
+#include "rrpcp/capture.h"
+
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace rrpcp::capture {
+
+class Refusals {
+public:
+  // `allow`: names that the caller lets pass.
+  explicit Refusals(const AllowList& allow) : allow_(allow) {}
+
+  // Something that is never carried: "memory of huge pages at 0x…".
+  void refuse(std::string what);
+  // Something that is refused unless `allow_name` is allowed; then it becomes a warning that says
+  // what is done `instead`.
+  void refuse_unless(const std::string& allow_name, std::string what, const std::string& instead);
+  void warn(std::string what) { warnings_.push_back(std::move(what)); }
+
+  bool allowed(const std::string& name) const { return allow_.count(name) != 0; }
+  // Throws Error(kUnsupportedState) that lists everything refused, if there is anything.
+  void throw_if_any(pid_t pid) const;
+  const std::vector<std::string>& warnings() const { return warnings_; }
+
+private:
+  struct Refused {
+    std::string what;
+    std::string allow_name; // empty: cannot be allowed
+  };
+
+  AllowList allow_;
+  std::vector<Refused> refused_;
+  std::vector<std::string> warnings_;
+};
+
+} // namespace rrpcp::capture

@@ -1,0 +1,34 @@
+#include "process/capture/scratch_memory.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+namespace rrpcp::capture {
+
+namespace {
+
+constexpr std::uint64_t kSize = 4096;
+
+} // namespace
+
+void ScratchMemory::map(RemoteCalls& calls) {
+  if (!mapped()) {
+    address_ = calls.require("getting a page of memory", SYS_mmap, 0, kSize, PROT_READ | PROT_WRITE,
+                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  }
+}
+
+void ScratchMemory::unmap(RemoteCalls& calls) {
+  if (mapped()) {
+    calls.require("giving back a page of memory", SYS_munmap, address_, kSize);
+    address_ = 0;
+  }
+}
+
+ScratchMemory ScratchMemory::of_copy(pid_t pid) const {
+  ScratchMemory copy(pid);
+  copy.address_ = address_;
+  return copy;
+}
+
+} // namespace rrpcp::capture

@@ -1,0 +1,389 @@
+#include "process/capture/state_collector.h"
+
+#include "base/bytes.h"
+#include "process/capture/cpu_state.h"
+#include "process/capture/data_bytes.h"
+#include "process/capture/process_state.h"
+#include "process/capture/task_state.h"
+#include "process/proc_file.h"
+#include "process/proc_status.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <elf.h>
+#include <linux/kcmp.h>
+#include <string_view>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <utility>
+
+namespace rrpcp::capture {
+
+namespace {
+
+constexpr const char* kProducer = "org.rrpcp.process"; // spec/registry.md
+
+// Whether two threads share a resource (kcmp(2)). Where the kernel cannot say, threads of one
+// process do and others do not.
+bool share(pid_t a, pid_t b, int kind, bool same_process) {
+  long order = ::syscall(SYS_kcmp, a, b, kind, 0, 0);
+  return order < 0 ? same_process : order == 0;
+}
+
+// Index of the table that a thread shares with one of `owners`; it becomes a new owner where there
+// is none. `first` is where owners of its own process begin.
+std::uint32_t find_or_add(std::vector<pid_t>& owners, std::size_t first, pid_t tid, int kind) {
+  for (std::size_t i = owners.size(); i-- > 0;) {
+    if (share(owners[i], tid, kind, i >= first)) {
+      return static_cast<std::uint32_t>(i);
+    }
+  }
+  owners.push_back(tid);
+  return static_cast<std::uint32_t>(owners.size() - 1);
+}
+
+} // namespace
+
+StateCollector::StateCollector(CollectorOptions options)
+    : options_(std::move(options)), refusals_(options_.allow),
+      page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))),
+      objects_(page_size_, options_.embed_files), files_(refusals_, objects_),
+      spool_(options_.spool_directory) {}
+
+StateCollector::~StateCollector() {
+  for (std::size_t i = 0; i < spaces_.size(); ++i) {
+    try {
+      close(i);
+    } catch (const Error&) {
+      // The process is gone.
+    }
+  }
+}
+
+void StateCollector::find_sharing(const std::vector<StoppedProcess>& processes) {
+  std::vector<const StoppedProcess*> sorted;
+  for (const StoppedProcess& process : processes) {
+    sorted.push_back(&process);
+  }
+  std::sort(sorted.begin(), sorted.end(),
+            [](const StoppedProcess* a, const StoppedProcess* b) { return a->pid < b->pid; });
+  std::vector<pid_t> space_owners;
+  for (const StoppedProcess* process : sorted) {
+    const std::size_t first_space = space_owners.size();
+    const std::size_t first_files = file_tables_.size();
+    const std::size_t first_system = file_systems_.size();
+    const std::size_t first_handlers = signal_handler_tables_.size();
+    for (Tracee* thread : process->threads) {
+      const pid_t tid = thread->tid();
+      Task task;
+      task.thread = thread;
+      task.process = static_cast<std::uint32_t>(processes_.size());
+      task.space = find_or_add(space_owners, first_space, tid, KCMP_VM);
+      task.file_table = find_or_add(file_tables_, first_files, tid, KCMP_FILES);
+      task.file_system = find_or_add(file_systems_, first_system, tid, KCMP_FS);
+      task.signal_handlers = find_or_add(signal_handler_tables_, first_handlers, tid, KCMP_SIGHAND);
+      if (task.space == spaces_.size()) {
+        spaces_.push_back(std::make_unique<Space>(tid, objects_, refusals_));
+        spaces_.back()->caller = thread;
+      }
+      tasks_.push_back(task);
+    }
+    processes_.push_back({process->pid, tasks_.back().space, tasks_.back().signal_handlers});
+  }
+}
+
+// False where a thread is inside of a gate.
+bool StateCollector::open_gates() {
+  for (std::unique_ptr<Space>& space : spaces_) {
+    space->gate = CallGate::open(space->collector.pid(), space->collector.mappings());
+    if (!space->gate) {
+      space->instruction =
+          find_syscall_instruction(space->collector.pid(), space->collector.mappings());
+    }
+  }
+  return std::none_of(tasks_.begin(), tasks_.end(), [&](const Task& task) {
+    const Space& space = *spaces_[task.space];
+    return space.gate && space.gate->contains(task.thread->registers());
+  });
+}
+
+bool StateCollector::collect_frozen(const std::vector<StoppedProcess>& processes,
+                                    schema::State::Builder state) {
+  state.setMachine(EM_X86_64);
+  state.initPageStream().setPageSize(static_cast<std::uint32_t>(page_size_));
+  state.setProducer(kProducer);
+  find_sharing(processes);
+  for (std::unique_ptr<Space>& space : spaces_) {
+    space->collector.collect_frozen();
+  }
+  if (!open_gates()) {
+    for (std::unique_ptr<Space>& space : spaces_) {
+      if (space->gate) {
+        space->gate->abandon();
+      }
+    }
+    return false;
+  }
+  state.initSignalHandlerTables(static_cast<unsigned>(signal_handler_tables_.size()));
+  collect_tasks(state);
+  for (pid_t owner : file_tables_) {
+    files_.add_table(owner);
+  }
+  files_.finish();
+  collect_file_systems(state);
+  return true;
+}
+
+void StateCollector::collect_tasks(schema::State::Builder state) {
+  auto tasks = state.initTasks(static_cast<unsigned>(tasks_.size()));
+  auto processes = state.initProcesses(static_cast<unsigned>(processes_.size()));
+  for (unsigned i = 0; i < tasks.size(); ++i) {
+    const Task& task = tasks_[i];
+    Space& space = *spaces_[task.space];
+    const ProcStatus status = ProcStatus::read(processes_[task.process].pid, task.thread->tid());
+    schema::Task::Builder out = tasks[i];
+    out.setProcess(task.process);
+    out.setAddressSpace(task.space);
+    out.setFileTable(task.file_table);
+    out.setFileSystemContext(task.file_system);
+    out.setSignalHandlers(task.signal_handlers);
+    const CallSite how = site(task.space);
+    collect_task(*task.thread, status, how, space.scratch, out);
+    if (i == 0 || tasks_[i - 1].process != task.process) {
+      collect_process(*task.thread, status, how, space.scratch, processes[task.process]);
+    }
+  }
+}
+
+void StateCollector::collect_file_systems(schema::State::Builder state) {
+  auto contexts = state.initFileSystemContexts(static_cast<unsigned>(file_systems_.size()));
+  for (unsigned i = 0; i < contexts.size(); ++i) {
+    const pid_t tid = file_systems_[i];
+    const std::string directory = try_read_link(proc_path(tid, "cwd")).value_or("");
+    const std::string root = try_read_link(proc_path(tid, "root")).value_or("");
+    if (!directory.starts_with('/') || directory.ends_with(" (deleted)")) {
+      refusals_.refuse_unless("deleted-file",
+                              "the working directory " + directory + ", which is gone",
+                              "a restore begins in the root directory");
+      contexts[i].setWorkingDirectory(as_data("/"));
+    } else {
+      contexts[i].setWorkingDirectory(as_data(directory));
+    }
+    contexts[i].setRootDirectory(as_data(root.empty() ? "/" : root));
+    contexts[i].setUmask(ProcStatus::read(tid, tid).umask);
+  }
+}
+
+CallSite StateCollector::site(std::size_t space) {
+  Space& of = *spaces_[space];
+  return {of.gate ? &*of.gate : nullptr, of.instruction};
+}
+
+CallSite StateCollector::site_for(Space& space, const Tracee& thread) {
+  if (space.copy != 0 && thread.tid() == space.copy) {
+    return {space.copy_gate ? &*space.copy_gate : nullptr, space.instruction};
+  }
+  return {space.gate ? &*space.gate : nullptr, space.instruction};
+}
+
+void StateCollector::use_copy(std::size_t space, pid_t pid) {
+  Space& of = *spaces_[space];
+  of.copy = pid;
+  if (of.gate) {
+    of.copy_gate.emplace(of.gate->of_copy(pid));
+  }
+  of.copy_scratch.emplace(of.scratch.of_copy(pid));
+}
+
+void StateCollector::set_aside(std::size_t space, const std::vector<AddressRange>& wiped) {
+  Space& of = *spaces_[space];
+  for (const AddressRange& range : wiped) {
+    of.collector.set_aside(range, spool_);
+  }
+  of.collector.set_aside_missing(of.copy, spool_);
+  if (!std::exchange(shared_set_aside_, true)) {
+    for (const std::string& name : objects_.set_aside(spool_)) {
+      refusals_.warn(name + " is mapped shared and is too large to be digested while the process "
+                            "stands still; only its size and time will be compared");
+    }
+  }
+}
+
+void StateCollector::ask(std::size_t process, Tracee& thread, schema::State::Builder state) {
+  Space& space = *spaces_[processes_[process].space];
+  const bool is_copy = space.copy != 0 && thread.tid() == space.copy;
+  ScratchMemory& scratch = is_copy ? *space.copy_scratch : space.scratch;
+  RemoteCalls calls = site_for(space, thread).begin(thread);
+  collect_signal_handlers(calls, scratch,
+                          state.getSignalHandlerTables()[processes_[process].signal_handlers]);
+  space.brk = calls.require("asking for the end of the heap", SYS_brk, 0);
+  constexpr std::uint64_t kReadTable = 0;
+  if (calls.call(SYS_modify_ldt, kReadTable, scratch.address(), 8) > 0) {
+    refusals_.refuse("a local descriptor table (modify_ldt(2))");
+  }
+  calls.finish();
+}
+
+void StateCollector::close(std::size_t space) {
+  Space& of = *spaces_[space];
+  if (of.scratch.mapped() && of.caller->attached() && of.caller->stopped()) {
+    RemoteCalls calls = site(space).begin(*of.caller);
+    of.scratch.unmap(calls);
+    calls.finish();
+  }
+  if (of.gate) {
+    of.gate->close();
+    of.gate.reset();
+  }
+}
+
+void StateCollector::close_copy(std::size_t space, Tracee& thread) {
+  Space& of = *spaces_[space];
+  {
+    RemoteCalls calls = site_for(of, thread).begin(thread);
+    of.copy_scratch->unmap(calls);
+    calls.finish();
+  }
+  if (of.copy_gate) {
+    of.copy_gate->close();
+    of.copy_gate.reset();
+  }
+}
+
+std::vector<std::vector<AddressRange>> StateCollector::examine() {
+  std::vector<std::vector<AddressRange>> wiped;
+  for (std::unique_ptr<Space>& space : spaces_) {
+    pid_t source = space->copy != 0 ? space->copy : space->collector.pid();
+    wiped.push_back(space->collector.examine(source));
+  }
+  number_objects();
+  return wiped;
+}
+
+void StateCollector::number_objects() {
+  std::vector<std::uint32_t> order;
+  std::vector<std::uint32_t> numbers(objects_.size(), schema::NO_INDEX);
+  auto meet = [&](std::uint32_t& object) {
+    if (numbers[object] == schema::NO_INDEX) {
+      numbers[object] = static_cast<std::uint32_t>(order.size());
+      order.push_back(object);
+    }
+  };
+  auto renumber = [&](std::uint32_t& object) { object = numbers[object]; };
+  for (const std::function<void(std::uint32_t&)>& visit :
+       {std::function<void(std::uint32_t&)>(meet), std::function<void(std::uint32_t&)>(renumber)}) {
+    for (std::unique_ptr<Space>& space : spaces_) {
+      space->collector.visit_objects(visit);
+    }
+    files_.visit_objects(visit);
+  }
+  objects_.reorder(order);
+}
+
+std::uint64_t StateCollector::touched_bytes() {
+  std::uint64_t bytes = 0;
+  for (std::unique_ptr<Space>& space : spaces_) {
+    bytes += space->collector.touched_bytes();
+  }
+  for (std::uint32_t i = 0; i < objects_.size(); ++i) {
+    if (objects_[i].storage == MemoryObject::Storage::kWhole) {
+      bytes += std::min(objects_[i].allocated, objects_[i].length);
+    }
+  }
+  return bytes;
+}
+
+void StateCollector::write_object(MemoryObject& object, PagePump::Source& out) {
+  if (object.storage == MemoryObject::Storage::kByReference) {
+    return;
+  }
+  const schema::RunKind rest = object.storage == MemoryObject::Storage::kUsed
+                                   ? schema::RunKind::BACKING
+                                   : schema::RunKind::ZERO;
+  const std::uint64_t end = align_up(object.length, page_size_);
+  std::uint64_t at = 0;
+  out.begin(&object.runs);
+  auto skip_to = [&](std::uint64_t offset) {
+    out.gap(rest, (offset - at) / page_size_);
+    at = offset;
+  };
+  // The part of a range that was not written yet and lies in the object.
+  auto cut = [&](const PlacedRange& placed) {
+    PlacedRange part = placed;
+    const std::uint64_t skip = at > part.range.offset ? at - part.range.offset : 0;
+    const std::uint64_t last = std::min(part.range.offset + part.range.length, end);
+    part.range.offset += skip;
+    part.place += skip;
+    part.range.length = last > part.range.offset ? last - part.range.offset : 0;
+    return part;
+  };
+  if (object.spooled) {
+    for (const PlacedRange& placed : *object.spooled) {
+      if (PlacedRange part = cut(placed); part.range.length > 0) {
+        skip_to(part.range.offset);
+        out.file(spool_.fd(), part.place, part.range.length, "pages set aside");
+        at += part.range.length;
+      }
+    }
+  } else if (object.content) {
+    for (const ObjectRange& range : objects_.data_ranges(object)) {
+      skip_to(range.offset);
+      out.file(object.content.get(), range.offset, range.length, object.name);
+      at += range.length;
+    }
+  } else {
+    RemoteMemory memory(object.mapped_in);
+    sort_by_offset(object.mapped);
+    for (const PlacedRange& placed : object.mapped) {
+      if (PlacedRange part = cut(placed); part.range.length > 0) {
+        skip_to(part.range.offset);
+        out.remote(memory, part.place, part.range.length);
+        at += part.range.length;
+      }
+    }
+    out.flush();
+  }
+  skip_to(end);
+}
+
+std::uint64_t StateCollector::write_pages(CheckpointWriter& writer,
+                                          const std::function<void(std::uint64_t)>& progress) {
+  PagePump pump;
+  pump.run(
+      writer,
+      [&](PagePump::Source& out) {
+        for (std::unique_ptr<Space>& space : spaces_) {
+          space->collector.read_pages(spool_, out);
+        }
+        for (std::uint32_t i = 0; i < objects_.size(); ++i) {
+          write_object(objects_[i], out);
+        }
+      },
+      progress);
+  return pump.bytes();
+}
+
+void StateCollector::build(std::int64_t frozen_at, schema::State::Builder state) {
+  for (const std::string& name : objects_.digest_files(frozen_at)) {
+    refusals_.warn(name + " was written to while it was captured; a restore may find it changed");
+  }
+  auto spaces = state.initAddressSpaces(static_cast<unsigned>(spaces_.size()));
+  for (unsigned i = 0; i < spaces.size(); ++i) {
+    spaces_[i]->collector.build(spaces_[i]->brk, spaces[i]);
+  }
+  objects_.build(state);
+  files_.build(state);
+  if (!spaces_.empty()) {
+    collect_cpu(state.asReader(), spaces_.front()->collector.auxv(), state.initCpu());
+  }
+}
+
+std::size_t StateCollector::mapping_count() const {
+  std::size_t count = 0;
+  for (const std::unique_ptr<Space>& space : spaces_) {
+    count += space->collector.mapping_count();
+  }
+  return count;
+}
+
+} // namespace rrpcp::capture

@@ -1,0 +1,417 @@
+#!/usr/bin/python3
+"""A second reader of checkpoint files, written from the spec alone.
+
+usage: pcp_reader.py LAYOUT FILE
+
+Prints the document of spec/inspect-json.md, with contents. LAYOUT is the schemas' text with the
+places of all fields, as `capnp compile -ocapnp schema/*.capnp` prints it. Header, chunk table,
+manifest and footer are read as spec/format.md says, messages as the Cap'n Proto encoding
+specification says; no code is shared with the library. A file that breaks a rule of the container is
+refused with the rule's diagnostic code (exit status 1). Needs python3-zstandard, python3-xxhash.
+"""
+
+import json
+import re
+import struct
+import sys
+
+import xxhash
+import zstandard
+
+BITS = {"Void": 0, "Bool": 1}
+for size in (8, 16, 32, 64):
+    BITS["Int%d" % size] = BITS["UInt%d" % size] = size
+
+TEXT_FIELDS = {"clonedFileDataPath", "commandLine", "executablePath", "legacyPageFile", "name",
+               "originalExecutable", "path", "rootDirectory", "workingDirectory", "where"}
+
+
+class Refused(Exception):
+    """The file breaks a rule; the first argument is the diagnostic code."""
+
+
+def need(condition, code, message=""):
+    if not condition:
+        raise Refused(code, message)
+
+
+# Schemas -----------------------------------------------------------------------------------------
+
+STRUCT = re.compile(r"struct (\w+) @\w+ \{")
+ENUM = re.compile(r"enum (\w+) @\w+ \{")
+ENUMERANT = re.compile(r"(\w+) @\d+;$")
+GROUP = re.compile(r"(\w+) :group \{(?:  # union tag = (\d+))?")
+UNION = re.compile(r"union \{  # tag bits \[(\d+)")
+SLOT = re.compile(r"(\w+) @\d+ :(.*?)(?: = (\S+))?;  # (?:ptr\[(\d+)\]|bits\[(\d+), (\d+)\))"
+                  r"(?:, union tag = (\d+))?$")
+
+
+class Members:
+    """Fields of a struct, group or union; a union knows where its tag is."""
+
+    def __init__(self, tag_bit=None):
+        self.tag_bit, self.fields = tag_bit, []
+
+
+class Field:
+    """`type` is a type's name, ("List", type), or Members for groups and unnamed unions."""
+
+    def __init__(self, name, type_, place=0, default=0, tag=None, scope=()):
+        self.name, self.type, self.place, self.default = name, type_, place, default
+        self.tag, self.scope = tag, scope
+
+
+class Schemas:
+    """Types by full name, read from the text that `capnp compile -ocapnp` makes of the schemas."""
+
+    def __init__(self, path):
+        self.structs, self.enums = {}, {}
+        scope, open_things = (), []
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+        for line in lines:
+            if match := STRUCT.match(line):
+                scope += (match[1],)
+                thing = self.structs[".".join(scope)] = Members()
+            elif match := ENUM.match(line):
+                scope += (match[1],)
+                thing = self.enums[".".join(scope)] = []
+            elif match := GROUP.match(line):
+                thing = Members()
+                tag = None if match[2] is None else int(match[2])
+                open_things[-1].fields.append(Field(match[1], thing, tag=tag))
+                scope += ("",)
+            elif match := UNION.match(line):
+                thing = Members(int(match[1]))
+                open_things[-1].fields.append(Field(None, thing))
+                scope += ("",)
+            elif line == "}":
+                scope = scope[:-1]
+                open_things.pop()
+                continue
+            elif match := SLOT.match(line):
+                open_things[-1].fields.append(self._slot(match, scope))
+                continue
+            elif (match := ENUMERANT.match(line)) and isinstance(open_things[-1], list):
+                open_things[-1].append(match[1])
+                continue
+            else:
+                if open_things and line and not line.startswith(("const ", "#")):
+                    raise ValueError("cannot read the schema: " + line)
+                continue
+            open_things.append(thing)
+
+    @staticmethod
+    def _slot(match, scope):
+        name, type_, default, pointer, bit, _, tag = match.groups()
+        type_ = re.sub(r'import "[^"]*"\.', "", type_)
+        if list_of := re.fullmatch(r"List\((.*)\)", type_):
+            type_ = ("List", list_of[1])
+        default = {None: 0, "true": 1, "false": 0}.get(default) if default in (None, "true", "false") \
+            else int(default, 0)
+        return Field(name, type_, int(pointer or bit or 0), default,
+                     None if tag is None else int(tag), tuple(part for part in scope if part))
+
+    def find(self, scope, name):
+        """The full name of the enum or struct that `name` means inside `scope`."""
+        for depth in range(len(scope), -1, -1):
+            full = ".".join(scope[:depth] + (name,))
+            if full in self.structs or full in self.enums:
+                return full
+        raise ValueError("there is no type " + name)
+
+
+# Messages ----------------------------------------------------------------------------------------
+
+class Message:
+    """One segment; pointers are followed only to places inside it."""
+
+    def __init__(self, data, schemas):
+        self.data, self.schemas = data, schemas
+
+    def words(self, word, count):
+        need(0 <= word and word + count <= len(self.data) // 8, "manifest.layout")
+
+    def pointer(self, word):
+        self.words(word, 1)
+        return struct.unpack_from("<Q", self.data, 8 * word)[0]
+
+    @staticmethod
+    def target(word, value):
+        offset = (value & 0xffffffff) >> 2
+        return word + 1 + (offset - (1 << 30) if offset >= 1 << 29 else offset)
+
+    def read_struct(self, word):
+        """The struct that the pointer at `word` refers to: (first word, words of data, pointers)."""
+        value = self.pointer(word)
+        if value == 0:
+            return None
+        need(value & 3 == 0, "manifest.message")
+        body = (self.target(word, value), value >> 32 & 0xffff, value >> 48)
+        self.words(body[0], body[1] + body[2])
+        return body
+
+    def read_list(self, word):
+        """(element code, count, first word, words of data, pointers) or None."""
+        value = self.pointer(word)
+        if value == 0:
+            return None
+        need(value & 3 == 1, "manifest.message")
+        start, code, count = self.target(word, value), value >> 32 & 7, value >> 35
+        if code == 7:
+            self.words(start, 1 + count)
+            tag = self.pointer(start)
+            return 7, (tag & 0xffffffff) >> 2, start + 1, tag >> 32 & 0xffff, tag >> 48
+        self.words(start, (count * (0, 1, 8, 16, 32, 64, 64)[code] + 63) // 64)
+        return code, count, start, 0, 0
+
+    def number(self, body, type_, bit, default=0):
+        """A number `bit` bits into a struct's data section; absent words are zero."""
+        width = BITS[type_]
+        value = 0
+        if width and bit + width <= 64 * body[1]:
+            raw = int.from_bytes(self.data[8 * body[0] + bit // 8:][:max(width // 8, 1)], "little")
+            value = raw >> (bit % 8) & 1 if width == 1 else raw
+        value ^= default & ((1 << width) - 1)
+        if type_ == "Bool":
+            return bool(value)
+        if type_.startswith("Int") and value >> (width - 1):
+            value -= 1 << width
+        return value
+
+    def struct_json(self, members, body):
+        out = {}
+        for field in members.fields:
+            if field.name is not None:
+                out[field.name] = self.field_json(field, body)
+                continue
+            tag = self.number(body, "UInt16", field.type.tag_bit)
+            arms = {arm.tag: arm for arm in field.type.fields}
+            out["which"] = arms[tag].name if tag in arms else tag
+            if tag in arms and arms[tag].type != "Void":
+                out[arms[tag].name] = self.field_json(arms[tag], body)
+        return out
+
+    def field_json(self, field, body):
+        type_ = field.type
+        if isinstance(type_, Members):
+            return self.struct_json(type_, body)
+        if type_ in BITS:
+            return self.number(body, type_, field.place, field.default)
+        if not isinstance(type_, tuple) and type_ not in ("Text", "Data"):
+            full = self.schemas.find(field.scope, type_)
+            if full in self.schemas.enums:
+                value, names = self.number(body, "UInt16", field.place), self.schemas.enums[full]
+                return names[value] if value < len(names) else value
+        word = body[0] + body[1] + field.place if field.place < body[2] else None
+        return self.pointer_json(field, type_, word)
+
+    def pointer_json(self, field, type_, word):
+        if type_ in ("Text", "Data"):
+            return self.bytes_json(type_, b"" if word is None else self.bytes_of(type_, word),
+                                   field.name)
+        if isinstance(type_, tuple):
+            return [] if word is None else self.list_json(field, type_[1], word)
+        body = None if word is None else self.read_struct(word)
+        if body is None:
+            return None
+        return self.struct_json(self.schemas.structs[self.schemas.find(field.scope, type_)], body)
+
+    def bytes_of(self, type_, word):
+        found = self.read_list(word)
+        if found is None:
+            return b""
+        need(found[0] == 2, "manifest.message")
+        data = bytes(self.data[8 * found[2]:][:found[1]])
+        if type_ == "Text":
+            need(data.endswith(b"\0"), "manifest.message")
+            data = data[:-1]
+        return data
+
+    @staticmethod
+    def bytes_json(type_, data, name):
+        if type_ == "Data" and name not in TEXT_FIELDS:
+            return data.hex()
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            return {"bytes": data.hex()}
+
+    def list_json(self, field, element, word):
+        found = self.read_list(word)
+        if found is None:
+            return []
+        code, count, start, data, pointers = found
+        if element in BITS:
+            need(code == {1: 1, 8: 2, 16: 3, 32: 4, 64: 5}[BITS[element]], "manifest.message")
+            body = (start, (count * BITS[element] + 63) // 64, 0)
+            return [self.number(body, element, i * BITS[element]) for i in range(count)]
+        if element in ("Text", "Data"):
+            need(code == 6, "manifest.message")
+            return [self.pointer_json(field, element, start + i) for i in range(count)]
+        need(code == 7, "manifest.message")
+        members = self.schemas.structs[self.schemas.find(field.scope, element)]
+        step = data + pointers
+        return [self.struct_json(members, (start + i * step, data, pointers)) for i in range(count)]
+
+
+# The container -----------------------------------------------------------------------------------
+
+def xxh3_64(data):
+    return xxhash.xxh3_64_intdigest(data)
+
+
+def xxh3_128(data):
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+class Checkpoint:
+    def __init__(self, data, schemas):
+        self.data = data
+        self.header = self._header()
+        self.footer = self._footer()
+        self.chunks = self._chunks()
+        self.stream = b"".join(self._decode(chunk) for chunk in self.chunks)
+        self.manifest = self._manifest(schemas)
+
+    def _header(self):
+        data = self.data
+        need(data[:8] == b"\x89PCP\r\n\x1a\n", "header.magic")
+        need(len(data) >= 256, "header.truncated")
+        values = struct.unpack_from("<HHIQQQ16sqqqIHHII", data, 8)
+        names = ("major minor length incompatibleFeatures readOnlyCompatibleFeatures "
+                 "compatibleFeatures traceUuid event ticks markEvent order positionKind machine "
+                 "pageSize chunkPages").split()
+        header = dict(zip(names, values))
+        header["traceUuid"] = header["traceUuid"].hex()
+        header["checksum"], = struct.unpack_from("<Q", data, 248)
+        need(header["checksum"] == xxh3_64(data[:248]), "header.checksum")
+        need(header["major"] == 1, "header.version")
+        need(header["incompatibleFeatures"] & ~1 == 0, "header.incompatible-feature")
+        need(header.pop("length") == 256, "header.length")
+        need(header["pageSize"] in (4096, 16384, 65536), "header.page-size")
+        need(1 <= header["chunkPages"] <= 4096
+             and header["chunkPages"] * header["pageSize"] <= 1 << 24, "header.chunk-pages")
+        need(header["positionKind"] <= 3, "header.position-kind")
+        need(0 <= header["event"] <= header["markEvent"], "header.event")
+        need(not any(data[96:248]), "header.reserved")
+        return header
+
+    def _footer(self):
+        data, start = self.data, len(self.data) - 160
+        need(start >= 256 and data[-8:] == b"\x89PCPEND\n", "footer.missing")
+        foot = data[start:]
+        need(struct.unpack_from("<Q", foot, 144)[0] == xxh3_64(foot[:144]), "footer.checksum")
+        values = struct.unpack_from("<QQ16sQQI4x16s16sQQQ", foot, 0)
+        names = ("manifestOffset manifestLength manifestDigest tableOffset chunkCount "
+                 "chunkEntrySize tableDigest checkpointId pageCount headerChecksum "
+                 "fileLength").split()
+        footer = dict(zip(names, values))
+        for name in ("manifestDigest", "tableDigest", "checkpointId"):
+            footer[name] = footer[name].hex()
+        need(footer.pop("headerChecksum") == self.header["checksum"], "footer.header-checksum")
+        need(footer["fileLength"] == len(data), "footer.file-length")
+        size = footer["chunkEntrySize"]
+        need(40 <= size <= 4096 and size % 8 == 0, "footer.chunk-entry-size")
+        need(footer["chunkCount"] == -(-footer["pageCount"] // self.header["chunkPages"]),
+             "footer.chunk-count")
+        need(256 <= footer["tableOffset"] <= start and footer["tableOffset"] % 8 == 0,
+             "footer.table-offset")
+        need(footer["manifestOffset"] == footer["tableOffset"] + footer["chunkCount"] * size,
+             "footer.manifest-offset")
+        need(footer["manifestOffset"] + footer["manifestLength"] == start, "footer.manifest-length")
+        need(not any(foot[52:56]) and not any(foot[112:144]), "footer.reserved")
+        return footer
+
+    def _chunks(self):
+        footer, page = self.footer, self.header["pageSize"]
+        table = self.data[footer["tableOffset"]:footer["manifestOffset"]]
+        need(xxh3_128(table) == footer["tableDigest"], "chunk-table.digest")
+        chunks, end = [], 256
+        for i in range(footer["chunkCount"]):
+            values = struct.unpack_from("<QIIQQH", table, i * footer["chunkEntrySize"])
+            chunk = dict(zip(("offset", "storedLength", "length", "checksum", "storedChecksum",
+                              "codec"), values))
+            need(chunk["codec"] in (0, 1), "chunk.codec")
+            pages = min(self.header["chunkPages"],
+                        footer["pageCount"] - i * self.header["chunkPages"])
+            need(chunk["length"] == pages * page, "chunk.length")
+            start = -(-end // page) * page if chunk["codec"] == 0 else end
+            need(chunk["offset"] == start, "chunk.offset")
+            need(not any(self.data[end:start]), "page-data.padding")
+            end = start + chunk["storedLength"]
+            chunks.append(chunk)
+        need(-(-end // 8) * 8 == footer["tableOffset"], "footer.table-offset")
+        need(not any(self.data[end:footer["tableOffset"]]), "page-data.padding")
+        return chunks
+
+    def _decode(self, chunk):
+        data = self.data[chunk["offset"]:chunk["offset"] + chunk["storedLength"]]
+        need(xxh3_64(data) == chunk["storedChecksum"], "chunk.stored-checksum")
+        if chunk["codec"] == 1:
+            need(self.header["incompatibleFeatures"] & 1, "header.feature-unset")
+            try:
+                need(zstandard.frame_content_size(data) == chunk["length"], "chunk.decode")
+                data = zstandard.ZstdDecompressor(max_window_size=1 << 24).decompress(data)
+            except zstandard.ZstdError as error:
+                raise Refused("chunk.decode", str(error)) from error
+        need(len(data) == chunk["length"], "chunk.decode")
+        need(xxh3_64(data) == chunk["checksum"], "chunk.checksum")
+        return data
+
+    def _manifest(self, schemas):
+        footer = self.footer
+        data = self.data[footer["manifestOffset"]:][:footer["manifestLength"]]
+        need(xxh3_128(data) == footer["manifestDigest"], "manifest.digest")
+        segments, words = struct.unpack_from("<II", data, 0)
+        need(segments == 0 and 8 * words == len(data) - 8, "manifest.layout")
+        message = Message(memoryview(data)[8:], schemas)
+        root = message.read_struct(0)
+        need(root is not None, "manifest.message")
+        return message.struct_json(schemas.structs["Manifest"], root)
+
+    def own_pages(self, runs):
+        """Number and digest of the stored pages that are not zero (spec, "Contents")."""
+        page, digest, count, at = self.header["pageSize"], xxhash.xxh3_128(), 0, 0
+        for run in runs:
+            if run["kind"] == "stream":
+                for i in range(run["pages"]):
+                    data = self.stream[(run["first"] + i) * page:][:page]
+                    need(len(data) == page, "run.stream")
+                    if any(data):
+                        digest.update(struct.pack("<Q", at + i))
+                        digest.update(data)
+                        count += 1
+            at += run["pages"]
+        return {"storedPages": count, "digest": digest.hexdigest()}
+
+    def document(self):
+        state = self.manifest["state"]
+        spaces = [{"mappings": [dict(start=mapping["start"],
+                                     **self.own_pages(mapping["runs"]))
+                                for mapping in space["mappings"]]}
+                  for space in state["addressSpaces"]]
+        objects = [self.own_pages(item["runs"])
+                   for item in state["memoryObjects"]]
+        return {"document": "org.rrpcp.checkpoint", "documentVersion": 1, "header": self.header,
+                "footer": self.footer, "chunks": self.chunks, "manifest": self.manifest,
+                "contents": {"addressSpaces": spaces, "memoryObjects": objects}}
+
+
+def main(arguments):
+    if len(arguments) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    layout, path = arguments
+    try:
+        with open(path, "rb") as file:
+            document = Checkpoint(file.read(), Schemas(layout)).document()
+    except Refused as refused:
+        print("%s: refused [%s] %s" % ((path,) + (refused.args + ("",))[:2]), file=sys.stderr)
+        return 1
+    print(json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

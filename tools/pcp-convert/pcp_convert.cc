@@ -1,0 +1,124 @@
+// pcp-convert: writes checkpoints in the form that rr's own persistent-checkpoint work reads.
+
+#include "common/command.h"
+#include "common/console.h"
+#include "common/json.h"
+#include "common/progress.h"
+#include "common/text.h"
+#include "common/tool_main.h"
+#include "rrpcp/compat.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace rrpcp::tools {
+namespace {
+
+constexpr const char* kDetails =
+    R"(Each FILE becomes a directory checkpoint-EVENT in TRACE, which must be the trace that the checkpoint
+belongs to. The directory appears whole or not at all, is read back and compared. What the other
+form has no place for is named; what a replay would miss is refused.
+
+Exit codes:
+  0  all were converted
+  1  some were not
+  2  wrong usage
+
+Example:
+  pcp-convert --to rr-2025 ~/traces/ls-0/pcp/*.pcp ~/traces/ls-0)";
+
+// Compares what is in the trace now with the checkpoint that it was made from.
+void verify_export(const CheckpointReader& checkpoint, const std::string& trace,
+                   const std::string& directory, Progress& progress) {
+  const LegacyTrace written = LegacyTrace::open(trace);
+  const std::string name = std::filesystem::path(directory).filename().string();
+  for (const LegacyEntry& entry : written.entries()) {
+    if (entry.name == name && entry.generation == Generation::kRr2025) {
+      const LegacyCheckpoint legacy = written.load(entry);
+      verify_import(legacy, checkpoint, [&](std::uint64_t done, std::uint64_t total) {
+        progress.update(total / 2 + done / 2, total);
+      });
+      return;
+    }
+  }
+  throw Error(ErrorCode::kInternal, "the directory that was written is not there")
+      .in_file(directory);
+}
+
+int convert_main(int argc, char** argv, Console& console) {
+  Command command({"pcp-convert", "--to rr-2025 [OPTION]... FILE... TRACE",
+                   "Writes checkpoints as directories that rr's persistent-checkpoint work reads.",
+                   kDetails});
+  command.add("to", "form to write: rr-2025", cxxopts::value<std::string>(), "FORM");
+  command.add_json();
+  command.add_quiet();
+  const Arguments arguments = command.parse(argc, argv, console);
+  arguments.expect(2, SIZE_MAX, "FILE and TRACE");
+  const std::string form = arguments.get_or("to", "");
+  if (form != "rr-2025") {
+    throw UsageError(form.empty() ? "say what to write: --to rr-2025"
+                                  : "'" + form + "' cannot be written; known is rr-2025");
+  }
+  std::vector<std::string> files = arguments.positional();
+  const std::string trace = files.back();
+  files.pop_back();
+
+  Json results = Json::array();
+  bool failed = false;
+  for (const std::string& file : files) {
+    try {
+      const CheckpointReader reader = CheckpointReader::open(file);
+      Progress progress(console, file);
+      ExportOptions options;
+      options.progress = [&](std::uint64_t done, std::uint64_t total) {
+        progress.update(done / 2, total);
+      };
+      const ExportResult result = export_rr2025(reader, trace, options);
+      verify_export(reader, trace, result.directory, progress);
+      progress.clear();
+      if (console.json) {
+        Json losses = Json::array();
+        for (const std::string& loss : result.losses) {
+          losses.push_back(loss);
+        }
+        results.push_back(Json{{"file", json_bytes_as_text(file)},
+                               {"directory", json_bytes_as_text(result.directory)},
+                               {"bytesBefore", reader.file_size()},
+                               {"bytesAfter", result.bytes},
+                               {"pageFiles", result.page_files},
+                               {"losses", std::move(losses)}});
+        continue;
+      }
+      for (const std::string& loss : result.losses) {
+        console.note(printable(file) + ": " + loss);
+      }
+      if (!console.quiet) {
+        console.print("%s: %s, %s to %s\n", printable(file).c_str(),
+                      printable(result.directory).c_str(), human_size(reader.file_size()).c_str(),
+                      human_size(result.bytes).c_str());
+      }
+    } catch (const Error& error) {
+      failed = true;
+      if (console.json) {
+        results.push_back(
+            Json{{"file", json_bytes_as_text(file)}, {"error", json_error(error)["error"]}});
+      } else {
+        report_error(console, error.file().empty() ? error.in_file(file) : error);
+      }
+    }
+  }
+  if (console.json) {
+    console.write_json(Json{{"checkpoints", std::move(results)}});
+  }
+  return failed ? kExitNo : kExitOk;
+}
+
+} // namespace
+} // namespace rrpcp::tools
+
+int main(int argc, char** argv) {
+  return rrpcp::tools::run_tool("pcp-convert", argc, argv, rrpcp::tools::convert_main);
+}
