@@ -136,12 +136,12 @@ private:
       return true;
     };
     static const std::set<std::string_view> kElsewhere = {
-        "State.tasks",         "State.addressSpaces",
-        "State.memoryObjects", "State.openFiles",
-        "State.fileTables",    "State.fileSystemContexts",
-        "State.pageStream",    "State.signalHandlerTables",
-        "Mapping.runs",        "MemoryObject.runs",
-        "Task.process"};
+        "State.processes",           "State.tasks",
+        "State.addressSpaces",       "State.memoryObjects",
+        "State.openFiles",           "State.fileTables",
+        "State.fileSystemContexts",  "State.pageStream",
+        "State.signalHandlerTables", "Mapping.runs",
+        "MemoryObject.runs",         "Task.process"};
     if (kElsewhere.count(field) != 0) {
       return compare_elsewhere(field, place, left, right);
     }
@@ -223,9 +223,23 @@ private:
       return false;
     }
     const std::uint64_t before = report_.count();
+    Place general = place; // "task 1: rax", not "task 1: NT_PRSTATUS rax"
+    if (general.words.ends_with(": NT_PRSTATUS")) {
+      general.words.erase(general.words.rfind(':'));
+    }
     std::map<std::string, Register> rest;
     for (const Register& reg : *b_registers) {
       rest.emplace(reg.name, reg);
+    }
+    const bool alike = std::any_of(a_registers->begin(), a_registers->end(),
+                                   [&](const auto& reg) { return rest.count(reg.name) != 0; });
+    if (!alike) {
+      const auto size = [](schema::RegisterSet::Reader set) {
+        return std::to_string(set.getData().size()) + " bytes of";
+      };
+      report_.changed(place, left.getData().size(), right.getData().size(),
+                      size(left) + " one kind of machine", size(right) + " another");
+      return true;
     }
     const auto value = [](const Register& reg) {
       return reg.is_scalar() ? Json(reg.value())
@@ -234,47 +248,59 @@ private:
     for (const Register& reg : *a_registers) {
       const auto found = rest.find(reg.name);
       if (found == rest.end()) {
-        report_.only_in_a(place.part(reg.name, reg.name));
+        report_.only_in_a(general.part(reg.name, reg.name));
         continue;
       }
       if (found->second.bytes != reg.bytes) {
-        report_.changed(place.part(reg.name, reg.name), value(reg), value(found->second),
+        report_.changed(general.part(reg.name, reg.name), value(reg), value(found->second),
                         reg.text(), found->second.text());
       }
       rest.erase(found);
     }
     for (const auto& [name, reg] : rest) {
-      report_.only_in_b(place.part(name, name));
+      report_.only_in_b(general.part(name, name));
     }
     // Bytes that belong to no register.
     return report_.count() != before;
   }
 
-  // Tasks by tid; several with the same tid in the order in which they are stored.
+  // Tasks by tid and processes by pid; several with the same one in the order in which they are
+  // stored.
   void compare_tasks() {
-    std::multimap<std::int32_t, schema::Task::Reader> rest;
-    for (const auto task : b_.getTasks()) {
-      rest.emplace(task.getTid(), task);
+    compare_by_id(
+        "processes", "process", a_.getProcesses(), b_.getProcesses(),
+        [](schema::Process::Reader process) { return process.getPid(); },
+        [](schema::Process::Reader) { return std::string(); });
+    compare_by_id(
+        "tasks", "task", a_.getTasks(), b_.getTasks(),
+        [](schema::Task::Reader task) { return task.getTid(); },
+        [](schema::Task::Reader task) {
+          const auto name = task.getName();
+          return printable(std::string_view(name.asChars().begin(), name.size()));
+        });
+  }
+
+  template <typename List, typename Id, typename Name>
+  void compare_by_id(const char* list, const char* words, List a, List b, Id id, Name name) {
+    const auto place_of = [&](auto element) {
+      const std::string number = std::to_string(id(element));
+      return Place{words + (" " + number), std::string(list) + "[" + number + "]"};
+    };
+    std::multimap<std::int32_t, decltype(b[0])> rest;
+    for (const auto element : b) {
+      rest.emplace(id(element), element);
     }
-    const auto place_of = [](schema::Task::Reader task) {
-      return Place{"task " + std::to_string(task.getTid()),
-                   "tasks[" + std::to_string(task.getTid()) + "]"};
-    };
-    const auto name_of = [](schema::Task::Reader task) {
-      const auto name = task.getName();
-      return printable(std::string_view(name.asChars().begin(), name.size()));
-    };
-    for (const auto task : a_.getTasks()) {
-      const auto found = rest.lower_bound(task.getTid());
-      if (found == rest.end() || found->first != task.getTid()) {
-        report_.only_in_a(place_of(task), name_of(task));
+    for (const auto element : a) {
+      const auto found = rest.lower_bound(id(element));
+      if (found == rest.end() || found->first != id(element)) {
+        report_.only_in_a(place_of(element), name(element));
         continue;
       }
-      messages_.compare(place_of(task), task, found->second);
+      messages_.compare(place_of(element), element, found->second);
       rest.erase(found);
     }
-    for (const auto& [tid, task] : rest) {
-      report_.only_in_b(place_of(task), name_of(task));
+    for (const auto& [number, element] : rest) {
+      report_.only_in_b(place_of(element), name(element));
     }
   }
 
@@ -451,15 +477,16 @@ int inspect_diff(int argc, char** argv, Console& console) {
     throw error_from(exception);
   }
   const bool equal = report.count() == 0;
+  const bool unknown = equal && report.incomplete();
   if (console.json) {
     console.write_json({{"a", json_bytes_as_text(a.name())},
                         {"b", json_bytes_as_text(b.name())},
-                        {"equal", report.incomplete() ? Json() : Json(equal)},
+                        {"equal", unknown ? Json() : Json(equal)},
                         {"differences", report.take()}});
-  } else if (equal && !report.incomplete() && !console.quiet) {
+  } else if (equal && !unknown && !console.quiet) {
     console.write("equal: the same state and memory\n");
   }
-  return report.incomplete() ? kExitTrouble : equal ? kExitOk : kExitNo;
+  return unknown ? kExitTrouble : equal ? kExitOk : kExitNo;
 }
 
 } // namespace rrpcp::tools

@@ -307,7 +307,7 @@ void MessageDiff::compare_struct(const Place& place, const std::string& type, St
     KJ_IF_MAYBE (arm, value.which()) {
       return std::string(arm->getProto().getName().cStr());
     }
-    return std::to_string(unknown_union_tag(value).value_or(0));
+    return unknown_name(unknown_union_tag(value).value_or(0));
   };
   if (arm_name(a) != arm_name(b)) {
     report_.changed(place.part("kind", "which"), arm_name(a), arm_name(b), in_words(arm_name(a)),
@@ -328,7 +328,8 @@ void MessageDiff::compare_field(const Place& place, const std::string& type, Str
   if (handle_(full_name, place, a, b)) {
     return;
   }
-  const Place at = place.part(in_words(name), name);
+  const bool register_sets = name == "registers"; // their names say enough
+  const Place at = place.part(register_sets ? "" : in_words(name), name);
   if (field.getProto().isSlot() && field.getType().isStruct()) {
     if (!a.has(field) && !b.has(field)) {
       return;

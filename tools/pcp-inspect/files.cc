@@ -29,7 +29,7 @@ std::string kind_of(capnp::DynamicStruct::Reader value) {
   KJ_IF_MAYBE (arm, value.which()) {
     return arm->getProto().getName().cStr();
   }
-  return "kind " + std::to_string(unknown_union_tag(value).value_or(0));
+  return unknown_name(unknown_union_tag(value).value_or(0));
 }
 
 std::string identity_text(schema::FileIdentity::Reader identity) {

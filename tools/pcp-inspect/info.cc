@@ -117,6 +117,10 @@ std::string foreign(capnp::Text::Reader text) {
   return printable(std::string_view(text.begin(), text.size()));
 }
 
+std::string foreign(capnp::Data::Reader bytes) {
+  return printable(std::string_view(bytes.asChars().begin(), bytes.size()));
+}
+
 std::string pages_text(std::uint64_t pages, std::uint64_t page_size) {
   return human_count(pages, "page", "pages") + " (" + human_size(pages * page_size) + ")";
 }
@@ -180,7 +184,9 @@ void show_provenance(Console& console, schema::Provenance::Reader provenance) {
   }
   console.print("  written by    %s\n", text.empty() ? "not recorded" : text.c_str());
   if (provenance.getConvertedFrom().size() != 0) {
-    console.print("  converted     from %s\n", foreign(provenance.getConvertedFrom()).c_str());
+    const auto directory = provenance.getOriginalDirectory();
+    console.print("  converted     from %s", foreign(provenance.getConvertedFrom()).c_str());
+    console.write(directory.size() == 0 ? "\n" : " in " + foreign(directory) + "\n");
   }
   if (provenance.getFrozenNanoseconds() != 0) {
     console.print("  frozen        %s\n",
@@ -281,13 +287,17 @@ Json to_json(const CheckpointReader& reader) {
                                   {"critical", extension.getCritical()},
                                   {"bytes", extension.getPayload().size()}});
   }
-  json["provenance"] = {{"creator", text(provenance.getCreator())},
-                        {"createdAt", provenance.getCreatedAt()},
-                        {"hostName", text(provenance.getHostName())},
-                        {"kernelRelease", text(provenance.getKernelRelease())},
-                        {"convertedFrom", text(provenance.getConvertedFrom())},
-                        {"frozenNanoseconds", provenance.getFrozenNanoseconds()},
-                        {"comment", text(provenance.getComment())}};
+  json["provenance"] = {
+      {"creator", text(provenance.getCreator())},
+      {"createdAt", provenance.getCreatedAt()},
+      {"hostName", text(provenance.getHostName())},
+      {"kernelRelease", text(provenance.getKernelRelease())},
+      {"convertedFrom", text(provenance.getConvertedFrom())},
+      {"originalDirectory",
+       json_bytes_as_text(std::string_view(provenance.getOriginalDirectory().asChars().begin(),
+                                           provenance.getOriginalDirectory().size()))},
+      {"frozenNanoseconds", provenance.getFrozenNanoseconds()},
+      {"comment", text(provenance.getComment())}};
   return json;
 }
 

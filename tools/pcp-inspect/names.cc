@@ -114,12 +114,10 @@ std::string note_name(std::uint32_t type) {
 }
 
 std::uint32_t parse_note(std::string_view text) {
-  std::string name = upper(text);
-  if (!name.starts_with("NT_")) {
-    name = "NT_" + name;
-  }
+  const std::string name = upper(text);
   for (const auto& entry : kNotes) {
-    if (entry.name == name) {
+    const std::string_view full = entry.name;
+    if (full == name || (!name.empty() && full.ends_with("_" + name))) {
       return entry.number;
     }
   }
@@ -225,7 +223,11 @@ std::string enum_name(capnp::DynamicEnum value) {
   KJ_IF_MAYBE (enumerant, value.getEnumerant()) {
     return enumerant->getProto().getName().cStr();
   }
-  return std::to_string(value.getRaw());
+  return unknown_name(value.getRaw());
+}
+
+std::string unknown_name(std::uint64_t number) {
+  return "unknown (" + std::to_string(number) + ")";
 }
 
 std::string device_name(std::uint64_t device) {

@@ -14,7 +14,8 @@ std::string machine_name(std::uint16_t machine);
 
 // ELF core note type (elf.h): "NT_PRSTATUS", …; "note 0x123" for one without a name here.
 std::string note_name(std::uint32_t type);
-// The reverse, also of the name without "NT_", in any case, and of a number. Throws UsageError.
+// The reverse, also of the end of a name ("prstatus", "xstate") in any case, and of a number.
+// Throws UsageError.
 std::uint32_t parse_note(std::string_view text);
 
 // signal(7): "SIGINT"; real-time signals and others "SIG40".
@@ -38,7 +39,10 @@ std::string position_kind_name(std::uint16_t kind);
 // getauxval(3): "AT_SYSINFO_EHDR"; a number where there is no name here.
 std::string auxiliary_name(std::uint64_t type);
 
-// Name of an enum's value by the schema, or its number where it is newer than this program.
+// What a value is called that is newer than this program: "unknown (77)".
+std::string unknown_name(std::uint64_t number);
+
+// Name of an enum's value by the schema, or unknown_name().
 std::string enum_name(capnp::DynamicEnum value);
 template <typename Enum> std::string enum_name_of(Enum value) {
   return enum_name(capnp::DynamicEnum(Enum(value)));

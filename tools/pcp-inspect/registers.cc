@@ -137,6 +137,7 @@ public:
   Registers decode() const {
     Registers registers;
     add_x87(registers, data_);
+    add(registers, "xstate_bv", data_.subspan(kXstateBv, 8));
     add_vectors(registers);
     for (const Component& component : components_) {
       add_component(registers, component);

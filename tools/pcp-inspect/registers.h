@@ -29,8 +29,8 @@ struct Register {
 //    and ARM (asm/ptrace.h user_pt_regs);
 //  - NT_PRFPREG: x87, MXCSR and xmm registers (Intel SDM volume 1, section 10.5.1, FXSAVE), or
 //    AArch64's user_fpsimd_state;
-//  - NT_X86_XSTATE: the same, and what Cpu.xsaveLayout names, as the widest registers that are
-//  there
+//  - NT_X86_XSTATE: the same, XSTATE_BV, and what Cpu.xsaveLayout names, as the widest registers
+//  that are there
 //    (zmm, else ymm, else xmm), k0 to k7, pkru; components without a known meaning as one register
 //    "xstateN". Components that XSTATE_BV declares to be in their initial state are shown as zeros;
 //  - NT_ARM_TLS, NT_ARM_SYSTEM_CALL.

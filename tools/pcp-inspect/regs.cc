@@ -28,24 +28,31 @@ void show_hex(Console& console, std::span<const std::uint8_t> data) {
 
 void show_registers(Console& console, const std::vector<Register>& registers, bool all) {
   std::size_t hidden = 0;
+  std::string line; // up to three registers of 64 bits
   std::size_t column = 0;
+  const auto end_line = [&] {
+    line.erase(line.find_last_not_of(' ') + 1);
+    console.write(line.empty() ? "" : line + "\n");
+    line.clear();
+    column = 0;
+  };
   for (const Register& reg : registers) {
     if (reg.is_scalar()) {
-      console.print("%s%-10s %-18s", column == 0 ? "    " : "  ", reg.name.c_str(),
-                    reg.text().c_str());
-      column = (column + 1) % 3;
-      console.write(column == 0 ? "\n" : "");
+      line += format_text("%s%-10s %-18s", column == 0 ? "    " : "  ", reg.name.c_str(),
+                          reg.text().c_str());
+      if (++column == 3) {
+        end_line();
+      }
       continue;
     }
+    end_line();
     if (reg.is_zero() && !all) {
       ++hidden;
       continue;
     }
-    console.write(column == 0 ? "" : "\n");
-    column = 0;
     console.print("    %-10s %s\n", reg.name.c_str(), reg.text().c_str());
   }
-  console.write(column == 0 ? "" : "\n");
+  end_line();
   if (hidden != 0) {
     console.print("    (%s not shown: zero; --all shows them)\n",
                   human_count(hidden, "wide register", "wide registers").c_str());
