@@ -1,12 +1,14 @@
-// `pcp-inspect list`: the checkpoints of a directory.
+// `pcp-inspect list`: the checkpoints of a directory, or of every version in a trace.
 
 #include "common/table.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/names.h"
 #include "pcp-inspect/open.h"
+#include "rrpcp/compat.h"
 #include "rrpcp/store.h"
 
+#include <algorithm>
 #include <filesystem>
 
 namespace rrpcp::tools {
@@ -15,15 +17,23 @@ namespace {
 struct Row {
   StoreEntry entry;
   std::optional<std::uint64_t> tasks;
+  // "1.0", "rr-2025"; empty where it is not known.
+  std::string format;
+  // Relative to the directory that is listed.
+  std::string name;
+  // The entry's header says something.
+  bool known = false;
 };
 
-std::string file_name(const StoreEntry& entry) {
-  return std::filesystem::path(entry.path).filename().string();
-}
-
 // Opens the entry for what is in its manifest; what goes wrong becomes its problem.
-Row examine(StoreEntry entry) {
-  Row row{std::move(entry), std::nullopt};
+Row examine(StoreEntry entry, const std::string& directory) {
+  Row row;
+  row.name = std::filesystem::path(entry.path).lexically_relative(directory).string();
+  row.known = entry.header.major != 0;
+  if (row.known) {
+    row.format = format_text("%u.%u", entry.header.major, entry.header.minor);
+  }
+  row.entry = std::move(entry);
   if (row.entry.problem) {
     return row;
   }
@@ -36,9 +46,61 @@ Row examine(StoreEntry entry) {
   return row;
 }
 
-// Whether the header itself could be read.
-bool has_header(const StoreEntry& entry) {
-  return entry.header.major != 0;
+// A checkpoint of an older generation in a trace.
+Row examine(const LegacyTrace& trace, const LegacyEntry& legacy) {
+  Row row;
+  row.name = legacy.name;
+  row.format = generation_name(legacy.generation);
+  row.entry.path = legacy.path;
+  row.entry.header.event = legacy.event;
+  row.known = legacy.event != 0;
+  row.entry.problem = legacy.problem;
+  if (legacy.problem) {
+    return row;
+  }
+  try {
+    const LegacyCheckpoint checkpoint = trace.load(legacy);
+    const HeaderFields fields = import_header(checkpoint);
+    Header& header = row.entry.header;
+    header.ticks = fields.ticks;
+    header.mark_event = fields.mark_event;
+    header.position_kind = fields.position_kind;
+    header.trace_uuid = fields.trace_uuid;
+    row.tasks = checkpoint.task_count();
+    row.entry.file_size = checkpoint.stored_bytes();
+    for (const Finding& finding : checkpoint.findings()) {
+      if (finding.severity == Severity::kError && !row.entry.problem) {
+        row.entry.problem = Error(ErrorCode::kDamaged, finding.message)
+                                .in_file(finding.file)
+                                .with_diagnostic(finding.code)
+                                .with_hint(std::string(finding.hint));
+      }
+    }
+  } catch (const Error& error) {
+    row.entry.problem = error;
+  }
+  return row;
+}
+
+// All checkpoints of a trace, of every version, in the order of their positions.
+std::vector<Row> examine_trace(const std::string& directory, Console& console) {
+  std::vector<Row> rows;
+  const LegacyTrace trace = LegacyTrace::open(directory);
+  for (const Finding& finding : trace.findings()) {
+    console.warn(printable(finding.file) + ": [" + std::string(finding.code) + "] " +
+                 printable(finding.message));
+  }
+  for (const LegacyEntry& legacy : trace.entries()) {
+    rows.push_back(examine(trace, legacy));
+  }
+  const auto store = (std::filesystem::path(directory) / std::string(kTraceStoreName)).string();
+  for (StoreEntry& entry : Store(store).list()) {
+    rows.push_back(examine(std::move(entry), directory));
+  }
+  std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
+    return a.entry.header.event < b.entry.header.event;
+  });
+  return rows;
 }
 
 std::string place_text(const Header& header) {
@@ -65,13 +127,13 @@ void show(Console& console, const std::vector<Row>& rows) {
                {"FILE"}});
   for (const Row& row : rows) {
     const Header& header = row.entry.header;
-    const bool known = has_header(row.entry);
+    const bool known = row.known;
     table.add({known ? std::to_string(header.event) : "-",
                known ? std::to_string(header.ticks) : "-", known ? place_text(header) : "",
                row.tasks ? std::to_string(*row.tasks) : "-", human_size(row.entry.file_size),
-               known ? format_text("%u.%u", header.major, header.minor) : "-",
+               row.format.empty() ? "-" : row.format,
                row.entry.problem ? std::string(error_code_name(row.entry.problem->code())) : "ok",
-               printable(file_name(row.entry))});
+               printable(row.name)});
   }
   if (!table.empty()) {
     table.print(console);
@@ -83,11 +145,12 @@ Json to_json(const std::string& directory, const std::vector<Row>& rows) {
   for (const Row& row : rows) {
     const Header& header = row.entry.header;
     Json json;
-    json["file"] = json_bytes_as_text(file_name(row.entry));
+    json["file"] = json_bytes_as_text(row.name);
+    json["format"] = row.format.empty() ? Json() : Json(row.format);
     json["size"] = row.entry.file_size;
     json["checkpointId"] = row.entry.id ? Json(row.entry.id->to_string()) : Json();
-    const bool known = has_header(row.entry);
-    json["version"] = known ? Json{{"major", header.major}, {"minor", header.minor}} : Json();
+    const bool known = row.known;
+    json["version"] = header.major != 0 ? Json{{"major", header.major}, {"minor", header.minor}} : Json();
     json["position"] = known ? Json{{"kind", position_kind_name(header.position_kind)},
                                     {"event", header.event},
                                     {"ticks", header.ticks},
@@ -107,7 +170,8 @@ Json to_json(const std::string& directory, const std::vector<Row>& rows) {
 
 int inspect_list(int argc, char** argv, Console& console) {
   Command command({"pcp-inspect list", "[OPTION]... DIR",
-                   "Lists the checkpoint files of a directory in the order of their positions.",
+                   "Lists the checkpoint files of a directory in the order of their positions. Of "
+                   "an rr trace: its checkpoints of every version.",
                    "HEALTH is 'ok' where header, footer and manifest are whole; otherwise the kind "
                    "of problem.\n'pcp-validate' checks the page data too.\n\n"
                    "Exit codes: 0 done, 1 a checkpoint of the directory cannot be used, 2 the "
@@ -123,13 +187,17 @@ int inspect_list(int argc, char** argv, Console& console) {
         .in_file(directory);
   }
   std::vector<Row> rows;
-  int code = kExitOk;
-  for (StoreEntry& entry : Store(directory).list()) {
-    rows.push_back(examine(std::move(entry)));
-    if (rows.back().entry.problem) {
-      code = kExitNo;
+  if (is_trace_directory(directory)) {
+    rows = examine_trace(directory, console);
+  } else {
+    for (StoreEntry& entry : Store(directory).list()) {
+      rows.push_back(examine(std::move(entry), directory));
     }
   }
+  const bool bad = std::any_of(rows.begin(), rows.end(), [](const Row& row) {
+    return row.entry.problem.has_value();
+  });
+  const int code = bad ? kExitNo : kExitOk;
   if (console.json) {
     console.write_json(to_json(directory, rows));
     return code;

@@ -6,11 +6,14 @@
 #include "common/progress.h"
 #include "common/text.h"
 #include "common/tool_main.h"
+#include "rrpcp/compat.h"
+#include "rrpcp/compat_validate.h"
 #include "rrpcp/error.h"
 #include "rrpcp/validate.h"
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -139,7 +142,9 @@ Json json_report(const std::string& file, const ValidationReport& report) {
 int explain(Console& console, const std::string& code) {
   Json list = Json::array();
   bool found = false;
-  for (const Diagnostic& diagnostic : diagnostics()) {
+  std::vector<Diagnostic> known(diagnostics().begin(), diagnostics().end());
+  known.insert(known.end(), compat_diagnostics().begin(), compat_diagnostics().end());
+  for (const Diagnostic& diagnostic : known) {
     if (code != "all" && diagnostic.code != code) {
       continue;
     }
@@ -169,6 +174,47 @@ int explain(Console& console, const std::string& code) {
   return kExitOk;
 }
 
+// The trace, prepared for the events of all checkpoints that can be opened.
+std::optional<TraceValidator> prepare_trace(const std::string& trace,
+                                            const std::vector<std::string>& arguments) {
+  std::vector<std::int64_t> events;
+  auto add = [&](const std::string& file) {
+    try {
+      events.push_back(CheckpointReader::open(file).header().event);
+    } catch (const Error&) {
+      // Told when the file itself is judged.
+    }
+  };
+  for (const std::string& argument : arguments) {
+    std::error_code ignored;
+    if (!std::filesystem::is_directory(argument, ignored)) {
+      add(argument);
+      continue;
+    }
+    try {
+      for (const std::string& file : checkpoints_in(argument)) {
+        add(file);
+      }
+    } catch (const Error&) {
+      // Told when the directory is gone through.
+    }
+  }
+  return TraceValidator(trace, events);
+}
+
+// Adds what contradicts the trace to the report of a file that can be read.
+void judge_against(const TraceValidator& trace, const std::string& file,
+                   ValidationReport& report) {
+  try {
+    const std::vector<Finding> findings = trace.check(CheckpointReader::open(file));
+    report.findings.insert(report.findings.end(), findings.begin(), findings.end());
+  } catch (const Error& error) {
+    if (report.valid()) {
+      throw error;
+    }
+  }
+}
+
 int run(int argc, char** argv, Console& console) {
   Command command(
       {"pcp-validate", "[OPTION]... FILE|DIR...",
@@ -181,6 +227,8 @@ int run(int argc, char** argv, Console& console) {
               cxxopts::value<std::string>()->default_value("semantics"), "LEVEL");
   command.add("j,threads", "threads to use (default: one per processor)",
               cxxopts::value<std::string>(), "N");
+  command.add("trace", "compare with the rr trace in DIR too; without FILE, the checkpoints in DIR/pcp",
+              cxxopts::value<std::string>(), "DIR");
   command.add("explain", "print what a diagnostic means, of \"all\" each one, and exit",
               cxxopts::value<std::string>(), "CODE");
   const Arguments arguments = command.parse(argc, argv, console);
@@ -188,7 +236,18 @@ int run(int argc, char** argv, Console& console) {
     arguments.expect(0, 0, "no FILE");
     return explain(console, arguments.get<std::string>("explain"));
   }
-  arguments.expect(1, SIZE_MAX, "FILE or DIR");
+  std::vector<std::string> paths = arguments.positional();
+  std::optional<TraceValidator> trace;
+  if (arguments.has("trace")) {
+    const std::string directory = arguments.get<std::string>("trace");
+    if (paths.empty()) {
+      paths.push_back(
+          (std::filesystem::path(directory) / std::string(kTraceStoreName)).string());
+    }
+    trace = prepare_trace(directory, paths);
+  } else {
+    arguments.expect(1, SIZE_MAX, "FILE or DIR");
+  }
   ValidateOptions options;
   try {
     options.level = parse_validation_level(arguments.get<std::string>("level"));
@@ -221,6 +280,9 @@ int run(int argc, char** argv, Console& console) {
       };
       ValidationReport report = validate_file(file, options);
       progress.clear();
+      if (trace) {
+        judge_against(*trace, file, report);
+      }
       ++(report.valid() ? totals.valid : totals.invalid);
       if (console.json) {
         files.push_back(json_report(file, report));
@@ -231,7 +293,7 @@ int run(int argc, char** argv, Console& console) {
       unreadable(file, error);
     }
   };
-  for (const std::string& argument : arguments.positional()) {
+  for (const std::string& argument : paths) {
     std::error_code ignored;
     if (!std::filesystem::is_directory(argument, ignored)) {
       judge(argument);

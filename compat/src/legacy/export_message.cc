@@ -499,7 +499,7 @@ private:
 
   void build_monitor(schema::FileMonitor::Reader in, legacy::FileMonitor::Builder out) {
     out.setFd(in.getFd());
-    if (in.getLegacyType() >= 0) {
+    if (in.getLegacyType() != -1) {
       out.setType(in.getLegacyType());
     } else if (in.getKind() == schema::FileMonitor::Kind::OTHER) {
       refuse("the monitor of descriptor " + std::to_string(in.getFd()));

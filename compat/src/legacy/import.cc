@@ -96,7 +96,7 @@ private:
     try {
       return legacy_.context->cursor(legacy_.message.clone_mark().getTime());
     } catch (const Error& error) {
-      result_.findings.push_back(make_finding("trace.cursor", legacy_.entry.path, error.what()));
+      result_.findings.push_back(make_finding("rr-trace.cursor", legacy_.entry.path, error.what()));
       return std::nullopt;
     }
   }

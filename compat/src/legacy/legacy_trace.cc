@@ -83,7 +83,8 @@ public:
 
   void run() {
     const std::vector<std::string> names = list_directory(directory_);
-    if (std::find(names.begin(), names.end(), kIndexName) != names.end()) {
+    has_index_ = std::find(names.begin(), names.end(), kIndexName) != names.end();
+    if (has_index_) {
       read_index();
     }
     for (const std::string& name : names) {
@@ -170,6 +171,13 @@ private:
                                             "names it"));
       return;
     }
+    if (has_index_ && ::fstatat(fd_.get(), (name + "/metadata").c_str(), &info,
+                                AT_SYMLINK_NOFOLLOW) != 0) {
+      impl_.findings.push_back(make_finding("legacy.orphan", path_of(name),
+                                            "the directory of page files belongs to no checkpoint "
+                                            "that the index names"));
+      return;
+    }
     LegacyEntry entry;
     entry.generation = Generation::kRr2025;
     entry.name = name;
@@ -215,6 +223,7 @@ private:
   ScopedFd fd_;
   legacy::Machine machine_;
   std::set<std::string> claimed_;
+  bool has_index_ = false;
 };
 
 // Finds the page files of a decoded message and says what is wrong with them.

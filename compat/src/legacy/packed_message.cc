@@ -2,6 +2,32 @@
 
 namespace rrpcp::compat {
 
+namespace {
+
+void touch(capnp::DynamicValue::Reader value) {
+  switch (value.getType()) {
+  case capnp::DynamicValue::STRUCT:
+    touch_all(value.as<capnp::DynamicStruct>());
+    break;
+  case capnp::DynamicValue::LIST:
+    for (const auto element : value.as<capnp::DynamicList>()) {
+      touch(element);
+    }
+    break;
+  default:
+    break;
+  }
+}
+
+} // namespace
+
+void touch_all(capnp::DynamicStruct::Reader message) {
+  for (const auto field : message.getSchema().getNonUnionFields()) {
+    touch(message.get(field));
+  }
+  KJ_IF_MAYBE(member, message.which()) { touch(message.get(*member)); }
+}
+
 capnp::ReaderOptions reader_options(std::uint64_t max_bytes) {
   capnp::ReaderOptions options;
   options.traversalLimitInWords = max_bytes / sizeof(capnp::word);

@@ -3,6 +3,7 @@
 
 #include "rrpcp/error.h"
 
+#include <capnp/dynamic.h>
 #include <capnp/message.h>
 #include <capnp/serialize-packed.h>
 #include <cstddef>
@@ -23,6 +24,16 @@ inline constexpr std::uint64_t kMaxMessageBytes = std::uint64_t{256} << 20;
 // message that refers to one object many times can make a reader do.
 capnp::ReaderOptions reader_options(std::uint64_t max_bytes);
 
+// Keeps Cap'n Proto from writing to standard error while it lives: what it throws while it cleans up
+// after an exception is logged otherwise. Stack only, one thread.
+class QuietCapnp final : public kj::ExceptionCallback {
+public:
+  void logMessage(kj::LogSeverity, const char*, int, int, kj::String&&) override {}
+};
+
+// Reads every field of a message once, so that a pointer of the wrong kind anywhere throws here.
+void touch_all(capnp::DynamicStruct::Reader message);
+
 // The Error for an exception of Cap'n Proto while `what` was read.
 Error message_error(const kj::Exception& exception, const std::string& what);
 
@@ -38,11 +49,13 @@ read_packed(std::span<const std::byte> bytes, const std::string& what,
   }
   auto copy = std::make_unique<capnp::MallocMessageBuilder>();
   std::size_t trailing = 0;
+  const QuietCapnp quiet;
   try {
     kj::ArrayInputStream stream(
         kj::arrayPtr(reinterpret_cast<const kj::byte*>(bytes.data()), bytes.size()));
     capnp::PackedMessageReader reader(stream, reader_options(max_bytes));
     copy->setRoot(reader.getRoot<Root>());
+    touch_all(copy->getRoot<Root>().asReader());
     trailing = stream.tryGetReadBuffer().size();
   } catch (const kj::Exception& exception) {
     throw message_error(exception, what);

@@ -49,6 +49,7 @@ template <typename Root>
 void read_message(BlockStream& stream, const TraceLimits& limits,
                   const std::function<void(typename Root::Reader)>& show) {
   const StreamPosition place = stream.position();
+  const compat::QuietCapnp quiet;
   try {
     StreamAdapter adapter(stream);
     capnp::word scratch[256];

@@ -129,7 +129,7 @@ public:
   bool check_binding() {
     const TraceUuid& uuid = trace_.header().uuid;
     if (!state_.hasTrace() || checkpoint_.header().trace_uuid != uuid) {
-      add("trace.uuid",
+      add("rr-trace.uuid",
           "the checkpoint belongs to trace " + checkpoint_.header().trace_uuid.to_string() +
               ", the trace is " + uuid.to_string(),
           "state.trace.uuid");
@@ -138,7 +138,7 @@ public:
     const auto binding = state_.getTrace();
     if (binding.getFormat() != kRrTraceFormat ||
         binding.getFormatVersion() != trace_.header().version) {
-      add("trace.format",
+      add("rr-trace.format",
           std::string("the checkpoint names '") + binding.getFormat().cStr() + "' version " +
               std::to_string(binding.getFormatVersion()),
           "state.trace.format");
@@ -150,16 +150,16 @@ public:
   bool check_event() {
     const std::int64_t event = checkpoint_.header().event;
     if (moment_.damage) {
-      add("trace.stream", moment_.damage->what());
+      add("rr-trace.stream", moment_.damage->what());
       return false;
     }
     if (!moment_.current) {
-      add("trace.event-missing", "the trace ends before event " + std::to_string(event),
+      add("rr-trace.event-missing", "the trace ends before event " + std::to_string(event),
           "state.position.clone.event");
       return false;
     }
     if (!can_hold_checkpoint(moment_.current->kind)) {
-      add("trace.event-kind",
+      add("rr-trace.event-kind",
           "event " + std::to_string(event) + " is of kind " +
               frame_kind_name(moment_.current->kind),
           "state.position.clone.event");
@@ -181,13 +181,13 @@ public:
       const auto known = std::find_if(std::begin(streams), std::end(streams),
                                       [&](const auto& stream) { return stream.first == name; });
       if (known == std::end(streams)) {
-        add("trace.cursor-wrong", "the trace has no stream '" + std::string(name) + "'", path);
+        add("rr-trace.cursor-wrong", "the trace has no stream '" + std::string(name) + "'", path);
         continue;
       }
       const StreamPosition place{stored.getBlockOffset(), stored.getOffsetInBlock(),
                                  stored.getDecodedOffset()};
       if (!(place == *known->second)) {
-        add("trace.cursor-wrong",
+        add("rr-trace.cursor-wrong",
             "the stored place in '" + std::string(name) + "' is decoded byte " +
                 std::to_string(place.decoded_offset) + ", the event's is " +
                 std::to_string(known->second->decoded_offset),
@@ -212,7 +212,7 @@ public:
     for (const auto task : state_.getTasks()) {
       const std::string path = "state.tasks[" + std::to_string(index++) + "]";
       if (alive.erase(task.getTid()) == 0) {
-        add("trace.task-unknown",
+        add("rr-trace.task-unknown",
             "task " + std::to_string(task.getTid()) + " is not alive at event " +
                 std::to_string(checkpoint_.header().event),
             path);
@@ -221,7 +221,7 @@ public:
       compare_task(task, path);
     }
     for (const std::int32_t missing : alive) {
-      add("trace.task-missing",
+      add("rr-trace.task-missing",
           "task " + std::to_string(missing) + " is alive at event " +
               std::to_string(checkpoint_.header().event),
           "state.tasks");
@@ -277,7 +277,7 @@ private:
     const TraceFrame& frame = found->second;
     const std::string when = " recorded at event " + std::to_string(frame.event);
     if (task.getReplay().getTicks() != frame.ticks) {
-      add("trace.ticks",
+      add("rr-trace.ticks",
           "task " + std::to_string(task.getTid()) + " has ticks " +
               std::to_string(task.getReplay().getTicks()) + " instead of " +
               std::to_string(frame.ticks) + when,
@@ -294,7 +294,7 @@ private:
       return; // a set that rr's records do not have: nothing to compare
     }
     if (*stored != frame.registers) {
-      add("trace.registers",
+      add("rr-trace.registers",
           "task " + std::to_string(task.getTid()) + " differs" + difference(*stored, frame) + when,
           path + ".registers");
     }
@@ -355,7 +355,7 @@ private:
         return;
       }
     }
-    add("trace.mapping",
+    add("rr-trace.mapping",
         "'" + std::string(name) + "' at " + hex(mapping.getStart()) + " to " +
             hex(mapping.getEnd()) + " was not mapped by any event before",
         path);
@@ -368,7 +368,7 @@ private:
       const ScopedFd fd = open_identity(file, files, O_RDONLY);
       const struct stat info = stat_fd(fd.get(), name);
       if (static_cast<std::uint64_t>(info.st_size) != file.getSize()) {
-        add("trace.backing-size",
+        add("rr-trace.backing-size",
             "'" + name + "' has " + std::to_string(info.st_size) + " bytes instead of " +
                 std::to_string(file.getSize()),
             path);
@@ -377,10 +377,10 @@ private:
       try {
         verify_identity(fd.get(), name, file);
       } catch (const Error& error) {
-        add("trace.backing-content", error.what(), path);
+        add("rr-trace.backing-content", error.what(), path);
       }
     } catch (const Error& error) {
-      add("trace.backing-missing", error.what(), path);
+      add("rr-trace.backing-missing", error.what(), path);
     }
   }
 
@@ -435,7 +435,7 @@ std::vector<Finding> TraceValidator::check(const CheckpointReader& checkpoint) c
     std::vector<Finding> damage;
     for (const auto& error : {impl_->tasks_damage, impl_->mappings_damage}) {
       if (error) {
-        damage.push_back(make_finding("trace.stream", checkpoint.name(), error->what()));
+        damage.push_back(make_finding("rr-trace.stream", checkpoint.name(), error->what()));
       }
     }
     if (!impl_->tasks_damage) {

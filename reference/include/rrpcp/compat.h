@@ -28,7 +28,7 @@ enum class Generation { kRr2022, kRr2024, kRr2025 };
 std::string_view generation_name(Generation generation);
 
 // What can be said about checkpoints of older generations ("legacy.…") and about how a checkpoint
-// agrees with its trace ("trace.…"), in the order of spec/legacy-rr.md. Codes are stable.
+// agrees with its trace ("rr-trace.…"), in the order of spec/legacy-rr.md. Codes are stable.
 std::span<const Diagnostic> compat_diagnostics();
 // Null for a code that does not exist.
 const Diagnostic* find_compat_diagnostic(std::string_view code);

@@ -147,6 +147,17 @@ std::vector<AddressRange> AddressSpaceCollector::examine(pid_t source) {
   return {};
 }
 
+void AddressSpaceCollector::visit_objects(const std::function<void(std::uint32_t&)>& visit) {
+  for (Area& area : areas_) {
+    if (area.object != schema::NO_INDEX) {
+      visit(area.object);
+    }
+  }
+  if (executable_object_ != schema::NO_INDEX) {
+    visit(executable_object_);
+  }
+}
+
 void AddressSpaceCollector::refuse(const ProcMemoryArea& memory) {
   const std::string where = describe(memory.mapping);
   if (memory.has_flag("ht")) {

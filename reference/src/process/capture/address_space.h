@@ -14,6 +14,7 @@
 #include "rrpcp/schema/memory.capnp.h"
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -53,6 +54,9 @@ public:
   // copy has without their contents (MADV_WIPEONFORK) and that were not set aside: with such, the
   // copy is of no use. Throws Error.
   std::vector<AddressRange> examine(pid_t source);
+  // Calls `visit` with every number of an object that the space refers to, in the order in which
+  // the mappings refer to them, then the executable's.
+  void visit_objects(const std::function<void(std::uint32_t&)>& visit);
   // Bytes of pages that the space has of its own, about.
   std::uint64_t touched_bytes() const { return touched_bytes_; }
   const std::vector<AuxvEntry>& auxv() const { return auxv_; }

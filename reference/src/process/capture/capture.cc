@@ -257,13 +257,13 @@ CheckpointId Capture::write(Output& output) {
   if (options_.after == AfterCapture::kContinue) {
     collector_.reset();
     thaw();
-  } else {
-    result_.frozen_nanoseconds += since(frozen_at_);
   }
   schema::Provenance::Builder provenance = manifest().initProvenance();
   provenance.setCreator("rrpcp " RRPCP_VERSION);
   provenance.setCreatedAt(frozen_at_wall_clock_);
-  provenance.setFrozenNanoseconds(result_.frozen_nanoseconds);
+  // A process that is to be killed still stands still.
+  provenance.setFrozenNanoseconds(result_.frozen_nanoseconds +
+                                  (group_ ? since(frozen_at_) : 0));
   utsname machine;
   if (::uname(&machine) == 0) {
     provenance.setHostName(machine.nodename);

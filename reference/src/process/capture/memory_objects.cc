@@ -172,6 +172,31 @@ void sort_by_offset(std::vector<PlacedRange>& ranges) {
   });
 }
 
+bool ObjectTable::measure(MemoryObject& object) {
+  struct stat status;
+  if (::fstat(object.content.get(), &status) != 0) {
+    throw system_error(errno, "cannot examine").in_file(object.name);
+  }
+  object.length = static_cast<std::uint64_t>(status.st_size);
+  object.allocated = static_cast<std::uint64_t>(status.st_blocks) * 512;
+  object.modified_at = nanoseconds(status.st_mtim);
+  object.mode = status.st_mode;
+  return S_ISREG(status.st_mode);
+}
+
+void ObjectTable::reorder(const std::vector<std::uint32_t>& order) {
+  std::vector<MemoryObject> objects;
+  std::vector<std::uint32_t> numbers(objects_.size());
+  for (std::uint32_t i = 0; i < order.size(); ++i) {
+    objects.push_back(std::move(objects_[order[i]]));
+    numbers[order[i]] = i;
+  }
+  objects_ = std::move(objects);
+  for (auto& [identity, number] : by_identity_) {
+    number = numbers[number];
+  }
+}
+
 std::uint32_t ObjectTable::insert(MemoryObject object) {
   const std::uint32_t index = size();
   by_identity_.emplace(std::pair(object.device, object.inode), index);
@@ -231,16 +256,9 @@ std::optional<std::uint32_t> ObjectTable::examine(pid_t pid, const ProcMapping& 
     }
   }
   if (object.content) {
-    struct stat status;
-    if (::fstat(object.content.get(), &status) != 0) {
-      throw system_error(errno, "cannot examine").in_file(object.name);
-    }
-    if (!S_ISREG(status.st_mode)) {
+    if (!measure(object)) {
       return std::nullopt;
     }
-    object.length = static_cast<std::uint64_t>(status.st_size);
-    object.modified_at = nanoseconds(status.st_mtim);
-    object.mode = status.st_mode;
   }
   switch (kind) {
   case MappingKind::kFile:
@@ -295,9 +313,7 @@ std::uint32_t ObjectTable::add_memfd(pid_t pid, int fd, std::string name) {
   object.device = status.st_dev;
   object.inode = status.st_ino;
   object.name = std::move(name);
-  object.length = static_cast<std::uint64_t>(status.st_size);
-  object.modified_at = nanoseconds(status.st_mtim);
-  object.mode = status.st_mode;
+  measure(object);
   if (int seals = ::fcntl(object.content.get(), F_GET_SEALS); seals > 0) {
     object.seals = static_cast<std::uint32_t>(seals);
   }
@@ -336,9 +352,7 @@ std::optional<std::uint32_t> ObjectTable::add_executable(pid_t pid, const std::s
   object.device = status.st_dev;
   object.inode = status.st_ino;
   object.content = std::move(file);
-  object.length = static_cast<std::uint64_t>(status.st_size);
-  object.modified_at = nanoseconds(status.st_mtim);
-  object.mode = status.st_mode;
+  measure(object);
   return insert(std::move(object));
 }
 

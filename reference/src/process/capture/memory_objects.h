@@ -60,6 +60,7 @@ struct MemoryObject {
   pid_t mapped_in = 0;
   std::vector<PlacedRange> mapped; // shared mappings in that process, by address
   std::uint64_t length = 0;
+  std::uint64_t allocated = 0;  // bytes that its file system keeps for it
   std::int64_t modified_at = 0; // nanoseconds since 1970
   std::uint32_t mode = 0;
   std::uint32_t seals = 0;
@@ -97,6 +98,9 @@ public:
   MemoryObject& operator[](std::uint32_t index) { return objects_[index]; }
   std::uint32_t size() const { return static_cast<std::uint32_t>(objects_.size()); }
 
+  // Puts the objects into another order: number order[i] becomes number i.
+  void reorder(const std::vector<std::uint32_t>& order);
+
   // What has to be done while the processes stand still and will go on: copies live content into
   // `spool`, and digests live files that are not stored, up to a limit in all. Returns names of
   // files that are over it.
@@ -114,6 +118,8 @@ public:
 private:
   std::optional<std::uint32_t> examine(pid_t pid, const ProcMapping& mapping, MappingKind kind);
   std::uint32_t insert(MemoryObject object);
+  // Sets what stat(2) says of the object's content. False where it is no regular file.
+  static bool measure(MemoryObject& object);
 
   std::uint64_t page_size_;
   bool embed_files_;

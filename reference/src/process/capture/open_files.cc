@@ -413,6 +413,14 @@ void OpenFileTable::finish() {
   }
 }
 
+void OpenFileTable::visit_objects(const std::function<void(std::uint32_t&)>& visit) {
+  for (OpenFile& file : files_) {
+    if (file.kind == Kind::kMemfd) {
+      visit(file.object);
+    }
+  }
+}
+
 void OpenFileTable::build_file(const OpenFile& file, schema::OpenFile::Builder out) const {
   out.setFlags(file.info.flags);
   out.setOwner(file.owner);

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <sys/stat.h>
@@ -31,6 +32,8 @@ public:
   // Decides, when all tables are there, which pipes lead out of the checkpoint, and refuses what
   // cannot be carried.
   void finish();
+  // Calls `visit` with every number of an object that open files refer to, in their order.
+  void visit_objects(const std::function<void(std::uint32_t&)>& visit);
   // Sets State.openFiles and State.fileTables.
   void build(schema::State::Builder state) const;
 

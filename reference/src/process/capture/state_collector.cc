@@ -256,7 +256,28 @@ std::vector<std::vector<AddressRange>> StateCollector::examine() {
     pid_t source = space->copy != 0 ? space->copy : space->collector.pid();
     wiped.push_back(space->collector.examine(source));
   }
+  number_objects();
   return wiped;
+}
+
+void StateCollector::number_objects() {
+  std::vector<std::uint32_t> order;
+  std::vector<std::uint32_t> numbers(objects_.size(), schema::NO_INDEX);
+  auto meet = [&](std::uint32_t& object) {
+    if (numbers[object] == schema::NO_INDEX) {
+      numbers[object] = static_cast<std::uint32_t>(order.size());
+      order.push_back(object);
+    }
+  };
+  auto renumber = [&](std::uint32_t& object) { object = numbers[object]; };
+  for (const std::function<void(std::uint32_t&)>& visit :
+       {std::function<void(std::uint32_t&)>(meet), std::function<void(std::uint32_t&)>(renumber)}) {
+    for (std::unique_ptr<Space>& space : spaces_) {
+      space->collector.visit_objects(visit);
+    }
+    files_.visit_objects(visit);
+  }
+  objects_.reorder(order);
 }
 
 std::uint64_t StateCollector::touched_bytes() {
@@ -266,7 +287,7 @@ std::uint64_t StateCollector::touched_bytes() {
   }
   for (std::uint32_t i = 0; i < objects_.size(); ++i) {
     if (objects_[i].storage == MemoryObject::Storage::kWhole) {
-      bytes += objects_[i].length;
+      bytes += std::min(objects_[i].allocated, objects_[i].length);
     }
   }
   return bytes;

@@ -151,6 +151,8 @@ private:
     std::uint32_t signal_handlers = 0;
   };
 
+  // Numbers the memory objects in the order in which a reader meets them (spec/model.md).
+  void number_objects();
   void find_sharing(const std::vector<StoppedProcess>& processes);
   bool open_gates();
   void collect_tasks(schema::State::Builder state);

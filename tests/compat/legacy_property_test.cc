@@ -1,0 +1,236 @@
+// Any checkpoint that rr-2025 can say is imported, written back and imported again unchanged.
+
+#include "compat/golden.h"
+#include "legacy/checkpoint_impl.h"
+#include "legacy/compare_messages.h"
+#include "legacy/machine.h"
+#include "rrpcp/compat.h"
+#include "rrpcp/legacy/rr_trace.capnp.h"
+#include "support/checkpoint_bytes.h"
+#include "support/random_message.h"
+
+#include <algorithm>
+#include <capnp/message.h>
+#include <capnp/serialize-packed.h>
+#include <cstring>
+#include <filesystem>
+#include <gtest/gtest.h>
+#include <random>
+#include <rapidcheck/gtest.h>
+#include <set>
+
+namespace rrpcp {
+namespace {
+
+namespace fs = std::filesystem;
+using compat::as_data;
+
+constexpr std::uint64_t kPage = 4096;
+
+void write_packed(const std::string& path, capnp::MessageBuilder& message,
+                  const std::string& before = {}) {
+  kj::VectorOutputStream packed;
+  packed.write(before.data(), before.size());
+  capnp::writePackedMessage(packed, message);
+  test::write_file(path,
+                   std::as_bytes(std::span(packed.getArray().begin(), packed.getArray().size())));
+}
+
+// A trace of `machine` without events.
+void make_trace(const std::string& directory, legacy::Machine machine) {
+  fs::create_directories(directory);
+  capnp::MallocMessageBuilder message;
+  auto header = message.initRoot<legacy::trace::Header>();
+  header.setUuid(as_data("0123456789abcdef"));
+  header.setNativeArch(machine);
+  write_packed(directory + "/version", message, "85\n");
+  for (const char* stream : {"events", "data", "mmaps", "tasks"}) {
+    test::write_file(directory + "/" + stream, {});
+  }
+}
+
+class Maker {
+public:
+  explicit Maker(std::uint64_t seed) : random_(seed) {}
+
+  // Fills a checkpoint directory of the trace with a random checkpoint.
+  void make(const std::string& trace) {
+    native_ = pick({legacy::Machine::X8664, legacy::Machine::AARCH64, legacy::Machine::X86});
+    make_trace(trace, native_);
+    capnp::MallocMessageBuilder message;
+    auto info = message.initRoot<legacy::rr2025::CheckpointInfo>();
+    test::fill_at_random(info, random_);
+    const std::int64_t event = 1 + static_cast<std::int64_t>(below(1000));
+    if (info.isExplicit()) {
+      mend_mark(info.getExplicit(), event);
+    } else {
+      mend_mark(info.getNonExplicit().getCloneMark(), event);
+      mend_mark(info.getNonExplicit().getCheckpointMark(), event + static_cast<std::int64_t>(below(5)));
+    }
+    directory_ = trace + "/checkpoint-" + std::to_string(event);
+    fs::create_directories(directory_);
+    auto completion = info.getCloneCompletion();
+    const auto count = static_cast<unsigned>(1 + below(3));
+    if (completion.getAddressSpaces().size() != count) {
+      auto spaces = completion.initAddressSpaces(count);
+      for (auto space : spaces) {
+        test::fill_at_random(space, random_);
+      }
+    }
+    for (auto space : completion.getAddressSpaces()) {
+      mend_space(space);
+    }
+    write_packed(directory_ + "/metadata", message);
+  }
+
+private:
+  std::uint64_t below(std::uint64_t limit) { return random_() % limit; }
+  template <typename T> T pick(std::initializer_list<T> values) {
+    return *(values.begin() + below(values.size()));
+  }
+
+  template <typename Raw> void set_registers(Raw raw, legacy::Machine machine) {
+    auto bytes = raw.initRaw(static_cast<unsigned>(
+        compat::register_record_size(compat::elf_machine(machine))));
+    for (auto& byte : bytes) {
+      byte = static_cast<capnp::byte>(random_());
+    }
+  }
+
+  void mend_mark(legacy::MarkData::Builder mark, std::int64_t event) {
+    mark.setTime(event);
+    mark.setTicks(static_cast<std::int64_t>(below(100)));
+    mark.setTicksAtEventStart(static_cast<std::int64_t>(below(2)) == 0 ? mark.getTicks() : 0);
+    mark.setStepKey(static_cast<std::int32_t>(below(3)));
+    mark.setArch(native_);
+    set_registers(mark.getRegs(), native_);
+  }
+
+  void mend_task(legacy::CapturedState::Builder task, legacy::Machine machine) {
+    task.setRecTid(next_tid_++);
+    task.setTicks(static_cast<std::int64_t>(below(1000)));
+    task.getTguid().setTid(below(2) == 0 ? task.getRecTid() : 1000);
+    set_registers(task.getRegs(), machine);
+    if (task.getExtraRegs().getRaw().size() == 0 && below(2) == 0) {
+      task.getExtraRegs().initRaw(832);
+    }
+    auto areas = task.initThreadAreas(static_cast<unsigned>(below(3)));
+    for (unsigned a = 0; a < areas.size(); ++a) {
+      capnp::byte area[16];
+      for (auto& byte : area) {
+        byte = static_cast<capnp::byte>(random_());
+      }
+      areas.set(a, capnp::Data::Reader(area, sizeof area));
+    }
+    task.setFdtableIdentity(below(3));
+  }
+
+  void mend_space(legacy::rr2024::AddressSpaceClone::Builder space) {
+    space.setArch(below(4) == 0 && native_ == legacy::Machine::X8664 ? legacy::Machine::X86
+                                                                      : native_);
+    mend_task(space.getCloneLeaderState(), space.getArch());
+    for (auto member : space.getMemberState()) {
+      mend_task(member, space.getArch());
+    }
+    auto process = space.getProcessSpace();
+    // Descriptors are watched once.
+    std::int32_t fd = 0;
+    for (auto monitor : process.getMonitors()) {
+      monitor.setFd((fd += 7) % 20);
+      if (monitor.getType() == -1) {
+        monitor.setType(6); // -1 is "no number" in the model
+      }
+    }
+    auto mappings = process.initVirtualAddressSpace(static_cast<unsigned>(1 + below(6)));
+    std::vector<std::uint64_t> starts;
+    std::uint64_t at = 0x10000;
+    for (unsigned m = 0; m < mappings.size(); ++m) {
+      at += kPage * below(3);
+      starts.push_back(at);
+      at += 4 * kPage;
+    }
+    std::shuffle(starts.begin(), starts.end(), random_);
+    for (unsigned m = 0; m < mappings.size(); ++m) {
+      test::fill_at_random(mappings[m], random_);
+      mend_mapping(mappings[m], starts[m]);
+    }
+  }
+
+  void mend_mapping(legacy::rr2024::KernelMapping::Builder mapping, std::uint64_t start) {
+    const std::uint64_t pages = 1 + below(4);
+    mapping.setStart(start);
+    mapping.setEnd(start + pages * kPage);
+    mapping.setProtection(static_cast<std::int32_t>(below(8)));
+    mapping.setFlags(pick({0x1, 0x2, 0x21, 0x22, 0x122, 0x4022}));
+    mapping.setOffset(below(4) * kPage);
+    mapping.setDevice(below(2));
+    mapping.setInode(below(3));
+    mapping.setFsname(as_data(pick({"", "/memfd:a (deleted)", "/SYSV00000010 (deleted)", "/bin/x",
+                                    "/dev/zero (deleted)", "[heap]", "odd \xff name"})));
+    if (mapping.getMapType().isGuardSegment()) {
+      return;
+    }
+    const std::string name = std::to_string(next_file_++) + "-" +
+                             pick({"a b", "[heap]", "x", "memfd:a (deleted)"}) + "-0x1";
+    compat::set_contents_path(mapping, "/gone/" + fs::path(directory_).filename().string() + "/" +
+                                           name);
+    std::vector<std::byte> bytes(pages * kPage);
+    for (std::uint64_t page = 0; page < pages; ++page) {
+      const auto content = below(4);
+      if (content != 0) {
+        std::memset(&bytes[page * kPage], static_cast<int>(content), kPage);
+        bytes[page * kPage + below(kPage)] = static_cast<std::byte>(below(3));
+      }
+    }
+    test::write_file(directory_ + "/" + name, bytes);
+  }
+
+  std::mt19937_64 random_;
+  legacy::Machine native_ = legacy::Machine::X8664;
+  std::string directory_;
+  std::int32_t next_tid_ = 100;
+  unsigned next_file_ = 1;
+};
+
+RC_GTEST_PROP(LegacyProperty, ImportExportImportIsTheIdentity, ()) {
+  const test::TempDir directory;
+  Maker(*rc::gen::arbitrary<std::uint64_t>()).make(directory.file("trace"));
+  const LegacyTrace trace = LegacyTrace::open(directory.file("trace"));
+  RC_ASSERT(trace.entries().size() == 1u);
+  if (trace.entries()[0].problem) {
+    RC_FAIL(trace.entries()[0].problem->what());
+  }
+  const LegacyCheckpoint legacy = trace.load(trace.entries()[0]);
+  for (const Finding& finding : legacy.findings()) {
+    if (finding.severity == Severity::kError) {
+      RC_FAIL(finding.message);
+    }
+  }
+  const CheckpointReader imported = test::import_to(legacy, directory.file("a.pcp"));
+  verify_import(legacy, imported);
+
+  const std::string copy = directory.file("copy");
+  fs::create_directories(copy);
+  for (const char* name : {"version", "events", "data", "mmaps", "tasks"}) {
+    fs::copy_file(directory.file("trace") + "/" + name, copy + "/" + name);
+  }
+  const ExportResult written = export_rr2025(imported, copy);
+  RC_ASSERT(written.losses.empty());
+  const LegacyTrace again = LegacyTrace::open(copy);
+  RC_ASSERT(again.entries().size() == 1u && !again.entries()[0].problem);
+  const LegacyCheckpoint reread = again.load(again.entries()[0]);
+  RC_ASSERT(compat::first_difference(legacy.impl().message.root(),
+                                     reread.impl().message.root()) == "");
+  for (const fs::directory_entry& file : fs::directory_iterator(trace.entries()[0].page_directory)) {
+    const std::string name = file.path().filename().string();
+    if (name != "metadata") {
+      RC_ASSERT(test::read_file(file.path().string()) ==
+                test::read_file(written.directory + "/" + name));
+    }
+  }
+  const CheckpointReader twice = test::import_to(reread, directory.file("b.pcp"));
+  RC_ASSERT(imported.id() == twice.id());
+}
+
+} // namespace
+} // namespace rrpcp

@@ -1,0 +1,171 @@
+// pcp-capture: saves a running process into a checkpoint.
+
+#include "common/command.h"
+#include "common/console.h"
+#include "common/exit_code.h"
+#include "common/json.h"
+#include "common/progress.h"
+#include "common/text.h"
+#include "common/tool_main.h"
+#include "rrpcp/capture.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <atomic>
+#include <climits>
+#include <csignal>
+#include <string>
+
+namespace rrpcp::tools {
+namespace {
+
+constexpr const char* kDetails =
+    R"(Names for --allow, and what a restore does about it:
+  terminal      a terminal: the restorer's own descriptor of that number, or /dev/null
+  pipe          a pipe to another process: likewise
+  socket        a socket: one on which every call fails
+  device        a device: opened again by its path
+  other-fd      inotify, signalfd, timerfd, ...: /dev/null
+  deleted-file  an open file without a name: its content is lost
+  children      child processes: they are left out
+  seccomp       filters of system calls: the restored process is less confined
+
+Exit codes:
+  0  the checkpoint is there
+  2  wrong usage, or another failure
+  3  there is no such process, or it ended meanwhile
+  4  no permission, or somebody else traces the process
+  5  no space left for the file
+  6  the process has something that a checkpoint cannot carry
+
+Whatever happens, the process goes on as it was.
+
+Example:
+  pcp-capture 1234 -o before.pcp --allow terminal)";
+
+// Set by a signal that asks us to end: the capture is given up in good order.
+std::atomic<int> g_interrupted = 0;
+
+void note_interruption(int signal) {
+  g_interrupted = signal;
+}
+
+void catch_interruptions() {
+  struct sigaction action {};
+  action.sa_handler = note_interruption;
+  action.sa_flags = static_cast<int>(SA_RESETHAND); // the second one ends us at once
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    ::sigaction(signal, &action, nullptr);
+  }
+  // A file-size limit is reported by the write that meets it.
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
+AllowList parse_allow(const std::string& text) {
+  AllowList names;
+  for (const std::string& name : split_list(text)) {
+    const std::vector<std::string>& known = allowable_names();
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      const std::string guess = closest(name, known);
+      throw UsageError("--allow: there is no name '" + printable(name) + "'" +
+                       (guess.empty() ? "" : "; did you mean '" + guess + "'?"));
+    }
+    names.insert(name);
+  }
+  return names;
+}
+
+Json json_result(const CaptureResult& result) {
+  Json out;
+  out["file"] = json_bytes_as_text(result.path);
+  out["id"] = result.id.to_string();
+  out["fileBytes"] = result.file_bytes;
+  out["memoryBytes"] = result.memory_bytes;
+  out["tasks"] = result.tasks;
+  out["mappings"] = result.mappings;
+  out["frozenNanoseconds"] = result.frozen_nanoseconds;
+  out["totalNanoseconds"] = result.total_nanoseconds;
+  out["warnings"] = Json::array();
+  for (const std::string& warning : result.warnings) {
+    out["warnings"].push_back(json_bytes_as_text(warning));
+  }
+  return out;
+}
+
+int run(int argc, char** argv, Console& console) {
+  Command command({"pcp-capture", "[OPTION]... PID -o FILE",
+                   "Saves a running process with all its threads into a checkpoint. The process "
+                   "goes on at once, unless --kill says otherwise.",
+                   kDetails});
+  command.add("o,output", "the checkpoint to write", cxxopts::value<std::string>(), "FILE");
+  command.add("p,profile", "raw, fast, default or small: how much to compress",
+              cxxopts::value<std::string>()->default_value("default"), "PROFILE");
+  command.add("j,threads", "threads that compress (default: one per processor)",
+              cxxopts::value<std::string>(), "N");
+  command.add("embed-files", "store the contents of mapped files too");
+  command.add("kill", "kill the process when the checkpoint is there");
+  command.add("allow", "what may be left out, by name; several with commas",
+              cxxopts::value<std::string>(), "NAME");
+  command.add("comment", "text to store with the checkpoint", cxxopts::value<std::string>(),
+              "TEXT");
+  command.add_json();
+  command.add_quiet();
+  const Arguments arguments = command.parse(argc, argv, console);
+  arguments.expect(1, 1, "PID");
+  if (!arguments.has("output")) {
+    throw UsageError("missing option: -o FILE");
+  }
+  const pid_t pid = static_cast<pid_t>(parse_number(arguments.positional()[0], "PID", INT_MAX));
+  CaptureOptions options;
+  try {
+    options.profile = parse_profile(arguments.get<std::string>("profile"));
+  } catch (const Error& error) {
+    throw UsageError(error.message());
+  }
+  if (arguments.has("threads")) {
+    options.threads = static_cast<unsigned>(
+        parse_number(arguments.get<std::string>("threads"), "--threads", 1024));
+  }
+  options.embed_files = arguments.has("embed-files");
+  options.after = arguments.has("kill") ? AfterCapture::kKill : AfterCapture::kContinue;
+  options.allow = parse_allow(arguments.get_or("allow", ""));
+  options.comment = arguments.get_or("comment", "");
+
+  catch_interruptions();
+  Progress progress(console, "Capturing process " + std::to_string(pid));
+  options.progress = [&](std::uint64_t done, std::uint64_t total) {
+    if (g_interrupted != 0) {
+      throw Error(ErrorCode::kSystem, "interrupted; the process goes on and no file was written");
+    }
+    progress.update(done, total);
+  };
+  const CaptureResult result = capture_process(pid, arguments.get<std::string>("output"), options);
+  progress.clear();
+  if (console.json) {
+    console.write_json(json_result(result));
+    return kExitOk;
+  }
+  for (const std::string& warning : result.warnings) {
+    console.warn(warning);
+  }
+  if (!console.quiet) {
+    console.print("%s: process %d, %s, %s, %s of memory in %s\n", printable(result.path).c_str(),
+                  static_cast<int>(pid), human_count(result.tasks, "thread", "threads").c_str(),
+                  human_count(result.mappings, "mapping", "mappings").c_str(),
+                  human_size(result.memory_bytes).c_str(), human_size(result.file_bytes).c_str());
+    console.print("  stood still for %s of %s%s\n",
+                  human_duration(result.frozen_nanoseconds).c_str(),
+                  human_duration(result.total_nanoseconds).c_str(),
+                  options.after == AfterCapture::kKill ? ", and was killed" : "");
+    console.print("  id %s\n", result.id.to_string().c_str());
+  }
+  return kExitOk;
+}
+
+} // namespace
+} // namespace rrpcp::tools
+
+int main(int argc, char** argv) {
+  return rrpcp::tools::run_tool("pcp-capture", argc, argv, rrpcp::tools::run,
+                                {.fine_exit_codes = true});
+}
