@@ -45,7 +45,7 @@ def difference(expected, actual, place="document"):
         return None
     if expected == actual and isinstance(expected, type(actual)):
         return None
-    return "%s is %r instead of %r" % (place, actual, expected)
+    return "%s is %.60r instead of %.60r" % (place, actual, expected)
 
 
 def main(arguments):
