@@ -13,9 +13,11 @@ using capnp::DynamicStruct;
 using capnp::DynamicValue;
 
 // The bytes of paths and names, which are text more often than not.
-constexpr std::array<std::string_view, 10> kTextFields = {
-    "clonedFileDataPath", "commandLine", "executablePath", "legacyPageFile",   "name",
-    "originalExecutable", "path",        "rootDirectory",  "workingDirectory", "where"};
+constexpr std::array<std::string_view, 11> kTextFields = {
+    "clonedFileDataPath", "commandLine", "executablePath",
+    "legacyPageFile",     "name",        "originalDirectory",
+    "originalExecutable", "path",        "rootDirectory",
+    "workingDirectory",   "where"};
 
 std::string_view view_of(capnp::Data::Reader data) {
   return {data.asChars().begin(), data.size()};
