@@ -73,7 +73,9 @@ protected:
   test::Golden golden_{"rr-2025/tiny_ticks"};
 };
 
-TEST_F(BadLegacy, GoodOneIsNotRefused) { EXPECT_EQ(refusal(), ""); }
+TEST_F(BadLegacy, GoodOneIsNotRefused) {
+  EXPECT_EQ(refusal(), "");
+}
 
 TEST_F(BadLegacy, EmptyMetadata) {
   test::write_file(metadata(), {});
@@ -119,10 +121,9 @@ TEST_F(BadLegacy, RandomBytesNeverCrash) {
 }
 
 TEST_F(BadLegacy, MissingPageFile) {
-  fs::remove(*std::find_if(fs::directory_iterator(directory()), fs::directory_iterator(),
-                           [](const fs::directory_entry& entry) {
-                             return entry.path().filename() != "metadata";
-                           }));
+  fs::remove(*std::find_if(
+      fs::directory_iterator(directory()), fs::directory_iterator(),
+      [](const fs::directory_entry& entry) { return entry.path().filename() != "metadata"; }));
   EXPECT_EQ(refusal(), "legacy.page-missing");
 }
 
@@ -174,8 +175,8 @@ TEST_F(BadLegacy, PathsThatLeadElsewhereAreNotFollowed) {
   fs::create_directories(other);
   change([&](auto info) {
     for (unsigned m = 0; m < 3; ++m) {
-      const std::string name(fs::path(compat::text(compat::contents_path(mapping(info, m).asReader())))
-                                 .filename());
+      const std::string name(
+          fs::path(compat::text(compat::contents_path(mapping(info, m).asReader()))).filename());
       test::write_file(other + "/" + name, {});
       compat::set_contents_path(mapping(info, m), other + "/" + name);
     }
@@ -219,10 +220,8 @@ TEST_F(BadLegacy, Invariants) {
        }},
       {"no mappings",
        [](auto info) {
-         info.getCloneCompletion()
-             .getAddressSpaces()[0]
-             .getProcessSpace()
-             .initVirtualAddressSpace(0);
+         info.getCloneCompletion().getAddressSpaces()[0].getProcessSpace().initVirtualAddressSpace(
+             0);
        }},
       {"thread area",
        [](auto info) {

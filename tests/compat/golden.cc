@@ -13,8 +13,9 @@ namespace rrpcp::test {
 namespace fs = std::filesystem;
 
 Golden::Golden(const std::string& name) : base_(fs::path(name).filename().string()) {
-  const std::string command = std::string(ZSTD_PROGRAM) + " -q -d --long=27 -c '" GOLDEN_DIRECTORY "/" +
-                              name + ".tar.zst' | tar -x -C '" + directory_.path() + "'";
+  const std::string command = std::string(ZSTD_PROGRAM) +
+                              " -q -d --long=27 -c '" GOLDEN_DIRECTORY "/" + name +
+                              ".tar.zst' | tar -x -C '" + directory_.path() + "'";
   if (std::system(command.c_str()) != 0) {
     throw std::runtime_error("cannot unpack " + name);
   }

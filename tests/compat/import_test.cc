@@ -1,4 +1,5 @@
-// Real checkpoints of every generation: imported, verified, judged, written back and imported again.
+// Real checkpoints of every generation: imported, verified, judged, written back and imported
+// again.
 
 #include "compat/golden.h"
 #include "legacy/checkpoint_impl.h"
@@ -27,7 +28,9 @@ protected:
   test::Golden golden_{GetParam()};
 };
 
-std::vector<std::byte> bytes_of(const fs::path& path) { return test::read_file(path.string()); }
+std::vector<std::byte> bytes_of(const fs::path& path) {
+  return test::read_file(path.string());
+}
 
 std::string describe(const std::vector<Finding>& findings) {
   std::string all;

@@ -65,7 +65,8 @@ public:
       mend_mark(info.getExplicit(), event);
     } else {
       mend_mark(info.getNonExplicit().getCloneMark(), event);
-      mend_mark(info.getNonExplicit().getCheckpointMark(), event + static_cast<std::int64_t>(below(5)));
+      mend_mark(info.getNonExplicit().getCheckpointMark(),
+                event + static_cast<std::int64_t>(below(5)));
     }
     directory_ = trace + "/checkpoint-" + std::to_string(event);
     fs::create_directories(directory_);
@@ -90,8 +91,8 @@ private:
   }
 
   template <typename Raw> void set_registers(Raw raw, legacy::Machine machine) {
-    auto bytes = raw.initRaw(static_cast<unsigned>(
-        compat::register_record_size(compat::elf_machine(machine))));
+    auto bytes = raw.initRaw(
+        static_cast<unsigned>(compat::register_record_size(compat::elf_machine(machine))));
     for (auto& byte : bytes) {
       byte = static_cast<capnp::byte>(random_());
     }
@@ -127,7 +128,7 @@ private:
 
   void mend_space(legacy::rr2024::AddressSpaceClone::Builder space) {
     space.setArch(below(4) == 0 && native_ == legacy::Machine::X8664 ? legacy::Machine::X86
-                                                                      : native_);
+                                                                     : native_);
     mend_task(space.getCloneLeaderState(), space.getArch());
     for (auto member : space.getMemberState()) {
       mend_task(member, space.getArch());
@@ -172,8 +173,8 @@ private:
     }
     const std::string name = std::to_string(next_file_++) + "-" +
                              pick({"a b", "[heap]", "x", "memfd:a (deleted)"}) + "-0x1";
-    compat::set_contents_path(mapping, "/gone/" + fs::path(directory_).filename().string() + "/" +
-                                           name);
+    compat::set_contents_path(mapping,
+                              "/gone/" + fs::path(directory_).filename().string() + "/" + name);
     std::vector<std::byte> bytes(pages * kPage);
     for (std::uint64_t page = 0; page < pages; ++page) {
       const auto content = below(4);
@@ -219,9 +220,10 @@ RC_GTEST_PROP(LegacyProperty, ImportExportImportIsTheIdentity, ()) {
   const LegacyTrace again = LegacyTrace::open(copy);
   RC_ASSERT(again.entries().size() == 1u && !again.entries()[0].problem);
   const LegacyCheckpoint reread = again.load(again.entries()[0]);
-  RC_ASSERT(compat::first_difference(legacy.impl().message.root(),
-                                     reread.impl().message.root()) == "");
-  for (const fs::directory_entry& file : fs::directory_iterator(trace.entries()[0].page_directory)) {
+  RC_ASSERT(compat::first_difference(legacy.impl().message.root(), reread.impl().message.root()) ==
+            "");
+  for (const fs::directory_entry& file :
+       fs::directory_iterator(trace.entries()[0].page_directory)) {
     const std::string name = file.path().filename().string();
     if (name != "metadata") {
       RC_ASSERT(test::read_file(file.path().string()) ==

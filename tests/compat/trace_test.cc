@@ -62,8 +62,8 @@ TEST(Trace, ReadingFromACursorYieldsTheSameFramesAndData) {
       const StreamPosition place{stored.getBlockOffset(), stored.getOffsetInBlock(),
                                  stored.getDecodedOffset()};
       const std::string stream = stored.getStream();
-      (stream == "events" ? cursor.events
-       : stream == "data" ? cursor.data
+      (stream == "events"  ? cursor.events
+       : stream == "data"  ? cursor.data
        : stream == "mmaps" ? cursor.mmaps
                            : cursor.tasks) = place;
     }

@@ -18,8 +18,8 @@ class TraceValidatorTest : public testing::Test {
 protected:
   TraceValidatorTest()
       : trace_(LegacyTrace::open(golden_.trace())),
-        imported_(test::import_to(trace_.load(test::entry_at(trace_, 244)), golden_.file("c.pcp"))) {
-  }
+        imported_(
+            test::import_to(trace_.load(test::entry_at(trace_, 244)), golden_.file("c.pcp"))) {}
 
   // Findings about a checkpoint that differs from the good one.
   std::vector<Finding> after(const std::function<void(schema::State::Builder)>& change) {
@@ -49,23 +49,21 @@ TEST_F(TraceValidatorTest, AnotherTraceFormat) {
 }
 
 TEST_F(TraceValidatorTest, EventBeyondTheEnd) {
-  EXPECT_TRUE(test::has_code(after([](schema::State::Builder state) {
-                               state.getPosition().getClone().setEvent(5000);
-                             }),
-                             "rr-trace.event-missing"));
+  EXPECT_TRUE(test::has_code(
+      after([](schema::State::Builder state) { state.getPosition().getClone().setEvent(5000); }),
+      "rr-trace.event-missing"));
 }
 
 TEST_F(TraceValidatorTest, EventThatHoldsNoCheckpoint) {
   // The last frame of the trace is an exit.
-  EXPECT_TRUE(test::has_code(after([](schema::State::Builder state) {
-                               state.getPosition().getClone().setEvent(608);
-                             }),
-                             "rr-trace.event-kind"));
+  EXPECT_TRUE(test::has_code(
+      after([](schema::State::Builder state) { state.getPosition().getClone().setEvent(608); }),
+      "rr-trace.event-kind"));
 }
 
 TEST_F(TraceValidatorTest, AnotherEventOfTheTrace) {
-  const auto findings = after(
-      [](schema::State::Builder state) { state.getPosition().getClone().setEvent(264); });
+  const auto findings =
+      after([](schema::State::Builder state) { state.getPosition().getClone().setEvent(264); });
   EXPECT_TRUE(test::has_code(findings, "rr-trace.registers"));
   EXPECT_TRUE(test::has_code(findings, "rr-trace.ticks"));
   EXPECT_TRUE(test::has_code(findings, "rr-trace.cursor-wrong"));
@@ -112,9 +110,7 @@ TEST_F(TraceValidatorTest, Mappings) {
 TEST_F(TraceValidatorTest, BackingFiles) {
   const std::string program = golden_.trace() + "/mmap_hardlink_3_tiny_fork";
   auto bytes = test::read_file(program);
-  const auto check = [&] {
-    return TraceValidator(golden_.trace(), {244}).check(imported_);
-  };
+  const auto check = [&] { return TraceValidator(golden_.trace(), {244}).check(imported_); };
   fs::remove(program);
   EXPECT_TRUE(test::has_code(check(), "rr-trace.backing-missing"));
   bytes[0x1000] ^= std::byte{1};
@@ -130,8 +126,8 @@ TEST_F(TraceValidatorTest, DamagedStream) {
   auto bytes = test::read_file(events);
   fs::remove(events);
   test::write_file(events, std::span(bytes).first(100));
-  EXPECT_TRUE(test::has_code(TraceValidator(golden_.trace(), {244}).check(imported_),
-                             "rr-trace.stream"));
+  EXPECT_TRUE(
+      test::has_code(TraceValidator(golden_.trace(), {244}).check(imported_), "rr-trace.stream"));
 }
 
 TEST_F(TraceValidatorTest, EventNotPrepared) {

@@ -150,7 +150,8 @@ Json to_json(const std::string& directory, const std::vector<Row>& rows) {
     json["size"] = row.entry.file_size;
     json["checkpointId"] = row.entry.id ? Json(row.entry.id->to_string()) : Json();
     const bool known = row.known;
-    json["version"] = header.major != 0 ? Json{{"major", header.major}, {"minor", header.minor}} : Json();
+    json["version"] =
+        header.major != 0 ? Json{{"major", header.major}, {"minor", header.minor}} : Json();
     json["position"] = known ? Json{{"kind", position_kind_name(header.position_kind)},
                                     {"event", header.event},
                                     {"ticks", header.ticks},
@@ -194,9 +195,8 @@ int inspect_list(int argc, char** argv, Console& console) {
       rows.push_back(examine(std::move(entry), directory));
     }
   }
-  const bool bad = std::any_of(rows.begin(), rows.end(), [](const Row& row) {
-    return row.entry.problem.has_value();
-  });
+  const bool bad = std::any_of(rows.begin(), rows.end(),
+                               [](const Row& row) { return row.entry.problem.has_value(); });
   const int code = bad ? kExitNo : kExitOk;
   if (console.json) {
     console.write_json(to_json(directory, rows));

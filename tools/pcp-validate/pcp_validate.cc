@@ -203,8 +203,7 @@ std::optional<TraceValidator> prepare_trace(const std::string& trace,
 }
 
 // Adds what contradicts the trace to the report of a file that can be read.
-void judge_against(const TraceValidator& trace, const std::string& file,
-                   ValidationReport& report) {
+void judge_against(const TraceValidator& trace, const std::string& file, ValidationReport& report) {
   try {
     const std::vector<Finding> findings = trace.check(CheckpointReader::open(file));
     report.findings.insert(report.findings.end(), findings.begin(), findings.end());
@@ -227,7 +226,8 @@ int run(int argc, char** argv, Console& console) {
               cxxopts::value<std::string>()->default_value("semantics"), "LEVEL");
   command.add("j,threads", "threads to use (default: one per processor)",
               cxxopts::value<std::string>(), "N");
-  command.add("trace", "compare with the rr trace in DIR too; without FILE, the checkpoints in DIR/pcp",
+  command.add("trace",
+              "compare with the rr trace in DIR too; without FILE, the checkpoints in DIR/pcp",
               cxxopts::value<std::string>(), "DIR");
   command.add("explain", "print what a diagnostic means, of \"all\" each one, and exit",
               cxxopts::value<std::string>(), "CODE");
@@ -241,8 +241,7 @@ int run(int argc, char** argv, Console& console) {
   if (arguments.has("trace")) {
     const std::string directory = arguments.get<std::string>("trace");
     if (paths.empty()) {
-      paths.push_back(
-          (std::filesystem::path(directory) / std::string(kTraceStoreName)).string());
+      paths.push_back((std::filesystem::path(directory) / std::string(kTraceStoreName)).string());
     }
     trace = prepare_trace(directory, paths);
   } else {
