@@ -1,13 +1,28 @@
 // The two worlds: a process before it is captured and after it is restored.
 
+#include "process/remote_calls.h"
+#include "process/remote_memory.h"
 #include "process/subject_process.h"
 #include "process/world.h"
 #include "rrpcp/capture.h"
 #include "rrpcp/restore.h"
 
+#include <capnp/message.h>
+#include <capnp/pretty-print.h>
+#include <csignal>
+#include <cstring>
+#include <elf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
+#include <map>
+#include <optional>
+#include <span>
+#include <sstream>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace rrpcp {
 namespace {
@@ -81,6 +96,255 @@ std::vector<Case> all_cases() {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllKinds, RoundTrip, testing::ValuesIn(all_cases()), case_name);
+
+// What a capture says of a process that is stopped, as text, without what cannot be the same twice:
+// numbers that the system gives to things that have no name, and time that passes.
+std::string state_text(const std::string& checkpoint) {
+  const CheckpointReader reader = CheckpointReader::open(checkpoint);
+  capnp::MallocMessageBuilder message;
+  message.setRoot(reader.state());
+  auto state = message.getRoot<schema::State>();
+  for (auto object : state.getMemoryObjects()) {
+    if (!object.isFile()) {
+      object.setDevice(0);
+      object.setInode(0);
+    }
+    if (object.isSystemV()) {
+      object.getSystemV().setId(0);
+    }
+  }
+  for (auto space : state.getAddressSpaces()) {
+    for (auto mapping : space.getMappings()) {
+      if (mapping.getObject() != schema::NO_INDEX &&
+          !state.getMemoryObjects()[mapping.getObject()].isFile()) {
+        mapping.setDevice(0);
+        mapping.setInode(0);
+      }
+    }
+  }
+  std::map<std::uint64_t, std::uint64_t> pipes;
+  for (auto file : state.getOpenFiles()) {
+    if (file.isPipe()) {
+      auto number = pipes.try_emplace(file.getPipe().getId(), pipes.size()).first;
+      file.getPipe().setId(number->second);
+    }
+  }
+  for (auto process : state.getProcesses()) {
+    for (auto timer : process.getIntervalTimers()) {
+      timer.setValue(1);
+    }
+  }
+  for (auto task : state.getTasks()) {
+    // Calls that are to be restarted are told so in another way after the hand-over.
+    auto general = task.getRegisters()[0].getData();
+    constexpr std::size_t kRax = 10 * 8;
+    std::int64_t rax = 0;
+    std::memcpy(&rax, general.begin() + kRax, sizeof rax);
+    if (rax == -516) {
+      rax = -514;
+      std::memcpy(general.begin() + kRax, &rax, sizeof rax);
+    }
+  }
+  return std::string(kj::str(capnp::prettyPrint(state.asReader())).cStr());
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) {
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+class CapturedAgain : public testing::TestWithParam<const char*> {};
+
+TEST_P(CapturedAgain, StateIsEqual) {
+  TempDir dir;
+  SubjectProcess subject(GetParam(), dir.path());
+  if (!subject.there()) {
+    GTEST_SKIP() << "the subject cannot run on this machine";
+  }
+  subject.stop();
+  CaptureOptions capture;
+  capture.profile = Profile::kFast;
+  capture_process(subject.pid(), dir.file("first.pcp"), capture);
+  const pid_t pid = subject.pid();
+  subject.kill();
+  const CheckpointReader reader = CheckpointReader::open(dir.file("first.pcp"));
+  RestoreOptions options;
+  options.eager = true; // some chunks of the profile are raw
+  RestoredProcess process = restore_process(reader, options);
+  process.detach_stopped();
+  capture_process(pid, dir.file("second.pcp"), capture);
+  ::kill(pid, SIGKILL);
+  SubjectProcess::wait_for_end(pid);
+
+  const std::vector<std::string> first = lines_of(state_text(dir.file("first.pcp")));
+  const std::vector<std::string> second = lines_of(state_text(dir.file("second.pcp")));
+  EXPECT_EQ(first.size(), second.size());
+  int shown = 0;
+  for (std::size_t i = 0; i < std::min(first.size(), second.size()); ++i) {
+    if (first[i] != second[i] && ++shown <= 10) {
+      ADD_FAILURE() << "line " << i << ": " << first[i] << " vs " << second[i];
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, CapturedAgain,
+                         testing::Values("single", "threads", "avx512", "fragmented", "signals",
+                                         "shared", "files", "sleeper"));
+
+// --- the comparison itself ---------------------------------------------------------------------
+
+// A restored process that can be spoilt in many ways.
+class ComparisonCanFail : public testing::Test {
+protected:
+  ComparisonCanFail() : subject_("files", dir_.path()) {
+    subject_.stop();
+    capture_process(subject_.pid(), dir_.file("subject.pcp"));
+    pid_ = subject_.pid();
+    subject_.kill();
+    process_.emplace(restore_process(CheckpointReader::open(dir_.file("subject.pcp"))));
+    before_ = look();
+  }
+
+  World look() const {
+    test::WorldOptions options;
+    options.checkpoint = dir_.file("subject.pcp");
+    return test::read_world(pid_, options);
+  }
+
+  // The one difference to what was there before.
+  std::string difference() const {
+    const std::vector<std::string> found = differences(before_, look());
+    EXPECT_EQ(found.size(), 1u) << testing::PrintToString(found);
+    return found.empty() ? "" : found.front();
+  }
+
+  // The threads of the process, without detaching them at the end.
+  template <typename Function> void with_thread(Function function) const {
+    Tracee tracee = Tracee::adopt(pid_, true);
+    function(tracee);
+    tracee.release();
+  }
+
+  std::int64_t call_inside(long number, std::uint64_t a, std::uint64_t b = 0, std::uint64_t c = 0,
+                           std::uint64_t d = 0) const {
+    std::int64_t result = 0;
+    with_thread([&](Tracee& tracee) {
+      tracee.set_options(PTRACE_O_TRACESYSGOOD);
+      RemoteCalls calls(tracee, find_syscall_instruction(pid_, read_mappings(pid_)));
+      result = calls.call(number, a, b, c, d);
+    });
+    return result;
+  }
+
+  const test::WorldMapping& mapping_of(const std::string& name) const {
+    for (const test::WorldMapping& mapping : before_.mappings) {
+      if (mapping.name == name && mapping.permissions.starts_with("rw")) {
+        return mapping;
+      }
+    }
+    throw std::runtime_error("no mapping " + name);
+  }
+
+  TempDir dir_;
+  SubjectProcess subject_;
+  pid_t pid_ = 0;
+  std::optional<RestoredProcess> process_;
+  World before_;
+};
+
+TEST_F(ComparisonCanFail, NothingChanged) {
+  EXPECT_THAT(differences(before_, look()), IsEmpty());
+}
+
+TEST_F(ComparisonCanFail, OneBit) {
+  const std::uint64_t address = mapping_of("[stack]").end - 4096 + 100;
+  RemoteMemory memory(pid_);
+  const auto byte = memory.read_value<std::uint8_t>(address) ^ 1;
+  const std::byte changed{static_cast<unsigned char>(byte)};
+  memory.write(address, std::span(&changed, 1));
+  EXPECT_THAT(difference(), testing::StartsWith("page at 0x"));
+}
+
+TEST_F(ComparisonCanFail, OneRegister) {
+  with_thread([](Tracee& tracee) {
+    user_regs_struct registers = tracee.registers();
+    registers.r12 ^= 1;
+    tracee.set_registers(registers);
+  });
+  EXPECT_THAT(difference(), testing::HasSubstr("r12: 0x"));
+}
+
+TEST_F(ComparisonCanFail, OneVectorRegister) {
+  with_thread([](Tracee& tracee) {
+    std::vector<std::byte> area = tracee.register_set(NT_PRFPREG).value();
+    area[160 + 5] ^= std::byte{4}; // xmm0
+    tracee.set_register_set(NT_PRFPREG, area);
+  });
+  // Both views of the vector registers show it, and that they are in use at all.
+  EXPECT_THAT(differences(before_, look()),
+              testing::Contains(testing::HasSubstr("register set 0x202 byte 160")));
+}
+
+TEST_F(ComparisonCanFail, OneOffset) {
+  const int process = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));
+  const int file = static_cast<int>(::syscall(SYS_pidfd_getfd, process, 500, 0));
+  ASSERT_GE(file, 0);
+  ::lseek(file, 1, SEEK_SET);
+  ::close(file);
+  ::close(process);
+  EXPECT_THAT(difference(), testing::StartsWith("descriptor 500: "));
+}
+
+TEST_F(ComparisonCanFail, OneBlockedSignal) {
+  with_thread([](Tracee& tracee) { tracee.set_signal_mask(tracee.signal_mask() | 1); });
+  EXPECT_THAT(differences(before_, look()),
+              testing::Contains(testing::HasSubstr("signal mask: 0x")));
+}
+
+TEST_F(ComparisonCanFail, OnePendingSignal) {
+  with_thread([](Tracee& tracee) { tracee.set_signal_mask(~std::uint64_t{0}); });
+  before_ = look();
+  ::kill(pid_, SIGUSR1);
+  EXPECT_THAT(differences(before_, look()),
+              testing::Contains(testing::StartsWith("pending signal 0: (none) vs")));
+}
+
+TEST_F(ComparisonCanFail, OneProtection) {
+  EXPECT_EQ(call_inside(SYS_mprotect, mapping_of("[heap]").start, 4096, PROT_READ), 0);
+  EXPECT_THAT(differences(before_, look()),
+              testing::Contains(testing::AllOf(testing::StartsWith("mapping at 0x"),
+                                               testing::HasSubstr("r--p"))));
+}
+
+TEST_F(ComparisonCanFail, OneDisposition) {
+  struct {
+    std::uint64_t handler = 1, flags = 0, restorer = 0, mask = 0;
+  } ignore;
+  RemoteMemory memory(pid_);
+  const std::uint64_t scratch = mapping_of("[heap]").start;
+  memory.write(scratch, std::as_bytes(std::span(&ignore, 1)));
+  before_ = look();
+  EXPECT_EQ(call_inside(SYS_rt_sigaction, SIGUSR2, scratch, 0, 8), 0);
+  EXPECT_THAT(differences(before_, look()),
+              testing::Contains(testing::StartsWith("action 12: ")));
+}
+
+TEST_F(ComparisonCanFail, OneLimit) {
+  rlimit limit{};
+  ASSERT_EQ(::prlimit(pid_, RLIMIT_STACK, nullptr, &limit), 0);
+  limit.rlim_cur -= 4096;
+  ASSERT_EQ(::prlimit(pid_, RLIMIT_STACK, &limit, nullptr), 0);
+  EXPECT_THAT(difference(), testing::StartsWith("limits: "));
+}
+
+TEST_F(ComparisonCanFail, OneUmask) {
+  EXPECT_GE(call_inside(SYS_umask, 0111), 0);
+  EXPECT_THAT(difference(), testing::HasSubstr("Umask: "));
+}
 
 } // namespace
 } // namespace rrpcp

@@ -295,8 +295,9 @@ void threads() {
   X(0)                                                                                             \
   X(1)                                                                                             \
   X(2)                                                                                             \
-  X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19)   \
-      X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
+  X(3)                                                                                             \
+  X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20)  \
+      X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
 #define ALLK(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
   asm volatile(ALL(LOAD) ALLK(LOADK) "1: pause\n cmpb $1, (%[control])\n jne 1b\n" ALL(STORE)
                    ALLK(STOREK)
@@ -572,6 +573,10 @@ void shared() {
   int fd = check(open(file("shared-file").c_str(), O_RDWR), "shared-file");
   auto* of_file = static_cast<char*>(map(4 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd));
   of_file[100] = 'f';
+  int only_reading = check(open(file("data").c_str(), O_RDONLY), "data");
+  auto* never_writable =
+      static_cast<char*>(map(2 * kPage, PROT_READ, MAP_SHARED, only_reading, kPage));
+  mprotect(of_file + kPage, kPage, PROT_READ);
 
   announce_ready();
   wait_for_go();
@@ -591,6 +596,8 @@ void shared() {
   char bytes[3] = {};
   check(pread(fd, bytes, 2, 100), "pread");
   report("file %s\n", bytes);
+  report("may become writable %d %d\n", mprotect(never_writable, kPage, PROT_READ | PROT_WRITE),
+         mprotect(of_file + kPage, kPage, PROT_READ | PROT_WRITE));
 }
 
 // --- files --------------------------------------------------------------------------------------

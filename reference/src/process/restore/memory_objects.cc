@@ -34,6 +34,7 @@ namespace rrpcp::restore {
 struct MemoryObjects::Use {
   bool mapped = false;
   bool shared_writable = false;
+  bool may_become_writable = false;
   bool other = false; // a descriptor, or as the executable
 };
 
@@ -99,8 +100,9 @@ std::vector<MemoryObjects::Use> MemoryObjects::find_uses() const {
       }
       Use& use = use_of(mapping.getObject());
       use.mapped = true;
-      use.shared_writable |=
-          (mapping.getFlags() & MAP_SHARED) != 0 && (mapping.getProtection() & PROT_WRITE) != 0;
+      const bool shared = (mapping.getFlags() & MAP_SHARED) != 0;
+      use.shared_writable |= shared && (mapping.getProtection() & PROT_WRITE) != 0;
+      use.may_become_writable |= shared && (mapping.getMaximumProtection() & PROT_WRITE) != 0;
     }
   }
   for (schema::OpenFile::Reader file : state_.getOpenFiles()) {
@@ -203,11 +205,13 @@ void MemoryObjects::open_file(std::size_t index, const Use& use) {
   object.name = resolve_path(identity, options_.files);
   try {
     object.read_only = open_identity(identity, options_.files, O_RDONLY);
-    if (use.shared_writable) {
+    if (use.shared_writable || use.may_become_writable) {
       object.writable = open_identity(identity, options_.files, O_RDWR);
     }
   } catch (const Error& error) {
-    throw naming_build_id(error, identity);
+    if (!object.read_only || use.shared_writable) { // else it stays read-only
+      throw naming_build_id(error, identity);
+    }
   }
   if (is_embedded(stored)) {
     compare_contents(object, stored);

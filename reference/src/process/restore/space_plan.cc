@@ -140,6 +140,7 @@ SpacePlan::PlannedMapping SpacePlan::plan_mapping(schema::Mapping::Reader mappin
   PlannedMapping planned;
   planned.range = {mapping.getStart(), mapping.getEnd()};
   planned.protection = mapping.getProtection();
+  planned.maximum_protection = mapping.getMaximumProtection();
   planned.flags = mapping.getFlags();
   planned.advice = mapping.getAdvice();
   planned.pkey = mapping.getPkey();
@@ -449,13 +450,8 @@ int SpacePlan::descriptor_number(const PlannedMapping& mapping, const Descriptor
     return -1;
   }
   const bool shared = (mapping.flags & kTypeMask) == MAP_SHARED;
-  const bool memory = objects_.kind(*mapping.object) == MemoryObjects::Kind::kMemory;
-  constexpr std::uint32_t kWriteSeals = F_SEAL_WRITE | 0x10; // F_SEAL_FUTURE_WRITE
-  // A shared mapping of a writable descriptor may become writable later. For files the mapping's
-  // protection tells which it was; memory objects are writable unless they are sealed.
-  const bool writable =
-      shared && ((mapping.protection & PROT_WRITE) != 0 ||
-                 (memory && (objects_.seals(*mapping.object) & kWriteSeals) == 0));
+  const std::uint32_t maximum = mapping.protection | mapping.maximum_protection;
+  const bool writable = shared && (maximum & PROT_WRITE) != 0;
   return set.number(writable ? writable_descriptors_[*mapping.object]
                              : read_only_descriptors_[*mapping.object]);
 }
@@ -486,7 +482,7 @@ void SpacePlan::add_segment_ops(OpList& ops) const {
     if (same == attachments.end()) {
       same = attachments.insert(same, {*mapping.object, base, false, {}});
     }
-    same->writable |= (mapping.protection & PROT_WRITE) != 0;
+    same->writable |= ((mapping.protection | mapping.maximum_protection) & PROT_WRITE) != 0;
     same->kept.push_back(mapping.range);
   }
   for (const Attachment& attachment : attachments) {

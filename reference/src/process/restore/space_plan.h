@@ -72,6 +72,7 @@ private:
   struct PlannedMapping {
     MemoryRange range;
     std::uint32_t protection = 0;
+    std::uint32_t maximum_protection = 0; // 0: not known
     std::uint32_t flags = 0;
     std::uint32_t advice = 0;
     std::uint16_t pkey = 0;
