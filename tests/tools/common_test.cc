@@ -180,7 +180,7 @@ TEST(Command, ArgumentsMayHoldCommasAndLookLikeOptions) {
 TEST(Command, WrongOptionsAreUsageErrors) {
   CapturedConsole captured;
   Command command({"test", "FILE...", "Tests."});
-  command.add("level", "a level", cxxopts::value<std::string>(), "LEVEL");
+  command.add("level", "a level", "LEVEL");
   const char* const unknown[] = {"test", "--wrong"};
   EXPECT_THROW(command.parse(2, unknown, captured.console()), UsageError);
   const char* const missing[] = {"test", "--level"};

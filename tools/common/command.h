@@ -3,7 +3,8 @@
 
 #include "common/console.h"
 
-#include <cxxopts.hpp>
+#include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -38,21 +39,27 @@ struct CommandInfo {
 //
 //   Command command({"pcp-validate", "[OPTION]... FILE|DIR...", "Checks checkpoints."});
 //   command.add_json();
-//   command.add("level", "structure, checksums or semantics", cxxopts::value<std::string>(),
-//   "LEVEL"); const Arguments arguments = command.parse(argc, argv, console); for (const
-//   std::string& file : arguments.positional()) …
+//   command.add("level", "structure, checksums or semantics", "LEVEL");
+//   const Arguments arguments = command.parse(argc, argv, console);
+//   for (const std::string& file : arguments.positional()) …
 //
 // --help (-h) and --version are there always. Options may stand before and after other arguments;
 // "--" ends them. Wrong ones throw UsageError.
 class Arguments {
 public:
-  explicit Arguments(cxxopts::ParseResult result, std::vector<std::string> positional);
+  // By long name: the values in the order given, or the default's; an empty text for a flag.
+  using Values = std::map<std::string, std::vector<std::string>>;
+
+  Arguments(Values given, Values defaults, std::vector<std::string> positional);
 
   // Whether the option was given.
-  bool has(const std::string& name) const { return result_.count(name) != 0; }
-  // The value of an option (its default where it was not given); for a vector all of them.
-  template <typename T> T get(const std::string& name) const { return result_[name].as<T>(); }
-  // Value of a string option, or `otherwise` where it was not given.
+  bool has(const std::string& name) const { return given_.contains(name); }
+  // The value of an option (its default where it was not given, the last where it was given more
+  // than once). There must be one.
+  const std::string& get(const std::string& name) const;
+  // All values of an option that may be given more than once.
+  std::vector<std::string> get_all(const std::string& name) const;
+  // The value, or `otherwise` where the option was not given.
   std::string get_or(const std::string& name, const std::string& otherwise) const;
   const std::vector<std::string>& positional() const { return positional_; }
   // Throws UsageError unless the number of positional arguments is in [least, most]; `what` says
@@ -60,18 +67,24 @@ public:
   void expect(std::size_t least, std::size_t most, const std::string& what) const;
 
 private:
-  cxxopts::ParseResult result_;
+  Values given_;
+  Values defaults_;
   std::vector<std::string> positional_;
 };
 
 class Command {
 public:
   explicit Command(CommandInfo info);
+  Command(Command&&) noexcept;
+  ~Command();
 
-  // `names` is "long" or "s,long"; a flag without `value`.
+  // `names` is "long" or "s,long"; a flag.
   Command& add(const std::string& names, const std::string& help);
-  Command& add(const std::string& names, const std::string& help,
-               std::shared_ptr<cxxopts::Value> value, const std::string& argument);
+  // The same with a value, which --help calls `argument`.
+  Command& add(const std::string& names, const std::string& help, const std::string& argument);
+  // The same with a default, which --help shows.
+  Command& add(const std::string& names, const std::string& help, const std::string& argument,
+               const std::string& default_value);
   // --json: sets console.json.
   Command& add_json(const std::string& help = "write one JSON document");
   // -q, --quiet: sets console.quiet.
@@ -83,8 +96,9 @@ public:
   const CommandInfo& info() const { return info_; }
 
 private:
+  struct Options;
   CommandInfo info_;
-  cxxopts::Options options_;
+  std::unique_ptr<Options> options_;
   bool has_json_ = false;
   bool has_quiet_ = false;
 };

@@ -97,17 +97,14 @@ int run(int argc, char** argv, Console& console) {
                    "Saves a running process with all its threads into a checkpoint. The process "
                    "goes on at once, unless --kill says otherwise.",
                    kDetails});
-  command.add("o,output", "the checkpoint to write", cxxopts::value<std::string>(), "FILE");
-  command.add("p,profile", "raw, fast, default or small: how much to compress",
-              cxxopts::value<std::string>()->default_value("default"), "PROFILE");
-  command.add("j,threads", "threads that compress (default: one per processor)",
-              cxxopts::value<std::string>(), "N");
+  command.add("o,output", "the checkpoint to write", "FILE");
+  command.add("p,profile", "raw, fast, default or small: how much to compress", "PROFILE",
+              "default");
+  command.add("j,threads", "threads that compress (default: one per processor)", "N");
   command.add("embed-files", "store the contents of mapped files too");
   command.add("kill", "kill the process when the checkpoint is there");
-  command.add("allow", "what may be left out, by name; several with commas",
-              cxxopts::value<std::string>(), "NAME");
-  command.add("comment", "text to store with the checkpoint", cxxopts::value<std::string>(),
-              "TEXT");
+  command.add("allow", "what may be left out, by name; several with commas", "NAME");
+  command.add("comment", "text to store with the checkpoint", "TEXT");
   command.add_json();
   command.add_quiet();
   const Arguments arguments = command.parse(argc, argv, console);
@@ -118,13 +115,13 @@ int run(int argc, char** argv, Console& console) {
   const pid_t pid = static_cast<pid_t>(parse_number(arguments.positional()[0], "PID", INT_MAX));
   CaptureOptions options;
   try {
-    options.profile = parse_profile(arguments.get<std::string>("profile"));
+    options.profile = parse_profile(arguments.get("profile"));
   } catch (const Error& error) {
     throw UsageError(error.message());
   }
   if (arguments.has("threads")) {
-    options.threads = static_cast<unsigned>(
-        parse_number(arguments.get<std::string>("threads"), "--threads", 1024));
+    options.threads =
+        static_cast<unsigned>(parse_number(arguments.get("threads"), "--threads", 1024));
   }
   options.embed_files = arguments.has("embed-files");
   options.after = arguments.has("kill") ? AfterCapture::kKill : AfterCapture::kContinue;
@@ -139,7 +136,7 @@ int run(int argc, char** argv, Console& console) {
     }
     progress.update(done, total);
   };
-  const CaptureResult result = capture_process(pid, arguments.get<std::string>("output"), options);
+  const CaptureResult result = capture_process(pid, arguments.get("output"), options);
   progress.clear();
   if (console.json) {
     console.write_json(json_result(result));

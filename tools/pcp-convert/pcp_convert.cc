@@ -52,7 +52,7 @@ int convert_main(int argc, char** argv, Console& console) {
   Command command({"pcp-convert", "--to rr-2025 [OPTION]... FILE... TRACE",
                    "Writes checkpoints as directories that rr's persistent-checkpoint work reads.",
                    kDetails});
-  command.add("to", "form to write: rr-2025", cxxopts::value<std::string>(), "FORM");
+  command.add("to", "form to write: rr-2025", "FORM");
   command.add_json();
   command.add_quiet();
   const Arguments arguments = command.parse(argc, argv, console);

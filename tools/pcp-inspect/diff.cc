@@ -464,8 +464,7 @@ int inspect_diff(int argc, char** argv, Console& console) {
   command.add_json().add_quiet();
   command.add("a,all", "show every range of memory that differs, not only the first of a mapping");
   command.add("provenance", "compare who wrote the files, when and how, too");
-  command.add("trace", "directory of the trace, for files that lie in it",
-              cxxopts::value<std::string>(), "DIR");
+  command.add("trace", "directory of the trace, for files that lie in it", "DIR");
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(2, 2, "two FILEs are needed");
   const CheckpointReader a = open_checkpoint(arguments.positional()[0]);

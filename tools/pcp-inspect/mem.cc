@@ -159,17 +159,14 @@ int inspect_mem(int argc, char** argv, Console& console) {
        "are shown),\n2 the file or a backing file could not be read, or wrong usage."});
   command.add_json().add_quiet();
   command.add("r,raw", "write the bytes themselves");
-  command.add("s,space", "address space, as 'pcp-inspect tasks' shows it",
-              cxxopts::value<std::string>()->default_value("0"), "N");
-  command.add("trace", "directory of the trace, for files that lie in it",
-              cxxopts::value<std::string>(), "DIR");
+  command.add("s,space", "address space, as 'pcp-inspect tasks' shows it", "N", "0");
+  command.add("trace", "directory of the trace, for files that lie in it", "DIR");
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(3, 3, "ADDR, LEN and FILE are needed");
   Request request;
   request.address = parse_number(arguments.positional()[0], "the address");
   request.length = parse_size(arguments.positional()[1], "the length");
-  request.space =
-      parse_number(arguments.get<std::string>("space"), "the address space", UINT32_MAX);
+  request.space = parse_number(arguments.get("space"), "the address space", UINT32_MAX);
   request.raw = arguments.has("raw");
   request.files.trace_directory = arguments.get_or("trace", "");
   if (console.json && request.length > kJsonLimit) {

@@ -139,19 +139,18 @@ int inspect_regs(int argc, char** argv, Console& console) {
                                "their bytes in memory order.\n\n") +
                        kInspectExitCodes});
   command.add_json().add_quiet();
-  command.add("t,task", "only this thread", cxxopts::value<std::string>(), "TID");
-  command.add("s,set", "only this set: a name as NT_PRSTATUS, or a number",
-              cxxopts::value<std::string>(), "NT");
+  command.add("t,task", "only this thread", "TID");
+  command.add("s,set", "only this set: a name as NT_PRSTATUS, or a number", "NT");
   command.add("a,all", "show wide registers that are zero too");
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, SIZE_MAX, "FILE");
   Selection selection;
   if (arguments.has("task")) {
-    selection.task = static_cast<std::int64_t>(
-        parse_number(arguments.get<std::string>("task"), "the thread id", INT32_MAX));
+    selection.task =
+        static_cast<std::int64_t>(parse_number(arguments.get("task"), "the thread id", INT32_MAX));
   }
   if (arguments.has("set")) {
-    selection.set = parse_note(arguments.get<std::string>("set"));
+    selection.set = parse_note(arguments.get("set"));
   }
   selection.all = arguments.has("all");
   return show_checkpoints(

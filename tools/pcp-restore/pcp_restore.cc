@@ -54,7 +54,7 @@ AllowList parse_allow(const Arguments& arguments) {
     return allow;
   }
   const std::vector<std::string>& known = allowable_names();
-  for (const std::string& part : arguments.get<std::vector<std::string>>("allow")) {
+  for (const std::string& part : arguments.get_all("allow")) {
     for (const std::string& name : split_list(part)) {
       if (std::find(known.begin(), known.end(), name) == known.end()) {
         const std::string guess = closest(name, known);
@@ -72,14 +72,11 @@ Request parse(int argc, char** argv, Console& console) {
                    "Makes a process in the state that a checkpoint holds.", kDetails});
   command.add("run", "let it run, and end as it ends")
       .add("stopped", "leave it stopped and print its id (the default)")
-      .add("allow", "let pass what cannot be restored as it was (below)",
-           cxxopts::value<std::vector<std::string>>(), "NAME,...")
-      .add("trace", "directory of the trace that the checkpoint refers to",
-           cxxopts::value<std::string>(), "DIR")
+      .add("allow", "let pass what cannot be restored as it was (below)", "NAME,...")
+      .add("trace", "directory of the trace that the checkpoint refers to", "DIR")
       .add("eager", "copy all memory at once, verified, instead of mapping it from FILE")
       .add("no-verify", "trust size and time of mapped files, do not read them")
-      .add("j,threads", "threads that decode (default: one per processor)",
-           cxxopts::value<std::string>(), "N")
+      .add("j,threads", "threads that decode (default: one per processor)", "N")
       .add_json("write ids and warnings as one JSON document")
       .add_quiet();
   const Arguments arguments = command.parse(argc, argv, console);
@@ -100,8 +97,8 @@ Request parse(int argc, char** argv, Console& console) {
   request.options.outlives_restorer = !request.run;
   if (arguments.has("threads")) {
     constexpr std::uint64_t kMostThreads = 1024;
-    request.options.threads = static_cast<unsigned>(
-        parse_number(arguments.get<std::string>("threads"), "--threads", kMostThreads));
+    request.options.threads =
+        static_cast<unsigned>(parse_number(arguments.get("threads"), "--threads", kMostThreads));
   }
   return request;
 }

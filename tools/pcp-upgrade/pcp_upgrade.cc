@@ -275,13 +275,12 @@ int upgrade_main(int argc, char** argv, Console& console) {
                    "Upgrades checkpoints of older versions, rr's own among them, to the newest "
                    "version.",
                    kDetails});
-  command.add("to", "version to write; 1.0 is the newest and the only one",
-              cxxopts::value<std::string>()->default_value(kNewest), "VERSION");
+  command.add("to", "version to write; 1.0 is the newest and the only one", "VERSION", kNewest);
   command.add("in-place", "write into the directory pcp of each checkpoint's own trace");
-  command.add("o,output", "write into this directory", cxxopts::value<std::string>(), "DIR");
+  command.add("o,output", "write into this directory", "DIR");
   command.add("dry-run", "do everything but write; tells sizes and problems");
   command.add("remove-old", "remove each old checkpoint when the new one is there and compared");
-  command.add("profile", "raw, fast, default or small", cxxopts::value<std::string>(), "P");
+  command.add("profile", "raw, fast, default or small", "P");
   command.add("embed-files", "store the contents of mapped files too");
   command.add("reproducible", "leave time and name of this machine out of the files");
   command.add_json();
@@ -297,9 +296,9 @@ int upgrade_main(int argc, char** argv, Console& console) {
   settings.import.embed_files = arguments.has("embed-files");
   settings.import.reproducible = arguments.has("reproducible");
   if (arguments.has("profile")) {
-    settings.import.writer.profile = parse_profile(arguments.get<std::string>("profile"));
+    settings.import.writer.profile = parse_profile(arguments.get("profile"));
   }
-  const std::string version = arguments.get<std::string>("to");
+  const std::string version = arguments.get("to");
   if (version != kNewest && version != "newest") {
     throw UsageError("version " + version +
                      " cannot be written; known are 1.0 (and rr-2025, with "

@@ -222,24 +222,21 @@ int run(int argc, char** argv, Console& console) {
        kDetails});
   command.add_json();
   command.add_quiet();
-  command.add("l,level", "structure, checksums or semantics (default)",
-              cxxopts::value<std::string>()->default_value("semantics"), "LEVEL");
-  command.add("j,threads", "threads to use (default: one per processor)",
-              cxxopts::value<std::string>(), "N");
+  command.add("l,level", "structure, checksums or semantics (default)", "LEVEL", "semantics");
+  command.add("j,threads", "threads to use (default: one per processor)", "N");
   command.add("trace",
               "compare with the rr trace in DIR too; without FILE, the checkpoints in DIR/pcp",
-              cxxopts::value<std::string>(), "DIR");
-  command.add("explain", "print what a diagnostic means, of \"all\" each one, and exit",
-              cxxopts::value<std::string>(), "CODE");
+              "DIR");
+  command.add("explain", "print what a diagnostic means, of \"all\" each one, and exit", "CODE");
   const Arguments arguments = command.parse(argc, argv, console);
   if (arguments.has("explain")) {
     arguments.expect(0, 0, "no FILE");
-    return explain(console, arguments.get<std::string>("explain"));
+    return explain(console, arguments.get("explain"));
   }
   std::vector<std::string> paths = arguments.positional();
   std::optional<TraceValidator> trace;
   if (arguments.has("trace")) {
-    const std::string directory = arguments.get<std::string>("trace");
+    const std::string directory = arguments.get("trace");
     if (paths.empty()) {
       paths.push_back((std::filesystem::path(directory) / std::string(kTraceStoreName)).string());
     }
@@ -249,13 +246,13 @@ int run(int argc, char** argv, Console& console) {
   }
   ValidateOptions options;
   try {
-    options.level = parse_validation_level(arguments.get<std::string>("level"));
+    options.level = parse_validation_level(arguments.get("level"));
   } catch (const Error& error) {
     throw UsageError(error.message() + "; " + error.hint());
   }
   if (arguments.has("threads")) {
-    options.threads = static_cast<unsigned>(
-        parse_number(arguments.get<std::string>("threads"), "--threads", 1024));
+    options.threads =
+        static_cast<unsigned>(parse_number(arguments.get("threads"), "--threads", 1024));
   }
 
   Totals totals;
