@@ -60,7 +60,7 @@ TEST_P(RoundTrip, WorldsAreEqual) {
   const Case& test_case = GetParam();
   SubjectProcess subject(test_case.kind, dir_.path());
   if (!subject.there()) {
-    GTEST_SKIP() << "the subject cannot run on this machine";
+    GTEST_SKIP() << "this processor has no registers of " << test_case.kind;
   }
   subject.stop();
   const World before = test::look_at(subject.pid());
@@ -90,8 +90,8 @@ TEST_P(RoundTrip, WorldsAreEqual) {
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
-  for (const char* kind : {"single", "threads", "avx512", "fragmented", "gigabyte", "signals",
-                           "shared", "files", "sleeper"}) {
+  for (const char* kind : {"single", "threads", "avx", "avx512", "fragmented", "gigabyte",
+                           "signals", "shared", "files", "sleeper"}) {
     for (Profile profile : {Profile::kRaw, Profile::kFast, Profile::kDefault, Profile::kSmall}) {
       cases.push_back({kind, profile, false});
     }
@@ -169,7 +169,7 @@ TEST_P(CapturedAgain, StateIsEqual) {
   TempDir checkpoints; // not in the other one, which the subject has open
   SubjectProcess subject(GetParam(), dir.path());
   if (!subject.there()) {
-    GTEST_SKIP() << "the subject cannot run on this machine";
+    GTEST_SKIP() << "this processor has no registers of " << GetParam();
   }
   subject.stop();
   CaptureOptions capture;
@@ -198,8 +198,8 @@ TEST_P(CapturedAgain, StateIsEqual) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, CapturedAgain,
-                         testing::Values("single", "threads", "avx512", "fragmented", "signals",
-                                         "shared", "files", "sleeper"),
+                         testing::Values("single", "threads", "avx", "avx512", "fragmented",
+                                         "signals", "shared", "files", "sleeper"),
                          [](const auto& kind) { return std::string(kind.param); });
 
 // --- the comparison itself ---------------------------------------------------------------------

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 
 namespace rrpcp::test {
 
@@ -69,7 +70,8 @@ void SubjectProcess::tell_to_wait(const std::string& directory) {
   write_control(directory, 0);
 }
 
-SubjectProcess::SubjectProcess(const std::string& kind, const std::string& directory) {
+SubjectProcess::SubjectProcess(const std::string& kind, const std::string& directory)
+    : directory_(directory) {
   prepare(directory);
   pid_ = ::fork();
   if (pid_ < 0) {
@@ -115,6 +117,16 @@ void SubjectProcess::kill() {
   }
 }
 
+std::string SubjectProcess::finish() {
+  tell_to_go(directory_);
+  const int status = wait_for_end(std::exchange(pid_, 0));
+  if (status != 0) {
+    throw std::runtime_error("the subject ended with status " + std::to_string(status) + ": " +
+                             read_all(directory_ + "/errors"));
+  }
+  return read_all(directory_ + "/result");
+}
+
 void SubjectProcess::stop() {
   ::kill(pid_, SIGSTOP);
   for (bool all = false; !all;) {
@@ -147,14 +159,7 @@ std::string SubjectProcess::undisturbed_result(const std::string& kind) {
   if (!process.there()) {
     return "";
   }
-  tell_to_go(directory.path());
-  const int status = wait_for_end(process.pid_);
-  process.pid_ = 0;
-  if (status != 0) {
-    throw std::runtime_error("the undisturbed subject ended with status " + std::to_string(status) +
-                             ": " + read_all(directory.file("errors")));
-  }
-  return read_all(directory.file("result"));
+  return process.finish();
 }
 
 } // namespace rrpcp::test

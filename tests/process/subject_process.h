@@ -25,6 +25,8 @@ public:
   void stop();
   // Kills and reaps it.
   void kill();
+  // Lets it come to its end and returns its report. Throws where it did not end well.
+  std::string finish();
 
   // The files that a subject needs; an earlier subject's are removed.
   static void prepare(const std::string& directory);
@@ -38,6 +40,7 @@ public:
   static std::string undisturbed_result(const std::string& kind);
 
 private:
+  std::string directory_;
   pid_t pid_ = 0;
 };
 
