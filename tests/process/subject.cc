@@ -302,7 +302,8 @@ void threads() {
   X(2)                                                                                             \
   X(3)                                                                                             \
   X(4)                                                                                             \
-  X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) \
+  X(5)                                                                                             \
+  X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21)      \
       X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
 #define ALLK(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
   asm volatile(ALL(LOAD) ALLK(LOADK) "1: pause\n cmpb $1, (%[control])\n jne 1b\n" ALL(STORE)
@@ -808,6 +809,14 @@ void confined() {
   report("confined %d\n", syscall(SYS_getppid) == -1 && errno == EPERM);
 }
 
+// --- failing: ends with another status than 0 ---------------------------------------------------
+
+void failing() {
+  announce_ready();
+  wait_for_go();
+  _exit(7);
+}
+
 // --- sleeps: one second, so that a restored sleep can be told from one that fails
 // ------------------
 
@@ -842,11 +851,11 @@ int main(int argc, char** argv) {
   const struct {
     const char* name;
     void (*run)();
-  } kinds[] = {{"single", single},    {"threads", threads},       {"avx512", avx512},
-               {"avx", avx},          {"fragmented", fragmented}, {"gigabyte", gigabyte},
-               {"signals", signals},  {"shared", shared},         {"files", files},
-               {"sleeper", sleeper},  {"outside", outside},       {"parent", parent},
-               {"confined", confined}};
+  } kinds[] = {{"single", single},     {"threads", threads},       {"avx512", avx512},
+               {"avx", avx},           {"fragmented", fragmented}, {"gigabyte", gigabyte},
+               {"signals", signals},   {"shared", shared},         {"files", files},
+               {"sleeper", sleeper},   {"outside", outside},       {"parent", parent},
+               {"confined", confined}, {"failing", failing}};
   for (const auto& known : kinds) {
     if (kind == known.name) {
       known.run();

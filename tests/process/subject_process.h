@@ -13,8 +13,8 @@ namespace rrpcp::test {
 class SubjectProcess {
 public:
   // Starts it and waits until it is ready. A subject that cannot run on this machine (exit 77) is
-  // not there afterwards.
-  SubjectProcess(const std::string& kind, const std::string& directory);
+  // not there afterwards. With `as_nobody`, which needs root, an ordinary user runs it.
+  SubjectProcess(const std::string& kind, const std::string& directory, bool as_nobody = false);
   ~SubjectProcess();
   SubjectProcess(const SubjectProcess&) = delete;
   SubjectProcess& operator=(const SubjectProcess&) = delete;
