@@ -7,7 +7,12 @@ $Cxx.namespace("rrpcp::schema");
 
 struct Event {
   # Something that happened to a task of the recording. Its number is its place in the stream of
-  # events, from 0. A task runs undisturbed from one of its events to the next.
+  # events, from 1 (0 means "before the first event", and "none" where a checkpoint names an event).
+  # A task runs undisturbed from one of its events to the next.
+  #
+  # Bytes that an event wrote are not in the message but in its record's data (spec/trace.md,
+  # "Records"): those of `shared`, of `memory`, then of `childMemory`, each in the order of its list,
+  # without gaps. The message stays small whatever a call wrote.
 
   task @0 :Int32;
   # Thread id in the recording.
@@ -104,7 +109,8 @@ struct Event {
 
 struct MemoryWrite {
   address @0 :UInt64;
-  data @1 :Data;
+  length @1 :UInt64;
+  # Bytes, which are in the record's data.
 }
 
 struct MemoryRange {
@@ -120,7 +126,8 @@ struct SharedWrite {
   size @1 :UInt64;
   # Bytes that the object has after the write.
   offset @2 :UInt64;
-  data @3 :Data;
+  length @3 :UInt64;
+  # Bytes, which are in the record's data.
 }
 
 struct EventMapping {

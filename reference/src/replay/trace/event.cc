@@ -1,7 +1,9 @@
 #include "replay/trace/event.h"
 
+#include "container/kj_errors.h"
 #include "rrpcp/error.h"
 
+#include <capnp/message.h>
 #include <cstring>
 
 namespace rrpcp::replay {
@@ -37,6 +39,14 @@ user_regs_struct to_registers(capnp::Data::Reader data) {
   }
   std::memcpy(&registers, data.begin(), sizeof registers);
   return registers;
+}
+
+void encode_writes(const std::vector<EventData::Write>& from,
+                   capnp::List<schema::MemoryWrite>::Builder out) {
+  for (unsigned i = 0; i < out.size(); ++i) {
+    out[i].setAddress(from[i].address);
+    out[i].setLength(from[i].data.length);
+  }
 }
 
 } // namespace
@@ -109,18 +119,54 @@ void EventData::shrink(ByteRange& range, std::size_t length) {
   bytes_.resize(bytes_.size() - length);
 }
 
-void EventData::encode_writes(const std::vector<Write>& from,
-                              capnp::List<schema::MemoryWrite>::Builder out) const {
-  for (unsigned i = 0; i < out.size(); ++i) {
-    out[i].setAddress(from[i].address);
-    out[i].setData(to_kj(bytes(from[i].data)));
+ByteRange EventData::take(EventReader& events, std::uint64_t& at, std::uint64_t length) {
+  if (at > events.data_length() || length > events.data_length() - at) {
+    throw Error(ErrorCode::kDamaged,
+                "event " + std::to_string(events.number()) + " wrote more than its data has")
+        .in_file(events.stream_name());
+  }
+  ByteRange range;
+  events.read_data(at, append(length, range));
+  at += length;
+  return range;
+}
+
+void EventData::decode_writes(capnp::List<schema::MemoryWrite>::Reader from, EventReader& events,
+                              std::uint64_t& at, std::vector<Write>& out) {
+  for (schema::MemoryWrite::Reader write : from) {
+    out.push_back({write.getAddress(), take(events, at, write.getLength())});
   }
 }
 
-void EventData::decode_writes(capnp::List<schema::MemoryWrite>::Reader from,
-                              std::vector<Write>& out) {
-  for (schema::MemoryWrite::Reader write : from) {
-    out.push_back({write.getAddress(), append(to_span(write.getData()))});
+void EventData::pieces(std::vector<std::span<const std::byte>>& out) const {
+  out.clear();
+  for (const Shared& write : shared) {
+    out.push_back(bytes(write.data));
+  }
+  for (const Write& write : memory) {
+    out.push_back(bytes(write.data));
+  }
+  if (kind == EventKind::kNewTask) {
+    for (const Write& write : child_memory) {
+      out.push_back(bytes(write.data));
+    }
+  }
+}
+
+std::int64_t EventData::write(TraceWriter& trace) const {
+  capnp::MallocMessageBuilder message;
+  encode(message.initRoot<schema::Event>());
+  std::vector<std::span<const std::byte>> data;
+  pieces(data);
+  return trace.append(message.getRoot<schema::Event>().asReader(), data);
+}
+
+void EventData::read(EventReader& events) {
+  try {
+    auto take_over = [&] { decode(events.event(), events); };
+    with_kj_errors(events.stream_name(), take_over, "an event", {});
+  } catch (const Error& error) {
+    throw error.file().empty() ? error.in_file(events.stream_name()) : error;
   }
 }
 
@@ -150,7 +196,7 @@ void EventData::encode(schema::Event::Builder out) const {
       list[i].setObject(shared[i].object);
       list[i].setSize(shared[i].size);
       list[i].setOffset(shared[i].offset);
-      list[i].setData(to_kj(bytes(shared[i].data)));
+      list[i].setLength(shared[i].data.length);
     }
   }
   if (mapping) {
@@ -221,8 +267,9 @@ void EventData::encode(schema::Event::Builder out) const {
   }
 }
 
-void EventData::decode(schema::Event::Reader in) {
+void EventData::decode(schema::Event::Reader in, EventReader& events) {
   clear();
+  std::uint64_t at = 0;
   task = in.getTask();
   time = in.getTime();
   if (in.hasRegisters()) {
@@ -238,14 +285,14 @@ void EventData::decode(schema::Event::Reader in) {
   if (in.getChangesSignalMask()) {
     signal_mask = in.getSignalMask();
   }
-  if (in.hasMemory()) {
-    decode_writes(in.getMemory(), memory);
-  }
   if (in.hasShared()) {
     for (schema::SharedWrite::Reader write : in.getShared()) {
       shared.push_back({write.getObject(), write.getSize(), write.getOffset(),
-                        append(to_span(write.getData()))});
+                        take(events, at, write.getLength())});
     }
+  }
+  if (in.hasMemory()) {
+    decode_writes(in.getMemory(), events, at, memory);
   }
   if (in.hasMapping()) {
     schema::EventMapping::Reader from = in.getMapping();
@@ -293,7 +340,7 @@ void EventData::decode(schema::Event::Reader in) {
     child_process = created.getChildProcess();
     flags = created.getFlags();
     child_registers = to_registers(created.getChildRegisters());
-    decode_writes(created.getChildMemory(), child_memory);
+    decode_writes(created.getChildMemory(), events, at, child_memory);
     return;
   }
   case schema::Event::EXIT:

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "rrpcp/schema/trace.capnp.h"
+#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace_writer.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -106,14 +108,21 @@ public:
   }
 
   void encode(schema::Event::Builder out) const;
-  // Throws Error(kDamaged), without a file name, for register sets of a wrong length and unknown
-  // kinds.
-  void decode(schema::Event::Reader in);
+  // The bytes that belong to the encoded event, piece by piece, as TraceWriter::append takes them.
+  // Valid until the next call that changes *this.
+  void pieces(std::vector<std::span<const std::byte>>& out) const;
+  // Appends the event to a trace and returns its number.
+  std::int64_t write(TraceWriter& trace) const;
+  // Takes the reader's current event. Throws Error(kDamaged) for register sets of a wrong length
+  // and for writes that are longer than the event's data, kUnsupportedFeature for unknown kinds.
+  void read(EventReader& events);
 
 private:
-  void encode_writes(const std::vector<Write>& from,
-                     capnp::List<schema::MemoryWrite>::Builder out) const;
-  void decode_writes(capnp::List<schema::MemoryWrite>::Reader from, std::vector<Write>& out);
+  void decode(schema::Event::Reader in, EventReader& events);
+  void decode_writes(capnp::List<schema::MemoryWrite>::Reader from, EventReader& events,
+                     std::uint64_t& at, std::vector<Write>& out);
+  // The next `length` bytes of the event's data, from `at` on.
+  ByteRange take(EventReader& events, std::uint64_t& at, std::uint64_t length);
 
   std::vector<std::byte> bytes_;
 };
