@@ -7,7 +7,7 @@ $Cxx.namespace("rrpcp::schema");
 
 struct Event {
   # Something that happened to a task of the recording. Its number is its place in the stream of
-  # events, from 0. A task runs undisturbed from one of its events to the next.
+  # events, from 1. A task runs undisturbed from one of its events to the next.
 
   task @0 :Int32;
   # Thread id in the recording.
@@ -103,8 +103,11 @@ struct Event {
 }
 
 struct MemoryWrite {
+  # The bytes lie in the data that the stream holds for the event: first those of `shared`, then
+  # those of `memory`, then those of newTask.childMemory, without gaps.
   address @0 :UInt64;
-  data @1 :Data;
+  length @1 :UInt64;
+  # Bytes.
 }
 
 struct MemoryRange {
@@ -120,7 +123,8 @@ struct SharedWrite {
   size @1 :UInt64;
   # Bytes that the object has after the write.
   offset @2 :UInt64;
-  data @3 :Data;
+  length @3 :UInt64;
+  # Bytes, in the event's data.
 }
 
 struct EventMapping {

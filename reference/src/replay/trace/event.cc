@@ -109,18 +109,34 @@ void EventData::shrink(ByteRange& range, std::size_t length) {
   bytes_.resize(bytes_.size() - length);
 }
 
-void EventData::encode_writes(const std::vector<Write>& from,
-                              capnp::List<schema::MemoryWrite>::Builder out) const {
+namespace {
+
+void encode_writes(const std::vector<EventData::Write>& from,
+                   capnp::List<schema::MemoryWrite>::Builder out) {
   for (unsigned i = 0; i < out.size(); ++i) {
     out[i].setAddress(from[i].address);
-    out[i].setData(to_kj(bytes(from[i].data)));
+    out[i].setLength(from[i].data.length);
   }
 }
 
-void EventData::decode_writes(capnp::List<schema::MemoryWrite>::Reader from,
-                              std::vector<Write>& out) {
+void decode_writes(capnp::List<schema::MemoryWrite>::Reader from,
+                   std::vector<EventData::Write>& out) {
   for (schema::MemoryWrite::Reader write : from) {
-    out.push_back({write.getAddress(), append(to_span(write.getData()))});
+    out.push_back({write.getAddress(), {0, write.getLength()}});
+  }
+}
+
+} // namespace
+
+void EventData::pieces(std::vector<std::span<const std::byte>>& out) const {
+  out.clear();
+  for (const Shared& write : shared) {
+    out.push_back(bytes(write.data));
+  }
+  for (const std::vector<Write>* list : {&memory, &child_memory}) {
+    for (const Write& write : *list) {
+      out.push_back(bytes(write.data));
+    }
   }
 }
 
@@ -150,7 +166,7 @@ void EventData::encode(schema::Event::Builder out) const {
       list[i].setObject(shared[i].object);
       list[i].setSize(shared[i].size);
       list[i].setOffset(shared[i].offset);
-      list[i].setData(to_kj(bytes(shared[i].data)));
+      list[i].setLength(shared[i].data.length);
     }
   }
   if (mapping) {
@@ -221,7 +237,7 @@ void EventData::encode(schema::Event::Builder out) const {
   }
 }
 
-void EventData::decode(schema::Event::Reader in) {
+std::span<std::byte> EventData::decode(schema::Event::Reader in, std::uint64_t data_length) {
   clear();
   task = in.getTask();
   time = in.getTime();
@@ -243,8 +259,8 @@ void EventData::decode(schema::Event::Reader in) {
   }
   if (in.hasShared()) {
     for (schema::SharedWrite::Reader write : in.getShared()) {
-      shared.push_back({write.getObject(), write.getSize(), write.getOffset(),
-                        append(to_span(write.getData()))});
+      shared.push_back(
+          {write.getObject(), write.getSize(), write.getOffset(), {0, write.getLength()}});
     }
   }
   if (in.hasMapping()) {
@@ -265,6 +281,35 @@ void EventData::decode(schema::Event::Reader in) {
       output_ranges.push_back({range.getAddress(), range.getLength()});
     }
   }
+  decode_kind(in);
+  // Lengths are summed up with care: they come from a file.
+  const std::size_t start = bytes_.size();
+  std::uint64_t used = 0;
+  auto place = [&](ByteRange& range) {
+    if (range.length > data_length - used) {
+      throw Error(ErrorCode::kDamaged, "an event refers to more data than it has (" +
+                                           std::to_string(data_length) + " bytes)");
+    }
+    range.offset = start + used;
+    used += range.length;
+  };
+  for (Shared& write : shared) {
+    place(write.data);
+  }
+  for (std::vector<Write>* list : {&memory, &child_memory}) {
+    for (Write& write : *list) {
+      place(write.data);
+    }
+  }
+  if (used != data_length) {
+    throw Error(ErrorCode::kDamaged, "an event has " + std::to_string(data_length) +
+                                         " bytes of data but refers to " + std::to_string(used));
+  }
+  bytes_.resize(start + data_length);
+  return std::span(bytes_).subspan(start);
+}
+
+void EventData::decode_kind(schema::Event::Reader in) {
   switch (in.which()) {
   case schema::Event::SYSTEM_CALL:
     kind = EventKind::kSystemCall;

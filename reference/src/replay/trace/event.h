@@ -105,15 +105,17 @@ public:
     return std::span(bytes_).subspan(range.offset, range.length);
   }
 
+  // The message; pieces() is what has to be stored beside it.
   void encode(schema::Event::Builder out) const;
-  // Throws Error(kDamaged), without a file name, for register sets of a wrong length and unknown
-  // kinds.
-  void decode(schema::Event::Reader in);
+  // The event's data in the order of the schema. Valid until the object is changed.
+  void pieces(std::vector<std::span<const std::byte>>& out) const;
+  // Takes over a message. Returns the room for its `data_length` bytes of data, which the caller
+  // has to fill. Throws Error(kDamaged), without a file name, for register sets of a wrong length
+  // and for another length of data than the message says; kUnsupportedFeature for an unknown kind.
+  std::span<std::byte> decode(schema::Event::Reader in, std::uint64_t data_length);
 
 private:
-  void encode_writes(const std::vector<Write>& from,
-                     capnp::List<schema::MemoryWrite>::Builder out) const;
-  void decode_writes(capnp::List<schema::MemoryWrite>::Reader from, std::vector<Write>& out);
+  void decode_kind(schema::Event::Reader in);
 
   std::vector<std::byte> bytes_;
 };
