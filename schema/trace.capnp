@@ -7,12 +7,7 @@ $Cxx.namespace("rrpcp::schema");
 
 struct Event {
   # Something that happened to a task of the recording. Its number is its place in the stream of
-  # events, from 1 (0 means "before the first event", and "none" where a checkpoint names an event).
-  # A task runs undisturbed from one of its events to the next.
-  #
-  # Bytes that an event wrote are not in the message but in its record's data (spec/trace.md,
-  # "Records"): those of `shared`, of `memory`, then of `childMemory`, each in the order of its list,
-  # without gaps. The message stays small whatever a call wrote.
+  # events, from 1. A task runs undisturbed from one of its events to the next.
 
   task @0 :Int32;
   # Thread id in the recording.
@@ -108,9 +103,11 @@ struct Event {
 }
 
 struct MemoryWrite {
+  # The bytes lie in the data that the stream holds for the event: first those of `shared`, then
+  # those of `memory`, then those of newTask.childMemory, without gaps.
   address @0 :UInt64;
   length @1 :UInt64;
-  # Bytes, which are in the record's data.
+  # Bytes.
 }
 
 struct MemoryRange {
@@ -127,7 +124,7 @@ struct SharedWrite {
   # Bytes that the object has after the write.
   offset @2 :UInt64;
   length @3 :UInt64;
-  # Bytes, which are in the record's data.
+  # Bytes, in the event's data.
 }
 
 struct EventMapping {

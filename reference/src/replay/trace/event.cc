@@ -1,9 +1,7 @@
 #include "replay/trace/event.h"
 
-#include "container/kj_errors.h"
 #include "rrpcp/error.h"
 
-#include <capnp/message.h>
 #include <cstring>
 
 namespace rrpcp::replay {
@@ -39,14 +37,6 @@ user_regs_struct to_registers(capnp::Data::Reader data) {
   }
   std::memcpy(&registers, data.begin(), sizeof registers);
   return registers;
-}
-
-void encode_writes(const std::vector<EventData::Write>& from,
-                   capnp::List<schema::MemoryWrite>::Builder out) {
-  for (unsigned i = 0; i < out.size(); ++i) {
-    out[i].setAddress(from[i].address);
-    out[i].setLength(from[i].data.length);
-  }
 }
 
 } // namespace
@@ -119,54 +109,34 @@ void EventData::shrink(ByteRange& range, std::size_t length) {
   bytes_.resize(bytes_.size() - length);
 }
 
-ByteRange EventData::take(EventReader& events, std::uint64_t& at, std::uint64_t length) {
-  if (at > events.data_length() || length > events.data_length() - at) {
-    throw Error(ErrorCode::kDamaged,
-                "event " + std::to_string(events.number()) + " wrote more than its data has")
-        .in_file(events.stream_name());
+namespace {
+
+void encode_writes(const std::vector<EventData::Write>& from,
+                   capnp::List<schema::MemoryWrite>::Builder out) {
+  for (unsigned i = 0; i < out.size(); ++i) {
+    out[i].setAddress(from[i].address);
+    out[i].setLength(from[i].data.length);
   }
-  ByteRange range;
-  events.read_data(at, append(length, range));
-  at += length;
-  return range;
 }
 
-void EventData::decode_writes(capnp::List<schema::MemoryWrite>::Reader from, EventReader& events,
-                              std::uint64_t& at, std::vector<Write>& out) {
+void decode_writes(capnp::List<schema::MemoryWrite>::Reader from,
+                   std::vector<EventData::Write>& out) {
   for (schema::MemoryWrite::Reader write : from) {
-    out.push_back({write.getAddress(), take(events, at, write.getLength())});
+    out.push_back({write.getAddress(), {0, write.getLength()}});
   }
 }
+
+} // namespace
 
 void EventData::pieces(std::vector<std::span<const std::byte>>& out) const {
   out.clear();
   for (const Shared& write : shared) {
     out.push_back(bytes(write.data));
   }
-  for (const Write& write : memory) {
-    out.push_back(bytes(write.data));
-  }
-  if (kind == EventKind::kNewTask) {
-    for (const Write& write : child_memory) {
+  for (const std::vector<Write>* list : {&memory, &child_memory}) {
+    for (const Write& write : *list) {
       out.push_back(bytes(write.data));
     }
-  }
-}
-
-std::int64_t EventData::write(TraceWriter& trace) const {
-  capnp::MallocMessageBuilder message;
-  encode(message.initRoot<schema::Event>());
-  std::vector<std::span<const std::byte>> data;
-  pieces(data);
-  return trace.append(message.getRoot<schema::Event>().asReader(), data);
-}
-
-void EventData::read(EventReader& events) {
-  try {
-    auto take_over = [&] { decode(events.event(), events); };
-    with_kj_errors(events.stream_name(), take_over, "an event", {});
-  } catch (const Error& error) {
-    throw error.file().empty() ? error.in_file(events.stream_name()) : error;
   }
 }
 
@@ -267,9 +237,8 @@ void EventData::encode(schema::Event::Builder out) const {
   }
 }
 
-void EventData::decode(schema::Event::Reader in, EventReader& events) {
+std::span<std::byte> EventData::decode(schema::Event::Reader in, std::uint64_t data_length) {
   clear();
-  std::uint64_t at = 0;
   task = in.getTask();
   time = in.getTime();
   if (in.hasRegisters()) {
@@ -285,14 +254,14 @@ void EventData::decode(schema::Event::Reader in, EventReader& events) {
   if (in.getChangesSignalMask()) {
     signal_mask = in.getSignalMask();
   }
+  if (in.hasMemory()) {
+    decode_writes(in.getMemory(), memory);
+  }
   if (in.hasShared()) {
     for (schema::SharedWrite::Reader write : in.getShared()) {
-      shared.push_back({write.getObject(), write.getSize(), write.getOffset(),
-                        take(events, at, write.getLength())});
+      shared.push_back(
+          {write.getObject(), write.getSize(), write.getOffset(), {0, write.getLength()}});
     }
-  }
-  if (in.hasMemory()) {
-    decode_writes(in.getMemory(), events, at, memory);
   }
   if (in.hasMapping()) {
     schema::EventMapping::Reader from = in.getMapping();
@@ -312,6 +281,35 @@ void EventData::decode(schema::Event::Reader in, EventReader& events) {
       output_ranges.push_back({range.getAddress(), range.getLength()});
     }
   }
+  decode_kind(in);
+  // Lengths are summed up with care: they come from a file.
+  const std::size_t start = bytes_.size();
+  std::uint64_t used = 0;
+  auto place = [&](ByteRange& range) {
+    if (range.length > data_length - used) {
+      throw Error(ErrorCode::kDamaged, "an event refers to more data than it has (" +
+                                           std::to_string(data_length) + " bytes)");
+    }
+    range.offset = start + used;
+    used += range.length;
+  };
+  for (Shared& write : shared) {
+    place(write.data);
+  }
+  for (std::vector<Write>* list : {&memory, &child_memory}) {
+    for (Write& write : *list) {
+      place(write.data);
+    }
+  }
+  if (used != data_length) {
+    throw Error(ErrorCode::kDamaged, "an event has " + std::to_string(data_length) +
+                                         " bytes of data but refers to " + std::to_string(used));
+  }
+  bytes_.resize(start + data_length);
+  return std::span(bytes_).subspan(start);
+}
+
+void EventData::decode_kind(schema::Event::Reader in) {
   switch (in.which()) {
   case schema::Event::SYSTEM_CALL:
     kind = EventKind::kSystemCall;
@@ -340,7 +338,7 @@ void EventData::decode(schema::Event::Reader in, EventReader& events) {
     child_process = created.getChildProcess();
     flags = created.getFlags();
     child_registers = to_registers(created.getChildRegisters());
-    decode_writes(created.getChildMemory(), events, at, child_memory);
+    decode_writes(created.getChildMemory(), child_memory);
     return;
   }
   case schema::Event::EXIT:

@@ -2,8 +2,6 @@
 #pragma once
 
 #include "rrpcp/schema/trace.capnp.h"
-#include "rrpcp/trace_reader.h"
-#include "rrpcp/trace_writer.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -107,22 +105,17 @@ public:
     return std::span(bytes_).subspan(range.offset, range.length);
   }
 
+  // The message; pieces() is what has to be stored beside it.
   void encode(schema::Event::Builder out) const;
-  // The bytes that belong to the encoded event, piece by piece, as TraceWriter::append takes them.
-  // Valid until the next call that changes *this.
+  // The event's data in the order of the schema. Valid until the object is changed.
   void pieces(std::vector<std::span<const std::byte>>& out) const;
-  // Appends the event to a trace and returns its number.
-  std::int64_t write(TraceWriter& trace) const;
-  // Takes the reader's current event. Throws Error(kDamaged) for register sets of a wrong length
-  // and for writes that are longer than the event's data, kUnsupportedFeature for unknown kinds.
-  void read(EventReader& events);
+  // Takes over a message. Returns the room for its `data_length` bytes of data, which the caller
+  // has to fill. Throws Error(kDamaged), without a file name, for register sets of a wrong length
+  // and for another length of data than the message says; kUnsupportedFeature for an unknown kind.
+  std::span<std::byte> decode(schema::Event::Reader in, std::uint64_t data_length);
 
 private:
-  void decode(schema::Event::Reader in, EventReader& events);
-  void decode_writes(capnp::List<schema::MemoryWrite>::Reader from, EventReader& events,
-                     std::uint64_t& at, std::vector<Write>& out);
-  // The next `length` bytes of the event's data, from `at` on.
-  ByteRange take(EventReader& events, std::uint64_t& at, std::uint64_t length);
+  void decode_kind(schema::Event::Reader in);
 
   std::vector<std::byte> bytes_;
 };
