@@ -47,8 +47,8 @@ std::uint32_t find_or_add(std::vector<pid_t>& owners, std::size_t first, pid_t t
 StateCollector::StateCollector(CollectorOptions options)
     : options_(std::move(options)), refusals_(options_.allow),
       page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))),
-      objects_(page_size_, options_.embed_files, options_.trace_directory), files_(refusals_, objects_),
-      spool_(options_.spool_directory) {}
+      objects_(page_size_, options_.embed_files, options_.trace_directory),
+      files_(refusals_, objects_), spool_(options_.spool_directory) {}
 
 StateCollector::~StateCollector() {
   for (std::size_t i = 0; i < spaces_.size(); ++i) {
@@ -65,10 +65,9 @@ void StateCollector::find_sharing(const std::vector<StoppedProcess>& processes) 
   for (const StoppedProcess& process : processes) {
     sorted.push_back(&process);
   }
-  std::sort(sorted.begin(), sorted.end(),
-            [](const StoppedProcess* a, const StoppedProcess* b) {
-              return std::pair(a->logical_pid, a->pid) < std::pair(b->logical_pid, b->pid);
-            });
+  std::sort(sorted.begin(), sorted.end(), [](const StoppedProcess* a, const StoppedProcess* b) {
+    return std::pair(a->logical_pid, a->pid) < std::pair(b->logical_pid, b->pid);
+  });
   std::vector<pid_t> space_owners;
   for (const StoppedProcess* process : sorted) {
     const std::size_t first_space = space_owners.size();
@@ -92,8 +91,8 @@ void StateCollector::find_sharing(const std::vector<StoppedProcess>& processes) 
       }
       tasks_.push_back(task);
     }
-    processes_.push_back({process->pid, process->logical_pid, tasks_.back().space,
-                          tasks_.back().signal_handlers});
+    processes_.push_back(
+        {process->pid, process->logical_pid, tasks_.back().space, tasks_.back().signal_handlers});
   }
 }
 

@@ -281,9 +281,7 @@ private:
     calls.finish();
   }
 
-  void set_registers(BuiltTask& task) {
-    set_stored_registers(task.tracee, reader_, task.index);
-  }
+  void set_registers(BuiltTask& task) { set_stored_registers(task.tracee, reader_, task.index); }
 
   // Registering rseq ends the critical section that the thread may have been in. Put back, it makes
   // the kernel abort the section when the thread goes on, as it does after any migration.

@@ -105,6 +105,13 @@ restore::BuiltProcess build_sharer(const CheckpointReader& reader, std::uint32_t
     calls.require("setting the robust list", SYS_set_robust_list, task.getRobustListHead(),
                   task.getRobustListLength());
   }
+  if (task.hasRseq()) {
+    const schema::RestartableSequence::Reader rseq = task.getRseq();
+    constexpr std::uint32_t kOldLength = 32;
+    calls.require("registering rseq", SYS_rseq, rseq.getAddress(),
+                  rseq.getLength() != 0 ? rseq.getLength() : kOldLength, rseq.getFlags(),
+                  rseq.getSignature());
+  }
   scratch.unmap(calls);
   calls.finish();
   restore::set_stored_registers(thread, reader, task_index);
