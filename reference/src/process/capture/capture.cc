@@ -309,6 +309,7 @@ CaptureResult Capture::run() {
     collector_->refusals().throw_if_any(pid_);
     result_.id = write(output);
     result_.file_bytes = output.offset();
+    result_.written_nanoseconds = since(start);
   });
   if (options_.after == AfterCapture::kKill) {
     ::kill(pid_, SIGKILL);
