@@ -160,7 +160,7 @@ std::string TraceFileStore::take(int fd, const struct stat& status, bool may_lin
     if (::getrandom(&random, sizeof random, 0) != sizeof random) {
       throw system_error(errno, "cannot get random bytes for a temporary name");
     }
-    const std::string name = ".taking-" + std::to_string(random);
+    const std::string name = std::string(kTakingPrefix) + std::to_string(random);
     const std::string path = folder_ + "/" + name;
     ScopedFd copy(
         ::openat(folder_fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
