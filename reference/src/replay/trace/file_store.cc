@@ -190,8 +190,10 @@ std::string TraceFileStore::take(int fd, const struct stat& status, bool may_lin
         copy_file_contents(fd, copy.get(), path);
       }
       // Nobody is to write to it by mistake; what may be executed may still be.
-      if (::fchmod(copy.get(), 0440 | (status.st_mode & 0110)) != 0) {
-        throw system_error(errno, "cannot set the mode").in_file(path);
+      const timespec times[2] = {status.st_atim, status.st_mtim};
+      if (::futimens(copy.get(), times) != 0 ||
+          ::fchmod(copy.get(), 0440 | (status.st_mode & 0110)) != 0) {
+        throw system_error(errno, "cannot set times and mode").in_file(path);
       }
       return name;
     } catch (const Error&) {
