@@ -3,6 +3,7 @@
 #pragma once
 
 #include "rrpcp/checkpoint_id.h"
+#include "rrpcp/stream_position.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -21,18 +22,6 @@ struct TraceLimits {
   std::uint64_t max_message_bytes = std::uint64_t{64} << 20;
   // Records of the streams "tasks" and "mmaps".
   std::uint64_t max_records = std::uint64_t{1} << 24;
-};
-
-// A place in one of the streams, as schema::StreamCursor stores it.
-struct StreamPosition {
-  // Byte offset of the block's header in the stream's file.
-  std::uint64_t block_offset = 0;
-  // Decoded bytes of that block to skip.
-  std::uint64_t offset_in_block = 0;
-  // Decoded bytes of the stream before this place.
-  std::uint64_t decoded_offset = 0;
-
-  bool operator==(const StreamPosition&) const = default;
 };
 
 // One record of CPUID as the trace's header has it.

@@ -1,0 +1,157 @@
+# What a recording of the replay host pcp-rr holds, event by event. spec/trace.md says where the
+# messages lie in a trace directory and how each kind of event is recorded and replayed.
+@0xd1c4491c7d3bc2d3;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("rrpcp::schema");
+
+struct Event {
+  # Something that happened to a task of the recording. Its number is its place in the stream of
+  # events, from 1. A task runs undisturbed from one of its events to the next.
+
+  task @0 :Int32;
+  # Thread id in the recording.
+
+  time @1 :UInt64;
+  # Nanoseconds from the start of the recording, by CLOCK_MONOTONIC. For people.
+
+  registers @2 :Data;
+  # General registers (NT_PRSTATUS) that the task had when it had run to this event, before the
+  # event changed anything: what a replay compares. Empty: the task has not run since its event
+  # before this one.
+
+  registersAfter @3 :Data;
+  # General registers (NT_PRSTATUS) after the event. Empty: those before, with `result` in the
+  # register of results.
+
+  result @4 :Int64;
+  # What a finished system call returned: a negative errno for a failure.
+
+  extendedRegisters @5 :Data;
+  # NT_X86_XSTATE after the event. Empty: the event did not change it.
+
+  signalMask @6 :UInt64;
+  # Blocked signals after the event, bit N-1 for signal N. Counts only with changesSignalMask.
+  changesSignalMask @7 :Bool;
+
+  memory @8 :List(MemoryWrite);
+  # Memory of the task that the event wrote, in this order.
+
+  shared @9 :List(SharedWrite);
+  # Contents of shared objects that the event wrote, in this order, before `memory`.
+
+  mapping @10 :EventMapping;
+  # What a finished mmap(2) or shmat(2) mapped, unless it was anonymous memory. Absent: nothing.
+
+  output @11 :UInt8;
+  # 1 or 2: the call wrote `outputRanges` to what the recorder itself had as that descriptor.
+  # 0: it did not.
+  outputRanges @12 :List(MemoryRange);
+  # Where the bytes are in the task's memory.
+
+  union {
+    systemCall @13 :Void;
+    # A system call, from its entry to its end. Its number is orig_rax of `registers`.
+    systemCallBegun @14 :Void;
+    # A system call was entered and did not end before another task ran, or never ends (exit(2)).
+    systemCallFinished @15 :Void;
+    # The end of one that was begun by systemCallBegun or newTask.
+    exec :group {
+      # execve(2) succeeded, whether it was begun before or not. All other tasks of the process are
+      # gone; the task has the id of its process.
+      image @16 :Text;
+      # Checkpoint of the process before its first instruction, relative to the trace directory.
+      executable @17 :Data;
+      # Path of the program.
+      arguments @18 :List(Data);
+      # argv.
+      formerTask @19 :Int32;
+      # Thread id that called execve(2), where another thread than the leader did. 0: the task.
+    }
+    newTask :group {
+      # clone(2), fork(2) or vfork(2) made a task; the call itself is begun with this event.
+      child @20 :Int32;
+      # Its thread id.
+      childProcess @21 :Int32;
+      # Its process id; equal to `child` for a new process.
+      flags @22 :UInt64;
+      # CLONE_* of the call; for fork(2) and vfork(2) what they mean.
+      childRegisters @23 :Data;
+      # NT_PRSTATUS that the new task starts with.
+      childMemory @24 :List(MemoryWrite);
+      # Memory of the new task that the call wrote.
+    }
+    exit :group {
+      # The task ended.
+      status @25 :Int32;
+      # As waitpid(2) gives it.
+    }
+    signal :group {
+      # A signal handler was entered: registersAfter, extendedRegisters, signalMask and the frame
+      # in `memory`.
+      info @26 :Data;
+      # siginfo_t, 128 bytes.
+      cause @27 :SignalCause;
+    }
+    trap @28 :TrappedInstruction;
+    # An instruction that the recorder executes instead of the task.
+    preemption @29 :Void;
+    # The task was stopped at an arbitrary place. What it did since its event before this one is
+    # not replayed but applied: registersAfter, extendedRegisters, `memory` and `shared` have all
+    # that it may have changed.
+  }
+}
+
+struct MemoryWrite {
+  # The bytes lie in the data that the stream holds for the event: first those of `shared`, then
+  # those of `memory`, then those of newTask.childMemory, without gaps.
+  address @0 :UInt64;
+  length @1 :UInt64;
+  # Bytes.
+}
+
+struct MemoryRange {
+  address @0 :UInt64;
+  length @1 :UInt64;
+  # Bytes.
+}
+
+struct SharedWrite {
+  # To an object that tasks have mapped shared: a file, a memfd or a System V segment.
+  object @0 :UInt32;
+  # Number of the object in the recording.
+  size @1 :UInt64;
+  # Bytes that the object has after the write.
+  offset @2 :UInt64;
+  length @3 :UInt64;
+  # Bytes, in the event's data.
+}
+
+struct EventMapping {
+  union {
+    file @0 :Text;
+    # A private mapping of this file of the trace, relative to the trace directory.
+    object @1 :UInt32;
+    # A shared mapping of the object of this number, which begins to exist with its first mapping.
+  }
+  offset @2 :UInt64;
+  # Bytes.
+  length @3 :UInt64;
+  # Bytes that were mapped, a multiple of the page size.
+  path @4 :Data;
+  # What was mapped, as /proc/PID/maps named it. For people.
+}
+
+enum SignalCause {
+  asynchronous @0;
+  # Delivered where the task stands, or, with `registers`, at the entry of a system call that is
+  # made anew once the handler has returned.
+  fault @1;
+  # The task's own instruction raised it: with `registers` of that instruction.
+}
+
+enum TrappedInstruction {
+  rdtsc @0;
+  rdtscp @1;
+  cpuid @2;
+}
