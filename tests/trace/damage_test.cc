@@ -68,7 +68,7 @@ TEST(TraceDamage, EveryTruncationIsReadUpToTheLastWholeChunk) {
   test::make_trace(original.path(), events, small_chunks());
   fs::copy(original.file("events"), dir.file("events"));
   const TraceReader whole = TraceReader::open(original.path());
-  ASSERT_GT(whole.chunks().size(), 4u);
+  ASSERT_GE(whole.chunks().size(), 4u);
   const std::uint64_t first_chunk_end = whole.chunks()[1].offset;
   for (std::uint64_t length = whole.file_size(); length-- > 0;) {
     SCOPED_TRACE(length);
