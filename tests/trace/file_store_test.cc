@@ -1,0 +1,143 @@
+// The files that a trace keeps.
+
+#include "base/scoped_fd.h"
+#include "model/backing_file.h"
+#include "replay/trace/file_store.h"
+#include "rrpcp/error.h"
+#include "support/temp_dir.h"
+#include "trace/sample_trace.h"
+
+#include <fcntl.h>
+#include <filesystem>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace rrpcp {
+namespace {
+
+namespace fs = std::filesystem;
+
+using test::read_file;
+using test::write_file;
+
+class FileStoreTest : public testing::Test {
+protected:
+  FileStoreTest() { fs::create_directory(trace_); }
+
+  KeptFile keep(TraceFileStore& store, const std::string& path, bool may_change = false) {
+    const ScopedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    EXPECT_TRUE(fd) << path;
+    return store.keep(fd.get(), path, may_change);
+  }
+
+  test::TempDir dir_;
+  std::string trace_ = dir_.file("trace");
+};
+
+TEST_F(FileStoreTest, KeepsContentsUnderADigestAndRecordsIt) {
+  const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
+  TraceFileStore store(*writer);
+  write_file(dir_.file("a b.txt"), "contents");
+  const KeptFile kept = keep(store, dir_.file("a b.txt"));
+  EXPECT_EQ(kept.number, 0u);
+  EXPECT_THAT(kept.path, testing::MatchesRegex("files/[0-9a-f]{32}-a_b\\.txt"));
+  EXPECT_EQ(read_file(trace_ + "/" + kept.path), "contents");
+  store.sync();
+  writer->finish(0);
+
+  const TraceReader reader = TraceReader::open(trace_);
+  ASSERT_EQ(reader.files().size(), 1u);
+  const auto file = reader.files()[0];
+  const auto path = file.getPath();
+  EXPECT_EQ(std::string(path.asChars().begin(), path.size()), dir_.file("a b.txt"));
+  BackingFiles files;
+  files.trace_directory = trace_;
+  const ScopedFd copy = open_identity(file.getStored(), files, O_RDONLY);
+  verify_identity(copy.get(), kept.path, file.getStored());
+  ::chmod((trace_ + "/" + kept.path).c_str(), 0600);
+  write_file(trace_ + "/" + kept.path, "contentz");
+  const ScopedFd changed = open_identity(file.getStored(), files, O_RDONLY);
+  EXPECT_THROW(verify_identity(changed.get(), kept.path, file.getStored()), Error);
+}
+
+TEST_F(FileStoreTest, UnchangedFileIsKeptOnceAndAChangedOneAgain) {
+  const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
+  TraceFileStore store(*writer);
+  const std::string path = dir_.file("data");
+  write_file(path, "one");
+  const KeptFile first = keep(store, path);
+  EXPECT_EQ(keep(store, path).number, first.number);
+  // Same size, within the same tick of the clock perhaps: found by its content.
+  write_file(path, "two");
+  const KeptFile second = keep(store, path);
+  EXPECT_EQ(second.number, 1u);
+  EXPECT_EQ(read_file(trace_ + "/" + second.path), "two");
+  EXPECT_EQ(read_file(trace_ + "/" + first.path), "one") << "the old copy is left as it was";
+  write_file(path, "one");
+  const KeptFile third = keep(store, path);
+  EXPECT_EQ(third.path, first.path) << "equal contents lie there once";
+  writer->finish(0);
+}
+
+TEST_F(FileStoreTest, SystemsFilesMayBeLinkedOthersNever) {
+  const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
+  TraceFileStore store(*writer);
+  const std::string own = dir_.file("program");
+  write_file(own, "program");
+  ::chmod(own.c_str(), 0755);
+  keep(store, own);
+  struct stat status = {};
+  ASSERT_EQ(::stat(own.c_str(), &status), 0);
+  EXPECT_EQ(status.st_nlink, 1u) << "whoever made it may write to it again";
+
+  const std::string systems = "/usr/bin/env";
+  const KeptFile kept = keep(store, systems);
+  EXPECT_EQ(keep(store, systems).number, kept.number) << "its new link is no change of it";
+  const KeptFile copied = keep(store, systems, true);
+  struct stat copy = {};
+  ASSERT_EQ(::stat((trace_ + "/" + copied.path).c_str(), &copy), 0);
+  ASSERT_EQ(::stat(systems.c_str(), &status), 0);
+  EXPECT_FALSE(copy.st_ino == status.st_ino && copy.st_dev == status.st_dev)
+      << "tasks may write to it: a copy";
+  EXPECT_EQ(read_file(trace_ + "/" + copied.path), read_file(systems));
+  writer->finish(0);
+}
+
+TEST_F(FileStoreTest, HolesStayHolesAndEmptyFilesEmpty) {
+  const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
+  TraceFileStore store(*writer);
+  const std::string sparse = dir_.file("sparse");
+  write_file(sparse, "begin");
+  fs::resize_file(sparse, 64 << 20);
+  ::chmod(sparse.c_str(), 0666);
+  const KeptFile kept = keep(store, sparse);
+  struct stat status = {};
+  ASSERT_EQ(::stat((trace_ + "/" + kept.path).c_str(), &status), 0);
+  EXPECT_EQ(status.st_size, 64 << 20);
+  EXPECT_LT(status.st_blocks, 4096) << "in units of 512 bytes";
+  write_file(dir_.file("empty"), "");
+  const KeptFile empty = keep(store, dir_.file("empty"));
+  EXPECT_EQ(fs::file_size(trace_ + "/" + empty.path), 0u);
+  EXPECT_THROW(keep(store, dir_.path()), Error) << "a directory";
+  writer->finish(0);
+}
+
+TEST_F(FileStoreTest, LeavesNothingBesideTheKeptFiles) {
+  const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
+  TraceFileStore store(*writer);
+  write_file(dir_.file("one"), "1");
+  write_file(dir_.file("same"), "1");
+  keep(store, dir_.file("one"));
+  keep(store, dir_.file("same"));
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(trace_ + "/files")) {
+    names.push_back(entry.path().filename().string().substr(33));
+  }
+  EXPECT_THAT(names, testing::UnorderedElementsAre("one", "same"));
+  writer->finish(0);
+}
+
+} // namespace
+} // namespace rrpcp
