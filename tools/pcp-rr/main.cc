@@ -15,6 +15,12 @@ int run(int argc, char** argv, Console& console) {
   if (first == "replay") {
     return rr_replay(argc - 1, argv + 1, console);
   }
+  if (first == "create-checkpoints") {
+    return rr_create_checkpoints(argc - 1, argv + 1, console);
+  }
+  if (first == "rerun") {
+    return rr_rerun(argc - 1, argv + 1, console);
+  }
   throw UsageError("which subcommand? record or replay");
 }
 

@@ -6,7 +6,9 @@
 
 namespace rrpcp::tools {
 
+int rr_create_checkpoints(int argc, char** argv, Console& console);
 int rr_record(int argc, char** argv, Console& console);
 int rr_replay(int argc, char** argv, Console& console);
+int rr_rerun(int argc, char** argv, Console& console);
 
 } // namespace rrpcp::tools
