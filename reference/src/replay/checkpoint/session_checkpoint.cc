@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <map>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -129,6 +130,17 @@ void store_limits(ReplaySession& session, schema::State::Builder state) {
   }
 }
 
+// As ProcessorBinding does for processes that a session makes itself. Where the system does not
+// allow the processor, the task may run on any.
+void bind_to_processor(pid_t tid, int processor) {
+  if (processor >= 0 && processor < CPU_SETSIZE) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    ::sched_setaffinity(tid, sizeof one, &one);
+  }
+}
+
 void restore_limits(schema::Process::Reader process, pid_t pid) {
   for (schema::ResourceLimit::Reader limit : process.getResourceLimits()) {
     rlimit own{};
@@ -196,7 +208,8 @@ std::unique_ptr<ReplaySession> restore_session(const std::string& trace_director
       throw Error(ErrorCode::kUnsupportedState, "the checkpoint is not one of pcp-rr")
           .in_file(reader.name());
     }
-    if (TraceReader::open(trace_directory).uuid() != reader.header().trace_uuid) {
+    const TraceReader trace = TraceReader::open(trace_directory);
+    if (trace.uuid() != reader.header().trace_uuid) {
       throw Error(ErrorCode::kForeignTrace, "the checkpoint belongs to another trace")
           .in_file(reader.name());
     }
@@ -226,6 +239,7 @@ std::unique_ptr<ReplaySession> restore_session(const std::string& trace_director
                        group.processes[i].pid);
         for (RestoredThread& thread : group.processes[i].threads) {
           ReplaySession::trap_time_stamp_counter(thread.tracee);
+          bind_to_processor(thread.tracee.tid(), trace.start().getProcessor());
         }
       }
     } catch (...) {
