@@ -494,8 +494,13 @@ void ObjectTable::build(schema::State::Builder state) const {
     }
     case MappingKind::kFile: {
       auto file = target.initFile();
-      file.setPath(as_data(object.name));
-      file.setPathBase(schema::PathBase::ABSOLUTE);
+      if (!trace_directory_.empty() && object.name.starts_with(trace_directory_ + "/")) {
+        file.setPath(as_data(std::string_view(object.name).substr(trace_directory_.size() + 1)));
+        file.setPathBase(schema::PathBase::TRACE);
+      } else {
+        file.setPath(as_data(object.name));
+        file.setPathBase(schema::PathBase::ABSOLUTE);
+      }
       file.setSize(object.length);
       file.setModifiedAt(object.modified_at);
       file.setMode(object.mode);

@@ -82,8 +82,10 @@ struct MemoryObject {
 // The objects of all processes of one capture. One thread at a time.
 class ObjectTable {
 public:
-  ObjectTable(std::uint64_t page_size, bool embed_files)
-      : page_size_(page_size), embed_files_(embed_files) {}
+  // Files in `trace_directory` are named relative to it; empty: there is none.
+  ObjectTable(std::uint64_t page_size, bool embed_files, std::string trace_directory = {})
+      : page_size_(page_size), embed_files_(embed_files),
+        trace_directory_(std::move(trace_directory)) {}
 
   // Index of the object behind a mapping of process `pid` that has one (is_object); it is examined
   // when it is seen first. Nothing where it is a device, or cannot be examined. Throws Error.
@@ -123,6 +125,7 @@ private:
 
   std::uint64_t page_size_;
   bool embed_files_;
+  std::string trace_directory_;
   std::vector<MemoryObject> objects_;
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> by_identity_;
 };

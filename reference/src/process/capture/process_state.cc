@@ -90,18 +90,6 @@ void collect_credentials(const ProcStatus& status, schema::Credentials::Builder 
   out.setInheritableCapabilities(status.inheritable);
 }
 
-void collect_command_line(pid_t tid, schema::Process::Builder process) {
-  const std::string content = read_proc_file(proc_path(tid, "cmdline"));
-  std::vector<std::string_view> arguments;
-  for (std::string_view rest = content; !rest.empty();) {
-    arguments.push_back(cut_field(rest, '\0'));
-  }
-  auto out = process.initCommandLine(static_cast<unsigned>(arguments.size()));
-  for (unsigned i = 0; i < out.size(); ++i) {
-    out.set(i, as_data(arguments[i]));
-  }
-}
-
 struct PosixTimer {
   std::int32_t id = 0;
   std::int32_t signal = 0;
@@ -208,6 +196,18 @@ void collect_interval_timers(RemoteCalls& calls, ScratchMemory& scratch,
 }
 
 } // namespace
+
+void collect_command_line(pid_t tid, schema::Process::Builder process) {
+  const std::string content = read_proc_file(proc_path(tid, "cmdline"));
+  std::vector<std::string_view> arguments;
+  for (std::string_view rest = content; !rest.empty();) {
+    arguments.push_back(cut_field(rest, '\0'));
+  }
+  auto out = process.initCommandLine(static_cast<unsigned>(arguments.size()));
+  for (unsigned i = 0; i < out.size(); ++i) {
+    out.set(i, as_data(arguments[i]));
+  }
+}
 
 void collect_process(Tracee& thread, const ProcStatus& status, const CallSite& site,
                      ScratchMemory& scratch, schema::Process::Builder process) {

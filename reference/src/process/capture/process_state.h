@@ -16,6 +16,9 @@ namespace rrpcp::capture {
 void collect_process(Tracee& thread, const ProcStatus& status, const CallSite& site,
                      ScratchMemory& scratch, schema::Process::Builder process);
 
+// Sets the arguments with which a process was started (/proc/PID/cmdline), for people.
+void collect_command_line(pid_t tid, schema::Process::Builder process);
+
 // Asks a thread for the dispositions of all signals and sets those that differ from the default. A
 // copy of the process (fork(2)) answers as well as the process itself.
 void collect_signal_handlers(RemoteCalls& calls, ScratchMemory& scratch,

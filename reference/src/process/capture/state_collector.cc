@@ -47,8 +47,8 @@ std::uint32_t find_or_add(std::vector<pid_t>& owners, std::size_t first, pid_t t
 StateCollector::StateCollector(CollectorOptions options)
     : options_(std::move(options)), refusals_(options_.allow),
       page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))),
-      objects_(page_size_, options_.embed_files), files_(refusals_, objects_),
-      spool_(options_.spool_directory) {}
+      objects_(page_size_, options_.embed_files, options_.trace_directory),
+      files_(refusals_, objects_), spool_(options_.spool_directory) {}
 
 StateCollector::~StateCollector() {
   for (std::size_t i = 0; i < spaces_.size(); ++i) {
@@ -65,18 +65,21 @@ void StateCollector::find_sharing(const std::vector<StoppedProcess>& processes) 
   for (const StoppedProcess& process : processes) {
     sorted.push_back(&process);
   }
-  std::sort(sorted.begin(), sorted.end(),
-            [](const StoppedProcess* a, const StoppedProcess* b) { return a->pid < b->pid; });
+  std::sort(sorted.begin(), sorted.end(), [](const StoppedProcess* a, const StoppedProcess* b) {
+    return std::pair(a->logical_pid, a->pid) < std::pair(b->logical_pid, b->pid);
+  });
   std::vector<pid_t> space_owners;
   for (const StoppedProcess* process : sorted) {
     const std::size_t first_space = space_owners.size();
     const std::size_t first_files = file_tables_.size();
     const std::size_t first_system = file_systems_.size();
     const std::size_t first_handlers = signal_handler_tables_.size();
-    for (Tracee* thread : process->threads) {
+    for (std::size_t i = 0; i < process->threads.size(); ++i) {
+      Tracee* thread = process->threads[i];
       const pid_t tid = thread->tid();
       Task task;
       task.thread = thread;
+      task.logical_tid = process->logical_tids.empty() ? 0 : process->logical_tids[i];
       task.process = static_cast<std::uint32_t>(processes_.size());
       task.space = find_or_add(space_owners, first_space, tid, KCMP_VM);
       task.file_table = find_or_add(file_tables_, first_files, tid, KCMP_FILES);
@@ -88,14 +91,18 @@ void StateCollector::find_sharing(const std::vector<StoppedProcess>& processes) 
       }
       tasks_.push_back(task);
     }
-    processes_.push_back({process->pid, tasks_.back().space, tasks_.back().signal_handlers});
+    processes_.push_back(
+        {process->pid, process->logical_pid, tasks_.back().space, tasks_.back().signal_handlers});
   }
 }
 
 // False where a thread is inside of a gate.
 bool StateCollector::open_gates() {
   for (std::unique_ptr<Space>& space : spaces_) {
-    space->gate = CallGate::open(space->collector.pid(), space->collector.mappings());
+    // The processes of a replay end with their replayer: nothing has to be put right then.
+    if (!options_.supervised) {
+      space->gate = CallGate::open(space->collector.pid(), space->collector.mappings());
+    }
     if (!space->gate) {
       space->instruction =
           find_syscall_instruction(space->collector.pid(), space->collector.mappings());
@@ -126,11 +133,13 @@ bool StateCollector::collect_frozen(const std::vector<StoppedProcess>& processes
   }
   state.initSignalHandlerTables(static_cast<unsigned>(signal_handler_tables_.size()));
   collect_tasks(state);
-  for (pid_t owner : file_tables_) {
-    files_.add_table(owner);
+  if (!options_.supervised) {
+    for (pid_t owner : file_tables_) {
+      files_.add_table(owner);
+    }
+    files_.finish();
+    collect_file_systems(state);
   }
-  files_.finish();
-  collect_file_systems(state);
   return true;
 }
 
@@ -144,12 +153,22 @@ void StateCollector::collect_tasks(schema::State::Builder state) {
     schema::Task::Builder out = tasks[i];
     out.setProcess(task.process);
     out.setAddressSpace(task.space);
-    out.setFileTable(task.file_table);
-    out.setFileSystemContext(task.file_system);
     out.setSignalHandlers(task.signal_handlers);
     const CallSite how = site(task.space);
+    const bool first = i == 0 || tasks_[i - 1].process != task.process;
+    if (options_.supervised) {
+      collect_supervised_task(*task.thread, status, how, space.scratch, out);
+      if (first) {
+        collect_command_line(task.thread->tid(), processes[task.process]);
+        processes[task.process].setPid(processes_[task.process].logical_pid);
+      }
+      out.setTid(task.logical_tid);
+      continue;
+    }
+    out.setFileTable(task.file_table);
+    out.setFileSystemContext(task.file_system);
     collect_task(*task.thread, status, how, space.scratch, out);
-    if (i == 0 || tasks_[i - 1].process != task.process) {
+    if (first) {
       collect_process(*task.thread, status, how, space.scratch, processes[task.process]);
     }
   }
@@ -372,7 +391,9 @@ void StateCollector::build(std::int64_t frozen_at, schema::State::Builder state)
     spaces_[i]->collector.build(spaces_[i]->brk, spaces[i]);
   }
   objects_.build(state);
-  files_.build(state);
+  if (!options_.supervised) {
+    files_.build(state);
+  }
   if (!spaces_.empty()) {
     collect_cpu(state.asReader(), spaces_.front()->collector.auxv(), state.initCpu());
   }

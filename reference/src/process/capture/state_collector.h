@@ -31,6 +31,10 @@ struct StoppedProcess {
   pid_t pid = 0;
   // The main thread first (where it still lives), then by id. They outlive the collector.
   std::vector<Tracee*> threads;
+  // Under a replayer: the ids that the program itself sees, of the process and of each of
+  // `threads`, which are in their order then. 0 and empty: the ids that the kernel gave.
+  pid_t logical_pid = 0;
+  std::vector<pid_t> logical_tids = {};
 };
 
 struct CollectorOptions {
@@ -38,6 +42,13 @@ struct CollectorOptions {
   bool embed_files = false;
   // Where pages are set aside that a copy of a process does not have.
   std::string spool_directory = {};
+  // The processes are those of a replay: their system calls are answered by a replayer. So what
+  // they have of descriptors, directories, timers, pending signals, credentials, limits and
+  // relatives is not the program's, and is left out.
+  bool supervised = false;
+  // Directory of the trace that the checkpoint will be bound to: files in it are named relative to
+  // it. Empty: none.
+  std::string trace_directory = {};
 };
 
 // Fills a State from processes that somebody else has stopped and will let go on: it neither
@@ -138,6 +149,7 @@ private:
   // A thread and the indices of what it shares with others.
   struct Task {
     Tracee* thread = nullptr;
+    pid_t logical_tid = 0;
     std::uint32_t process = 0;
     std::uint32_t space = 0;
     std::uint32_t file_table = 0;
@@ -147,6 +159,7 @@ private:
 
   struct Process {
     pid_t pid = 0;
+    pid_t logical_pid = 0;
     std::uint32_t space = 0;
     std::uint32_t signal_handlers = 0;
   };

@@ -124,9 +124,6 @@ void collect_by_calls(RemoteCalls& calls, ScratchMemory& scratch, schema::Task::
   calls.require("asking for clear_child_tid", SYS_prctl, PR_GET_TID_ADDRESS, scratch.address(), 0,
                 0, 0);
   task.setClearChildTid(scratch.read<std::uint64_t>());
-  calls.require("asking for the parent-death signal", SYS_prctl, PR_GET_PDEATHSIG,
-                scratch.address(), 0, 0, 0);
-  task.setParentDeathSignal(scratch.read<std::int32_t>());
 }
 
 } // namespace
@@ -160,22 +157,32 @@ void set_signals(capnp::List<schema::SignalInfo>::Builder out,
   }
 }
 
-void collect_task(Tracee& thread, const ProcStatus& status, const CallSite& site,
-                  ScratchMemory& scratch, schema::Task::Builder task) {
+void collect_supervised_task(Tracee& thread, const ProcStatus& status, const CallSite& site,
+                             ScratchMemory& scratch, schema::Task::Builder task) {
   task.setTid(status.thread_in_namespace);
   task.setName(as_data(std::as_bytes(std::span(status.name))));
   collect_registers(thread, task);
   task.setSignalMask(thread.signal_mask());
-  std::vector<SignalInfoBytes> pending =
-      complete_queue(thread.queued_signals(SignalQueue::kThread), status.pending);
-  if (!pending.empty()) {
-    set_signals(task.initPendingSignals(static_cast<unsigned>(pending.size())), pending);
-  }
   collect_rseq(thread, task);
   collect_robust_list(thread, task);
   collect_thread_areas(thread, task);
   RemoteCalls calls = site.begin(thread);
   collect_by_calls(calls, scratch, task);
+  calls.finish();
+}
+
+void collect_task(Tracee& thread, const ProcStatus& status, const CallSite& site,
+                  ScratchMemory& scratch, schema::Task::Builder task) {
+  std::vector<SignalInfoBytes> pending =
+      complete_queue(thread.queued_signals(SignalQueue::kThread), status.pending);
+  if (!pending.empty()) {
+    set_signals(task.initPendingSignals(static_cast<unsigned>(pending.size())), pending);
+  }
+  collect_supervised_task(thread, status, site, scratch, task);
+  RemoteCalls calls = site.begin(thread);
+  calls.require("asking for the parent-death signal", SYS_prctl, PR_GET_PDEATHSIG,
+                scratch.address(), 0, 0, 0);
+  task.setParentDeathSignal(scratch.read<std::int32_t>());
   calls.finish();
 }
 

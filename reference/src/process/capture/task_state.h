@@ -16,6 +16,10 @@ namespace rrpcp::capture {
 // signal. Sets every field of `task` but the indices of what it shares. Throws Error.
 void collect_task(Tracee& thread, const ProcStatus& status, const CallSite& site,
                   ScratchMemory& scratch, schema::Task::Builder task);
+// The same for a thread of a replay. What waits in its queues, and the parent-death signal, are
+// not the program's: they are left out.
+void collect_supervised_task(Tracee& thread, const ProcStatus& status, const CallSite& site,
+                             ScratchMemory& scratch, schema::Task::Builder task);
 
 // Signals of one queue, in its order; `pending` are the bits that the kernel shows for it: a signal
 // without an entry in the queue (the kernel had no memory for one) is told by its number alone.

@@ -281,33 +281,7 @@ private:
     calls.finish();
   }
 
-  void set_registers(BuiltTask& task) {
-    const schema::State::Reader state = reader_.state();
-    const schema::Task::Reader stored = state.getTasks()[task.index];
-    const XsaveLayout from = stored_xsave_layout(state.getCpu());
-    const XsaveLayout own = own_xsave_layout();
-    auto bytes_of = [](schema::RegisterSet::Reader set) {
-      return std::as_bytes(std::span(set.getData().begin(), set.getData().size()));
-    };
-    bool has_xstate = false;
-    for (schema::RegisterSet::Reader set : stored.getRegisters()) {
-      if (set.getNoteType() == kNoteXstate) {
-        has_xstate = true;
-        std::optional<std::vector<std::byte>> area = task.tracee.register_set(kNoteXstate);
-        if (!area) {
-          throw Error(ErrorCode::kUnsupportedState, "the kernel does not give the XSAVE area");
-        }
-        convert_xsave_area(bytes_of(set), from, *area, own);
-        task.tracee.set_register_set(kNoteXstate, *area);
-      }
-    }
-    for (schema::RegisterSet::Reader set : stored.getRegisters()) {
-      if (set.getNoteType() == NT_PRSTATUS || (set.getNoteType() == NT_PRFPREG && !has_xstate)) {
-        task.tracee.set_register_set(set.getNoteType(), bytes_of(set));
-      }
-    }
-    task.tracee.set_signal_mask(stored.getSignalMask());
-  }
+  void set_registers(BuiltTask& task) { set_stored_registers(task.tracee, reader_, task.index); }
 
   // Registering rseq ends the critical section that the thread may have been in. Put back, it makes
   // the kernel abort the section when the thread goes on, as it does after any migration.
@@ -332,6 +306,34 @@ private:
 };
 
 } // namespace
+
+void set_stored_registers(Tracee& tracee, const CheckpointReader& reader, std::uint32_t task) {
+  const schema::State::Reader state = reader.state();
+  const schema::Task::Reader stored = state.getTasks()[task];
+  const XsaveLayout from = stored_xsave_layout(state.getCpu());
+  const XsaveLayout own = own_xsave_layout();
+  auto bytes_of = [](schema::RegisterSet::Reader set) {
+    return std::as_bytes(std::span(set.getData().begin(), set.getData().size()));
+  };
+  bool has_xstate = false;
+  for (schema::RegisterSet::Reader set : stored.getRegisters()) {
+    if (set.getNoteType() == kNoteXstate) {
+      has_xstate = true;
+      std::optional<std::vector<std::byte>> area = tracee.register_set(kNoteXstate);
+      if (!area) {
+        throw Error(ErrorCode::kUnsupportedState, "the kernel does not give the XSAVE area");
+      }
+      convert_xsave_area(bytes_of(set), from, *area, own);
+      tracee.set_register_set(kNoteXstate, *area);
+    }
+  }
+  for (schema::RegisterSet::Reader set : stored.getRegisters()) {
+    if (set.getNoteType() == NT_PRSTATUS || (set.getNoteType() == NT_PRFPREG && !has_xstate)) {
+      tracee.set_register_set(set.getNoteType(), bytes_of(set));
+    }
+  }
+  tracee.set_signal_mask(stored.getSignalMask());
+}
 
 BuiltProcess::BuiltProcess(BuiltProcess&& other) noexcept
     : pid_(std::exchange(other.pid_, 0)), tasks_(std::move(other.tasks_)),

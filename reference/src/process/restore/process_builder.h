@@ -70,6 +70,10 @@ private:
   std::vector<std::string> warnings_;
 };
 
+// Gives a stopped thread the registers and the signal mask of task `task` of State.tasks. Throws
+// Error.
+void set_stored_registers(Tracee& tracee, const CheckpointReader& reader, std::uint32_t task);
+
 // Makes a process by `plan`. `copies` are carried out together with the plan's own: those of shared
 // memory objects, with the first process. Throws Error: kIdInUse, kPermission, kDamaged, kSystem,
 // …; nothing is left behind then.

@@ -147,6 +147,9 @@ void ProcessPlan::find_tasks(Obstacles& obstacles) {
                 "process " + std::to_string(process_.getPid()) + " has no threads")
         .in_file(reader_.name());
   }
+  if (leader == tasks_.end() && !parts_.ids) {
+    return;
+  }
   if (leader == tasks_.end()) {
     obstacles.add(ErrorCode::kUnsupportedState,
                   "the main thread of process " + std::to_string(process_.getPid()) +
@@ -217,7 +220,7 @@ void ProcessPlan::check_tasks(Obstacles& obstacles) const {
     obstacles.add(ErrorCode::kUnsupportedState,
                   "this processor lacks instructions that the process may use: " + missing);
   }
-  for (std::uint32_t i = 0; i < state_.getTasks().size(); ++i) {
+  for (std::uint32_t i = 0; parts_.own_memory && i < state_.getTasks().size(); ++i) {
     const schema::Task::Reader other = state_.getTasks()[i];
     if (other.getProcess() != process_index_ &&
         other.getAddressSpace() == leader.getAddressSpace()) {

@@ -35,6 +35,8 @@ struct ProcessParts {
   // Session and process group, user and capabilities, limits, personality and the attributes of
   // prctl(2).
   bool attributes = true;
+  // Refuse a process that shares its memory with another one. Else the caller sees to those.
+  bool own_memory = true;
 };
 
 // The work of the restorer for one process, compiled. Valid for one child.
@@ -75,7 +77,8 @@ public:
               const OpenFiles* files, const RestoreOptions& options, const ProcessParts& parts,
               bool outlives_restorer, Obstacles& obstacles);
 
-  // Indices into State.tasks: the leader first.
+  // Indices into State.tasks: the leader first. Where the main thread has ended and ids do not
+  // matter, another thread is the leader for the kernel.
   const std::vector<std::uint32_t>& tasks() const { return tasks_; }
   schema::Process::Reader process() const { return process_; }
   schema::Task::Reader task(std::size_t i) const { return state_.getTasks()[tasks_[i]]; }

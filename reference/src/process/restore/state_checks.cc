@@ -1,0 +1,73 @@
+#include "process/restore/state_checks.h"
+
+#include "model/validate_state.h"
+#include "rrpcp/error.h"
+
+#include <elf.h>
+#include <string>
+#include <unistd.h>
+
+namespace rrpcp::restore {
+
+namespace {
+
+std::string machine_name(std::uint16_t machine) {
+  switch (machine) {
+  case EM_X86_64:
+    return "x86-64";
+  case EM_AARCH64:
+    return "AArch64";
+  case EM_386:
+    return "32-bit x86";
+  default:
+    return "machine " + std::to_string(machine);
+  }
+}
+
+} // namespace
+
+void check_machine(const CheckpointReader& reader) {
+  const std::uint16_t machine = reader.state().getMachine();
+  if (machine != EM_X86_64) {
+    throw Error(ErrorCode::kUnsupportedState, "the checkpoint is of a program for " +
+                                                  machine_name(machine) +
+                                                  ", and this machine is x86-64")
+        .in_file(reader.name())
+        .with_hint("restore it on a machine of that kind");
+  }
+  const long page_size = ::sysconf(_SC_PAGESIZE);
+  if (static_cast<long>(reader.header().page_size) != page_size) {
+    throw Error(ErrorCode::kUnsupportedState,
+                "the checkpoint has pages of " + std::to_string(reader.header().page_size) +
+                    " bytes, and this machine has pages of " + std::to_string(page_size))
+        .in_file(reader.name());
+  }
+}
+
+void check_rules(const CheckpointReader& reader) {
+  const Header& header = reader.header();
+  StateRules rules;
+  rules.page_size = header.page_size;
+  rules.page_count = reader.footer().page_count;
+  rules.fully_known = header.minor <= format::kMinorVersion &&
+                      (header.incompatible & ~format::kKnownIncompatible) == 0 &&
+                      (header.compatible & ~format::kKnownCompatible) == 0;
+  Findings findings(reader.name(), 1);
+  validate_state(reader.manifest(), rules, findings);
+  ValidationReport report;
+  findings.finish(report);
+  for (const Finding& finding : report.findings) {
+    const bool unknown_extension = finding.code == "extension.critical";
+    if (finding.severity != Severity::kError && !unknown_extension) {
+      continue;
+    }
+    throw Error(unknown_extension ? ErrorCode::kUnsupportedState : ErrorCode::kDamaged,
+                finding.path + ": " + finding.message)
+        .in_file(reader.name())
+        .with_diagnostic(finding.code)
+        .with_hint(unknown_extension ? "a program that knows it is needed"
+                                     : "run pcp-validate on the file for the whole story");
+  }
+}
+
+} // namespace rrpcp::restore

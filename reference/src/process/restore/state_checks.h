@@ -1,0 +1,16 @@
+// What is checked of a checkpoint before anything of its state is used.
+#pragma once
+
+#include "rrpcp/reader.h"
+
+namespace rrpcp::restore {
+
+// What has to be right before anything of the state can be looked at: the kind of machine and the
+// size of its pages. Throws Error(kUnsupportedState).
+void check_machine(const CheckpointReader& reader);
+
+// Every rule of the model, so that the rest of a restore can rely on it. Throws Error(kDamaged)
+// with the rule's diagnostic, kUnsupportedState for a critical extension that is not known.
+void check_rules(const CheckpointReader& reader);
+
+} // namespace rrpcp::restore
