@@ -171,12 +171,7 @@ TraceeStop Tracee::wait() {
     int status = 0;
     pid_t result = ::waitpid(tid_, &status, __WALL | __WNOTHREAD);
     if (result == tid_) {
-      last_stop_ = TraceeStop(status);
-      stopped_ = !last_stop_.gone();
-      if (!stopped_) {
-        tid_ = 0;
-      }
-      return last_stop_;
+      return take_report(status);
     }
     if (errno == ECHILD) {
       throw gone_error(tid_);
@@ -196,12 +191,7 @@ std::optional<TraceeStop> Tracee::wait_for(std::chrono::milliseconds timeout) {
     int status = 0;
     pid_t result = ::waitpid(tid_, &status, __WALL | __WNOTHREAD | WNOHANG);
     if (result == tid_) {
-      last_stop_ = TraceeStop(status);
-      stopped_ = !last_stop_.gone();
-      if (!stopped_) {
-        tid_ = 0;
-      }
-      return last_stop_;
+      return take_report(status);
     }
     if (result < 0 && errno == ECHILD) {
       throw gone_error(tid_);
@@ -220,6 +210,15 @@ std::optional<TraceeStop> Tracee::wait_for(std::chrono::milliseconds timeout) {
       pause = std::min(pause * 2, 5'000'000L);
     }
   }
+}
+
+TraceeStop Tracee::take_report(int status) {
+  last_stop_ = TraceeStop(status);
+  stopped_ = !last_stop_.gone();
+  if (!stopped_) {
+    tid_ = 0;
+  }
+  return last_stop_;
 }
 
 TraceeStop Tracee::wait_stop() {

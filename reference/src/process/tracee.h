@@ -102,6 +102,8 @@ public:
   std::optional<TraceeStop> wait_for(std::chrono::milliseconds timeout);
   // Waits, and throws kProcessGone where the thread is gone.
   TraceeStop wait_stop();
+  // Takes over a report of this thread that the caller got from waitpid(2) itself.
+  TraceeStop take_report(int status);
 
   // Interrupts and waits until the thread is in an event stop, letting signals that are being
   // delivered just then take their course (a handler's frame is set up; the thread stops before

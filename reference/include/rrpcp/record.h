@@ -1,0 +1,36 @@
+// Recording a program.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace rrpcp {
+
+struct RecordOptions {
+  // The trace directory, which exists and has no trace yet.
+  std::string directory;
+  // Program and arguments; looked up in PATH as execvp(3) does.
+  std::vector<std::string> command;
+  // Record until every process has ended, not only the first.
+  bool wait_for_all = false;
+  // Told about what cannot be recorded as it is, once for each kind of thing.
+  std::function<void(const std::string&)> notice = {};
+};
+
+struct RecordResult {
+  // Of the first process, as waitpid(2) gives it.
+  int status = 0;
+  std::int64_t events = 0;
+  // Processes that were still running when the first one ended, and were killed.
+  std::uint64_t killed = 0;
+};
+
+// Runs a program and records it, and the processes that it makes. It has the caller's descriptors,
+// environment and terminal. Throws Error: kNotFound, kPermission where the program cannot be
+// executed, kUnsupportedState for what cannot be recorded, kNoSpace, …; the recorded processes are
+// killed then, and the trace is readable up to its last whole chunk.
+RecordResult record_program(const RecordOptions& options);
+
+} // namespace rrpcp

@@ -1,0 +1,36 @@
+// Finding out what was written to a process's memory by comparing it.
+#pragma once
+
+#include "process/remote_memory.h"
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <sys/types.h>
+#include <unordered_map>
+
+namespace rrpcp::replay {
+
+// Calls `sink` with the pages of a process that it may have written: all touched ones of writable
+// mappings, in order, one call for each piece of at most 64 KiB. Throws Error.
+void visit_writable_pages(
+    pid_t tid, RemoteMemory& memory,
+    const std::function<void(std::uint64_t address, std::span<const std::byte> bytes)>& sink);
+
+// Remembers digests of all writable pages of a process, to tell later which of them changed. Takes
+// time by the amount of memory; needs no support from the kernel.
+class PageDigests {
+public:
+  PageDigests(pid_t tid, RemoteMemory& memory);
+
+  // Calls `sink` with the pages that differ now from what they were. A page that has come into
+  // being since counts as having been zero.
+  void visit_changes(pid_t tid, RemoteMemory& memory,
+                     const std::function<void(std::uint64_t address,
+                                              std::span<const std::byte> page)>& sink) const;
+
+private:
+  std::unordered_map<std::uint64_t, std::uint64_t> digests_; // by page address
+};
+
+} // namespace rrpcp::replay

@@ -1,0 +1,123 @@
+#include "replay/engine/process_image.h"
+
+#include "base/scoped_fd.h"
+#include "process/capture/state_collector.h"
+#include "process/proc_maps.h"
+#include "process/remote_calls.h"
+#include "process/remote_memory.h"
+#include "replay/engine/injected_calls.h"
+#include "rrpcp/error.h"
+#include "rrpcp/output.h"
+#include "rrpcp/writer.h"
+
+#include <capnp/message.h>
+#include <cerrno>
+#include <elf.h>
+#include <fcntl.h>
+#include <optional>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <vector>
+
+namespace rrpcp::replay {
+
+namespace {
+
+constexpr std::uint64_t kUserCodeSegment64 = 0x33; // asm/segment.h
+constexpr std::uint64_t kMaxWords = 1 << 20;
+
+// Address of the auxiliary vector behind the arguments and the environment (System V ABI, AMD64
+// supplement, "Process Initialization").
+std::uint64_t auxv_address(RemoteMemory& memory, std::uint64_t stack_pointer) {
+  std::uint64_t at = stack_pointer + 8 * (memory.read_value<std::uint64_t>(stack_pointer) + 2);
+  for (std::uint64_t i = 0; i < kMaxWords; ++i, at += 8) {
+    if (memory.read_value<std::uint64_t>(at) == 0) {
+      return at + 8;
+    }
+  }
+  throw Error(ErrorCode::kInternal, "the new program's stack has no auxiliary vector");
+}
+
+void drop_vdso_address(RemoteMemory& memory, std::uint64_t stack_pointer) {
+  std::uint64_t at = auxv_address(memory, stack_pointer);
+  for (std::uint64_t i = 0; i < kMaxWords; ++i, at += 16) {
+    const auto type = memory.read_value<std::uint64_t>(at);
+    if (type == AT_NULL) {
+      return;
+    }
+    if (type == AT_SYSINFO_EHDR) {
+      const std::uint64_t ignore = AT_IGNORE;
+      memory.write(at, std::as_bytes(std::span(&ignore, 1)));
+    }
+  }
+}
+
+} // namespace
+
+void prepare_program(Tracee& task) {
+  const user_regs_struct registers = task.registers();
+  if (registers.cs != kUserCodeSegment64) {
+    throw Error(ErrorCode::kUnsupportedState, "32-bit programs cannot be recorded");
+  }
+  const std::vector<ProcMapping> mappings = read_mappings(task.tid());
+  RemoteMemory memory(task.tid());
+  SyscallSite site(task, mappings);
+  InjectedCalls calls(task, site.address());
+  calls.require("trapping the time-stamp counter", SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
+  std::optional<ProcMapping> vdso;
+  for (const ProcMapping& mapping : mappings) {
+    if (mapping.name == "[vdso]") {
+      vdso = mapping; // last: the instruction is in it
+    } else if (mapping.name.starts_with("[vvar")) {
+      calls.require("unmapping the vDSO's data", SYS_munmap, mapping.start, mapping.length());
+    }
+  }
+  if (vdso) {
+    calls.require("unmapping the vDSO", SYS_munmap, vdso->start, vdso->length());
+  }
+  site.close();
+  drop_vdso_address(memory, registers.rsp);
+  user_regs_struct restored = registers;
+  restored.orig_rax = ~std::uint64_t{0};
+  task.set_registers(restored);
+  task.stop();
+}
+
+void write_image(Tracee& task, const std::string& path, const KeepFile& keep) {
+  capture::CollectorOptions options;
+  const std::vector<std::string>& names = allowable_names();
+  options.allow = AllowList(names.begin(), names.end());
+  capnp::MallocMessageBuilder message;
+  auto manifest = message.initRoot<schema::Manifest>();
+  schema::State::Builder state = manifest.initState();
+  capture::StateCollector collector(options);
+  if (!collector.collect_frozen({{task.tid(), {&task}}}, state)) {
+    throw Error(ErrorCode::kInternal, "a new program is in a gate");
+  }
+  collector.ask(0, task, state);
+  collector.close(0);
+  collector.examine();
+  collector.refusals().throw_if_any(task.tid());
+  ScopedFd image(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (!image) {
+    throw system_error(errno, "cannot create").in_file(path);
+  }
+  Output output(image.get(), path);
+  CheckpointWriter writer(output, header_fields(state.asReader()), {Profile::kFast, 1});
+  collector.write_pages(writer, {});
+  collector.build(0, state);
+  for (schema::MemoryObject::Builder object : state.getMemoryObjects()) {
+    if (object.isFile()) {
+      schema::FileIdentity::Builder file = object.getFile();
+      const std::string original(reinterpret_cast<const char*>(file.getPath().begin()),
+                                 file.getPath().size());
+      const std::string kept = keep(original, task.tid());
+      file.setPath({reinterpret_cast<const kj::byte*>(kept.data()), kept.size()});
+      file.setPathBase(schema::PathBase::TRACE);
+    }
+  }
+  writer.finish(state, manifest.initProvenance().asReader());
+}
+
+} // namespace rrpcp::replay

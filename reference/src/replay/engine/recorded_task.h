@@ -1,0 +1,74 @@
+// A task that is being recorded.
+#pragma once
+
+#include "process/remote_memory.h"
+#include "process/tracee.h"
+#include "replay/engine/changed_pages.h"
+#include "replay/engine/system_call.h"
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <sys/types.h>
+#include <sys/user.h>
+
+namespace rrpcp::replay {
+
+struct RecordedTask {
+  enum class State {
+    kReady,   // stopped where an event has brought it; may be let run
+    kRunning, // the one that executes its program
+    kInCall,  // in a system call that was begun by an event of its own
+    kStopped, // in a group stop
+  };
+
+  RecordedTask(pid_t task, pid_t process, Tracee traced)
+      : tid(task), pid(process), tracee(std::move(traced)), memory(task) {}
+
+  pid_t tid;
+  pid_t pid;
+  Tracee tracee;
+  RemoteMemory memory;
+  State state = State::kReady;
+  // A stop was reported that was not looked at yet.
+  bool reported = false;
+
+  // The system call that the task is in, from its entry to its end.
+  bool in_call = false;
+  // The entry is in the trace already.
+  bool begun = false;
+  SystemCall call;
+  user_regs_struct entry{};
+  // The recorder answers the call instead of the kernel.
+  std::optional<std::int64_t> forced_result;
+  // 1 or 2: the call writes to what the recorder has as that descriptor.
+  int output = 0;
+  // The call writes to a descriptor of an object that is mapped shared, with this number.
+  std::optional<std::uint32_t> written_object;
+  std::unique_ptr<PageDigests> digests;
+  // What restart_syscall(2) goes on with.
+  SystemCall restarted;
+
+  // Registers at the latest event, as the kernel has them: a signal that finds the same ones comes
+  // before the task has executed anything.
+  user_regs_struct boundary{};
+  // Signals that came between two events, to be delivered at the next.
+  std::deque<siginfo_t> held;
+  // The entry of the call that was called off in order to deliver a held signal.
+  std::optional<user_regs_struct> called_off;
+  // Signal with which the task goes on.
+  int resume_signal = 0;
+  // Registers of the instruction whose fault the task is about to die of.
+  std::optional<user_regs_struct> fatal_fault;
+  bool interrupting = false;
+  std::chrono::steady_clock::time_point resumed_at;
+
+  // set_tid_address(2), CLONE_CHILD_CLEARTID; 0: none.
+  std::uint64_t clear_tid = 0;
+  // set_robust_list(2); 0: none.
+  std::uint64_t robust_list = 0;
+};
+
+} // namespace rrpcp::replay

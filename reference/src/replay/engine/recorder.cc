@@ -1,0 +1,1355 @@
+#include "base/scoped_fd.h"
+#include "process/proc_file.h"
+#include "process/proc_maps.h"
+#include "process/proc_stat.h"
+#include "process/proc_status.h"
+#include "replay/engine/call_outputs.h"
+#include "replay/engine/changed_pages.h"
+#include "replay/engine/process_image.h"
+#include "replay/engine/recorded_task.h"
+#include "replay/engine/system_call_names.h"
+#include "replay/engine/task_waiter.h"
+#include "replay/engine/trace_start.h"
+#include "replay/trace/event.h"
+#include "replay/trace/file_store.h"
+#include "rrpcp/error.h"
+#include "rrpcp/record.h"
+#include "rrpcp/trace_writer.h"
+
+#include <algorithm>
+#include <capnp/message.h>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <elf.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <map>
+#include <optional>
+#include <sched.h>
+#include <set>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+namespace rrpcp::replay {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using State = RecordedTask::State;
+
+constexpr std::uint32_t kNoteXstate = 0x202; // NT_X86_XSTATE
+// How long a task may compute while others wait.
+constexpr std::chrono::milliseconds kPatience(500);
+// Events of one task in a row while others are ready.
+constexpr int kQuantum = 100;
+// How long a call may be uninterruptible before others run.
+constexpr std::chrono::milliseconds kUninterruptiblePatience(20);
+constexpr std::uint64_t kCloneUntraced = 0x00800000;
+constexpr std::uintptr_t kTraceOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE |
+                                         PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
+                                         PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
+
+// struct clone_args of clone3(2).
+struct CloneArguments {
+  std::uint64_t flags = 0;
+  std::uint64_t pidfd = 0;
+  std::uint64_t child_tid = 0;
+  std::uint64_t parent_tid = 0;
+};
+
+// Frame of a signal handler (arch/x86/include/asm/sigframe.h): where the pointer to the FPU state
+// is in it, and how large that is.
+constexpr std::uint64_t kFramePointerOffset = 8 + 40 + 184;
+constexpr std::uint64_t kFrameWithoutFpu = 8 + 304 + 128;
+constexpr std::uint64_t kFpuMagicOffset = 464;
+constexpr std::uint32_t kFpuMagic = 0x46505853;
+constexpr std::uint64_t kFpuLegacySize = 512;
+constexpr std::uint64_t kFpuTrailer = 4;
+
+bool is_synchronous(const siginfo_t& info) {
+  switch (info.si_signo) {
+  case SIGILL:
+  case SIGTRAP:
+  case SIGBUS:
+  case SIGFPE:
+  case SIGSEGV:
+    return info.si_code > 0;
+  default:
+    return false;
+  }
+}
+
+std::string strip(std::string path) {
+  constexpr std::string_view kDeleted = " (deleted)";
+  if (path.ends_with(kDeleted)) {
+    path.resize(path.size() - kDeleted.size());
+  }
+  return path;
+}
+
+class Recorder {
+public:
+  explicit Recorder(const RecordOptions& options) : options_(options), started_(Clock::now()) {}
+  ~Recorder();
+
+  RecordResult run();
+
+private:
+  // recorder.cc: the order of tasks
+  void start();
+  void run_task(RecordedTask& task);
+  RecordedTask* choose();
+  bool others_wait(const RecordedTask& task) const;
+  void queue(const TaskReport& report);
+  void collect_reports();
+  void handle_reports();
+  TraceeStop await_user(RecordedTask& task);
+  std::optional<TraceeStop> await_call(RecordedTask& task);
+  bool handle(RecordedTask& task, const TraceeStop& stop);
+  void resume_call(RecordedTask& task);
+  RecordedTask* find(pid_t tid);
+  void erase(pid_t tid);
+  void end();
+
+  // calls
+  bool on_entry(RecordedTask& task);
+  void prepare_call(RecordedTask& task);
+  void answer(RecordedTask& task, std::int64_t result, const std::string& what);
+  void note_output(RecordedTask& task);
+  void note_object(RecordedTask& task);
+  void on_call_end(RecordedTask& task);
+  void record_outputs(RecordedTask& task, std::int64_t result);
+  void record_mapping(RecordedTask& task, std::uint64_t address);
+  void record_segment(RecordedTask& task, std::uint64_t address);
+  void record_object(std::uint32_t number, int fd, std::uint64_t offset, std::uint64_t length);
+  void record_object_write(RecordedTask& task, std::int64_t result);
+  std::uint32_t object_number(const struct stat& status);
+  void begin_call(RecordedTask& task);
+  void on_new_task(RecordedTask& task);
+  void on_exec(RecordedTask& task, pid_t former);
+  void on_gone(RecordedTask& task, const TraceeStop& stop);
+
+  // signals
+  bool on_signal(RecordedTask& task, int signal);
+  bool emulate(RecordedTask& task, const user_regs_struct& registers);
+  void deliver(RecordedTask& task, const siginfo_t& info, schema::SignalCause cause,
+               const std::optional<user_regs_struct>& reached);
+  void call_off(RecordedTask& task);
+  void raise_held(RecordedTask& task);
+  void preempt(RecordedTask& task);
+
+  EventData& begin_event(EventKind kind, const RecordedTask& task);
+  void write_event();
+  void add_memory(RecordedTask& task, std::uint64_t address, std::uint64_t length,
+                  std::vector<EventData::Write>& list);
+  void notice_once(const std::string& text);
+
+  const RecordOptions& options_;
+  const Clock::time_point started_;
+  TaskWaiter waiter_;
+  std::optional<TraceWriter> writer_;
+  std::optional<TraceFileStore> files_;
+  std::map<pid_t, std::unique_ptr<RecordedTask>> tasks_;
+  std::vector<pid_t> order_;
+  std::vector<pid_t> reported_;
+  std::map<pid_t, int> early_; // stops of tasks that their makers have not told of yet
+  pid_t current_ = 0;
+  int in_a_row_ = 0;
+  bool yield_ = false;
+  int in_call_ = 0; // tasks in calls that were begun
+  pid_t first_process_ = 0;
+  std::optional<int> status_;
+  int images_ = 0;
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> objects_;
+  std::set<std::string> noticed_;
+  EventData event_;
+  std::vector<OutputRange> ranges_;
+  std::vector<std::span<const std::byte>> pieces_;
+  std::vector<capnp::word> scratch_;
+  std::uint64_t killed_ = 0;
+};
+
+// --- events
+
+EventData& Recorder::begin_event(EventKind kind, const RecordedTask& task) {
+  event_.clear();
+  event_.kind = kind;
+  event_.task = task.tid;
+  event_.time = static_cast<std::uint64_t>((Clock::now() - started_).count());
+  return event_;
+}
+
+void Recorder::write_event() {
+  if (scratch_.empty()) {
+    scratch_.resize(1024);
+  }
+  capnp::MallocMessageBuilder message(kj::arrayPtr(scratch_.data(), scratch_.size()));
+  schema::Event::Builder root = message.initRoot<schema::Event>();
+  event_.encode(root);
+  event_.pieces(pieces_);
+  writer_->append(root.asReader(), pieces_);
+}
+
+void Recorder::add_memory(RecordedTask& task, std::uint64_t address, std::uint64_t length,
+                          std::vector<EventData::Write>& list) {
+  ByteRange range;
+  const std::span<std::byte> room = event_.append(length, range);
+  const std::size_t read = task.memory.read_some(address, room);
+  event_.shrink(range, length - read);
+  if (range.length != 0) {
+    list.push_back({address, range});
+  }
+}
+
+void Recorder::notice_once(const std::string& text) {
+  if (options_.notice && noticed_.insert(text).second) {
+    options_.notice(text);
+  }
+}
+
+// --- the order of tasks
+
+Recorder::~Recorder() {
+  for (auto& [tid, task] : tasks_) {
+    if (task->tracee.attached()) {
+      ::kill(task->pid, SIGKILL);
+    }
+  }
+  while (!tasks_.empty()) {
+    try {
+      std::optional<TaskReport> report = waiter_.wait();
+      if (!report) {
+        break;
+      }
+      if (RecordedTask* task = find(report->tid)) {
+        if (task->tracee.take_report(report->status).gone()) {
+          erase(report->tid);
+        }
+      }
+    } catch (const Error&) {
+      break;
+    }
+  }
+  for (auto& [tid, task] : tasks_) {
+    task->tracee.release();
+  }
+}
+
+RecordedTask* Recorder::find(pid_t tid) {
+  auto found = tasks_.find(tid);
+  return found != tasks_.end() ? found->second.get() : nullptr;
+}
+
+void Recorder::erase(pid_t tid) {
+  tasks_.erase(tid);
+  std::erase(order_, tid);
+  std::erase(reported_, tid);
+}
+
+void Recorder::start() {
+  int ready[2];
+  int failed[2];
+  if (::pipe2(ready, O_CLOEXEC) != 0 || ::pipe2(failed, O_CLOEXEC) != 0) {
+    throw system_error(errno, "cannot make a pipe");
+  }
+  ScopedFd ready_read(ready[0]);
+  ScopedFd ready_write(ready[1]);
+  ScopedFd failed_read(failed[0]);
+  ScopedFd failed_write(failed[1]);
+  std::vector<char*> arguments;
+  for (const std::string& argument : options_.command) {
+    arguments.push_back(const_cast<char*>(argument.c_str()));
+  }
+  arguments.push_back(nullptr);
+  const pid_t pid = ::fork();
+  if (pid < 0) {
+    throw system_error(errno, "cannot create a process");
+  }
+  if (pid == 0) {
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::personality(ADDR_NO_RANDOMIZE);
+    char byte = 0;
+    if (::read(ready_read.get(), &byte, 1) == 1) {
+      ::execvp(arguments[0], arguments.data());
+    }
+    const int error = errno;
+    [[maybe_unused]] const ssize_t n = ::write(failed_write.get(), &error, sizeof error);
+    ::_exit(127);
+  }
+  failed_write.reset();
+  first_process_ = pid;
+  auto task = std::make_unique<RecordedTask>(pid, pid, Tracee::seize(pid, kTraceOptions));
+  RecordedTask& first = *task;
+  tasks_.emplace(pid, std::move(task));
+  order_.push_back(pid);
+  if (::write(ready_write.get(), "x", 1) != 1) {
+    throw system_error(errno, "cannot start the program");
+  }
+  for (;;) {
+    const TraceeStop stop = first.tracee.wait();
+    if (stop.gone()) {
+      erase(pid);
+      int error = 0;
+      if (::read(failed_read.get(), &error, sizeof error) == sizeof error) {
+        throw system_error(error, "cannot execute the program").in_file(options_.command[0]);
+      }
+      throw Error(ErrorCode::kProcessGone, "the program was killed before it began");
+    }
+    if (stop.event() == PTRACE_EVENT_EXEC) {
+      break;
+    }
+    first.tracee.resume(PTRACE_CONT, stop.signal());
+  }
+  first.begun = true; // its call is not in the trace
+  on_exec(first, pid);
+}
+
+RecordedTask* Recorder::choose() {
+  RecordedTask* current = find(current_);
+  if (current != nullptr && current->state == State::kReady && !yield_ && in_a_row_ < kQuantum) {
+    ++in_a_row_;
+    return current;
+  }
+  yield_ = false;
+  in_a_row_ = 0;
+  auto at = std::find(order_.begin(), order_.end(), current_);
+  const std::size_t start =
+      at != order_.end() ? static_cast<std::size_t>(at - order_.begin()) + 1 : 0;
+  for (std::size_t i = 0; i < order_.size(); ++i) {
+    const pid_t tid = order_[(start + i) % order_.size()];
+    if (find(tid)->state == State::kReady) {
+      current_ = tid;
+      return find(tid);
+    }
+  }
+  return nullptr;
+}
+
+bool Recorder::others_wait(const RecordedTask& task) const {
+  return !reported_.empty() || !task.held.empty() ||
+         std::any_of(tasks_.begin(), tasks_.end(), [&](const auto& entry) {
+           return entry.second.get() != &task && entry.second->state == State::kReady;
+         });
+}
+
+void Recorder::queue(const TaskReport& report) {
+  RecordedTask* task = find(report.tid);
+  if (task == nullptr) {
+    early_[report.tid] = report.status;
+    return;
+  }
+  task->tracee.take_report(report.status);
+  task->reported = true;
+  reported_.push_back(report.tid);
+}
+
+void Recorder::collect_reports() {
+  while (std::optional<TaskReport> report = waiter_.poll()) {
+    queue(*report);
+  }
+}
+
+void Recorder::handle_reports() {
+  while (!reported_.empty()) {
+    const pid_t tid = reported_.front();
+    reported_.erase(reported_.begin());
+    RecordedTask* task = find(tid);
+    if (task != nullptr && task->reported) {
+      task->reported = false;
+      while (handle(*task, task->tracee.last_stop())) {
+        // Went on in the middle of its program: no other may run before it has stopped.
+        const TraceeStop stop = await_user(*task);
+        task = find(tid);
+        if (handle(*task, stop)) {
+          continue;
+        }
+        break;
+      }
+    }
+  }
+}
+
+TraceeStop Recorder::await_user(RecordedTask& task) {
+  for (;;) {
+    std::optional<TaskReport> report;
+    if (others_wait(task)) {
+      report = waiter_.wait_for(std::chrono::milliseconds(100));
+      if (!report) {
+        if (!task.interrupting && Clock::now() - task.resumed_at >= kPatience) {
+          task.interrupting = true;
+          task.tracee.interrupt();
+        }
+        continue;
+      }
+    } else {
+      report = waiter_.wait();
+      if (!report) {
+        continue;
+      }
+    }
+    if (report->tid == task.tid) {
+      return task.tracee.take_report(report->status);
+    }
+    queue(*report);
+  }
+}
+
+// Nothing where the call blocks and another task can run.
+std::optional<TraceeStop> Recorder::await_call(RecordedTask& task) {
+  const Clock::time_point start = Clock::now();
+  for (int attempt = 0;; ++attempt) {
+    const bool others = others_wait(task);
+    std::optional<TaskReport> report = others ? waiter_.poll() : waiter_.wait();
+    if (report) {
+      if (report->tid == task.tid) {
+        return task.tracee.take_report(report->status);
+      }
+      queue(*report);
+      continue;
+    }
+    if (!others) {
+      continue;
+    }
+    if (attempt < 20) {
+      ::sched_yield();
+      continue;
+    }
+    const std::optional<std::string> text =
+        try_read_file(proc_task_path(task.pid, task.tid, "stat"));
+    const char state = text ? ProcStat::parse(*text).state : 'X';
+    if (state == 'S' || (state == 'D' && Clock::now() - start > kUninterruptiblePatience)) {
+      return std::nullopt;
+    }
+    if (attempt < 200) {
+      ::sched_yield();
+    } else if (std::optional<TaskReport> late = waiter_.wait_for(std::chrono::milliseconds(1))) {
+      if (late->tid == task.tid) {
+        return task.tracee.take_report(late->status);
+      }
+      queue(*late);
+    }
+  }
+}
+
+void Recorder::run_task(RecordedTask& task) {
+  if (!task.held.empty()) {
+    raise_held(task);
+  }
+  const pid_t tid = task.tid;
+  task.state = State::kRunning;
+  task.resumed_at = Clock::now();
+  task.tracee.resume(PTRACE_SYSCALL, std::exchange(task.resume_signal, 0));
+  for (;;) {
+    RecordedTask* running = find(tid);
+    const TraceeStop stop = await_user(*running);
+    if (!handle(*running, stop)) {
+      return;
+    }
+  }
+}
+
+// Looks at a stop. Returns true where the task was let go on in the middle of its program.
+bool Recorder::handle(RecordedTask& task, const TraceeStop& stop) {
+  if (stop.gone()) {
+    on_gone(task, stop);
+    return false;
+  }
+  if (stop.syscall_stop()) {
+    if (task.in_call) {
+      on_call_end(task);
+      return false;
+    }
+    return on_entry(task);
+  }
+  switch (stop.event()) {
+  case PTRACE_EVENT_CLONE:
+  case PTRACE_EVENT_FORK:
+  case PTRACE_EVENT_VFORK:
+    on_new_task(task);
+    return false;
+  case PTRACE_EVENT_EXEC:
+    on_exec(task, static_cast<pid_t>(task.tracee.event_message()));
+    return false;
+  default:
+    break;
+  }
+  if (stop.group_stop()) {
+    const user_regs_struct registers = task.tracee.registers();
+    if (std::memcmp(&task.boundary, &registers, sizeof registers) != 0) {
+      preempt(task);
+    }
+    task.tracee.resume(PTRACE_LISTEN);
+    task.state = State::kStopped;
+    return false;
+  }
+  if (stop.event_stop()) {
+    if (task.state == State::kStopped) { // SIGCONT
+      task.state = State::kReady;
+      return false;
+    }
+    if (task.interrupting && task.state == State::kRunning) {
+      task.interrupting = false;
+      preempt(task);
+      task.state = State::kReady;
+      return false;
+    }
+    const bool running = task.state == State::kRunning;
+    if (running) {
+      task.tracee.resume(PTRACE_SYSCALL);
+    } else {
+      task.state = State::kReady;
+    }
+    return running;
+  }
+  if (const int signal = stop.signal(); signal != 0) {
+    return on_signal(task, signal);
+  }
+  task.state = State::kReady;
+  return false;
+}
+
+// Lets a task go on in its system call until the call ends or blocks.
+void Recorder::resume_call(RecordedTask& task) {
+  const pid_t tid = task.tid;
+  task.tracee.resume(PTRACE_SYSCALL);
+  if (task.state == State::kInCall) {
+    return;
+  }
+  if (std::optional<TraceeStop> stop = await_call(task)) {
+    handle(*find(tid), *stop);
+    return;
+  }
+  begin_call(task);
+}
+
+void Recorder::begin_call(RecordedTask& task) {
+  if (!task.begun) {
+    EventData& event = begin_event(EventKind::kSystemCallBegun, task);
+    event.registers = task.entry;
+    write_event();
+    task.begun = true;
+  }
+  task.state = State::kInCall;
+  ++in_call_;
+}
+
+void Recorder::end() {
+  for (auto& [tid, task] : tasks_) {
+    if (tid == task->pid) {
+      ++killed_;
+    }
+    ::kill(task->pid, SIGKILL);
+  }
+}
+
+RecordResult Recorder::run() {
+  {
+    capnp::MallocMessageBuilder message;
+    schema::TraceStart::Builder begin = message.initRoot<schema::TraceStart>();
+    describe_start(options_.command, begin);
+    if (::mkdir((options_.directory + "/images").c_str(), 0777) != 0) {
+      throw system_error(errno, "cannot make a directory").in_file(options_.directory);
+    }
+    writer_.emplace(options_.directory, begin.asReader());
+    files_.emplace(*writer_);
+  }
+  start();
+  bool ended = false;
+  while (!tasks_.empty()) {
+    if (status_ && !options_.wait_for_all && !std::exchange(ended, true)) {
+      end();
+    }
+    RecordedTask* task = ended ? nullptr : choose();
+    if (task != nullptr) {
+      run_task(*task);
+      if (in_call_ > 0 || !reported_.empty()) {
+        collect_reports();
+      }
+    } else if (std::optional<TaskReport> report = waiter_.wait()) {
+      queue(*report);
+      collect_reports();
+    }
+    handle_reports();
+  }
+  RecordResult result;
+  result.status = status_.value_or(0);
+  result.events = writer_->next_event() - 1;
+  result.killed = killed_;
+  files_->sync();
+  writer_->finish(result.status);
+  return result;
+}
+
+// --- system calls
+
+// Returns true where the task goes on in the middle of its program.
+bool Recorder::on_entry(RecordedTask& task) {
+  task.entry = task.tracee.registers();
+  task.call = SystemCall(task.entry);
+  if (!task.held.empty()) {
+    call_off(task);
+    return false;
+  }
+  task.called_off.reset();
+  task.in_call = true;
+  task.begun = false;
+  task.forced_result.reset();
+  task.output = 0;
+  task.written_object.reset();
+  task.digests.reset();
+  prepare_call(task);
+  switch (task.call.number) {
+  case SYS_exit:
+  case SYS_exit_group:
+    begin_call(task);
+    break;
+  case SYS_sched_yield:
+  case SYS_nanosleep:
+  case SYS_clock_nanosleep:
+    yield_ = true;
+    break;
+  default:
+    break;
+  }
+  resume_call(task);
+  return false;
+}
+
+// Has the kernel skip the call: `result` is what it returns.
+void Recorder::answer(RecordedTask& task, std::int64_t result, const std::string& what) {
+  user_regs_struct registers = task.entry;
+  registers.orig_rax = ~std::uint64_t{0};
+  task.tracee.set_registers(registers);
+  task.forced_result = result;
+  if (!what.empty()) {
+    notice_once(what);
+  }
+}
+
+void Recorder::prepare_call(RecordedTask& task) {
+  const SystemCall& call = task.call;
+  const std::string name = system_call_name(call.number);
+  switch (call.number) {
+  case SYS_rseq:
+    answer(task, -ENOSYS, "");
+    return;
+  case SYS_io_uring_setup:
+  case SYS_io_uring_enter:
+  case SYS_io_uring_register:
+    answer(task, -ENOSYS, "io_uring is not supported; the program is told that it does not exist");
+    return;
+  case SYS_io_setup:
+  case SYS_userfaultfd:
+  case SYS_perf_event_open:
+  case SYS_remap_file_pages:
+  case SYS_modify_ldt:
+    answer(task, -ENOSYS, name + " is not supported; the program is told that it does not exist");
+    return;
+  case SYS_ptrace:
+    answer(task, -EPERM, "ptrace inside of a recording is not supported; it is refused");
+    return;
+  case SYS_process_vm_writev:
+    answer(task, -EPERM, name + " is not supported; it is refused");
+    return;
+  case SYS_prctl:
+    if (call[0] == PR_SET_TSC) {
+      answer(task, 0, "");
+      return;
+    }
+    if (call[0] == PR_SET_DUMPABLE) {
+      answer(task, 0, ""); // the recorder has to read the process
+      return;
+    }
+    break;
+  case SYS_clone:
+    if ((call[0] & kCloneUntraced) != 0) {
+      user_regs_struct registers = task.entry;
+      registers.rdi &= ~kCloneUntraced;
+      task.tracee.set_registers(registers);
+    }
+    return;
+  case SYS_madvise:
+    if (call[2] == MADV_FREE) { // when the kernel takes the pages is not to be foreseen
+      user_regs_struct registers = task.entry;
+      registers.rdx = MADV_DONTNEED;
+      task.tracee.set_registers(registers);
+    }
+    return;
+  case SYS_mmap:
+    if ((call[3] & MAP_ANONYMOUS) == 0) {
+      struct stat status;
+      const std::string path =
+          proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(call[4])));
+      if (::stat(path.c_str(), &status) == 0 && S_ISCHR(status.st_mode) &&
+          status.st_rdev != makedev(1, 5)) { // /dev/zero
+        answer(task, -ENODEV,
+               "mapping a device (" + try_read_link(path).value_or("") +
+                   ") is not supported; it is refused");
+      }
+    }
+    return;
+  default:
+    break;
+  }
+  note_output(task);
+  if (task.forced_result) {
+    return;
+  }
+  note_object(task);
+  if (!outputs_known(call)) {
+    task.digests = std::make_unique<PageDigests>(task.tid, task.memory);
+  }
+}
+
+// Whether the call writes to the recorder's own output.
+void Recorder::note_output(RecordedTask& task) {
+  std::uint64_t fd = 0;
+  switch (task.call.number) {
+  case SYS_sendfile:
+    fd = task.call[0];
+    break;
+  case SYS_splice:
+  case SYS_copy_file_range:
+    fd = task.call[2];
+    break;
+  case SYS_tee:
+    fd = task.call[1];
+    break;
+  case SYS_vmsplice:
+    fd = task.call[0];
+    break;
+  default:
+    if (!writes_descriptor(task.call)) {
+      return;
+    }
+    fd = task.call[0];
+    break;
+  }
+  for (int own : {1, 2}) {
+    if (::syscall(SYS_kcmp, task.tid, ::getpid(), KCMP_FILE, fd, own) == 0) {
+      if (!writes_descriptor(task.call)) {
+        // Data that never passes through the program's memory: have it use write(2).
+        answer(task, -EINVAL, "");
+        return;
+      }
+      task.output = own;
+      return;
+    }
+  }
+}
+
+// Whether the call changes a file that is mapped shared.
+void Recorder::note_object(RecordedTask& task) {
+  if (objects_.empty()) {
+    return;
+  }
+  switch (task.call.number) {
+  case SYS_write:
+  case SYS_pwrite64:
+  case SYS_writev:
+  case SYS_pwritev:
+  case SYS_pwritev2:
+  case SYS_ftruncate:
+  case SYS_fallocate: {
+    struct stat status;
+    const std::string path =
+        proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(task.call[0])));
+    if (::stat(path.c_str(), &status) == 0) {
+      auto found = objects_.find({status.st_dev, status.st_ino});
+      if (found != objects_.end()) {
+        task.written_object = found->second;
+      }
+    }
+    return;
+  }
+  default:
+    return;
+  }
+}
+
+void Recorder::on_call_end(RecordedTask& task) {
+  user_regs_struct registers = task.tracee.registers();
+  if (task.forced_result) {
+    registers.rax = static_cast<std::uint64_t>(*task.forced_result);
+    registers.orig_rax = ~std::uint64_t{0};
+    task.tracee.set_registers(registers);
+  } else if (task.call.number == SYS_madvise && task.call[2] == MADV_FREE) {
+    registers.rdx = MADV_FREE;
+    task.tracee.set_registers(registers);
+  } else if (task.call.number == SYS_clone && (task.call[0] & kCloneUntraced) != 0) {
+    registers.rdi |= kCloneUntraced;
+    task.tracee.set_registers(registers);
+  }
+  task.boundary = registers;
+  const auto result = static_cast<std::int64_t>(registers.rax);
+  EventData& event =
+      begin_event(task.begun ? EventKind::kSystemCallFinished : EventKind::kSystemCall, task);
+  if (!task.begun) {
+    event.registers = task.entry;
+  }
+  event.result = result;
+  user_regs_struct expected = task.entry;
+  expected.rax = registers.rax;
+  registers.orig_rax = expected.orig_rax;
+  if (task.call.number != SYS_rt_sigreturn && is_restart(result)) {
+    // The call begins anew, unless a handler comes between: that is an event of its own.
+    if (result == kRestartBlock && task.call.number != SYS_restart_syscall) {
+      task.restarted = task.call;
+    }
+    registers.rip -= kSyscallLength;
+    registers.rax = result == kRestartBlock ? SYS_restart_syscall : task.entry.orig_rax;
+  }
+  if (std::memcmp(&expected, &registers, sizeof expected) != 0) {
+    registers.orig_rax = ~std::uint64_t{0};
+    event.registers_after = registers;
+  }
+  record_outputs(task, result);
+  write_event();
+  if (task.begun) {
+    --in_call_;
+  }
+  task.in_call = false;
+  task.state = State::kReady;
+}
+
+void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
+  const SystemCall& call = task.call;
+  switch (call.number) {
+  case SYS_rt_sigreturn: {
+    const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate);
+    if (xstate) {
+      event_.extended_registers = event_.append(*xstate);
+    }
+    event_.signal_mask = task.tracee.signal_mask();
+    return;
+  }
+  case SYS_rt_sigprocmask:
+    event_.signal_mask = task.tracee.signal_mask();
+    break;
+  case SYS_mmap:
+    if (result >= 0 && (call[3] & MAP_ANONYMOUS) == 0) {
+      record_mapping(task, static_cast<std::uint64_t>(result));
+    }
+    return;
+  case SYS_shmat:
+    if (result >= 0) {
+      record_segment(task, static_cast<std::uint64_t>(result));
+    }
+    return;
+  case SYS_set_tid_address:
+    task.clear_tid = call[0];
+    return;
+  case SYS_set_robust_list:
+    if (result == 0) {
+      task.robust_list = call[0];
+    }
+    return;
+  default:
+    break;
+  }
+  ranges_.clear();
+  call_outputs(call.number == SYS_restart_syscall ? task.restarted : call, result, task.memory,
+               ranges_);
+  for (const OutputRange& range : ranges_) {
+    add_memory(task, range.address, range.length, event_.memory);
+  }
+  if (task.digests) {
+    task.digests->visit_changes(task.tid, task.memory,
+                                [&](std::uint64_t address, std::span<const std::byte> page) {
+                                  event_.memory.push_back({address, event_.append(page)});
+                                });
+    task.digests.reset();
+  }
+  if (task.output != 0 && result > 0) {
+    ranges_.clear();
+    written_bytes(call, result, task.memory, ranges_);
+    event_.output = task.output;
+    for (const OutputRange& range : ranges_) {
+      event_.output_ranges.push_back({range.address, range.length});
+    }
+  }
+  if (task.written_object && result >= 0) {
+    record_object_write(task, result);
+  }
+}
+
+std::uint32_t Recorder::object_number(const struct stat& status) {
+  const auto next = static_cast<std::uint32_t>(objects_.size()) + 1;
+  return objects_.try_emplace({status.st_dev, status.st_ino}, next).first->second;
+}
+
+void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
+  const SystemCall& call = task.call;
+  const std::string link = proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(call[4])));
+  ScopedFd file(::open(link.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat status;
+  if (!file || ::fstat(file.get(), &status) != 0) {
+    throw system_error(errno, "cannot open a file that is mapped at " + std::to_string(address))
+        .in_file(link);
+  }
+  if (S_ISCHR(status.st_mode)) {
+    return; // /dev/zero is anonymous memory
+  }
+  EventData::Mapping& mapping = event_.mapping.emplace();
+  mapping.offset = call[5];
+  mapping.length = (call[1] + 4095) & ~std::uint64_t{4095};
+  mapping.path = strip(try_read_link(link).value_or(""));
+  if ((call[3] & MAP_TYPE) == MAP_PRIVATE) {
+    mapping.file = files_->keep(file.get(), mapping.path).path;
+  } else {
+    mapping.object = object_number(status);
+    record_object(*mapping.object, file.get(), mapping.offset, mapping.length);
+  }
+}
+
+// What an object holds in a range.
+void Recorder::record_object(std::uint32_t number, int fd, std::uint64_t offset,
+                             std::uint64_t length) {
+  struct stat status;
+  if (::fstat(fd, &status) != 0) {
+    throw system_error(errno, "cannot examine a mapped file");
+  }
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  const std::uint64_t end = std::min(offset + length, size);
+  ByteRange range;
+  const std::uint64_t wanted = end > offset ? end - offset : 0;
+  const std::span<std::byte> room = event_.append(wanted, range);
+  std::size_t done = 0;
+  while (done < wanted) {
+    const ssize_t n =
+        ::pread(fd, room.data() + done, wanted - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n <= 0) {
+      break;
+    }
+    done += static_cast<std::size_t>(n);
+  }
+  event_.shrink(range, wanted - done);
+  event_.shared.push_back({number, size, offset, range});
+}
+
+void Recorder::record_object_write(RecordedTask& task, std::int64_t result) {
+  const SystemCall& call = task.call;
+  const std::string fd = std::to_string(static_cast<int>(call[0]));
+  ScopedFd file(::open(proc_path(task.pid, "fd/" + fd).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) {
+    throw system_error(errno, "cannot read a file that is mapped shared")
+        .in_file(proc_path(task.pid, "fd/" + fd));
+  }
+  std::uint64_t offset = 0;
+  auto length = static_cast<std::uint64_t>(result);
+  switch (call.number) {
+  case SYS_pwrite64:
+  case SYS_pwritev:
+    offset = call[3];
+    break;
+  case SYS_ftruncate:
+  case SYS_fallocate:
+    length = ~std::uint64_t{0} >> 1; // whatever it did
+    break;
+  default: {
+    const std::optional<std::string> text = try_read_file(proc_path(task.pid, "fdinfo/" + fd));
+    std::string_view rest = text ? std::string_view(*text) : std::string_view();
+    std::string_view line = cut_field(rest, '\n');
+    cut_word(line);
+    offset = parse_number(cut_word(line), 10, "file position") - length;
+    break;
+  }
+  }
+  record_object(*task.written_object, file.get(), offset, length);
+}
+
+void Recorder::record_segment(RecordedTask& task, std::uint64_t address) {
+  for (const ProcMapping& found : read_mappings(task.tid)) {
+    if (found.start == address) {
+      struct stat status {};
+      status.st_dev = found.device;
+      status.st_ino = found.inode;
+      EventData::Mapping& mapping = event_.mapping.emplace();
+      mapping.object = object_number(status);
+      mapping.length = found.length();
+      mapping.path = strip(found.name);
+      ByteRange range;
+      const std::span<std::byte> room = event_.append(found.length(), range);
+      task.memory.read(address, room);
+      event_.shared.push_back({*mapping.object, found.length(), 0, range});
+      return;
+    }
+  }
+}
+
+void Recorder::on_new_task(RecordedTask& task) {
+  const auto tid = static_cast<pid_t>(task.tracee.event_message());
+  CloneArguments arguments;
+  switch (task.call.number) {
+  case SYS_clone3:
+    arguments = task.memory.read_value<CloneArguments>(task.call[0]);
+    break;
+  case SYS_clone:
+    arguments.flags = task.call[0] & ~std::uint64_t{0xff};
+    arguments.parent_tid = task.call[2];
+    arguments.pidfd = task.call[2];
+    arguments.child_tid = task.call[3];
+    break;
+  case SYS_vfork:
+    arguments.flags = CLONE_VM | CLONE_VFORK;
+    break;
+  default:
+    break;
+  }
+  const bool thread = (arguments.flags & CLONE_THREAD) != 0;
+  auto made =
+      std::make_unique<RecordedTask>(tid, thread ? task.pid : tid, Tracee::adopt(tid, false));
+  RecordedTask& child = *made;
+  if (auto early = early_.find(tid); early != early_.end()) {
+    child.tracee.take_report(early->second);
+    early_.erase(early);
+  } else {
+    child.tracee.wait();
+  }
+  tasks_.emplace(tid, std::move(made));
+  order_.push_back(tid);
+  EventData& event = begin_event(EventKind::kNewTask, task);
+  if (!task.begun) {
+    event.registers = task.entry;
+  }
+  event.child = tid;
+  event.child_process = child.pid;
+  event.flags = arguments.flags;
+  const bool alive = !child.tracee.last_stop().gone();
+  if (alive) {
+    event.child_registers = child.tracee.registers();
+    event.child_registers.orig_rax = ~std::uint64_t{0};
+    child.boundary = child.tracee.registers();
+    if ((arguments.flags & CLONE_CHILD_SETTID) != 0) {
+      add_memory(child, arguments.child_tid, sizeof(pid_t), event.child_memory);
+    }
+  }
+  if ((arguments.flags & CLONE_PARENT_SETTID) != 0) {
+    add_memory(task, arguments.parent_tid, sizeof(pid_t), event.memory);
+  }
+  if ((arguments.flags & CLONE_PIDFD) != 0) {
+    add_memory(task, arguments.pidfd, sizeof(int), event.memory);
+  }
+  if ((arguments.flags & CLONE_CHILD_CLEARTID) != 0) {
+    child.clear_tid = arguments.child_tid;
+  }
+  write_event();
+  task.begun = true;
+  if (!alive) { // killed at birth
+    child.reported = true;
+    reported_.push_back(tid);
+  }
+  if (task.state != State::kInCall) {
+    task.state = State::kInCall;
+    ++in_call_;
+  }
+  task.tracee.resume(PTRACE_SYSCALL);
+  if ((arguments.flags & CLONE_VFORK) == 0) {
+    if (std::optional<TraceeStop> stop = await_call(task)) {
+      handle(task, *stop);
+    }
+  }
+}
+
+void Recorder::on_exec(RecordedTask& task, pid_t former) {
+  // All other threads of the process are gone, and the one that called has the process's id now.
+  RecordedTask* caller = &task;
+  if (former != task.tid) {
+    if (RecordedTask* other = find(former)) {
+      caller = other;
+    }
+  }
+  const bool begun = caller->begun;
+  const bool counted = caller->state == State::kInCall;
+  const user_regs_struct entry = caller->entry;
+  if (caller != &task) {
+    task.held = std::move(caller->held);
+    if (task.state == State::kInCall) {
+      --in_call_; // the leader's own call ended with it
+    }
+    caller->tracee.release();
+    erase(former);
+  }
+  std::vector<pid_t> gone;
+  for (const auto& [tid, other] : tasks_) {
+    if (other->pid == task.pid && tid != task.tid) {
+      gone.push_back(tid);
+    }
+  }
+  for (pid_t tid : gone) {
+    if (find(tid)->state == State::kInCall) {
+      --in_call_;
+    }
+    find(tid)->tracee.release();
+    erase(tid);
+  }
+  if (counted) {
+    --in_call_;
+  }
+  task.tracee.resume(PTRACE_SYSCALL);
+  const TraceeStop stop = task.tracee.wait();
+  if (stop.gone()) {
+    on_gone(task, stop);
+    return;
+  }
+  task.in_call = false;
+  task.begun = false;
+  task.reported = false;
+  task.memory = RemoteMemory(task.tid);
+  task.clear_tid = 0;
+  task.robust_list = 0;
+  prepare_program(task.tracee);
+  const std::string image = "images/" + std::to_string(images_++) + ".pcp";
+  write_image(task.tracee, options_.directory + "/" + image, [&](const std::string& path, pid_t) {
+    ScopedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) {
+      throw system_error(errno, "cannot open a file that the program has mapped").in_file(path);
+    }
+    return files_->keep(file.get(), path).path;
+  });
+  EventData& event = begin_event(EventKind::kExec, task);
+  if (!begun) {
+    event.registers = entry;
+  }
+  event.image = image;
+  event.executable = try_read_link(proc_path(task.pid, "exe")).value_or("");
+  if (std::optional<std::string> text = try_read_file(proc_path(task.pid, "cmdline"))) {
+    std::string_view rest = *text;
+    while (!rest.empty()) {
+      event.arguments.emplace_back(cut_field(rest, '\0'));
+    }
+  }
+  event.former_task = former != task.tid ? former : 0;
+  write_event();
+  task.boundary = task.tracee.registers();
+  task.state = State::kReady;
+}
+
+void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
+  EventData& event = begin_event(EventKind::kExit, task);
+  event.registers = task.fatal_fault;
+  event.status = stop.status();
+  // What the kernel wrote on behalf of the dead is seen by those who shared its memory.
+  for (auto& [tid, other] : tasks_) {
+    if (other.get() != &task && other->pid == task.pid && other->tracee.attached()) {
+      if (task.clear_tid != 0) {
+        add_memory(*other, task.clear_tid, sizeof(pid_t), event.memory);
+      }
+      if (task.robust_list != 0) {
+        struct Head {
+          std::uint64_t first = 0;
+          std::int64_t offset = 0;
+          std::uint64_t pending = 0;
+        } head;
+        const auto bytes = std::as_writable_bytes(std::span(&head, 1));
+        if (other->memory.read_some(task.robust_list, bytes) == bytes.size()) {
+          std::uint64_t at = head.first & ~std::uint64_t{1};
+          for (int i = 0; i < 2048 && at != 0 && at != task.robust_list; ++i) {
+            add_memory(*other, at + static_cast<std::uint64_t>(head.offset), sizeof(pid_t),
+                       event.memory);
+            std::uint64_t next = 0;
+            other->memory.read_some(at, std::as_writable_bytes(std::span(&next, 1)));
+            at = next & ~std::uint64_t{1};
+          }
+        }
+      }
+      break;
+    }
+  }
+  write_event();
+  if (task.state == State::kInCall) {
+    --in_call_;
+  }
+  if (task.tid == first_process_) {
+    status_ = stop.status();
+  }
+  erase(task.tid);
+}
+
+// --- signals
+
+// Returns true where the task goes on in the middle of its program.
+bool Recorder::on_signal(RecordedTask& task, int signal) {
+  const user_regs_struct registers = task.tracee.registers();
+  siginfo_t info = task.tracee.signal_info();
+  if (signal == SIGSEGV && info.si_code == SI_KERNEL && emulate(task, registers)) {
+    return false;
+  }
+  const bool boundary = std::memcmp(&registers, &task.boundary, sizeof registers) == 0;
+  const bool synchronous = is_synchronous(info);
+  const ProcStatus status = ProcStatus::read(task.pid, task.tid);
+  const bool caught = (status.caught >> (signal - 1) & 1) != 0;
+  if (!caught) {
+    if (synchronous) {
+      task.fatal_fault = registers;
+    }
+    task.resume_signal = signal;
+    if (boundary) {
+      task.state = State::kReady;
+      return false;
+    }
+    task.state = State::kRunning;
+    task.tracee.resume(PTRACE_SYSCALL, std::exchange(task.resume_signal, 0));
+    return true;
+  }
+  if (synchronous) {
+    deliver(task, info, schema::SignalCause::FAULT, registers);
+    return false;
+  }
+  if (boundary) {
+    if (!task.held.empty() && task.held.front().si_signo == signal) {
+      info = task.held.front();
+      task.held.pop_front();
+      task.tracee.set_signal_info(info);
+    }
+    deliver(task, info, schema::SignalCause::ASYNCHRONOUS,
+            std::exchange(task.called_off, std::nullopt));
+    return false;
+  }
+  task.held.push_back(info);
+  task.state = State::kRunning;
+  task.tracee.resume(PTRACE_SYSCALL);
+  return true;
+}
+
+// Executes an instruction that the kernel does not let the task execute.
+bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers) {
+  std::array<std::byte, 3> code{};
+  if (task.memory.read_some(registers.rip, code) < 2 || code[0] != std::byte{0x0f}) {
+    return false;
+  }
+  user_regs_struct after = registers;
+  schema::TrappedInstruction instruction;
+  unsigned auxiliary = 0;
+  const std::uint64_t time = __rdtscp(&auxiliary);
+  if (code[1] == std::byte{0x31}) {
+    instruction = schema::TrappedInstruction::RDTSC;
+    after.rip += 2;
+  } else if (code[1] == std::byte{0x01} && code[2] == std::byte{0xf9}) {
+    instruction = schema::TrappedInstruction::RDTSCP;
+    after.rip += 3;
+    after.rcx = auxiliary;
+  } else {
+    return false;
+  }
+  after.rax = time & 0xffffffff;
+  after.rdx = time >> 32;
+  task.tracee.set_registers(after);
+  EventData& event = begin_event(EventKind::kTrap, task);
+  event.instruction = instruction;
+  event.registers = registers;
+  event.registers_after = after;
+  write_event();
+  task.boundary = after;
+  task.state = State::kReady;
+  return true;
+}
+
+// Lets the task enter its handler.
+void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::SignalCause cause,
+                       const std::optional<user_regs_struct>& reached) {
+  task.tracee.resume(PTRACE_SINGLESTEP, info.si_signo);
+  const TraceeStop stop = task.tracee.wait();
+  if (stop.gone()) {
+    task.fatal_fault = reached;
+    on_gone(task, stop);
+    return;
+  }
+  if (stop.signal() != SIGTRAP) {
+    // The frame could not be written, or something else comes first.
+    task.fatal_fault = reached;
+    task.state = State::kReady;
+    task.reported = true;
+    reported_.push_back(task.tid);
+    return;
+  }
+  const user_regs_struct registers = task.tracee.registers();
+  EventData& event = begin_event(EventKind::kSignal, task);
+  event.registers = reached;
+  event.registers_after = registers;
+  event.registers_after->orig_rax = ~std::uint64_t{0};
+  event.cause = cause;
+  event.signal_info = event.append(std::as_bytes(std::span(&info, 1)));
+  event.signal_mask = task.tracee.signal_mask();
+  if (const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate)) {
+    event.extended_registers = event.append(*xstate);
+  }
+  std::uint64_t end = registers.rsp + kFrameWithoutFpu;
+  const auto fpu = task.memory.read_value<std::uint64_t>(registers.rsp + kFramePointerOffset);
+  if (fpu != 0) {
+    std::array<std::uint32_t, 2> magic{};
+    task.memory.read(fpu + kFpuMagicOffset, std::as_writable_bytes(std::span(magic)));
+    end = fpu + (magic[0] == kFpuMagic ? magic[1] + kFpuTrailer : kFpuLegacySize);
+  }
+  add_memory(task, registers.rsp, end - registers.rsp, event.memory);
+  write_event();
+  task.boundary = registers;
+  task.state = State::kReady;
+}
+
+// Takes the task back from the entry of a system call to before it, so that a signal is delivered
+// there.
+void Recorder::call_off(RecordedTask& task) {
+  user_regs_struct registers = task.entry;
+  registers.orig_rax = ~std::uint64_t{0};
+  task.tracee.set_registers(registers);
+  task.tracee.resume(PTRACE_SYSCALL);
+  const TraceeStop stop = task.tracee.wait();
+  if (stop.gone()) {
+    on_gone(task, stop);
+    return;
+  }
+  registers.rip -= kSyscallLength;
+  registers.rax = task.entry.orig_rax;
+  task.tracee.set_registers(registers);
+  task.boundary = task.tracee.registers();
+  task.called_off = task.entry;
+  task.state = State::kReady;
+}
+
+// Sends the first held signal again: the task meets it before it executes anything.
+void Recorder::raise_held(RecordedTask& task) {
+  ::syscall(SYS_tgkill, task.pid, task.tid, task.held.front().si_signo);
+}
+
+void Recorder::preempt(RecordedTask& task) {
+  const user_regs_struct registers = task.tracee.registers();
+  EventData& event = begin_event(EventKind::kPreemption, task);
+  event.registers_after = registers;
+  event.registers_after->orig_rax = ~std::uint64_t{0};
+  if (const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate)) {
+    event.extended_registers = event.append(*xstate);
+  }
+  visit_writable_pages(task.tid, task.memory,
+                       [&](std::uint64_t address, std::span<const std::byte> bytes) {
+                         event.memory.push_back({address, event.append(bytes)});
+                       });
+  write_event();
+  task.boundary = registers;
+}
+
+} // namespace
+
+} // namespace rrpcp::replay
+
+namespace rrpcp {
+
+RecordResult record_program(const RecordOptions& options) {
+  return replay::Recorder(options).run();
+}
+
+} // namespace rrpcp

@@ -1,0 +1,142 @@
+// A replay: the recorded processes, made again, event by event.
+#pragma once
+
+#include "base/scoped_fd.h"
+#include "process/remote_memory.h"
+#include "process/tracee.h"
+#include "replay/engine/supervisor_state.h"
+#include "replay/engine/system_call.h"
+#include "replay/trace/event.h"
+#include "rrpcp/trace_reader.h"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace rrpcp::replay {
+
+struct ReplayOptions {
+  // Gets what the program wrote to its standard output (1) and error (2), in order.
+  std::function<void(int descriptor, std::span<const std::byte> bytes)> output = {};
+  // Told about what may make the replay differ from the recording.
+  std::function<void(const std::string&)> warn = {};
+};
+
+// A task of a replay that somebody else has made: stopped under the ptrace of the calling thread,
+// given kTaskTraceOptions, with memory, registers and signal mask as at the event.
+struct AdoptedTask {
+  pid_t tid = 0; // recorded
+  pid_t pid = 0; // of its real process
+  Tracee tracee;
+};
+
+// PTRACE_O_* of every replayed task.
+extern const std::uintptr_t kTaskTraceOptions;
+
+// Stands at an event that is current and not yet applied. Use from one thread: it traces the
+// processes. Destruction kills and reaps them.
+//
+// All methods throw Error: kDivergence where the replay does not do what was recorded, naming
+// event, task and the first difference; kDamaged; kBackingFile where a kept file is missing;
+// kProcessGone where somebody killed a process. After an Error the session can only be destroyed.
+class ReplaySession {
+public:
+  // At the first event: there are no processes yet. Throws as TraceReader::open; kUnsupportedState
+  // where the processor lacks what the recording may have used.
+  ReplaySession(const std::string& directory, ReplayOptions options);
+  // At `state.event`, with tasks that exist already: one for each of `state.tasks`; `objects` has a
+  // descriptor (O_RDWR) for each of `state.objects`.
+  ReplaySession(const std::string& directory, ReplayOptions options, SupervisorState state,
+                std::vector<AdoptedTask> tasks, std::map<std::uint32_t, ScopedFd> objects);
+  ReplaySession(const ReplaySession&) = delete;
+  ReplaySession& operator=(const ReplaySession&) = delete;
+  ~ReplaySession();
+
+  const TraceReader& trace() const { return trace_; }
+  const SupervisorState& state() const { return state_; }
+  // Number of the current event; at the end one more than the last.
+  std::int64_t event() const { return state_.event; }
+  bool at_end() const { return events_.at_end(); }
+  // The current event. Not at the end.
+  const EventData& current() const { return current_; }
+  // Where the current event lies in the stream.
+  StreamPosition position() const { return events_.position(); }
+
+  // Applies the current event: lets its task run up to it, compares, and does what it did.
+  void step();
+  // The same, but gives up after `limit` where the task computes longer: false then. The task is
+  // stopped at an arbitrary instruction between its events; another call goes on from there.
+  bool step_within(std::chrono::milliseconds limit);
+  // Applies events until `event` is current or the end is reached.
+  void run_to(std::int64_t event);
+
+  // Of a living task, by its recorded id. Its registers and memory may be read and written; it must
+  // not be resumed. In a task with TaskState::in_call, registers are those of the call's entry.
+  Tracee& tracee(pid_t tid) { return task(tid).tracee; }
+  RemoteMemory& memory(pid_t tid) { return task(tid).memory; }
+  // Id of the task's real process.
+  pid_t real_process(pid_t tid) { return task(tid).pid; }
+  // Descriptor of a shared object (O_RDWR), owned by the session.
+  int object(std::uint32_t number) const;
+  // Lets a task make no further use of the time-stamp counter: what every replayed task needs and
+  // no checkpoint holds. Threads and processes made from it inherit it.
+  static void trap_time_stamp_counter(Tracee& tracee);
+
+private:
+  struct Task {
+    pid_t tid = 0; // recorded
+    pid_t pid = 0; // of the real process
+    Tracee tracee;
+    RemoteMemory memory;
+    // Address of a `syscall` instruction; 0: not known.
+    std::uint64_t site = 0;
+    // Was let run towards its event and stopped before it.
+    bool under_way = false;
+  };
+
+  Task& task(pid_t tid);
+  TaskState& task_state(pid_t tid);
+  [[noreturn]] void diverged(const std::string& what) const;
+  void check_processor() const;
+  void load();
+  bool apply(std::optional<std::chrono::steady_clock::time_point> deadline);
+  bool reach(Task& task, std::optional<std::chrono::steady_clock::time_point> deadline);
+  void set_after(Task& task, const user_regs_struct& before);
+  void write_memory(Task& task, const std::vector<EventData::Write>& writes);
+  void write_shared();
+  void echo(Task& task);
+
+  void finish_call(Task& task);
+  void perform(Task& task, const user_regs_struct& entry);
+  void map(Task& task, const user_regs_struct& entry);
+  void map_object(Task& task, const user_regs_struct& entry, std::uint64_t address,
+                  std::uint64_t length, std::uint64_t protection, std::uint64_t flags, int fd,
+                  bool writable);
+  void make_task(Task& parent);
+  void execute();
+  void end_task(pid_t tid);
+  void kill_process(pid_t recorded);
+  int own_object(std::uint32_t number);
+  std::uint64_t site(Task& task);
+
+  std::string directory_;
+  ReplayOptions options_;
+  TraceReader trace_;
+  EventReader events_;
+  SupervisorState state_;
+  EventData current_;
+  std::map<pid_t, std::unique_ptr<Task>> tasks_;
+  std::map<std::uint32_t, ScopedFd> objects_;
+  std::map<std::string, ScopedFd> files_; // of the trace, by name
+  std::vector<std::byte> buffer_;
+};
+
+} // namespace rrpcp::replay

@@ -1,0 +1,83 @@
+#include "replay/engine/task_waiter.h"
+
+#include "rrpcp/error.h"
+
+#include <cerrno>
+#include <csignal>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <time.h>
+
+namespace rrpcp::replay {
+
+namespace {
+
+sigset_t child_signal() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, SIGCHLD);
+  return set;
+}
+
+} // namespace
+
+TaskWaiter::TaskWaiter() {
+  const sigset_t set = child_signal();
+  sigset_t before;
+  ::pthread_sigmask(SIG_BLOCK, &set, &before);
+  was_blocked_ = ::sigismember(&before, SIGCHLD) == 1;
+}
+
+TaskWaiter::~TaskWaiter() {
+  if (!was_blocked_) {
+    const sigset_t set = child_signal();
+    ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  }
+}
+
+std::optional<TaskReport> TaskWaiter::wait_with(int flags) {
+  int status = 0;
+  const pid_t tid = ::waitpid(-1, &status, __WALL | __WNOTHREAD | flags);
+  if (tid > 0) {
+    return TaskReport{tid, status};
+  }
+  if (tid < 0 && errno != ECHILD && errno != EINTR) {
+    throw system_error(errno, "waiting for a traced process");
+  }
+  return std::nullopt;
+}
+
+std::optional<TaskReport> TaskWaiter::poll() {
+  return wait_with(WNOHANG);
+}
+
+std::optional<TaskReport> TaskWaiter::wait() {
+  return wait_with(0);
+}
+
+std::optional<TaskReport> TaskWaiter::wait_for(std::chrono::milliseconds limit) {
+  // A task stops within microseconds as a rule: giving up the processor is enough then.
+  for (int attempt = 0; attempt < 20; ++attempt) {
+    if (std::optional<TaskReport> report = poll()) {
+      return report;
+    }
+    ::sched_yield();
+  }
+  const sigset_t set = child_signal();
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  for (;;) {
+    if (std::optional<TaskReport> report = poll()) {
+      return report;
+    }
+    const auto left = deadline - std::chrono::steady_clock::now();
+    if (left.count() <= 0) {
+      return std::nullopt;
+    }
+    const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(left).count();
+    const timespec time{nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
+    ::sigtimedwait(&set, nullptr, &time); // any outcome: look again
+  }
+}
+
+} // namespace rrpcp::replay

@@ -1,0 +1,39 @@
+// Waiting for reports of traced tasks.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <sys/types.h>
+
+namespace rrpcp::replay {
+
+// A status word of waitpid(2) and the task that it is of.
+struct TaskReport {
+  pid_t tid = 0;
+  int status = 0;
+};
+
+// Waits for whichever task of the calling thread reports first. Blocks SIGCHLD in the calling
+// thread while it lives, to be able to wait with a time limit. Use from the tracing thread.
+class TaskWaiter {
+public:
+  TaskWaiter();
+  TaskWaiter(const TaskWaiter&) = delete;
+  TaskWaiter& operator=(const TaskWaiter&) = delete;
+  ~TaskWaiter();
+
+  // Nothing where no task has anything to report now. Throws Error.
+  std::optional<TaskReport> poll();
+  // Waits as long as it takes; nothing where there is no task left, or where a signal of the
+  // calling thread came.
+  std::optional<TaskReport> wait();
+  // Waits for at most about `limit`.
+  std::optional<TaskReport> wait_for(std::chrono::milliseconds limit);
+
+private:
+  std::optional<TaskReport> wait_with(int flags);
+
+  bool was_blocked_ = false;
+};
+
+} // namespace rrpcp::replay

@@ -1,0 +1,116 @@
+// pcp-rr record: runs a program and records it.
+
+#include "rrpcp/record.h"
+
+#include "common/text.h"
+#include "pcp-rr/pcp_rr.h"
+#include "rrpcp/trace_directory.h"
+
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <vector>
+
+namespace rrpcp::tools {
+namespace {
+
+constexpr const char* kDetails =
+    R"(The program has this command's terminal, descriptors and environment, and its exit status and
+the signal that ends it are passed on. Before that the codes of pcp-rr(1) tell of failures to
+record.
+
+Example:
+  pcp-rr record -o /tmp/trace -- sort -u words.txt)";
+
+// The arguments with a "--" before the program, where the user left it out: what follows the
+// program's name are its own options.
+std::vector<const char*> with_separator(int argc, char** argv) {
+  std::vector<const char*> out;
+  bool done = false;
+  for (int i = 0; i < argc; ++i) {
+    const std::string_view text = argv[i];
+    if (i > 0 && !done) {
+      if (text == "--") {
+        done = true;
+      } else if (!text.starts_with('-')) {
+        out.push_back("--");
+        done = true;
+      } else if (text == "-o" || text == "--output-trace-dir") {
+        out.push_back(argv[i]);
+        if (++i == argc) {
+          break;
+        }
+      }
+    }
+    out.push_back(argv[i]);
+  }
+  return out;
+}
+
+// Ends this process as the program ended.
+int pass_on(int status) {
+  if (!WIFSIGNALED(status)) {
+    return WEXITSTATUS(status);
+  }
+  const int signal = WTERMSIG(status);
+  const rlimit none{0, 0};
+  ::setrlimit(RLIMIT_CORE, &none); // the program has left its own
+  std::fflush(stdout);
+  std::signal(signal, SIG_DFL);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal);
+  ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
+  std::raise(signal);
+  return 128 + signal;
+}
+
+} // namespace
+
+int rr_record(int argc, char** argv, Console& console) {
+  Command command({"pcp-rr record", "[OPTION]... [--] PROGRAM [ARGUMENT]...",
+                   "Runs a program and records it.", kDetails});
+  command.add("o,output-trace-dir",
+              "make the trace in this directory, which must not exist or be "
+              "empty",
+              "DIR");
+  command.add("w,wait", "record until all processes have ended, not only the first");
+  command.add_quiet();
+  std::vector<const char*> words = with_separator(argc, argv);
+  const Arguments arguments = command.parse(static_cast<int>(words.size()), words.data(), console);
+  if (arguments.positional().empty()) {
+    throw UsageError("which program?");
+  }
+  RecordOptions options;
+  options.command = arguments.positional();
+  options.wait_for_all = arguments.has("wait");
+  options.notice = [&](const std::string& text) {
+    if (!console.quiet) {
+      std::fprintf(stderr, "pcp-rr: %s\n", printable(text).c_str());
+    }
+  };
+  if (arguments.has("output-trace-dir")) {
+    options.directory = arguments.get("output-trace-dir");
+    make_trace_directory_at(options.directory);
+  } else {
+    options.directory = make_trace_directory(trace_root(), options.command.front());
+    set_latest_trace(options.directory);
+    if (!console.quiet) {
+      std::fprintf(stderr, "pcp-rr: recording into %s\n", printable(options.directory).c_str());
+    }
+  }
+  // What the terminal sends goes to the program as well; we see it to its end.
+  std::signal(SIGPIPE, SIG_DFL);
+  const RecordResult result = record_program(options);
+  if (result.killed != 0) {
+    options.notice(human_count(result.killed, "process was", "processes were") +
+                   " still running and ended with the first one (-w records to their end)");
+  }
+  return pass_on(result.status);
+}
+
+} // namespace rrpcp::tools
