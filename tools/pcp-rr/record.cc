@@ -3,12 +3,14 @@
 #include "rrpcp/record.h"
 
 #include "common/text.h"
+#include "pcp-rr/checkpointer.h"
 #include "pcp-rr/pcp_rr.h"
 #include "rrpcp/trace_directory.h"
 
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <sys/resource.h>
@@ -39,7 +41,7 @@ std::vector<const char*> with_separator(int argc, char** argv) {
       } else if (!text.starts_with('-')) {
         out.push_back("--");
         done = true;
-      } else if (text == "-o" || text == "--output-trace-dir") {
+      } else if (text == "-o" || text == "--output-trace-dir" || text == "--checkpoint-interval") {
         out.push_back(argv[i]);
         if (++i == argc) {
           break;
@@ -79,11 +81,19 @@ int rr_record(int argc, char** argv, Console& console) {
               "empty",
               "DIR");
   command.add("w,wait", "record until all processes have ended, not only the first");
+  command.add("checkpoint-interval", "make a checkpoint every N events, while recording", "N");
   command.add_quiet();
   std::vector<const char*> words = with_separator(argc, argv);
   const Arguments arguments = command.parse(static_cast<int>(words.size()), words.data(), console);
   if (arguments.positional().empty()) {
     throw UsageError("which program?");
+  }
+  const std::uint64_t interval =
+      arguments.has("checkpoint-interval")
+          ? parse_number(arguments.get("checkpoint-interval"), "--checkpoint-interval", INT64_MAX)
+          : 0;
+  if (arguments.has("checkpoint-interval") && interval == 0) {
+    throw UsageError("--checkpoint-interval must be above 0");
   }
   RecordOptions options;
   options.command = arguments.positional();
@@ -105,7 +115,12 @@ int rr_record(int argc, char** argv, Console& console) {
   }
   // What the terminal sends goes to the program as well; we see it to its end.
   std::signal(SIGPIPE, SIG_DFL);
+  std::optional<Checkpointer> checkpointer;
+  if (interval != 0) {
+    checkpointer.emplace(options.directory, static_cast<std::int64_t>(interval));
+  }
   const RecordResult result = record_program(options);
+  checkpointer.reset();
   if (result.killed != 0) {
     options.notice(human_count(result.killed, "process was", "processes were") +
                    " still running and ended with the first one (-w records to their end)");

@@ -3,7 +3,8 @@
 #include "rrpcp/error.h"
 
 #include <algorithm>
-#include <optional>
+#include <chrono>
+#include <sys/ptrace.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <utility>
@@ -11,6 +12,17 @@
 namespace rrpcp::replay {
 
 namespace {
+
+// Brings a stopped thread into an event stop. A signal that it was about to be given is not its
+// own: a replay has none.
+void settle(Tracee& tracee) {
+  if (tracee.last_stop().event_stop()) {
+    return;
+  }
+  tracee.interrupt();
+  tracee.resume(PTRACE_CONT);
+  tracee.await_event_stop(std::chrono::seconds(10));
+}
 
 std::int64_t wall_clock() {
   timespec now;
@@ -38,7 +50,7 @@ GroupCapture::GroupCapture(std::vector<GroupProcess> processes, const GroupCaptu
     out.pid = process.pid;
     out.logical_pid = process.logical_pid;
     for (const GroupThread& thread : process.threads) {
-      thread.tracee->stop();
+      settle(*thread.tracee);
       out.threads.push_back(thread.tracee);
       out.logical_tids.push_back(thread.logical_tid);
     }

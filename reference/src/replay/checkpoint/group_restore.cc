@@ -10,8 +10,11 @@
 #include "replay/checkpoint/process_group.h"
 #include "rrpcp/error.h"
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
+#include <fcntl.h>
 #include <map>
 #include <memory>
 #include <optional>
@@ -131,7 +134,8 @@ std::pair<std::uint32_t, std::uint32_t> tasks_of(schema::State::Reader state,
 }
 
 std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
-                                             const GroupRestoreOptions& options) {
+                                             const GroupRestoreOptions& options,
+                                             std::vector<ScopedFd>& descriptors) {
   const schema::State::Reader state = reader.state();
   RestoreOptions restore_options;
   restore_options.files = {options.trace_directory, options.verify_files};
@@ -175,21 +179,29 @@ std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
         build_sharer(reader, task, maker.tasks().front().tracee, options.trace_options));
   }
   objects.keep();
+  descriptors.resize(objects.size());
+  for (std::size_t i = 0; i < objects.size(); ++i) {
+    if (objects.kind(i) == restore::MemoryObjects::Kind::kMemory) {
+      descriptors[i].reset(::fcntl(objects.descriptor(i, true), F_DUPFD_CLOEXEC, 0));
+      if (!descriptors[i]) {
+        throw system_error(errno, "cannot keep a descriptor of " + objects.name(i));
+      }
+    }
+  }
   return built;
 }
 
 } // namespace
 
-std::vector<RestoredProcess> restore_group(const CheckpointReader& reader,
-                                           const GroupRestoreOptions& options) {
+RestoredGroup restore_group(const CheckpointReader& reader, const GroupRestoreOptions& options) {
   return with_kj_errors(reader.name(), [&] {
     restore::check_machine(reader);
     restore::check_rules(reader);
     const schema::State::Reader state = reader.state();
-    std::vector<restore::BuiltProcess> built = build_all(reader, options);
-    std::vector<RestoredProcess> restored;
+    RestoredGroup group;
+    std::vector<restore::BuiltProcess> built = build_all(reader, options, group.objects);
     for (std::uint32_t i = 0; i < built.size(); ++i) {
-      RestoredProcess& process = restored.emplace_back();
+      RestoredProcess& process = group.processes.emplace_back();
       process.logical_pid = state.getProcesses()[i].getPid();
       process.pid = built[i].pid();
       for (restore::BuiltTask& task : built[i].release()) {
@@ -197,7 +209,7 @@ std::vector<RestoredProcess> restore_group(const CheckpointReader& reader,
             {state.getTasks()[task.index].getTid(), task.index, std::move(task.tracee)});
       }
     }
-    return restored;
+    return group;
   });
 }
 

@@ -80,7 +80,8 @@ ReplaySession::ReplaySession(const std::string& directory, ReplayOptions options
                              SupervisorState state, std::vector<AdoptedTask> tasks,
                              std::map<std::uint32_t, ScopedFd> objects)
     : directory_(directory), options_(std::move(options)), trace_(TraceReader::open(directory)),
-      events_(trace_.events(state.event)), state_(std::move(state)), objects_(std::move(objects)) {
+      binding_(trace_.start().getProcessor()), events_(trace_.events(state.event)),
+      state_(std::move(state)), objects_(std::move(objects)) {
   check_processor();
   for (AdoptedTask& adopted : tasks) {
     auto made = std::make_unique<Task>(
@@ -172,11 +173,7 @@ void ReplaySession::run_to(std::int64_t event) {
 
 // Lets the task run to the event and compares. False where it did not get there in time.
 bool ReplaySession::reach(Task& task, std::optional<Clock::time_point> deadline) {
-  if (!std::exchange(task.under_way, true)) {
-    task.tracee.resume(PTRACE_SYSEMU);
-  } else {
-    task.tracee.resume(PTRACE_SYSEMU); // goes on from where it was interrupted
-  }
+  task.tracee.resume(PTRACE_SYSEMU);
   for (;;) {
     TraceeStop stop;
     if (deadline) {
@@ -203,7 +200,6 @@ bool ReplaySession::reach(Task& task, std::optional<Clock::time_point> deadline)
         current_.kind == EventKind::kTrap || current_.kind == EventKind::kExit ||
         (current_.kind == EventKind::kSignal && current_.cause == schema::SignalCause::FAULT);
     if (stop.syscall_stop()) {
-      task.under_way = false;
       const user_regs_struct registers = task.tracee.registers();
       task.site = registers.rip - kSyscallLength;
       if (wants_fault) {
@@ -227,7 +223,6 @@ bool ReplaySession::reach(Task& task, std::optional<Clock::time_point> deadline)
           info.si_code > 0 && (signal == SIGSEGV || signal == SIGBUS || signal == SIGILL ||
                                signal == SIGFPE || signal == SIGTRAP);
       if (fault) {
-        task.under_way = false;
         const user_regs_struct registers = task.tracee.registers();
         if (!wants_fault) {
           char address[32];
