@@ -1,7 +1,9 @@
 // spec/inspect-json.md says of every Data field whether it is text.
 
-#include "pcp-inspect/message_json.h"
+#include "common/message_json.h"
 #include "rrpcp/schema/manifest.capnp.h"
+#include "rrpcp/schema/recording.capnp.h"
+#include "rrpcp/schema/trace.capnp.h"
 
 #include <capnp/schema.h>
 #include <fstream>
@@ -38,6 +40,9 @@ std::set<std::string> data_fields() {
   std::set<std::uint64_t> seen;
   std::set<std::string> names;
   collect(capnp::Schema::from<schema::Manifest>(), seen, names);
+  collect(capnp::Schema::from<schema::TraceStart>(), seen, names);
+  collect(capnp::Schema::from<schema::TraceEnd>(), seen, names);
+  collect(capnp::Schema::from<schema::Event>(), seen, names);
   return names;
 }
 
@@ -45,11 +50,21 @@ TEST(DocumentForm, EveryDataFieldIsDecidedUpon) {
   // A new field of type Data: decide whether people read it as text, then add it here and, if it is
   // text, to the table in spec/inspect-json.md.
   const std::set<std::string> text = {
-      "clonedFileDataPath", "commandLine",        "executablePath", "legacyPageFile", "name",
-      "originalDirectory",  "originalExecutable", "path",           "rootDirectory",  "where",
-      "workingDirectory"};
-  const std::set<std::string> bytes = {"buildId", "contents", "data",        "payload",
-                                       "raw",     "uuid",     "threadLocals"};
+      "arguments",      "environment",    "executable", "clonedFileDataPath", "commandLine",
+      "executablePath", "legacyPageFile", "name",       "originalDirectory",  "originalExecutable",
+      "path",           "rootDirectory",  "where",      "workingDirectory"};
+  const std::set<std::string> bytes = {"registers",
+                                       "registersAfter",
+                                       "extendedRegisters",
+                                       "childRegisters",
+                                       "info",
+                                       "buildId",
+                                       "contents",
+                                       "data",
+                                       "payload",
+                                       "raw",
+                                       "uuid",
+                                       "threadLocals"};
   std::set<std::string> decided = text;
   decided.insert(bytes.begin(), bytes.end());
   EXPECT_EQ(data_fields(), decided);

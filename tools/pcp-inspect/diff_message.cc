@@ -1,8 +1,8 @@
 #include "pcp-inspect/diff_message.h"
 
 #include "common/text.h"
-#include "pcp-inspect/message_json.h"
-#include "pcp-inspect/names.h"
+#include "common/message_json.h"
+#include "common/names.h"
 #include "rrpcp/schema/memory.capnp.h"
 
 #include <algorithm>

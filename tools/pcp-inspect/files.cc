@@ -3,8 +3,8 @@
 #include "common/table.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
-#include "pcp-inspect/message_json.h"
-#include "pcp-inspect/names.h"
+#include "common/message_json.h"
+#include "common/names.h"
 #include "pcp-inspect/open.h"
 
 #include <optional>

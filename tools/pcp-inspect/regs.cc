@@ -2,7 +2,7 @@
 
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
-#include "pcp-inspect/names.h"
+#include "common/names.h"
 #include "pcp-inspect/open.h"
 #include "pcp-inspect/registers.h"
 

@@ -7,8 +7,18 @@
 namespace rrpcp::tools {
 
 int rr_create_checkpoints(int argc, char** argv, Console& console);
+int rr_dump(int argc, char** argv, Console& console);
+int rr_ls(int argc, char** argv, Console& console);
+int rr_pack(int argc, char** argv, Console& console);
+int rr_ps(int argc, char** argv, Console& console);
 int rr_record(int argc, char** argv, Console& console);
 int rr_replay(int argc, char** argv, Console& console);
 int rr_rerun(int argc, char** argv, Console& console);
+int rr_traceinfo(int argc, char** argv, Console& console);
+
+// What the help texts of subcommands that only show something end with.
+inline constexpr const char* kShowExitCodes =
+    "Exit codes: 0 done, 2 wrong usage, 3 no such trace, 8 the trace cannot be used; others as\n"
+    "pcp-rr(1) lists them.";
 
 } // namespace rrpcp::tools

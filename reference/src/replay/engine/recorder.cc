@@ -5,7 +5,6 @@
 #include "process/proc_status.h"
 #include "replay/engine/call_outputs.h"
 #include "replay/engine/changed_pages.h"
-#include "replay/engine/kept_files.h"
 #include "replay/engine/process_image.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/recorded_task.h"
@@ -13,6 +12,7 @@
 #include "replay/engine/task_waiter.h"
 #include "replay/engine/trace_start.h"
 #include "replay/trace/event.h"
+#include "replay/trace/file_store.h"
 #include "rrpcp/error.h"
 #include "rrpcp/record.h"
 #include "rrpcp/trace_writer.h"
@@ -99,8 +99,7 @@ std::string strip(std::string path) {
 
 class Recorder {
 public:
-  explicit Recorder(const RecordOptions& options)
-      : options_(options), files_(options.directory), started_(Clock::now()) {}
+  explicit Recorder(const RecordOptions& options) : options_(options), started_(Clock::now()) {}
   ~Recorder();
 
   RecordResult run();
@@ -158,12 +157,12 @@ private:
   void notice_once(const std::string& text);
 
   const RecordOptions& options_;
-  KeptFiles files_;
   const Clock::time_point started_;
   // One task runs at a time, and the program finds the same processor at every replay.
   const ProcessorBinding binding_{-1};
   TaskWaiter waiter_;
   std::optional<TraceWriter> writer_;
+  std::optional<TraceFileStore> files_;
   std::map<pid_t, std::unique_ptr<RecordedTask>> tasks_;
   std::vector<pid_t> order_;
   std::vector<pid_t> reported_;
@@ -578,11 +577,11 @@ RecordResult Recorder::run() {
     schema::TraceStart::Builder begin = message.initRoot<schema::TraceStart>();
     describe_start(options_.command, begin);
     begin.setProcessor(binding_.processor());
-    if (::mkdir((options_.directory + "/files").c_str(), 0777) != 0 ||
-        ::mkdir((options_.directory + "/images").c_str(), 0777) != 0) {
+    if (::mkdir((options_.directory + "/images").c_str(), 0777) != 0) {
       throw system_error(errno, "cannot make a directory").in_file(options_.directory);
     }
     writer_.emplace(options_.directory, begin.asReader());
+    files_.emplace(*writer_);
   }
   start();
   bool ended = false;
@@ -606,6 +605,7 @@ RecordResult Recorder::run() {
   result.status = status_.value_or(0);
   result.events = writer_->next_event() - 1;
   result.killed = killed_;
+  files_->sync();
   writer_->finish(result.status);
   return result;
 }
@@ -925,7 +925,7 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
   mapping.length = (call[1] + 4095) & ~std::uint64_t{4095};
   mapping.path = strip(try_read_link(link).value_or(""));
   if ((call[3] & MAP_TYPE) == MAP_PRIVATE) {
-    mapping.file = files_.keep(file.get(), mapping.path);
+    mapping.file = files_->keep(file.get(), mapping.path).path;
   } else {
     mapping.object = object_number(status);
     record_object(*mapping.object, file.get(), mapping.offset, mapping.length);
@@ -1138,7 +1138,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     if (!file) {
       throw system_error(errno, "cannot open a file that the program has mapped").in_file(path);
     }
-    return files_.keep(file.get(), path);
+    return files_->keep(file.get(), path).path;
   });
   EventData& event = begin_event(EventKind::kExec, task);
   if (!begun) {

@@ -160,7 +160,7 @@ std::string TraceFileStore::take(int fd, const struct stat& status, bool may_lin
     if (::getrandom(&random, sizeof random, 0) != sizeof random) {
       throw system_error(errno, "cannot get random bytes for a temporary name");
     }
-    const std::string name = ".taking-" + std::to_string(random);
+    const std::string name = std::string(kTakingPrefix) + std::to_string(random);
     const std::string path = folder_ + "/" + name;
     ScopedFd copy(
         ::openat(folder_fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
@@ -190,8 +190,10 @@ std::string TraceFileStore::take(int fd, const struct stat& status, bool may_lin
         copy_file_contents(fd, copy.get(), path);
       }
       // Nobody is to write to it by mistake; what may be executed may still be.
-      if (::fchmod(copy.get(), 0440 | (status.st_mode & 0110)) != 0) {
-        throw system_error(errno, "cannot set the mode").in_file(path);
+      const timespec times[2] = {status.st_atim, status.st_mtim};
+      if (::futimens(copy.get(), times) != 0 ||
+          ::fchmod(copy.get(), 0440 | (status.st_mode & 0110)) != 0) {
+        throw system_error(errno, "cannot set times and mode").in_file(path);
       }
       return name;
     } catch (const Error&) {

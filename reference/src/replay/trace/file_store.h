@@ -16,6 +16,9 @@ struct stat;
 
 namespace rrpcp {
 
+// What the name of a file that is just being kept begins with.
+inline constexpr std::string_view kTakingPrefix = ".taking-";
+
 // A kept file.
 struct KeptFile {
   // Number of its record in the trace.

@@ -1,14 +1,11 @@
 #include "rrpcp/trace_writer.h"
 
 #include "base/bytes.h"
-#include "base/hash.h"
 #include "base/scoped_fd.h"
-#include "container/chunk_codec.h"
 #include "replay/trace/stream_chunk.h"
-#include "replay/trace/stream_header.h"
+#include "replay/trace/stream_writer.h"
 #include "replay/trace/task_table.h"
 #include "rrpcp/error.h"
-#include "rrpcp/format.h"
 #include "rrpcp/output.h"
 #include "store/atomic_file.h"
 
@@ -19,6 +16,7 @@
 #include <cstring>
 #include <ctime>
 #include <fcntl.h>
+#include <functional>
 #include <optional>
 #include <sys/file.h>
 #include <sys/random.h>
@@ -71,24 +69,22 @@ struct TraceWriter::Impl {
   Impl(std::string dir, const TraceWriterOptions& opts)
       : directory(std::move(dir)), options(opts), path(directory + "/" + std::string(kEventsName)),
         file(create_stream(path)), output(file.get(), path) {
+    TraceStreamHeader header;
     header.uuid = options.uuid.is_nil() ? random_uuid() : options.uuid;
     header.machine = options.machine;
     header.incompatible = options.profile == Profile::kRaw ? 0 : kIncompatZstd;
-    const StreamHeaderBytes bytes = encode_stream_header(header);
-    header.checksum = load_le<std::uint64_t>(bytes, kHeaderChecksum);
-    write(bytes);
+    stream.emplace(output, header, options.profile);
     chunk.reserve(options.chunk_length);
   }
 
-  // Appends to the file; after a failure the file is cut to its last whole chunk, and nothing more
+  // Writes to the stream; after a failure the file is cut to its last whole part, and nothing more
   // can be written.
-  void write(std::span<const std::byte> bytes) {
-    const std::uint64_t before = output.offset();
+  void write(const std::function<void()>& write_part) {
     try {
-      output.write(bytes);
+      write_part();
     } catch (const Error&) {
       broken = true;
-      if (::ftruncate(file.get(), static_cast<off_t>(before)) != 0) {
+      if (::ftruncate(file.get(), static_cast<off_t>(stream->end())) != 0) {
         // A reader knows a chunk that is not whole.
       }
       throw;
@@ -108,33 +104,14 @@ struct TraceWriter::Impl {
     if (chunk.empty()) {
       return;
     }
-    if (!encoder || encoder_capacity < chunk.size()) {
-      encoder_capacity = std::max<std::size_t>(chunk.size(), options.chunk_length);
-      encoder.emplace(options.profile, encoder_capacity);
-    }
-    const ChunkEncoder::Result result = encoder->encode(chunk);
-    open.codec = result.codec;
-    open.stored_length = static_cast<std::uint32_t>(result.stored.size());
-    open.length = static_cast<std::uint32_t>(chunk.size());
-    open.checksum = xxh3_64(chunk);
-    open.stored_checksum =
-        result.codec == format::kCodecRaw ? open.checksum : xxh3_64(result.stored);
     open.pending = pending;
     if (!record_begun) {
-      open.first_record = open.length;
+      open.first_record = static_cast<std::uint32_t>(chunk.size());
     }
-    const StreamChunkBytes head = encode_stream_chunk(open, header.checksum);
-    buffer.assign(head.begin(), head.end());
-    buffer.insert(buffer.end(), result.stored.begin(), result.stored.end());
-    buffer.resize(open.extent());
-    const TraceChunk entry{output.offset(), open.first_event, open.events, open.contents,
-                           open.decoded_offset};
-    write(buffer);
-    index.push_back(entry);
+    write([&] { stream->write_chunk(open, chunk); });
     StreamChunk following;
     following.first_event = open.first_event + open.events;
-    following.decoded_offset = open.decoded_offset + open.length;
-    following.number = open.number + 1;
+    following.decoded_offset = open.decoded_offset + chunk.size();
     open = following;
     record_begun = false;
     chunk.clear();
@@ -213,7 +190,7 @@ struct TraceWriter::Impl {
   std::string path;
   ScopedFd file;
   Output output;
-  TraceStreamHeader header;
+  std::optional<StreamWriter> stream;
   bool broken = false;
   bool finished = false;
   std::int64_t next_event = 1;
@@ -226,10 +203,6 @@ struct TraceWriter::Impl {
   std::uint64_t data_missing = 0;
   std::uint64_t padding_missing = 0;
 
-  std::optional<ChunkEncoder> encoder;
-  std::size_t encoder_capacity = 0;
-  std::vector<std::byte> buffer;
-  std::vector<TraceChunk> index;
   TaskTable tasks;
   // Messages of the file records.
   std::vector<kj::Array<capnp::word>> files;
@@ -268,7 +241,7 @@ const std::string& TraceWriter::directory() const {
 }
 
 const TraceUuid& TraceWriter::uuid() const {
-  return impl_->header.uuid;
+  return impl_->stream->header().uuid;
 }
 
 std::int64_t TraceWriter::next_event() const {
@@ -352,26 +325,7 @@ void TraceWriter::finish(std::int32_t wait_status) {
   impl_->begin_record(kRecordEnd, kContentsEnd, capnp::canonicalize(end.asReader()), 0);
   flush();
 
-  std::vector<std::byte> tail(impl_->index.size() * kIndexEntrySize);
-  for (std::size_t i = 0; i < impl_->index.size(); ++i) {
-    const TraceChunk& chunk = impl_->index[i];
-    const std::span<std::byte> entry =
-        std::span(tail).subspan(i * kIndexEntrySize, kIndexEntrySize);
-    store_le<std::uint64_t>(entry, kIndexOffset, chunk.offset);
-    store_le<std::int64_t>(entry, kIndexFirstEvent, chunk.first_event);
-    store_le<std::uint32_t>(entry, kIndexEvents, chunk.events);
-    store_le<std::uint32_t>(entry, kIndexContents, chunk.contents);
-    store_le<std::uint64_t>(entry, kIndexDecodedOffset, chunk.decoded_offset);
-  }
-  StreamFooter footer;
-  footer.index_offset = impl_->output.offset();
-  footer.chunk_count = impl_->index.size();
-  footer.index_digest = xxh3_128(tail).canonical();
-  footer.event_count = impl_->next_event - 1;
-  footer.file_length = footer.index_offset + tail.size() + kFooterSize;
-  const StreamFooterBytes bytes = encode_stream_footer(footer, impl_->header.checksum);
-  tail.insert(tail.end(), bytes.begin(), bytes.end());
-  impl_->write(tail);
+  impl_->write([&] { impl_->stream->write_index(); });
   sync();
   impl_->finished = true;
 }

@@ -1,4 +1,4 @@
-#include "pcp-inspect/message_json.h"
+#include "common/message_json.h"
 
 #include "common/text.h"
 
@@ -13,10 +13,10 @@ using capnp::DynamicStruct;
 using capnp::DynamicValue;
 
 // The bytes of paths and names, which are text more often than not.
-constexpr std::array<std::string_view, 11> kTextFields = {
-    "clonedFileDataPath", "commandLine",        "executablePath", "legacyPageFile", "name",
-    "originalDirectory",  "originalExecutable", "path",           "rootDirectory",  "where",
-    "workingDirectory"};
+constexpr std::array<std::string_view, 14> kTextFields = {
+    "arguments",      "environment",    "executable", "clonedFileDataPath", "commandLine",
+    "executablePath", "legacyPageFile", "name",       "originalDirectory",  "originalExecutable",
+    "path",           "rootDirectory",  "where",      "workingDirectory"};
 
 std::string_view view_of(capnp::Data::Reader data) {
   return {data.asChars().begin(), data.size()};

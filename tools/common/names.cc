@@ -1,4 +1,4 @@
-#include "pcp-inspect/names.h"
+#include "common/names.h"
 
 #include "common/command.h"
 #include "common/text.h"
