@@ -3,12 +3,12 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/scoped_fd.h"
-#include "replay/trace/stream_writer.h"
 #include "replay/trace/trace_state.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace_pack.h"
 #include "support/syscall_fault.h"
 #include "support/temp_dir.h"
+#include "trace/rewrite_trace.h"
 #include "trace/sample_trace.h"
 
 #include <cerrno>
@@ -95,12 +95,12 @@ TEST(TraceDamage, EveryChangedByteIsNoticed) {
   test::TempDir dir;
   const std::vector<SampleEvent> events = small_events();
   test::make_trace(dir.path(), events, small_chunks());
-  const std::string bytes = test::read_file(dir.file("events"));
+  const std::string bytes = test::file_text(dir.file("events"));
   TraceReader::open(dir.path()).verify();
   for (std::size_t at = 0; at < bytes.size(); ++at) {
     std::string changed = bytes;
     changed[at] = static_cast<char>(changed[at] ^ (1 << at % 8));
-    test::write_file(dir.file("events"), changed);
+    test::put_text(dir.file("events"), changed);
     bool noticed = false;
     try {
       const TraceReader trace = TraceReader::open(dir.path());
@@ -120,7 +120,7 @@ TEST(TraceDamage, LateEventIsReachedWithoutReadingWhatIsBefore) {
   test::TempDir dir;
   const std::vector<SampleEvent> events = test::usual_events(1000);
   test::make_trace(dir.path(), events, small_chunks());
-  std::string bytes = test::read_file(dir.file("events"));
+  std::string bytes = test::file_text(dir.file("events"));
   {
     const TraceReader trace = TraceReader::open(dir.path());
     // Ruins every chunk but the first, which has the start record, and those from event 900 on.
@@ -129,7 +129,7 @@ TEST(TraceDamage, LateEventIsReachedWithoutReadingWhatIsBefore) {
       bytes[trace.chunks()[i].offset + kChunkHeaderSize] ^= 1;
     }
   }
-  test::write_file(dir.file("events"), bytes);
+  test::put_text(dir.file("events"), bytes);
   const TraceReader trace = TraceReader::open(dir.path());
   for (EventReader reader = trace.events(900); !reader.at_end(); reader.next()) {
     EXPECT_EQ(test::difference(reader, events), "");
@@ -241,31 +241,6 @@ TEST(TraceDamage, ShortWritesAreWrittenOn) {
   EXPECT_EQ(test::read_all(trace, events).good, trace.event_count());
 }
 
-// Copies a trace with another header, as a later program might have written it.
-void rewrite(const std::string& from, const std::string& to,
-             const std::function<void(TraceStreamHeader&)>& change,
-             const std::function<void(StreamChunk&, std::vector<std::byte>&)>& change_chunk = {}) {
-  const TraceState state(from, {});
-  TraceStreamHeader header = state.header;
-  change(header);
-  const ScopedFd file(
-      ::open((to + "/events").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  Output output(file.get(), to);
-  StreamWriter writer(output, header,
-                      (header.incompatible & 1) != 0 ? Profile::kFast : Profile::kRaw);
-  ChunkBuffer buffer;
-  for (std::uint64_t i = 0; i < state.chunks.size(); ++i) {
-    state.load(i, buffer);
-    StreamChunk chunk = buffer.chunk();
-    std::vector<std::byte> bytes(buffer.bytes().begin(), buffer.bytes().end());
-    if (change_chunk) {
-      change_chunk(chunk, bytes);
-    }
-    writer.write_chunk(chunk, bytes);
-  }
-  writer.write_index();
-}
-
 class NewerTrace : public testing::Test {
 protected:
   NewerTrace() { test::make_trace(original_.path(), events_, small_chunks()); }
@@ -287,7 +262,7 @@ protected:
 TEST_F(NewerTrace, MinorVersionAndCompatibleFeaturesAreRead) {
   test::TempDir plain;
   test::make_trace(plain.path(), std::vector<SampleEvent>(12, {.task = 7}), small_chunks());
-  rewrite(plain.path(), dir_.path(), [](TraceStreamHeader& header) {
+  test::rewrite_trace(plain.path(), dir_.path(), [](TraceStreamHeader& header) {
     header.minor = 9;
     header.compatible = 1u << 5;
     header.incompatible = 0; // raw, so that packing has something to gain
@@ -305,40 +280,41 @@ TEST_F(NewerTrace, MinorVersionAndCompatibleFeaturesAreRead) {
 }
 
 TEST_F(NewerTrace, ReadOnlyFeatureIsReadAndNotRewritten) {
-  rewrite(original_.path(), dir_.path(),
-          [](TraceStreamHeader& header) { header.read_only_compatible = 2; });
+  test::rewrite_trace(original_.path(), dir_.path(),
+                      [](TraceStreamHeader& header) { header.read_only_compatible = 2; });
   EXPECT_EQ(test::read_all(TraceReader::open(dir_.path()), events_).good, 12);
-  const std::string before = test::read_file(dir_.file("events"));
+  const std::string before = test::file_text(dir_.file("events"));
   try {
     pack_trace(dir_.path());
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kUnsupportedFeature);
   }
-  EXPECT_EQ(test::read_file(dir_.file("events")), before);
+  EXPECT_EQ(test::file_text(dir_.file("events")), before);
 }
 
 TEST_F(NewerTrace, IncompatibleFeatureIsRefusedByName) {
-  rewrite(original_.path(), dir_.path(),
-          [](TraceStreamHeader& header) { header.incompatible |= std::uint64_t{1} << 7; });
+  test::rewrite_trace(original_.path(), dir_.path(), [](TraceStreamHeader& header) {
+    header.incompatible |= std::uint64_t{1} << 7;
+  });
   const Error error = open_error();
   EXPECT_EQ(error.code(), ErrorCode::kUnsupportedFeature);
   EXPECT_THAT(error.what(), testing::HasSubstr("bit 7"));
 }
 
 TEST_F(NewerTrace, MajorVersionIsRefused) {
-  std::string bytes = test::read_file(original_.file("events"));
+  std::string bytes = test::file_text(original_.file("events"));
   bytes[kHeaderMajor] = 2;
   const auto span = std::as_writable_bytes(std::span(bytes)).first(kHeaderSize);
   store_le<std::uint64_t>(span, kHeaderChecksum, xxh3_64(span.first(kHeaderChecksum)));
-  test::write_file(dir_.file("events"), bytes);
+  test::put_text(dir_.file("events"), bytes);
   const Error error = open_error();
   EXPECT_EQ(error.code(), ErrorCode::kUnsupportedFeature);
   EXPECT_THAT(error.what(), testing::HasSubstr("version 2.0"));
 }
 
 TEST_F(NewerTrace, UnknownKindsOfRecordsArePassedOver) {
-  rewrite(
+  test::rewrite_trace(
       original_.path(), dir_.path(), [](TraceStreamHeader&) {},
       [](StreamChunk& chunk, std::vector<std::byte>& bytes) {
         for (std::size_t at = chunk.first_record; at + kRecordHeadSize < bytes.size();) {
@@ -368,7 +344,7 @@ TEST(TraceDamage, ForeignFilesAreRefused) {
     return ErrorCode::kInternal;
   };
   EXPECT_EQ(code(), ErrorCode::kNotFound);
-  test::write_file(dir.file("events"), "this is something else altogether");
+  test::put_text(dir.file("events"), "this is something else altogether");
   EXPECT_EQ(code(), ErrorCode::kNotACheckpoint);
   fs::remove(dir.file("events"));
   fs::create_directory(dir.file("events"));
@@ -381,13 +357,13 @@ TEST(TraceDamage, ChunksOfAnotherTraceAreNoticed) {
   test::make_trace(first.path(), small_events(), small_chunks());
   test::make_trace(second.path(), small_events(), small_chunks());
   const TraceReader trace = TraceReader::open(first.path());
-  std::string bytes = test::read_file(first.file("events"));
-  const std::string other = test::read_file(second.file("events"));
+  std::string bytes = test::file_text(first.file("events"));
+  const std::string other = test::file_text(second.file("events"));
   ASSERT_EQ(bytes.size(), other.size());
   const std::uint64_t begin = trace.chunks()[1].offset;
   const std::uint64_t end = trace.chunks()[2].offset;
   bytes.replace(begin, end - begin, other, begin, end - begin);
-  test::write_file(first.file("events"), bytes);
+  test::put_text(first.file("events"), bytes);
   EXPECT_THROW(TraceReader::open(first.path()).verify(), Error);
 }
 

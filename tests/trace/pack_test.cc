@@ -28,7 +28,7 @@ protected:
   // A kept file that is a further name of another.
   std::string keep_linked() {
     const std::string original = dir_.file("original");
-    test::write_file(original, "contents");
+    test::put_text(original, "contents");
     const ScopedFd fd(::open(original.c_str(), O_RDONLY | O_CLOEXEC));
     const std::string kept = dir_.file(store_.keep(fd.get(), original).path);
     fs::remove(kept);
@@ -69,7 +69,7 @@ TEST_F(PackTest, LinksBecomeCopiesAndTheStreamSmaller) {
   const std::vector<std::byte> before = decoded_stream();
   const TraceUuid uuid = TraceReader::open(dir_.path()).uuid();
   ASSERT_EQ(links(kept), 2u);
-  test::write_file(dir_.file("files/.taking-1"), "left by an interrupted recorder");
+  test::put_text(dir_.file("files/.taking-1"), "left by an interrupted recorder");
 
   PackOptions options;
   options.profile = Profile::kSmall;
@@ -79,8 +79,8 @@ TEST_F(PackTest, LinksBecomeCopiesAndTheStreamSmaller) {
   EXPECT_LT(report.stream_after, report.stream_before);
   EXPECT_EQ(report.stream_after, fs::file_size(dir_.file("events")));
   EXPECT_EQ(links(kept), 1u);
-  test::write_file(dir_.file("original"), "changed");
-  EXPECT_EQ(test::read_file(kept), "contents");
+  test::put_text(dir_.file("original"), "changed");
+  EXPECT_EQ(test::file_text(kept), "contents");
 
   const TraceReader trace = TraceReader::open(dir_.path());
   trace.verify();
@@ -96,7 +96,7 @@ TEST_F(PackTest, ChangedAndMissingFilesAreNamed) {
   const std::string kept = keep_linked();
   writer_->finish(0);
   writer_.reset();
-  test::write_file(dir_.file("original"), "contentz");
+  test::put_text(dir_.file("original"), "contentz");
   auto problem = [&]() -> std::string {
     try {
       pack_trace(dir_.path());
@@ -114,18 +114,18 @@ TEST_F(PackTest, ChangedAndMissingFilesAreNamed) {
 TEST_F(PackTest, TraceThatIsBeingRecordedIsLeftAlone) {
   test::append_sample(*writer_, {});
   writer_->flush();
-  const std::string before = test::read_file(dir_.file("events"));
+  const std::string before = test::file_text(dir_.file("events"));
   EXPECT_THROW(pack_trace(dir_.path()), Error);
-  EXPECT_EQ(test::read_file(dir_.file("events")), before);
+  EXPECT_EQ(test::file_text(dir_.file("events")), before);
 }
 
 TEST_F(PackTest, IncompleteTraceKeepsItsStream) {
   test::append_sample(*writer_, {});
   writer_.reset();
-  const std::string before = test::read_file(dir_.file("events"));
+  const std::string before = test::file_text(dir_.file("events"));
   const PackReport report = pack_trace(dir_.path());
   EXPECT_EQ(report.stream_after, report.stream_before);
-  EXPECT_EQ(test::read_file(dir_.file("events")), before);
+  EXPECT_EQ(test::file_text(dir_.file("events")), before);
   EXPECT_EQ(TraceReader::open(dir_.path()).event_count(), 1);
 }
 
