@@ -8,6 +8,7 @@ build=$(cd "$1" && pwd)
 seconds=$2
 golden=$here/../tests/golden
 status=0
+total=0
 for target in "$build"/fuzzers/fuzz_*; do
   name=$(basename "$target")
   work=$build/fuzz-work/$name
@@ -29,5 +30,8 @@ for target in "$build"/fuzzers/fuzz_*; do
     echo "FOUND by $name: see $work"
   fi
   grep -E 'stat::(number_of_executed_units|peak_rss_mb)' "$work/log" || true
+  executed=$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log" | tail -n 1)
+  total=$((total + ${executed:-0}))
 done
+echo "$total executions"
 exit $status

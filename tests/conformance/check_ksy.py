@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 """Checks the machine-readable description of the container against the page and the golden files.
 
-usage: check_ksy.py SPEC_DIR GOLDEN_DIR
+usage: check_ksy.py SPEC_DIR GOLDEN_DIR check|selftest
 
 SPEC_DIR/pcp.ksy must have exactly the fields, at the offsets and with the sizes, that the tables of
 SPEC_DIR/format.md give for header, chunk table and footer. Then every valid golden file is taken apart as
 the description says, and what comes out must be what the expected document beside the file has.
 
-There is no Kaitai Struct compiler in Debian; this reads the part of the language that the file uses.
+With "selftest", shows that a description with a changed field is noticed. There is no Kaitai Struct compiler in Debian; this reads the part of the language that the file uses.
 """
 
 import json
@@ -158,10 +158,7 @@ def differences(read, expected, where):
             yield "%s.%s is %r instead of %r" % (where, key, got, value)
 
 
-def main(arguments):
-    spec, golden = arguments
-    with open(os.path.join(spec, "pcp.ksy"), encoding="utf-8") as file:
-        description = parse(file)
+def check(description, spec, golden):
     with open(os.path.join(spec, "format.md"), encoding="utf-8") as file:
         page = tables(file)
     failures = []
@@ -191,9 +188,44 @@ def main(arguments):
         for got, want, where in pairs:
             compared += len(set(map(camel, got)) & set(want))
             failures += [name + ": " + text for text in differences(got, want, where)]
-    print("\n".join(failures))
-    print("%d files, %d values, %d failures" % (files, compared, len(failures)))
-    return 1 if failures or not files or not compared else 0
+    if not files or not compared:
+        failures.append("nothing was compared")
+    return failures, "%d files, %d values, %d failures" % (files, compared, len(failures))
+
+
+def self_test(description, spec, golden):
+    """Changes each field's name, and swaps neighbours; counts what goes unnoticed."""
+    unnoticed = 0
+    for type_ in description["types"].values():
+        fields = type_["seq"]
+        for i, field in enumerate(fields):
+            name, field["id"] = field["id"], "other"
+            unnoticed += 0 if check_quietly(description, spec, golden) else 1
+            field["id"] = name
+            if i > 0:
+                fields[i - 1], fields[i] = fields[i], fields[i - 1]
+                unnoticed += 0 if check_quietly(description, spec, golden) else 1
+                fields[i - 1], fields[i] = fields[i], fields[i - 1]
+    print("%d changes not noticed" % unnoticed)
+    return 1 if unnoticed else 0
+
+
+def check_quietly(description, spec, golden):
+    try:
+        return check(description, spec, golden)[0]
+    except (SystemExit, KeyError, TypeError, ValueError, OverflowError, struct.error) as problem:
+        return [problem]
+
+
+def main(arguments):
+    spec, golden = arguments[:2]
+    with open(os.path.join(spec, "pcp.ksy"), encoding="utf-8") as file:
+        description = parse(file)
+    if arguments[2:] == ["selftest"]:
+        return self_test(description, spec, golden)
+    failures, summary = check(description, spec, golden)
+    print("\n".join([*failures, summary]))
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

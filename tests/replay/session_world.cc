@@ -79,7 +79,7 @@ SessionWorld world_of(replay::ReplaySession& session) {
     recorded_pids[real] = task.pid;
   }
   for (const auto& [real, tids] : recorded) {
-    World seen = read_world(real);
+    World seen = read_world(real, {.join_heap = true});
     std::map<pid_t, WorldThread> threads;
     for (auto& [tid, thread] : seen.threads) {
       for (const char* fact : kForeignThreadFacts) {

@@ -35,7 +35,7 @@ Exit codes:
   2  a file could not be read, or wrong usage
 
 Example:
-  pcp-validate --level checksums ~/traces/latest-trace/checkpoints)";
+  pcp-validate --level checksums ~/traces/latest-trace/pcp)";
 
 // What became of all files together.
 struct Totals {

@@ -151,6 +151,25 @@ void restore_limits(schema::Process::Reader process, pid_t pid) {
   }
 }
 
+// Shared memory has another inode in each replay.
+void forget_inodes(schema::State::Builder state) {
+  for (schema::MemoryObject::Builder object : state.getMemoryObjects()) {
+    if (!object.isFile()) {
+      object.setDevice(0);
+      object.setInode(0);
+    }
+  }
+  for (schema::AddressSpace::Builder space : state.getAddressSpaces()) {
+    for (schema::Mapping::Builder mapping : space.getMappings()) {
+      if (mapping.getObject() != schema::NO_INDEX &&
+          !state.getMemoryObjects()[mapping.getObject()].isFile()) {
+        mapping.setDevice(0);
+        mapping.setInode(0);
+      }
+    }
+  }
+}
+
 ScopedFd make_object(const StoredObject& stored, const ObjectState& object) {
   ScopedFd fd(::memfd_create(("pcp-rr:" + std::to_string(object.number)).c_str(), MFD_CLOEXEC));
   if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(object.size)) != 0) {
@@ -195,6 +214,7 @@ std::string save_checkpoint(ReplaySession& session, const Store& store,
     store_limits(session, capture.state());
     capture.before_finish([&](schema::State::Builder state) {
       store_extension(session.state(), find_objects(session, state.asReader()), state);
+      forget_inodes(state);
     });
     return capture.publish(store);
   });
