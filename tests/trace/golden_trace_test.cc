@@ -140,7 +140,7 @@ TEST(TraceCommands, DumpTakesRangesAndFilters) {
   EXPECT_EQ(lines({"3"}).size(), 1u);
   EXPECT_EQ(lines({"3-7", "2"}).size(), 6u);
   EXPECT_EQ(lines({"end"}).size(), 1u);
-  EXPECT_EQ(lines({"-5"}).size(), 5u);
+  EXPECT_EQ(lines({"30-"}).size(), 8u);
   EXPECT_THAT(lines({"1"})[0], testing::HasSubstr("exec "));
   // Exec, two new tasks, three ends.
   EXPECT_EQ(lines({"-e"}).size(), 6u);

@@ -164,8 +164,8 @@ int rr_dump(int argc, char** argv, Console& console) {
   Command command(
       {"pcp-rr dump", "[OPTION]... [TRACE] [EVENTS]...",
        "Shows the events of a trace: number, task, seconds since the start, and what happened.",
-       "EVENTS is a number as 127, a range as 1000-5000, 1000- or -5000, or 'end' for the last "
-       "event.\nWithout it, all events.\n\n" +
+       "EVENTS is a number as 127, a range as 1000-5000 or 1000-, or 'end' for the last event."
+       "\nWithout it, all events.\n\n" +
            std::string(kShowExitCodes)});
   command.add_json().add_quiet();
   command.add("e,task-events", "only events that make, execute or end a task");

@@ -28,8 +28,14 @@ std::optional<user_regs_struct> registers_of(capnp::Data::Reader data) {
 } // namespace
 
 void TaskMoments::apply(std::int64_t number, schema::Event::Reader event) {
-  TaskMoment& task = tasks_[event.getTask()];
-  ++task.ticks;
+  const auto [place, made] = tasks_.try_emplace(event.getTask());
+  TaskMoment& task = place->second;
+  if (event.isExec() && event.getExec().getFormerTask() != 0) {
+    task.ticks = tasks_[event.getExec().getFormerTask()].ticks;
+  }
+  if (!made || !event.isExec()) { // the first exec makes its task
+    ++task.ticks;
+  }
   if (auto before = registers_of(event.getRegisters())) {
     task.registers = before;
   }

@@ -14,7 +14,7 @@ namespace rrpcp {
 
 // A task between two events.
 struct TaskMoment {
-  // Its events so far.
+  // Its events so far, without the one that made it.
   std::int64_t ticks = 0;
   // General registers; nothing where the events do not say.
   std::optional<user_regs_struct> registers;
