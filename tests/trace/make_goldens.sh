@@ -16,14 +16,14 @@ gcc -O1 -static -nostdlib -fno-stack-protector -fno-pie -no-pie -Wl,--build-id=n
   -Wl,-z,noseparate-code -s -o "$work/tiny" "$here/programs/tiny.c"
 cd "$work"
 env -i PATH=/usr/bin:/bin "$rr" record -q -o "$out/tiny" -- "$work/tiny" > "$out/tiny.out"
-"$rr" create-checkpoints -q -i 10 "$out/tiny"
+"$rr" create-checkpoints -q -i 5 "$out/tiny"
 
 mkdir "$out/incomplete" "$out/newer-minor" "$out/newer-feature" "$out/damaged"
 size=$(stat -c %s "$out/tiny/events")
 # Without the footer, the index, and the last bytes of the last chunk: the recorder was killed.
 head -c $((size - 400)) "$out/tiny/events" > "$out/incomplete/events"
-"$build/tests/trace/make_newer" "$out/tiny" "$out/newer-minor" 7 0 0x10 0x20
-"$build/tests/trace/make_newer" "$out/tiny" "$out/newer-feature" 9 0x100 0 0
+"$here/make_newer.py" "$out/tiny" "$out/newer-minor" 7 0 0x10 0x20
+"$here/make_newer.py" "$out/tiny" "$out/newer-feature" 9 0x100 0 0
 # One bit of a chunk in the middle.
 cp "$out/tiny/events" "$out/damaged/events"
 at=$((size / 2))
