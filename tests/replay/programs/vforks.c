@@ -9,7 +9,7 @@ extern char** environ;
 
 int main(void) {
   volatile int shared = 0;
-  for (int i = 0; i < 3; ++i) {
+  for (volatile int i = 0; i < 3; ++i) {
     const pid_t child = vfork();
     if (child == 0) {
       shared += 10;

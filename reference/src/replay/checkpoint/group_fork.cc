@@ -395,9 +395,11 @@ std::optional<RestoredGroup> fork_group(const CheckpointReader& reader, Restored
         }
         process.threads.push_back(
             {after.getTasks()[tasks.front()].getTid(), tasks.front(), std::move(leader)});
-        Change(reader, space_of(before, static_cast<std::uint32_t>(sources[i])), next,
-               space_of(after, i), process.threads.front().tracee, options)
-            .carry_out();
+        if (&next != &reader) { // else the fork is all that there is to do
+          Change(reader, space_of(before, static_cast<std::uint32_t>(sources[i])), next,
+                 space_of(after, i), process.threads.front().tracee, options)
+              .carry_out();
+        }
         for (std::size_t t = 1; t < tasks.size(); ++t) {
           constexpr std::uint64_t kThread =
               CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;

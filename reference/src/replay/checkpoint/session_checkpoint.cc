@@ -224,57 +224,78 @@ std::unique_ptr<ReplaySession> restore_session(const std::string& trace_director
                                                ReplayOptions options,
                                                const CheckpointReader& reader) {
   return with_kj_errors(reader.name(), [&] {
-    if (std::string_view(reader.state().getProducer().cStr()) != kProducer) {
-      throw Error(ErrorCode::kUnsupportedState, "the checkpoint is not one of pcp-rr")
-          .in_file(reader.name());
-    }
-    const TraceReader trace = TraceReader::open(trace_directory);
-    if (trace.uuid() != reader.header().trace_uuid) {
-      throw Error(ErrorCode::kForeignTrace, "the checkpoint belongs to another trace")
-          .in_file(reader.name());
-    }
-    SupervisorState supervisor = load_supervisor(reader);
-    GroupRestoreOptions restore_options;
-    restore_options.trace_options = kTaskTraceOptions;
-    restore_options.trace_directory = trace_directory;
-    RestoredGroup group = restore_group(reader, restore_options);
-    std::map<std::uint32_t, ScopedFd> objects;
-    std::vector<AdoptedTask> tasks;
-    try {
-      const std::map<std::uint32_t, StoredObject> stored = load_objects(reader);
-      for (const ObjectState& object : supervisor.objects) {
-        const StoredObject& where = stored.at(object.number);
-        if (where.memory_object == schema::NO_INDEX) {
-          objects[object.number] = make_object(where, object);
-        } else if (group.objects[where.memory_object]) {
-          objects[object.number] = std::move(group.objects[where.memory_object]);
-        } else {
-          throw Error(ErrorCode::kDamaged, "shared object " + std::to_string(object.number) +
-                                               " of the replay is no shared memory")
-              .in_file(reader.name());
-        }
-      }
-      for (std::size_t i = 0; i < group.processes.size(); ++i) {
-        restore_limits(reader.state().getProcesses()[static_cast<unsigned>(i)],
-                       group.processes[i].pid);
-        for (RestoredThread& thread : group.processes[i].threads) {
-          ReplaySession::trap_time_stamp_counter(thread.tracee);
-          bind_to_processor(thread.tracee.tid(), trace.start().getProcessor());
-        }
-      }
-    } catch (...) {
-      kill_group(group.processes);
-      throw;
-    }
-    for (RestoredProcess& process : group.processes) {
-      for (RestoredThread& thread : process.threads) {
-        tasks.push_back({thread.logical_tid, process.pid, std::move(thread.tracee)});
-      }
-    }
-    return std::make_unique<ReplaySession>(trace_directory, std::move(options),
-                                           std::move(supervisor), std::move(tasks),
-                                           std::move(objects));
+    check_origin(trace_directory, reader);
+    return start_group(trace_directory, std::move(options), reader,
+                       restore_group(reader, group_options(trace_directory)));
   });
+}
+
+void check_origin(const std::string& trace_directory, const CheckpointReader& reader) {
+  if (std::string_view(reader.state().getProducer().cStr()) != kProducer) {
+    throw Error(ErrorCode::kUnsupportedState, "the checkpoint is not one of pcp-rr")
+        .in_file(reader.name());
+  }
+  if (TraceReader::open(trace_directory).uuid() != reader.header().trace_uuid) {
+    throw Error(ErrorCode::kForeignTrace, "the checkpoint belongs to another trace")
+        .in_file(reader.name());
+  }
+}
+
+GroupRestoreOptions group_options(const std::string& trace_directory) {
+  GroupRestoreOptions options;
+  options.trace_options = kTaskTraceOptions;
+  options.trace_directory = trace_directory;
+  return options;
+}
+
+std::unique_ptr<ReplaySession> start_group(const std::string& trace_directory,
+                                           ReplayOptions options, const CheckpointReader& reader,
+                                           RestoredGroup group) {
+  SupervisorState supervisor;
+  std::map<std::uint32_t, ScopedFd> objects;
+  try {
+    supervisor = load_supervisor(reader);
+    const TraceReader trace = TraceReader::open(trace_directory);
+    if (supervisor.event > trace.event_count() + 1) {
+      throw Error(ErrorCode::kDamaged, "the checkpoint is of event " +
+                                           std::to_string(supervisor.event) +
+                                           ", which the trace does not have")
+          .in_file(reader.name());
+    }
+    const std::map<std::uint32_t, StoredObject> stored = load_objects(reader);
+    for (const ObjectState& object : supervisor.objects) {
+      const StoredObject& where = stored.at(object.number);
+      if (where.memory_object == schema::NO_INDEX) {
+        objects[object.number] = make_object(where, object);
+      } else if (group.objects[where.memory_object]) {
+        objects[object.number] = std::move(group.objects[where.memory_object]);
+      } else {
+        throw Error(ErrorCode::kDamaged, "shared object " + std::to_string(object.number) +
+                                             " of the replay is no shared memory")
+            .in_file(reader.name());
+      }
+    }
+    for (std::size_t i = 0; i < group.processes.size(); ++i) {
+      restore_limits(reader.state().getProcesses()[static_cast<unsigned>(i)],
+                     group.processes[i].pid);
+      for (RestoredThread& thread : group.processes[i].threads) {
+        ReplaySession::trap_time_stamp_counter(thread.tracee);
+        bind_to_processor(thread.tracee.tid(), trace.start().getProcessor());
+      }
+    }
+  } catch (...) {
+    kill_group(group.processes);
+    throw;
+  }
+  std::vector<AdoptedTask> tasks;
+  for (RestoredProcess& process : group.processes) {
+    for (RestoredThread& thread : process.threads) {
+      tasks.push_back({thread.logical_tid, process.pid, std::move(thread.tracee)});
+    }
+  }
+  return std::make_unique<ReplaySession>(trace_directory, std::move(options),
+                                         std::move(supervisor), std::move(tasks),
+                                         std::move(objects));
 }
 
 } // namespace rrpcp::replay

@@ -54,6 +54,7 @@ constexpr std::chrono::milliseconds kPatience(500);
 constexpr int kQuantum = 100;
 // How long a call may be uninterruptible before others run.
 constexpr std::chrono::milliseconds kUninterruptiblePatience(20);
+constexpr std::chrono::seconds kFlushInterval(1);
 constexpr std::uint64_t kCloneUntraced = 0x00800000;
 constexpr std::uintptr_t kTraceOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE |
                                          PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
@@ -87,6 +88,13 @@ bool is_synchronous(const siginfo_t& info) {
   default:
     return false;
   }
+}
+
+sigset_t current_mask() {
+  sigset_t mask;
+  ::sigemptyset(&mask);
+  ::sigprocmask(SIG_BLOCK, nullptr, &mask);
+  return mask;
 }
 
 std::string strip(std::string path) {
@@ -160,6 +168,7 @@ private:
   const Clock::time_point started_;
   // One task runs at a time, and the program finds the same processor at every replay.
   const ProcessorBinding binding_{-1};
+  const sigset_t inherited_mask_ = current_mask(); // before the waiter changes it
   TaskWaiter waiter_;
   std::optional<TraceWriter> writer_;
   std::optional<TraceFileStore> files_;
@@ -181,6 +190,7 @@ private:
   std::vector<std::span<const std::byte>> pieces_;
   std::vector<capnp::word> scratch_;
   std::uint64_t killed_ = 0;
+  std::chrono::nanoseconds flushed_at_{0}; // since started_
 };
 
 // --- events
@@ -202,6 +212,12 @@ void Recorder::write_event() {
   event_.encode(root);
   event_.pieces(pieces_);
   writer_->append(root.asReader(), pieces_);
+  // What is in the file survives us.
+  const auto now = std::chrono::nanoseconds(event_.time);
+  if (now - flushed_at_ >= kFlushInterval) {
+    writer_->flush();
+    flushed_at_ = now;
+  }
 }
 
 void Recorder::add_memory(RecordedTask& task, std::uint64_t address, std::uint64_t length,
@@ -280,9 +296,7 @@ void Recorder::start() {
     throw system_error(errno, "cannot create a process");
   }
   if (pid == 0) {
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::sigprocmask(SIG_SETMASK, &inherited_mask_, nullptr);
     ::personality(ADDR_NO_RANDOMIZE);
     char byte = 0;
     if (::read(ready_read.get(), &byte, 1) == 1) {
@@ -318,6 +332,9 @@ void Recorder::start() {
   }
   first.begun = true; // its call is not in the trace
   on_exec(first, pid);
+  if (options_.started) {
+    options_.started(pid);
+  }
 }
 
 RecordedTask* Recorder::choose() {

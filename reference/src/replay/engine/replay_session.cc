@@ -1,5 +1,6 @@
 #include "replay/engine/replay_session.h"
 
+#include "model/backing_file.h"
 #include "process/proc_maps.h"
 #include "process/remote_calls.h"
 #include "process/restore/memory_objects.h"
@@ -35,8 +36,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr ErrorCode kDivergence = ErrorCode::kInternal;
-
 constexpr std::uint32_t kNoteXstate = 0x202; // NT_X86_XSTATE
 // linux/mman.h, newer than some headers
 constexpr std::uint64_t kGuardInstall = 102;
@@ -60,6 +59,10 @@ bool has_lasting_effect(std::uint64_t advice) {
   default:
     return false;
   }
+}
+
+std::string_view text_of(capnp::Data::Reader bytes) {
+  return {reinterpret_cast<const char*>(bytes.begin()), bytes.size()};
 }
 
 user_regs_struct at_user(user_regs_struct registers) {
@@ -150,10 +153,10 @@ TaskState& ReplaySession::task_state(pid_t tid) {
 }
 
 void ReplaySession::diverged(const std::string& what) const {
-  throw Error(kDivergence, "the replay differs from the recording at event " +
-                               std::to_string(state_.event) + " (" +
-                               std::string(event_kind_name(current_.kind)) + "), task " +
-                               std::to_string(current_.task) + ": " + what)
+  throw Error(ErrorCode::kDivergence, "the replay differs from the recording at event " +
+                                          std::to_string(state_.event) + " (" +
+                                          std::string(event_kind_name(current_.kind)) + "), task " +
+                                          std::to_string(current_.task) + ": " + what)
       .in_file(directory_);
 }
 
@@ -546,6 +549,11 @@ void ReplaySession::map(Task& task, const user_regs_struct& entry) {
       throw Error(ErrorCode::kBackingFile, "cannot open a file that the trace keeps")
           .with_errno(errno)
           .in_file(path);
+    }
+    for (schema::TraceFile::Reader kept : trace_.files()) {
+      if (text_of(kept.getStored().getPath()) == name) {
+        verify_identity(file.get(), path, kept.getStored());
+      }
     }
   }
   map_object(task, entry, address, call[1], call[2], flags, file.get(), false);
