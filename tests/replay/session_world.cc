@@ -79,7 +79,9 @@ SessionWorld world_of(replay::ReplaySession& session) {
     recorded_pids[real] = task.pid;
   }
   for (const auto& [real, tids] : recorded) {
-    World seen = read_world(real);
+    WorldOptions options;
+    options.join_heap = true;
+    World seen = read_world(real, options);
     std::map<pid_t, WorldThread> threads;
     for (auto& [tid, thread] : seen.threads) {
       for (const char* fact : kForeignThreadFacts) {

@@ -2,6 +2,7 @@
 // processes, are the same in everything that can be seen of them, at the checkpoint and later.
 
 #include "replay/checkpoint/session_checkpoint.h"
+#include "process/subject_process.h"
 #include "replay/session_world.h"
 #include "rrpcp/replay_checkpoints.h"
 #include "rrpcp/store.h"
@@ -80,16 +81,11 @@ protected:
                                 trace() + "' -- sh script > output 2> errors";
     const int status = std::system(command.c_str());
     ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        << status << ": " << read_file("errors");
+        << status << ": " << test::read_all(dir_.file("errors"));
     CreationOptions options;
     const std::int64_t events = TraceReader::open(trace()).event_count();
     options.event_interval = std::max<std::int64_t>(1, events / (kCheckpoints + 1));
     create_checkpoints(trace(), options);
-  }
-
-  std::string read_file(const std::string& name) const {
-    std::ifstream file(dir_.file(name));
-    return std::string(std::istreambuf_iterator<char>(file), {});
   }
 
   std::vector<StoreEntry> checkpoints() const { return checkpoint_store(trace()).list(); }

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <map>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -129,12 +130,42 @@ void store_limits(ReplaySession& session, schema::State::Builder state) {
   }
 }
 
+// As ProcessorBinding does for processes that a session makes itself. Where the system does not
+// allow the processor, the task may run on any.
+void bind_to_processor(pid_t tid, int processor) {
+  if (processor >= 0 && processor < CPU_SETSIZE) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    ::sched_setaffinity(tid, sizeof one, &one);
+  }
+}
+
 void restore_limits(schema::Process::Reader process, pid_t pid) {
   for (schema::ResourceLimit::Reader limit : process.getResourceLimits()) {
     rlimit own{};
     if (limit.getResource() == RLIMIT_STACK && ::prlimit(pid, RLIMIT_STACK, nullptr, &own) == 0) {
       own.rlim_cur = std::min<rlim_t>(limit.getSoft(), own.rlim_max);
       ::prlimit(pid, RLIMIT_STACK, &own, nullptr);
+    }
+  }
+}
+
+// Shared memory has another inode in each replay.
+void forget_inodes(schema::State::Builder state) {
+  for (schema::MemoryObject::Builder object : state.getMemoryObjects()) {
+    if (!object.isFile()) {
+      object.setDevice(0);
+      object.setInode(0);
+    }
+  }
+  for (schema::AddressSpace::Builder space : state.getAddressSpaces()) {
+    for (schema::Mapping::Builder mapping : space.getMappings()) {
+      if (mapping.getObject() != schema::NO_INDEX &&
+          !state.getMemoryObjects()[mapping.getObject()].isFile()) {
+        mapping.setDevice(0);
+        mapping.setInode(0);
+      }
     }
   }
 }
@@ -183,6 +214,7 @@ std::string save_checkpoint(ReplaySession& session, const Store& store,
     store_limits(session, capture.state());
     capture.before_finish([&](schema::State::Builder state) {
       store_extension(session.state(), find_objects(session, state.asReader()), state);
+      forget_inodes(state);
     });
     return capture.publish(store);
   });
@@ -192,55 +224,78 @@ std::unique_ptr<ReplaySession> restore_session(const std::string& trace_director
                                                ReplayOptions options,
                                                const CheckpointReader& reader) {
   return with_kj_errors(reader.name(), [&] {
-    if (std::string_view(reader.state().getProducer().cStr()) != kProducer) {
-      throw Error(ErrorCode::kUnsupportedState, "the checkpoint is not one of pcp-rr")
-          .in_file(reader.name());
-    }
-    if (TraceReader::open(trace_directory).uuid() != reader.header().trace_uuid) {
-      throw Error(ErrorCode::kForeignTrace, "the checkpoint belongs to another trace")
-          .in_file(reader.name());
-    }
-    SupervisorState supervisor = load_supervisor(reader);
-    GroupRestoreOptions restore_options;
-    restore_options.trace_options = kTaskTraceOptions;
-    restore_options.trace_directory = trace_directory;
-    RestoredGroup group = restore_group(reader, restore_options);
-    std::map<std::uint32_t, ScopedFd> objects;
-    std::vector<AdoptedTask> tasks;
-    try {
-      const std::map<std::uint32_t, StoredObject> stored = load_objects(reader);
-      for (const ObjectState& object : supervisor.objects) {
-        const StoredObject& where = stored.at(object.number);
-        if (where.memory_object == schema::NO_INDEX) {
-          objects[object.number] = make_object(where, object);
-        } else if (group.objects[where.memory_object]) {
-          objects[object.number] = std::move(group.objects[where.memory_object]);
-        } else {
-          throw Error(ErrorCode::kDamaged, "shared object " + std::to_string(object.number) +
-                                               " of the replay is no shared memory")
-              .in_file(reader.name());
-        }
-      }
-      for (std::size_t i = 0; i < group.processes.size(); ++i) {
-        restore_limits(reader.state().getProcesses()[static_cast<unsigned>(i)],
-                       group.processes[i].pid);
-        for (RestoredThread& thread : group.processes[i].threads) {
-          ReplaySession::trap_time_stamp_counter(thread.tracee);
-        }
-      }
-    } catch (...) {
-      kill_group(group.processes);
-      throw;
-    }
-    for (RestoredProcess& process : group.processes) {
-      for (RestoredThread& thread : process.threads) {
-        tasks.push_back({thread.logical_tid, process.pid, std::move(thread.tracee)});
-      }
-    }
-    return std::make_unique<ReplaySession>(trace_directory, std::move(options),
-                                           std::move(supervisor), std::move(tasks),
-                                           std::move(objects));
+    check_origin(trace_directory, reader);
+    return start_group(trace_directory, std::move(options), reader,
+                       restore_group(reader, group_options(trace_directory)));
   });
+}
+
+void check_origin(const std::string& trace_directory, const CheckpointReader& reader) {
+  if (std::string_view(reader.state().getProducer().cStr()) != kProducer) {
+    throw Error(ErrorCode::kUnsupportedState, "the checkpoint is not one of pcp-rr")
+        .in_file(reader.name());
+  }
+  if (TraceReader::open(trace_directory).uuid() != reader.header().trace_uuid) {
+    throw Error(ErrorCode::kForeignTrace, "the checkpoint belongs to another trace")
+        .in_file(reader.name());
+  }
+}
+
+GroupRestoreOptions group_options(const std::string& trace_directory) {
+  GroupRestoreOptions options;
+  options.trace_options = kTaskTraceOptions;
+  options.trace_directory = trace_directory;
+  return options;
+}
+
+std::unique_ptr<ReplaySession> start_group(const std::string& trace_directory,
+                                           ReplayOptions options, const CheckpointReader& reader,
+                                           RestoredGroup group) {
+  SupervisorState supervisor;
+  std::map<std::uint32_t, ScopedFd> objects;
+  try {
+    supervisor = load_supervisor(reader);
+    const TraceReader trace = TraceReader::open(trace_directory);
+    if (supervisor.event > trace.event_count() + 1) {
+      throw Error(ErrorCode::kDamaged, "the checkpoint is of event " +
+                                           std::to_string(supervisor.event) +
+                                           ", which the trace does not have")
+          .in_file(reader.name());
+    }
+    const std::map<std::uint32_t, StoredObject> stored = load_objects(reader);
+    for (const ObjectState& object : supervisor.objects) {
+      const StoredObject& where = stored.at(object.number);
+      if (where.memory_object == schema::NO_INDEX) {
+        objects[object.number] = make_object(where, object);
+      } else if (group.objects[where.memory_object]) {
+        objects[object.number] = std::move(group.objects[where.memory_object]);
+      } else {
+        throw Error(ErrorCode::kDamaged, "shared object " + std::to_string(object.number) +
+                                             " of the replay is no shared memory")
+            .in_file(reader.name());
+      }
+    }
+    for (std::size_t i = 0; i < group.processes.size(); ++i) {
+      restore_limits(reader.state().getProcesses()[static_cast<unsigned>(i)],
+                     group.processes[i].pid);
+      for (RestoredThread& thread : group.processes[i].threads) {
+        ReplaySession::trap_time_stamp_counter(thread.tracee);
+        bind_to_processor(thread.tracee.tid(), trace.start().getProcessor());
+      }
+    }
+  } catch (...) {
+    kill_group(group.processes);
+    throw;
+  }
+  std::vector<AdoptedTask> tasks;
+  for (RestoredProcess& process : group.processes) {
+    for (RestoredThread& thread : process.threads) {
+      tasks.push_back({thread.logical_tid, process.pid, std::move(thread.tracee)});
+    }
+  }
+  return std::make_unique<ReplaySession>(trace_directory, std::move(options),
+                                         std::move(supervisor), std::move(tasks),
+                                         std::move(objects));
 }
 
 } // namespace rrpcp::replay

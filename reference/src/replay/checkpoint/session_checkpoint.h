@@ -1,6 +1,7 @@
 // Checkpoints of a replay: a session saved at an event, and started from one.
 #pragma once
 
+#include "replay/checkpoint/process_group.h"
 #include "replay/engine/replay_session.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/store.h"
@@ -34,5 +35,15 @@ std::string save_checkpoint(ReplaySession& session, const Store& store,
 std::unique_ptr<ReplaySession> restore_session(const std::string& trace_directory,
                                                ReplayOptions options,
                                                const CheckpointReader& reader);
+
+// The parts of restore_session, for those who make the processes in another way. Throws Error
+// where the checkpoint is of another trace or producer.
+void check_origin(const std::string& trace_directory, const CheckpointReader& reader);
+GroupRestoreOptions group_options(const std::string& trace_directory);
+// A session with the processes of `group`, which were made from `reader`; they are killed where
+// that fails.
+std::unique_ptr<ReplaySession> start_group(const std::string& trace_directory,
+                                           ReplayOptions options, const CheckpointReader& reader,
+                                           RestoredGroup group);
 
 } // namespace rrpcp::replay
