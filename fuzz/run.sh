@@ -8,6 +8,7 @@ build=$(cd "$1" && pwd)
 seconds=$2
 golden=$here/../tests/golden
 status=0
+total=0
 for target in "$build"/fuzzers/fuzz_*; do
   name=$(basename "$target")
   work=$build/fuzz-work/$name
@@ -20,6 +21,9 @@ for target in "$build"/fuzzers/fuzz_*; do
         [ -d "$directory" ] && seeds+=("$directory")
       done
       ;;
+    fuzz_trace)
+      seeds+=("$golden"/trace-*/incomplete "$golden"/trace-*/newer-minor)
+      ;;
   esac
   echo "-- $name, $seconds s"
   if ! (cd "$work" && "$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=20 \
@@ -29,5 +33,8 @@ for target in "$build"/fuzzers/fuzz_*; do
     echo "FOUND by $name: see $work"
   fi
   grep -E 'stat::(number_of_executed_units|peak_rss_mb)' "$work/log" || true
+  executed=$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log" | tail -n 1)
+  total=$((total + ${executed:-0}))
 done
+echo "$total executions"
 exit $status

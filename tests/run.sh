@@ -9,16 +9,32 @@ cd "$(dirname "$0")/.."
 sh cmake/install-packages.sh
 jobs=$(nproc)
 failed=()
+times=()
 
-build() { # PRESET
-  cmake --preset "$1" >/dev/null
-  cmake --build --preset "$1" -j "$jobs"
+# Says what is done next, and at the end how long each took.
+begin() { # WHAT
+  finish
+  echo "== $1"
+  part=$1
+  started=$SECONDS
+}
+
+finish() {
+  if [ -n "${part:-}" ]; then
+    times+=("$(printf '%4d s  %s' $((SECONDS - started)) "$part")")
+  fi
+}
+
+build() { # PRESET [TARGET]
+  begin "build: $1"
+  cmake --preset "$1" > /dev/null
+  cmake --build --preset "$1" -j "$jobs" ${2:+--target "$2"}
 }
 
 run_suite() { # PRESET [ctest options]
   local preset=$1
   shift
-  echo "== tests: $preset"
+  begin "tests: $preset"
   if ! ctest --preset "$preset" -j "$jobs" --no-tests=error "$@"; then
     failed+=("$preset")
   fi
@@ -28,18 +44,19 @@ build release
 run_suite release
 
 if [ "${1:-}" = --all ]; then
-build asan
-run_suite asan
+  build tsan tsan_tests
+  run_suite tsan -L parallel
 
-cmake --preset tsan >/dev/null
-cmake --build --preset tsan -j "$jobs" --target tsan_tests
-run_suite tsan -L parallel
+  build fuzz fuzzers
+  begin "fuzz targets"
+  fuzz/run.sh build/fuzz "${RRPCP_FUZZ_SECONDS:-10}" || failed+=("fuzz")
 
-echo "== fuzz targets"
-build fuzz
-fuzz/run.sh build/fuzz "${RRPCP_FUZZ_SECONDS:-10}" || failed+=("fuzz")
+  build asan
+  run_suite asan
 fi
 
+finish
+printf '%s\n' "== times" "${times[@]}"
 if [ ${#failed[@]} -ne 0 ]; then
   echo "FAILED: ${failed[*]}"
   exit 1

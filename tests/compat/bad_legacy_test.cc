@@ -28,13 +28,7 @@ protected:
 
   // Writes the metadata again with a change.
   void change(const Change2025& change_message) const {
-    const auto bytes = test::read_file(metadata());
-    const auto message = compat::read_packed<legacy::rr2025::CheckpointInfo>(bytes, "metadata");
-    change_message(message->getRoot<legacy::rr2025::CheckpointInfo>());
-    kj::VectorOutputStream packed;
-    capnp::writePackedMessage(packed, *message);
-    test::write_file(metadata(),
-                     std::as_bytes(std::span(packed.getArray().begin(), packed.getArray().size())));
+    test::change_packed<legacy::rr2025::CheckpointInfo>(metadata(), change_message);
   }
 
   static legacy::rr2024::KernelMapping::Builder
@@ -303,14 +297,10 @@ TEST_F(BadIndex, Cut) {
 }
 
 TEST_F(BadIndex, OfNoKnownGeneration) {
-  const auto bytes = test::read_file(index());
   using Index = legacy::rr2024::PersistentCheckpoints;
-  const auto message = compat::read_packed<Index>(bytes, "index");
-  message->getRoot<Index>().getCheckpoints()[1].getExplicit().getRegs().initRaw(7);
-  kj::VectorOutputStream packed;
-  capnp::writePackedMessage(packed, *message);
-  test::write_file(index(),
-                   std::as_bytes(std::span(packed.getArray().begin(), packed.getArray().size())));
+  test::change_packed<Index>(index(), [](Index::Builder root) {
+    root.getCheckpoints()[1].getExplicit().getRegs().initRaw(7);
+  });
   EXPECT_TRUE(test::has_code(findings(), "legacy.generation-unknown"));
   EXPECT_TRUE(LegacyTrace::open(golden_.trace()).entries().empty());
 }

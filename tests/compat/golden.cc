@@ -21,6 +21,14 @@ Golden::Golden(const std::string& name) : base_(fs::path(name).filename().string
   }
 }
 
+void write_packed(const std::string& path, capnp::MessageBuilder& message,
+                  const std::string& before) {
+  kj::VectorOutputStream packed;
+  packed.write(before.data(), before.size());
+  capnp::writePackedMessage(packed, message);
+  write_file(path, std::as_bytes(std::span(packed.getArray().begin(), packed.getArray().size())));
+}
+
 void remove_checkpoints(const std::string& trace) {
   for (const fs::directory_entry& entry : fs::directory_iterator(trace)) {
     if (entry.path().filename().string().starts_with("checkpoint")) {

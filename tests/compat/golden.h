@@ -1,10 +1,13 @@
 // Real traces with rr's checkpoints, unpacked for one test.
 #pragma once
 
+#include "legacy/packed_message.h"
 #include "rrpcp/compat.h"
 #include "rrpcp/reader.h"
+#include "support/checkpoint_bytes.h"
 #include "support/temp_dir.h"
 
+#include <capnp/serialize-packed.h>
 #include <functional>
 #include <string>
 
@@ -24,6 +27,19 @@ private:
   TempDir directory_;
   std::string base_;
 };
+
+// Writes a packed message to a file, behind the text `before`.
+void write_packed(const std::string& path, capnp::MessageBuilder& message,
+                  const std::string& before = {});
+
+// Changes the packed message that the file `path` holds.
+template <typename Root>
+void change_packed(const std::string& path,
+                   const std::function<void(typename Root::Builder)>& change) {
+  const auto message = compat::read_packed<Root>(read_file(path), "the message");
+  change(message->template getRoot<Root>());
+  write_packed(path, *message);
+}
 
 // Removes everything of rr's checkpoints from a trace.
 void remove_checkpoints(const std::string& trace);

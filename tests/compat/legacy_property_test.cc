@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <capnp/message.h>
-#include <capnp/serialize-packed.h>
 #include <cstring>
 #include <filesystem>
 #include <gtest/gtest.h>
@@ -27,15 +26,6 @@ using compat::as_data;
 
 constexpr std::uint64_t kPage = 4096;
 
-void write_packed(const std::string& path, capnp::MessageBuilder& message,
-                  const std::string& before = {}) {
-  kj::VectorOutputStream packed;
-  packed.write(before.data(), before.size());
-  capnp::writePackedMessage(packed, message);
-  test::write_file(path,
-                   std::as_bytes(std::span(packed.getArray().begin(), packed.getArray().size())));
-}
-
 // A trace of `machine` without events.
 void make_trace(const std::string& directory, legacy::Machine machine) {
   fs::create_directories(directory);
@@ -43,7 +33,7 @@ void make_trace(const std::string& directory, legacy::Machine machine) {
   auto header = message.initRoot<legacy::trace::Header>();
   header.setUuid(as_data("0123456789abcdef"));
   header.setNativeArch(machine);
-  write_packed(directory + "/version", message, "85\n");
+  test::write_packed(directory + "/version", message, "85\n");
   for (const char* stream : {"events", "data", "mmaps", "tasks"}) {
     test::write_file(directory + "/" + stream, {});
   }
@@ -81,7 +71,7 @@ public:
     for (auto space : completion.getAddressSpaces()) {
       mend_space(space);
     }
-    write_packed(directory_ + "/metadata", message);
+    test::write_packed(directory_ + "/metadata", message);
   }
 
 private:

@@ -134,16 +134,5 @@ TEST_F(TraceValidatorTest, EventNotPrepared) {
   EXPECT_THROW(TraceValidator(golden_.trace(), {1}).check(imported_), Error);
 }
 
-TEST(CompatDiagnostics, AreUniqueAndExplained) {
-  std::string last;
-  for (const Diagnostic& diagnostic : compat_diagnostics()) {
-    EXPECT_EQ(find_compat_diagnostic(diagnostic.code), &diagnostic);
-    EXPECT_EQ(find_diagnostic(diagnostic.code), nullptr);
-    EXPECT_FALSE(diagnostic.meaning.empty());
-    EXPECT_FALSE(diagnostic.cure.empty());
-  }
-  EXPECT_EQ(find_compat_diagnostic("rr-trace.nonsense"), nullptr);
-}
-
 } // namespace
 } // namespace rrpcp

@@ -23,7 +23,8 @@ for size in (8, 16, 32, 64):
     BITS["Int%d" % size] = BITS["UInt%d" % size] = size
 
 TEXT_FIELDS = {"clonedFileDataPath", "commandLine", "executablePath", "legacyPageFile", "name",
-               "originalExecutable", "path", "rootDirectory", "workingDirectory", "where"}
+               "originalDirectory", "originalExecutable", "path", "rootDirectory", "workingDirectory",
+               "where"}
 
 
 class Refused(Exception):

@@ -1,6 +1,7 @@
 // Writer and reader need a bounded amount of memory, whatever the size of the checkpoint.
 
 #include "rrpcp/writer.h"
+#include "support/figure.h"
 #include "support/temp_dir.h"
 
 #include <cstdio>
@@ -40,7 +41,10 @@ TEST_P(MemoryBound, HoldsForWriterAndReader) {
   std::string path = dir.file("large.pcp");
   for (const char* what : {"write", "read"}) {
     long peak = probe(what, path, GetParam());
-    RecordProperty(std::string(what) + "_peak_kib", static_cast<int>(peak));
+    test::print_figure("KiB of memory at most to " + std::string(what) + " " +
+                           std::to_string(kPages >> 8) + " MiB, " +
+                           std::string(profile_name(GetParam())),
+                       static_cast<std::uint64_t>(peak));
     EXPECT_GT(peak, 0) << what;
     if (!kSanitized) {
       EXPECT_LT(peak, kBoundKiB) << what;

@@ -48,12 +48,13 @@ def main():
             results[number] = (state.hexdigest(), len(history))
             finished.notify_all()
 
-    # One worker waits for its predecessor at each step, so that the result does not depend on how
-    # the system schedules them.
+    # Each worker waits for its predecessor, so that the result does not depend on how the system
+    # schedules them, and stays until the last one is done.
     def in_order(number, gate, next_gate):
         gate.wait()
         work(number)
         next_gate.set()
+        gates[4].wait()
 
     gates = [threading.Event() for _ in range(5)]
     threads = [threading.Thread(target=in_order, args=(i, gates[i], gates[i + 1])) for i in range(4)]

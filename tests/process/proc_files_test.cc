@@ -122,6 +122,36 @@ TEST(PageScanner, BothWaysFindTheTouchedPages) {
   ::munmap(area, kLength);
 }
 
+// More ranges than the kernel or we can hold at once.
+TEST(PageScanner, ManyRangesComeInOrderAndOnce) {
+  constexpr std::size_t kPage = 4096;
+  for (std::size_t count : {511, 512, 513, 600, 1023, 1024, 1025, 1200, 3000}) {
+    const std::size_t length = 2 * count * kPage;
+    void* area =
+        ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(area, MAP_FAILED);
+    ::madvise(area, length, MADV_NOHUGEPAGE);
+    for (std::size_t i = 0; i < count; ++i) {
+      static_cast<volatile char*>(area)[2 * i * kPage] = 1;
+    }
+    const auto start = reinterpret_cast<std::uint64_t>(area);
+    for (bool ioctl : {true, false}) {
+      PageScanner scanner(::getpid());
+      if (!ioctl) {
+        scanner.use_pagemap();
+      }
+      std::size_t next = 0;
+      scanner.scan(start, start + length, [&](const TouchedRange& range) {
+        EXPECT_EQ(range.start, start + 2 * next * kPage);
+        EXPECT_EQ(range.end, range.start + kPage);
+        ++next;
+      });
+      EXPECT_EQ(next, count) << (ioctl ? "by the ioctl" : "by the page map");
+    }
+    ::munmap(area, length);
+  }
+}
+
 TEST(ProcTasks, OwnThreadAndChildren) {
   std::vector<pid_t> threads = read_thread_ids(::getpid());
   EXPECT_NE(std::find(threads.begin(), threads.end(), ::getpid()), threads.end());

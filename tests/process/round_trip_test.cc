@@ -40,6 +40,11 @@ struct Case {
   bool eager;
 };
 
+void PrintTo(const Case& test_case, std::ostream* out) {
+  *out << test_case.kind << " " << profile_name(test_case.profile)
+       << (test_case.eager ? " eager" : "");
+}
+
 std::string case_name(const testing::TestParamInfo<Case>& info) {
   return std::string(info.param.kind) + "_" + std::string(profile_name(info.param.profile)) +
          (info.param.eager ? "_eager" : "");
@@ -55,7 +60,7 @@ TEST_P(RoundTrip, WorldsAreEqual) {
   const Case& test_case = GetParam();
   SubjectProcess subject(test_case.kind, dir_.path());
   if (!subject.there()) {
-    GTEST_SKIP() << "the subject cannot run on this machine";
+    GTEST_SKIP() << "this processor has no registers of " << test_case.kind;
   }
   subject.stop();
   const World before = test::look_at(subject.pid());
@@ -85,8 +90,8 @@ TEST_P(RoundTrip, WorldsAreEqual) {
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
-  for (const char* kind : {"single", "threads", "avx512", "fragmented", "gigabyte", "signals",
-                           "shared", "files", "sleeper"}) {
+  for (const char* kind : {"single", "threads", "avx", "avx512", "fragmented", "gigabyte",
+                           "signals", "shared", "files", "sleeper"}) {
     for (Profile profile : {Profile::kRaw, Profile::kFast, Profile::kDefault, Profile::kSmall}) {
       cases.push_back({kind, profile, false});
     }
@@ -161,27 +166,28 @@ class CapturedAgain : public testing::TestWithParam<const char*> {};
 
 TEST_P(CapturedAgain, StateIsEqual) {
   TempDir dir;
+  TempDir checkpoints; // not in the other one, which the subject has open
   SubjectProcess subject(GetParam(), dir.path());
   if (!subject.there()) {
-    GTEST_SKIP() << "the subject cannot run on this machine";
+    GTEST_SKIP() << "this processor has no registers of " << GetParam();
   }
   subject.stop();
   CaptureOptions capture;
   capture.profile = Profile::kFast;
-  capture_process(subject.pid(), dir.file("first.pcp"), capture);
+  capture_process(subject.pid(), checkpoints.file("first.pcp"), capture);
   const pid_t pid = subject.pid();
   subject.kill();
-  const CheckpointReader reader = CheckpointReader::open(dir.file("first.pcp"));
+  const CheckpointReader reader = CheckpointReader::open(checkpoints.file("first.pcp"));
   RestoreOptions options;
   options.eager = true; // some chunks of the profile are raw
   RestoredProcess process = restore_process(reader, options);
   process.detach_stopped();
-  capture_process(pid, dir.file("second.pcp"), capture);
+  capture_process(pid, checkpoints.file("second.pcp"), capture);
   ::kill(pid, SIGKILL);
   SubjectProcess::wait_for_end(pid);
 
-  const std::vector<std::string> first = lines_of(state_text(dir.file("first.pcp")));
-  const std::vector<std::string> second = lines_of(state_text(dir.file("second.pcp")));
+  const std::vector<std::string> first = lines_of(state_text(checkpoints.file("first.pcp")));
+  const std::vector<std::string> second = lines_of(state_text(checkpoints.file("second.pcp")));
   EXPECT_EQ(first.size(), second.size());
   int shown = 0;
   for (std::size_t i = 0; i < std::min(first.size(), second.size()); ++i) {
@@ -192,8 +198,9 @@ TEST_P(CapturedAgain, StateIsEqual) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, CapturedAgain,
-                         testing::Values("single", "threads", "avx512", "fragmented", "signals",
-                                         "shared", "files", "sleeper"));
+                         testing::Values("single", "threads", "avx", "avx512", "fragmented",
+                                         "signals", "shared", "files", "sleeper"),
+                         [](const auto& kind) { return std::string(kind.param); });
 
 // --- the comparison itself ---------------------------------------------------------------------
 
@@ -329,8 +336,7 @@ TEST_F(ComparisonCanFail, OneDisposition) {
   memory.write(scratch, std::as_bytes(std::span(&ignore, 1)));
   before_ = look();
   EXPECT_EQ(call_inside(SYS_rt_sigaction, SIGUSR2, scratch, 0, 8), 0);
-  EXPECT_THAT(differences(before_, look()),
-              testing::Contains(testing::StartsWith("action 12: ")));
+  EXPECT_THAT(differences(before_, look()), testing::Contains(testing::StartsWith("action 12: ")));
 }
 
 TEST_F(ComparisonCanFail, OneLimit) {

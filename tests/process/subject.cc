@@ -18,18 +18,23 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -296,8 +301,10 @@ void threads() {
   X(1)                                                                                             \
   X(2)                                                                                             \
   X(3)                                                                                             \
-  X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20)  \
-      X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
+  X(4)                                                                                             \
+  X(5)                                                                                             \
+  X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21)      \
+      X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
 #define ALLK(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
   asm volatile(ALL(LOAD) ALLK(LOADK) "1: pause\n cmpb $1, (%[control])\n jne 1b\n" ALL(STORE)
                    ALLK(STOREK)
@@ -329,6 +336,32 @@ void avx512() {
   control_word = 0x1f80;
   asm volatile("ldmxcsr %0" : : "m"(control_word));
   report("mxcsr %x x87 %x pi %a log2e %a\n", mxcsr & 0xffc0, x87_after, pi, log2e);
+}
+
+// --- avx: what every processor of the last years has beyond SSE ---------------------------------
+
+[[gnu::target("avx2")]] void avx_body() {
+  alignas(32) std::array<std::uint64_t, 16 * 4> pattern;
+  alignas(32) std::array<std::uint64_t, 16 * 4> after{};
+  fill(pattern.data(), sizeof pattern, 13);
+  announce_ready();
+#define LOADY(n) "vmovdqu " #n "*32(%[in]), %%ymm" #n "\n"
+#define STOREY(n) "vmovdqu %%ymm" #n ", " #n "*32(%[out])\n"
+#define ALLY(X)                                                                                    \
+  X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+  asm volatile(ALLY(LOADY) "1: pause\n cmpb $1, (%[control])\n jne 1b\n" ALLY(STOREY) "vzeroupper\n"
+               :
+               : [in] "r"(pattern.data()), [out] "r"(after.data()), [control] "r"(control)
+               : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+                 "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+  report("vector registers %s\n", pattern == after ? "equal" : "DIFFER");
+}
+
+void avx() {
+  if (!__builtin_cpu_supports("avx2")) {
+    std::_Exit(77);
+  }
+  avx_body();
 }
 
 // --- fragmented ---------------------------------------------------------------------------------
@@ -708,6 +741,82 @@ void files() {
   report("close-on-exec %d %d\n", fcntl(high, F_GETFD), fcntl(epoll, F_GETFD));
 }
 
+// --- outside: what leads out of the process, and cannot be carried ------------------------------
+
+void outside() {
+  int ends[2];
+  check(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
+  check(write(ends[1], "ab", 2), "socket write");
+  int listener = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  check(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address), "bind");
+  check(listen(listener, 1), "listen");
+  int watcher = check(inotify_init1(IN_NONBLOCK), "inotify");
+  int removed = check(open(file("removed").c_str(), O_RDWR | O_CREAT, 0600), "removed");
+  check(write(removed, "gone", 4), "write");
+  check(unlink(file("removed").c_str()), "unlink");
+  int terminal = check(posix_openpt(O_RDWR | O_NOCTTY), "terminal");
+
+  announce_ready();
+  wait_for_go();
+  char bytes[4] = {};
+  ssize_t n = recv(ends[0], bytes, 1, MSG_DONTWAIT);
+  report("socket %zd %s", n, n < 0 ? std::strerror(errno) : bytes);
+  n = recv(ends[0], bytes, 1, MSG_DONTWAIT);
+  report(" then %zd\n", n);
+  report("listens %d\n", listen(listener, 1) == 0);
+  report("watches %d\n", inotify_add_watch(watcher, directory.c_str(), IN_CREATE) >= 0);
+  n = pread(removed, bytes, 4, 0);
+  report("removed %zd %s\n", n, std::memcmp(bytes, "gone", 4) == 0 ? "gone" : "lost");
+  report("terminal %d\n", isatty(terminal));
+}
+
+// --- parent: with a child process ---------------------------------------------------------------
+
+void parent() {
+  pid_t child = check(fork(), "fork");
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    pause();
+    _exit(0);
+  }
+  announce_ready();
+  wait_for_go();
+  int status = 0;
+  report("runs %d\n", waitpid(child, &status, WNOHANG) == 0);
+  kill(child, SIGTERM);
+  check(waitpid(child, &status, 0), "waitpid");
+  report("ended by %d\n", WTERMSIG(status));
+  report("children left %d\n", waitpid(-1, &status, __WALL) != -1);
+}
+
+// --- confined: by a filter that makes getppid(2) fail -------------------------------------------
+
+void confined() {
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog program{std::size(code), code};
+  check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no new privileges");
+  check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), "seccomp");
+  announce_ready();
+  wait_for_go();
+  report("confined %d\n", syscall(SYS_getppid) == -1 && errno == EPERM);
+}
+
+// --- failing: ends with another status than 0 ---------------------------------------------------
+
+void failing() {
+  announce_ready();
+  wait_for_go();
+  _exit(7);
+}
+
 // --- sleeps: one second, so that a restored sleep can be told from one that fails
 // ------------------
 
@@ -742,9 +851,11 @@ int main(int argc, char** argv) {
   const struct {
     const char* name;
     void (*run)();
-  } kinds[] = {{"single", single},         {"threads", threads},   {"avx512", avx512},
-               {"fragmented", fragmented}, {"gigabyte", gigabyte}, {"signals", signals},
-               {"shared", shared},         {"files", files},       {"sleeper", sleeper}};
+  } kinds[] = {{"single", single},     {"threads", threads},       {"avx512", avx512},
+               {"avx", avx},           {"fragmented", fragmented}, {"gigabyte", gigabyte},
+               {"signals", signals},   {"shared", shared},         {"files", files},
+               {"sleeper", sleeper},   {"outside", outside},       {"parent", parent},
+               {"confined", confined}, {"failing", failing}};
   for (const auto& known : kinds) {
     if (kind == known.name) {
       known.run();

@@ -7,11 +7,13 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <grp.h>
 #include <sstream>
 #include <stdexcept>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 
 namespace rrpcp::test {
 
@@ -21,6 +23,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kCannotRunHere = 77;
+constexpr unsigned kNobody = 65534;
 constexpr auto kPatience = std::chrono::minutes(2);
 
 void write_control(const std::string& directory, char byte) {
@@ -69,8 +72,16 @@ void SubjectProcess::tell_to_wait(const std::string& directory) {
   write_control(directory, 0);
 }
 
-SubjectProcess::SubjectProcess(const std::string& kind, const std::string& directory) {
+SubjectProcess::SubjectProcess(const std::string& kind, const std::string& directory,
+                               bool as_nobody)
+    : directory_(directory) {
   prepare(directory);
+  if (as_nobody) {
+    fs::permissions(directory, fs::perms::all);
+    for (const auto& entry : fs::directory_iterator(directory)) {
+      fs::permissions(entry.path(), fs::perms::all);
+    }
+  }
   pid_ = ::fork();
   if (pid_ < 0) {
     throw std::runtime_error("cannot fork");
@@ -82,6 +93,10 @@ SubjectProcess::SubjectProcess(const std::string& kind, const std::string& direc
       ::_exit(2);
     }
     ::close_range(3, ~0u, 0);
+    if (as_nobody && (::setgroups(0, nullptr) != 0 || ::setresgid(kNobody, kNobody, kNobody) != 0 ||
+                      ::setresuid(kNobody, kNobody, kNobody) != 0)) {
+      ::_exit(2);
+    }
     ::execl(RRPCP_SUBJECT, "subject", kind.c_str(), directory.c_str(), static_cast<char*>(nullptr));
     ::_exit(2);
   }
@@ -113,6 +128,16 @@ void SubjectProcess::kill() {
     ::waitpid(pid_, nullptr, __WALL);
     pid_ = 0;
   }
+}
+
+std::string SubjectProcess::finish() {
+  tell_to_go(directory_);
+  const int status = wait_for_end(std::exchange(pid_, 0));
+  if (status != 0) {
+    throw std::runtime_error("the subject ended with status " + std::to_string(status) + ": " +
+                             read_all(directory_ + "/errors"));
+  }
+  return read_all(directory_ + "/result");
 }
 
 void SubjectProcess::stop() {
@@ -147,14 +172,7 @@ std::string SubjectProcess::undisturbed_result(const std::string& kind) {
   if (!process.there()) {
     return "";
   }
-  tell_to_go(directory.path());
-  const int status = wait_for_end(process.pid_);
-  process.pid_ = 0;
-  if (status != 0) {
-    throw std::runtime_error("the undisturbed subject ended with status " + std::to_string(status) +
-                             ": " + read_all(directory.file("errors")));
-  }
-  return read_all(directory.file("result"));
+  return process.finish();
 }
 
 } // namespace rrpcp::test

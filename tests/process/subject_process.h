@@ -13,8 +13,8 @@ namespace rrpcp::test {
 class SubjectProcess {
 public:
   // Starts it and waits until it is ready. A subject that cannot run on this machine (exit 77) is
-  // not there afterwards.
-  SubjectProcess(const std::string& kind, const std::string& directory);
+  // not there afterwards. With `as_nobody`, which needs root, an ordinary user runs it.
+  SubjectProcess(const std::string& kind, const std::string& directory, bool as_nobody = false);
   ~SubjectProcess();
   SubjectProcess(const SubjectProcess&) = delete;
   SubjectProcess& operator=(const SubjectProcess&) = delete;
@@ -25,6 +25,8 @@ public:
   void stop();
   // Kills and reaps it.
   void kill();
+  // Lets it come to its end and returns its report. Throws where it did not end well.
+  std::string finish();
 
   // The files that a subject needs; an earlier subject's are removed.
   static void prepare(const std::string& directory);
@@ -38,6 +40,7 @@ public:
   static std::string undisturbed_result(const std::string& kind);
 
 private:
+  std::string directory_;
   pid_t pid_ = 0;
 };
 

@@ -15,6 +15,7 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <stdexcept>
 #include <sys/mman.h>
@@ -204,6 +205,7 @@ void read_descriptors(World& world, pid_t pid) {
   }
   for (const auto& [fd, target] : targets) {
     std::string text = renumber(target);
+    std::set<std::string> watches; // the kernel orders them by addresses of its own
     std::istringstream info(read_text(base + "/fdinfo/" + std::to_string(fd)));
     std::string line;
     while (std::getline(info, line)) {
@@ -214,8 +216,11 @@ void read_descriptors(World& world, pid_t pid) {
       } else if (line.starts_with("lock:") || (line.starts_with("ino:") && is_regular)) {
         text += " " + line;
       } else if (line.starts_with("tfd:")) { // "tfd: 5 events: 19 data: 5  pos:0 ino:… sdev:…"
-        text += " " + line.substr(0, line.find("pos:"));
+        watches.insert(line.substr(0, line.find("pos:")));
       }
+    }
+    for (const std::string& watch : watches) {
+      text += " " + watch;
     }
     world.facts["descriptor " + std::to_string(fd)] = text;
   }
@@ -249,25 +254,49 @@ void read_status(std::map<std::string, std::string>& facts, const std::string& p
   }
 }
 
-// The bytes that the kernel maintains for itself (linux/rseq.h): cpu_id_start, cpu_id, node_id,
-// mm_cid. They change whenever the thread moves to another processor.
-void mask_rseq(World& world, const Memory& memory, std::uint64_t address) {
-  const std::uint64_t page_address = address / kPage * kPage;
-  std::optional<std::string> page = memory.read(page_address, kPage);
-  if (!page) {
-    return;
+// Memory that changes by itself while a process stands still.
+struct Volatile {
+  std::uint64_t address = 0;
+  std::uint64_t length = 0;
+};
+
+// Adds the bytes that the kernel maintains for itself (linux/rseq.h): cpu_id_start, cpu_id,
+// node_id, mm_cid. They change whenever the thread moves to another processor.
+void add_rseq(std::vector<Volatile>& ranges, std::uint64_t address) {
+  ranges.push_back({address, 8});
+  ranges.push_back({address + 20, 8});
+}
+
+// Hashes the pages with such memory again, without it.
+void mask(World& world, const Memory& memory, const std::vector<Volatile>& ranges) {
+  std::map<std::uint64_t, std::string> pages;
+  for (const Volatile& range : ranges) {
+    for (std::uint64_t at = range.address; at < range.address + range.length; ++at) {
+      auto [page, fresh] = pages.try_emplace(at / kPage * kPage);
+      if (fresh) {
+        page->second = memory.read(page->first, kPage).value();
+      }
+      page->second[at % kPage] = '\0';
+    }
   }
-  const std::size_t at = address - page_address;
-  std::fill_n(page->begin() + static_cast<std::ptrdiff_t>(at), 8, '\0');
-  std::fill_n(page->begin() + static_cast<std::ptrdiff_t>(at) + 20, 8, '\0');
-  world.pages[page_address] = xxh3_64(std::as_bytes(std::span(*page)));
+  for (const auto& [address, bytes] : pages) {
+    world.pages[address] = xxh3_64(std::as_bytes(std::span(bytes)));
+  }
 }
 
 std::string signal_text(const SignalInfoBytes& info) {
   return hex_bytes(std::string(reinterpret_cast<const char*>(&info), sizeof info));
 }
 
-void read_thread(World& world, pid_t pid, pid_t tid, const Memory& memory) {
+// Whether the thread was interrupted in sigsuspend(2), ppoll(2) or the like, which are restarted
+// (ERESTARTNOHAND).
+bool waits_with_own_mask(const user_regs_struct& registers) {
+  constexpr std::int64_t kRestartNoHandler = -514;
+  return static_cast<std::int64_t>(registers.rax) == kRestartNoHandler &&
+         (registers.orig_rax == SYS_rt_sigsuspend || registers.orig_rax == SYS_ppoll);
+}
+
+void read_thread(World& world, pid_t pid, pid_t tid, std::vector<Volatile>& volatile_memory) {
   WorldThread& thread = world.threads[tid];
   Tracee tracee = Tracee::adopt(tid, true);
   for (unsigned type : kRegisterSets) {
@@ -290,7 +319,7 @@ void read_thread(World& world, pid_t pid, pid_t tid, const Memory& memory) {
   if (auto rseq = tracee.rseq()) {
     thread.facts["rseq"] = hex_text(rseq->address) + " " + std::to_string(rseq->length) + " " +
                            hex_text(rseq->signature) + " " + std::to_string(rseq->flags);
-    mask_rseq(world, memory, rseq->address);
+    add_rseq(volatile_memory, rseq->address);
   }
   void* head = nullptr;
   std::size_t length = 0;
@@ -303,6 +332,16 @@ void read_thread(World& world, pid_t pid, pid_t tid, const Memory& memory) {
               {"Name",   "Umask",  "Tgid",   "Ngid",       "Uid",     "Gid",    "Groups",
                "SigPnd", "ShdPnd", "SigBlk", "SigIgn",     "SigCgt",  "CapInh", "CapPrm",
                "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "NSpid",  "Threads"});
+  // A call with a signal mask of its own sets that mask anew when it is restarted, and SigBlk shows
+  // it only from then on; what it will put back in the end is the signal mask above.
+  const user_regs_struct registers = tracee.registers();
+  if (waits_with_own_mask(registers)) {
+    thread.facts["SigBlk"] = "the call's own";
+    if (registers.orig_rax == SYS_ppoll && registers.rdx != 0) {
+      // The kernel notes there what remains of the time-out, whenever the thread is stopped.
+      volatile_memory.push_back({registers.rdx, sizeof(timespec)});
+    }
+  }
   tracee.release();
 }
 
@@ -400,9 +439,11 @@ World read_world(pid_t pid, const WorldOptions& options) {
   std::vector<WorldMapping> mappings = read_smaps(pid);
   read_pages(world, pid, mappings);
   const Memory memory(pid);
+  std::vector<Volatile> volatile_memory;
   for (pid_t tid : threads_of(pid)) {
-    read_thread(world, pid, tid, memory);
+    read_thread(world, pid, tid, volatile_memory);
   }
+  mask(world, memory, volatile_memory);
   read_descriptors(world, pid);
   for (const char* name : {"auxv", "cmdline", "environ", "limits", "personality", "comm"}) {
     world.facts[name] = read_text(base + "/" + name);

@@ -2,6 +2,7 @@
 
 #include "rrpcp/store.h"
 #include "support/checkpoint_bytes.h"
+#include "support/figure.h"
 #include "support/syscall_fault.h"
 #include "support/temp_dir.h"
 
@@ -132,6 +133,7 @@ protected:
       check_directory(after, WIFEXITED(result.status) && WEXITSTATUS(result.status) == 0);
       if (applied <= nth || HasFatalFailure()) {
         EXPECT_EQ(result.status, 0) << after << ": an undisturbed run";
+        test::print_figure("system calls of a writer met by: " + name, nth);
         return nth;
       }
     }
@@ -146,7 +148,6 @@ protected:
 TEST_P(WriterFaults, KilledAtEverySystemCall) {
   std::uint64_t calls = sweep(
       "killed", [](const SyscallEntry&) { return true; }, {Fault::kKill, 0}, false);
-  RecordProperty("system_calls", static_cast<int>(calls));
   EXPECT_GT(calls, 20u);
 }
 

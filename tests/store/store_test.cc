@@ -2,6 +2,7 @@
 
 #include "rrpcp/store.h"
 #include "support/checkpoint_bytes.h"
+#include "support/figure.h"
 #include "support/temp_dir.h"
 
 #include <capnp/message.h>
@@ -171,6 +172,7 @@ TEST(Store, ManyProcessesPublishAndReadAtOnce) {
   }
   EXPECT_EQ(store.list().size(), 20u);
   EXPECT_EQ(files_in(dir.path()), 20u);
+  test::print_figure("processes that wrote and read one directory at once", children.size());
 }
 
 TEST(WriteFileAtomically, KeepsTheOldFileOnFailureAndReplacesOnSuccess) {

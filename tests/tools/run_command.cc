@@ -1,9 +1,8 @@
 #include "tools/run_command.h"
 
-#include "base/scoped_fd.h"
-
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
@@ -82,14 +81,28 @@ void wait_for(pid_t pid, CommandResult& result) {
 } // namespace
 
 CommandResult run_command(const std::vector<std::string>& arguments) {
-  CommandResult result;
+  return RunningCommand(arguments).wait();
+}
+
+RunningCommand::RunningCommand(const std::vector<std::string>& arguments) {
   Pipe out = make_pipe();
   Pipe err = make_pipe();
-  const pid_t pid = spawn(arguments, out.write.get(), err.write.get());
-  out.write.reset();
-  err.write.reset();
-  drain(out.read.get(), result.out, err.read.get(), result.err);
-  wait_for(pid, result);
+  pid_ = spawn(arguments, out.write.get(), err.write.get());
+  out_ = std::move(out.read);
+  err_ = std::move(err.read);
+}
+
+RunningCommand::~RunningCommand() {
+  if (pid_ > 0) {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+}
+
+CommandResult RunningCommand::wait() {
+  CommandResult result;
+  drain(out_.get(), result.out, err_.get(), result.err);
+  wait_for(std::exchange(pid_, 0), result);
   return result;
 }
 

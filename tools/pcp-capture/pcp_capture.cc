@@ -1,5 +1,6 @@
 // pcp-capture: saves a running process into a checkpoint.
 
+#include "common/allow.h"
 #include "common/command.h"
 #include "common/console.h"
 #include "common/exit_code.h"
@@ -10,7 +11,6 @@
 #include "rrpcp/capture.h"
 #include "rrpcp/error.h"
 
-#include <algorithm>
 #include <atomic>
 #include <climits>
 #include <csignal>
@@ -28,6 +28,7 @@ constexpr const char* kDetails =
   other-fd      inotify, signalfd, timerfd, ...: /dev/null
   deleted-file  an open file without a name: its content is lost
   children      child processes: they are left out
+  posix-timer   timers that the kernel does not tell about: they are left out
   seccomp       filters of system calls: the restored process is less confined
 
 Exit codes:
@@ -61,20 +62,6 @@ void catch_interruptions() {
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
-AllowList parse_allow(const std::string& text) {
-  AllowList names;
-  for (const std::string& name : split_list(text)) {
-    const std::vector<std::string>& known = allowable_names();
-    if (std::find(known.begin(), known.end(), name) == known.end()) {
-      const std::string guess = closest(name, known);
-      throw UsageError("--allow: there is no name '" + printable(name) + "'" +
-                       (guess.empty() ? "" : "; did you mean '" + guess + "'?"));
-    }
-    names.insert(name);
-  }
-  return names;
-}
-
 Json json_result(const CaptureResult& result) {
   Json out;
   out["file"] = json_bytes_as_text(result.path);
@@ -103,7 +90,7 @@ int run(int argc, char** argv, Console& console) {
   command.add("j,threads", "threads that compress (default: one per processor)", "N");
   command.add("embed-files", "store the contents of mapped files too");
   command.add("kill", "kill the process when the checkpoint is there");
-  command.add("allow", "what may be left out, by name; several with commas", "NAME");
+  add_allow(command, "what may be left out, by name (below)");
   command.add("comment", "text to store with the checkpoint", "TEXT");
   command.add_json();
   command.add_quiet();
@@ -125,7 +112,7 @@ int run(int argc, char** argv, Console& console) {
   }
   options.embed_files = arguments.has("embed-files");
   options.after = arguments.has("kill") ? AfterCapture::kKill : AfterCapture::kContinue;
-  options.allow = parse_allow(arguments.get_or("allow", ""));
+  options.allow = parse_allow(arguments);
   options.comment = arguments.get_or("comment", "");
 
   catch_interruptions();
@@ -150,10 +137,13 @@ int run(int argc, char** argv, Console& console) {
                   static_cast<int>(pid), human_count(result.tasks, "thread", "threads").c_str(),
                   human_count(result.mappings, "mapping", "mappings").c_str(),
                   human_size(result.memory_bytes).c_str(), human_size(result.file_bytes).c_str());
-    console.print("  stood still for %s of %s%s\n",
-                  human_duration(result.frozen_nanoseconds).c_str(),
-                  human_duration(result.total_nanoseconds).c_str(),
-                  options.after == AfterCapture::kKill ? ", and was killed" : "");
+    const std::string total = human_duration(result.total_nanoseconds);
+    if (options.after == AfterCapture::kKill) {
+      console.print("  saved in %s, and killed\n", total.c_str());
+    } else {
+      console.print("  saved in %s, of which it stood still for %s\n", total.c_str(),
+                    human_duration(result.frozen_nanoseconds).c_str());
+    }
     console.print("  id %s\n", result.id.to_string().c_str());
   }
   return kExitOk;

@@ -9,8 +9,6 @@
 #include "rrpcp/compat.h"
 #include "rrpcp/error.h"
 
-#include <algorithm>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -19,8 +17,8 @@ namespace {
 
 constexpr const char* kDetails =
     R"(Each FILE becomes a directory checkpoint-EVENT in TRACE, which must be the trace that the checkpoint
-belongs to. The directory appears whole or not at all, is read back and compared. What the other
-form has no place for is named; what a replay would miss is refused.
+belongs to. It is read back and compared before it appears, so it is whole or not there at all. What
+the other form has no place for is named; what a replay would miss is refused.
 
 Exit codes:
   0  all were converted
@@ -29,24 +27,6 @@ Exit codes:
 
 Example:
   pcp-convert --to rr-2025 ~/traces/ls-0/pcp/*.pcp ~/traces/ls-0)";
-
-// Compares what is in the trace now with the checkpoint that it was made from.
-void verify_export(const CheckpointReader& checkpoint, const std::string& trace,
-                   const std::string& directory, Progress& progress) {
-  const LegacyTrace written = LegacyTrace::open(trace);
-  const std::string name = std::filesystem::path(directory).filename().string();
-  for (const LegacyEntry& entry : written.entries()) {
-    if (entry.name == name && entry.generation == Generation::kRr2025) {
-      const LegacyCheckpoint legacy = written.load(entry);
-      verify_import(legacy, checkpoint, [&](std::uint64_t done, std::uint64_t total) {
-        progress.update(total / 2 + done / 2, total);
-      });
-      return;
-    }
-  }
-  throw Error(ErrorCode::kInternal, "the directory that was written is not there")
-      .in_file(directory);
-}
 
 int convert_main(int argc, char** argv, Console& console) {
   Command command({"pcp-convert", "--to rr-2025 [OPTION]... FILE... TRACE",
@@ -74,10 +54,9 @@ int convert_main(int argc, char** argv, Console& console) {
       Progress progress(console, file);
       ExportOptions options;
       options.progress = [&](std::uint64_t done, std::uint64_t total) {
-        progress.update(done / 2, total);
+        progress.update(done, total);
       };
       const ExportResult result = export_rr2025(reader, trace, options);
-      verify_export(reader, trace, result.directory, progress);
       progress.clear();
       if (console.json) {
         Json losses = Json::array();

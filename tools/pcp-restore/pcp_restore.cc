@@ -1,5 +1,6 @@
 // pcp-restore: makes a process from a checkpoint, stopped or running.
 
+#include "common/allow.h"
 #include "common/command.h"
 #include "common/console.h"
 #include "common/json.h"
@@ -48,37 +49,18 @@ struct Request {
   RestoreOptions options;
 };
 
-AllowList parse_allow(const Arguments& arguments) {
-  AllowList allow;
-  if (!arguments.has("allow")) {
-    return allow;
-  }
-  const std::vector<std::string>& known = allowable_names();
-  for (const std::string& part : arguments.get_all("allow")) {
-    for (const std::string& name : split_list(part)) {
-      if (std::find(known.begin(), known.end(), name) == known.end()) {
-        const std::string guess = closest(name, known);
-        throw UsageError("--allow: there is no '" + printable(name) + "'" +
-                         (guess.empty() ? "" : "; did you mean '" + guess + "'?"));
-      }
-      allow.insert(name);
-    }
-  }
-  return allow;
-}
-
 Request parse(int argc, char** argv, Console& console) {
   Command command({"pcp-restore", "[OPTION]... FILE",
                    "Makes a process in the state that a checkpoint holds.", kDetails});
   command.add("run", "let it run, and end as it ends")
       .add("stopped", "leave it stopped and print its id (the default)")
-      .add("allow", "let pass what cannot be restored as it was (below)", "NAME,...")
       .add("trace", "directory of the trace that the checkpoint refers to", "DIR")
       .add("eager", "copy all memory at once, verified, instead of mapping it from FILE")
       .add("no-verify", "trust size and time of mapped files, do not read them")
       .add("j,threads", "threads that decode (default: one per processor)", "N")
       .add_json("write ids and warnings as one JSON document")
       .add_quiet();
+  add_allow(command, "let pass what cannot be restored as it was (below)");
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, 1, "FILE");
   Request request;

@@ -27,12 +27,13 @@ constexpr const char* kDetails =
     R"(PATH is a checkpoint (a *.pcp file, or a directory, file or metadata file of rr's own), an index file
 of rr's, a whole trace, or a directory of *.pcp files. Every result is read back and compared with
 its origin, field by field and byte by byte, before it appears. What is old stays as it is, unless
---remove-old says otherwise. Repeating an interrupted run is harmless.
+--remove-old says otherwise; what cannot be upgraded always does. Repeating an interrupted run is
+harmless.
 
 Exit codes:
   0  everything is of the newest version now
-  1  something could not be upgraded; the rest was
-  2  wrong usage, or nothing could be read
+  1  something could not be upgraded or removed; the rest was
+  2  wrong usage
 
 Examples:
   pcp-upgrade --dry-run ~/.local/share/rr/latest-trace
@@ -43,7 +44,6 @@ struct Settings {
   bool dry_run = false;
   bool remove_old = false;
   std::string directory;
-  bool has_profile = false;
   ImportOptions import;
 };
 
@@ -61,6 +61,7 @@ struct Outcome {
   std::uint64_t bytes_after = 0;
   bool removed = false;
   std::vector<Finding> findings;
+  // Why it was not upgraded, or, where it was, why the old one could not be removed.
   std::unique_ptr<Error> error;
 };
 
@@ -123,8 +124,9 @@ void upgrade_legacy(const WorkItem& item, const Settings& settings, Outcome& out
     return;
   }
   const std::string directory =
-      settings.in_place ? legacy.trace().directory() + "/" + std::string(kTraceStoreName)
-                        : settings.directory;
+      settings.in_place
+          ? (std::filesystem::path(legacy.trace().directory()) / kTraceStoreName).string()
+          : settings.directory;
   const PublishedImport published = publish_import(legacy, directory, settings.import);
   outcome.target = published.path;
   outcome.id = published.id.to_string();
@@ -169,7 +171,10 @@ void report_outcome(Console& console, const Outcome& outcome) {
   }
   if (outcome.error != nullptr) {
     const std::string code = outcome.error->diagnostic();
-    console.print("%s: %s: %s%s\n", printable(outcome.path).c_str(), sentence(outcome).c_str(),
+    console.print("%s: %s: %s%s\n", printable(outcome.path).c_str(),
+                  outcome.state == Outcome::State::kFailed
+                      ? sentence(outcome).c_str()
+                      : (sentence(outcome) + ", but the old one could NOT BE REMOVED").c_str(),
                   code.empty() ? "" : ("[" + code + "] ").c_str(),
                   printable(outcome.error->what()).c_str());
     return;
@@ -213,10 +218,22 @@ Json to_json(const Outcome& outcome) {
   return item;
 }
 
-Outcome upgrade(const WorkItem& item, Settings& settings, Console& console) {
+// Removes what `outcome` was made from.
+void remove_old(const WorkItem& item, Outcome& outcome) {
+  try {
+    remove_legacy(*item.trace, {*item.entry});
+    outcome.removed = true;
+  } catch (const Error& error) {
+    outcome.error = std::make_unique<Error>(error);
+  }
+}
+
+// `count` is shown beside the progress: "2/7".
+Outcome upgrade(const WorkItem& item, const std::string& count, Settings& settings,
+                Console& console) {
   Outcome outcome;
   outcome.path = item.path;
-  Progress progress(console, item.path);
+  Progress progress(console, count + " " + printable(item.path));
   settings.import.progress = [&](std::uint64_t done, std::uint64_t total) {
     progress.update(done, total);
   };
@@ -224,8 +241,7 @@ Outcome upgrade(const WorkItem& item, Settings& settings, Console& console) {
     if (item.entry != nullptr) {
       upgrade_legacy(item, settings, outcome);
       if (settings.remove_old && !settings.dry_run) {
-        remove_legacy(*item.trace, {*item.entry});
-        outcome.removed = true;
+        remove_old(item, outcome);
       }
     } else {
       upgrade_current(item, settings, outcome);
@@ -238,15 +254,29 @@ Outcome upgrade(const WorkItem& item, Settings& settings, Console& console) {
   return outcome;
 }
 
+// Removes what earlier runs that were interrupted have left of checkpoints they were removing;
+// returns whether that worked.
+bool finish_removals(const Work& work, Console& console) {
+  bool good = true;
+  for (const LegacyTrace& trace : work.traces()) {
+    try {
+      remove_legacy(trace, {});
+    } catch (const Error& error) {
+      report_error(console, error);
+      good = false;
+    }
+  }
+  return good;
+}
+
 int finish(Console& console, const std::vector<Outcome>& outcomes) {
   std::uint64_t failed = 0;
   std::uint64_t done = 0;
   std::uint64_t before = 0;
   std::uint64_t after = 0;
   for (const Outcome& outcome : outcomes) {
-    if (outcome.state == Outcome::State::kFailed) {
-      ++failed;
-    } else {
+    failed += outcome.error != nullptr ? 1 : 0;
+    if (outcome.state != Outcome::State::kFailed) {
       ++done;
       before += outcome.bytes_before;
       after += outcome.bytes_after;
@@ -276,11 +306,13 @@ int upgrade_main(int argc, char** argv, Console& console) {
                    "version.",
                    kDetails});
   command.add("to", "version to write; 1.0 is the newest and the only one", "VERSION", kNewest);
-  command.add("in-place", "write into the directory pcp of each checkpoint's own trace");
+  command.add("in-place",
+              "write into the directory pcp of each checkpoint's own trace; files of the "
+              "newest version stay as they are");
   command.add("o,output", "write into this directory", "DIR");
   command.add("dry-run", "do everything but write; tells sizes and problems");
   command.add("remove-old", "remove each old checkpoint when the new one is there and compared");
-  command.add("profile", "raw, fast, default or small", "P");
+  command.add("profile", "how to store pages: raw, fast, default or small", "P");
   command.add("embed-files", "store the contents of mapped files too");
   command.add("reproducible", "leave time and name of this machine out of the files");
   command.add_json();
@@ -301,7 +333,7 @@ int upgrade_main(int argc, char** argv, Console& console) {
   const std::string version = arguments.get("to");
   if (version != kNewest && version != "newest") {
     throw UsageError("version " + version +
-                     " cannot be written; known are 1.0 (and rr-2025, with "
+                     " cannot be written; known is 1.0 (and rr-2025, with "
                      "pcp-convert)");
   }
   if (settings.in_place && !settings.directory.empty()) {
@@ -322,11 +354,15 @@ int upgrade_main(int argc, char** argv, Console& console) {
     outcome.error = std::make_unique<Error>(problem.error);
     report_outcome(console, outcome);
   }
+  const std::string total = "/" + std::to_string(work.items().size());
   for (const WorkItem& item : work.items()) {
-    outcomes.push_back(upgrade(item, settings, console));
+    const std::string count = std::to_string(&item - work.items().data() + 1) + total;
+    outcomes.push_back(upgrade(item, count, settings, console));
     report_outcome(console, outcomes.back());
   }
-  return finish(console, outcomes);
+  const bool cleaned = !settings.remove_old || settings.dry_run || finish_removals(work, console);
+  const int code = finish(console, outcomes);
+  return cleaned ? code : kExitNo;
 }
 
 } // namespace

@@ -51,6 +51,11 @@ struct LegacyCheckpoint::Impl {
   std::string original_directory;
   std::uint64_t stored_bytes = 0;
   std::vector<Finding> findings;
+
+  // Reads the message of an entry of `context` and finds its page files. Throws Error as
+  // LegacyTrace::load.
+  static LegacyCheckpoint load(std::shared_ptr<const LegacyTrace::Impl> context,
+                               const LegacyEntry& entry);
 };
 
 } // namespace rrpcp

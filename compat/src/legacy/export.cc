@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "legacy/checkpoint_impl.h"
 #include "legacy/export_message.h"
 #include "legacy/pending_directory.h"
 #include "rrpcp/compat.h"
@@ -52,7 +53,9 @@ class Exporter {
 public:
   Exporter(const CheckpointReader& checkpoint, const std::string& trace_directory,
            const ExportOptions& options)
-      : checkpoint_(checkpoint), options_(options), trace_(RrTrace::open(trace_directory)) {}
+      : checkpoint_(checkpoint), options_(options),
+        context_(std::make_shared<LegacyTrace::Impl>(RrTrace::open(trace_directory))),
+        trace_(context_->trace) {}
 
   ExportResult run() {
     const Header& header = checkpoint_.header();
@@ -78,6 +81,7 @@ public:
     PendingDirectory pending(trace_.directory());
     write_page_files(plan, pending);
     write_metadata(message, pending);
+    verify(pending);
     pending.publish(name);
     return std::move(result_);
   }
@@ -105,9 +109,7 @@ private:
     std::uint64_t done = 0;
     buffer_.resize(kPieceBytes);
     for (unsigned s = 0; s < spaces.size(); ++s) {
-      const std::string& backing =
-          options_.backing_directory.empty() ? trace_.directory() : options_.backing_directory;
-      MemoryView view(checkpoint_, s, {backing, true});
+      MemoryView view(checkpoint_, s, {trace_.directory(), true});
       const auto mappings = spaces[s].getMappings();
       for (unsigned m = 0; m < mappings.size(); ++m) {
         if (!plan.page_files[s][m].empty()) {
@@ -141,7 +143,7 @@ private:
       }
       done += piece.size();
       if (options_.progress) {
-        options_.progress(done, total);
+        options_.progress(done / 2, total);
       }
     }
     sync_file(file.get(), path);
@@ -161,9 +163,35 @@ private:
     result_.bytes += bytes.size();
   }
 
+  // Reads what was written as any checkpoint of the generation is read, and compares.
+  void verify(const PendingDirectory& pending) const {
+    LegacyEntry entry;
+    entry.generation = Generation::kRr2025;
+    entry.name = std::string(base_name(pending.path()));
+    entry.page_directory = pending.path();
+    entry.path = join_path(pending.path(), "metadata");
+    entry.event = checkpoint_.header().event;
+    const LegacyCheckpoint written = LegacyCheckpoint::Impl::load(context_, entry);
+    for (const Finding& finding : written.findings()) {
+      if (finding.severity == Severity::kError) {
+        throw Error(ErrorCode::kInternal, "what was written cannot be read: " + finding.message)
+            .in_file(finding.file)
+            .with_diagnostic(finding.code);
+      }
+    }
+    std::function<void(std::uint64_t, std::uint64_t)> second_half;
+    if (options_.progress) {
+      second_half = [&](std::uint64_t done, std::uint64_t total) {
+        options_.progress(total / 2 + done / 2, total);
+      };
+    }
+    verify_import(written, checkpoint_, second_half);
+  }
+
   const CheckpointReader& checkpoint_;
   const ExportOptions& options_;
-  RrTrace trace_;
+  std::shared_ptr<const LegacyTrace::Impl> context_;
+  const RrTrace& trace_;
   ExportResult result_;
   std::vector<std::byte> buffer_;
 };

@@ -5,6 +5,7 @@
 #include "legacy/invariants.h"
 #include "legacy/machine.h"
 #include "legacy/packed_message.h"
+#include "legacy/pending_directory.h"
 #include "rrpcp/compat.h"
 
 #include <algorithm>
@@ -88,6 +89,11 @@ public:
       read_index();
     }
     for (const std::string& name : names) {
+      if (name.starts_with(kRemovalPrefix)) {
+        read_note(name);
+      }
+    }
+    for (const std::string& name : names) {
       if (name.starts_with(kPrefix) && !claimed_.contains(name)) {
         look_at(name);
       }
@@ -98,6 +104,16 @@ public:
 
 private:
   std::string path_of(std::string_view name) const { return join_path(directory_, name); }
+
+  // The note of a removal that goes on or was interrupted.
+  void read_note(const std::string& name) {
+    try {
+      const auto names = list_directory(path_of(name));
+      doomed_.insert(names.begin(), names.end());
+    } catch (const Error&) {
+      // Gone meanwhile, or no note of ours.
+    }
+  }
 
   void read_index() {
     const std::string path = path_of(kIndexName);
@@ -117,20 +133,16 @@ private:
     IndexCandidate newer = decode_index(bytes, Generation::kRr2024, machine_);
     const bool fits_older = older.index && older.objection.empty();
     const bool fits_newer = newer.index && newer.objection.empty();
-    if (fits_older && fits_newer) {
-      if (older.index->size() == 0 && newer.index->size() == 0) {
-        return;
-      }
-      impl_.findings.push_back(make_finding("legacy.generation-ambiguous", path,
-                                            "the index fits both rr-2022 and rr-2024"));
+    if (fits_older && fits_newer && older.index->size() == 0 && newer.index->size() == 0) {
       return;
     }
-    if (!fits_older && !fits_newer) {
+    if (fits_older == fits_newer) {
       const bool decoded = older.index || newer.index;
-      impl_.findings.push_back(make_finding(decoded ? "legacy.generation-unknown" : "legacy.index",
-                                            path,
-                                            "the index is neither of rr-2022 (" + older.objection +
-                                                ") nor of rr-2024 (" + newer.objection + ")"));
+      impl_.findings.push_back(
+          make_finding(decoded ? "legacy.generation-unknown" : "legacy.index", path,
+                       fits_older ? "the index fits both rr-2022 and rr-2024"
+                                  : "the index is neither of rr-2022 (" + older.objection +
+                                        ") nor of rr-2024 (" + newer.objection + ")"));
       return;
     }
     add_indexed(fits_older ? *older.index : *newer.index);
@@ -165,14 +177,19 @@ private:
     if (::fstatat(fd_.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
       return;
     }
+    if (doomed_.contains(name)) {
+      impl_.findings.push_back(make_finding("legacy.orphan", path_of(name),
+                                            "the removal of this checkpoint was interrupted"));
+      return;
+    }
     if (!S_ISDIR(info.st_mode) && !S_ISLNK(info.st_mode)) {
       impl_.findings.push_back(make_finding("legacy.orphan", path_of(name),
                                             "the file has the name of a checkpoint, but no index "
                                             "names it"));
       return;
     }
-    if (has_index_ && ::fstatat(fd_.get(), (name + "/metadata").c_str(), &info,
-                                AT_SYMLINK_NOFOLLOW) != 0) {
+    if (has_index_ &&
+        ::fstatat(fd_.get(), (name + "/metadata").c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
       impl_.findings.push_back(make_finding("legacy.orphan", path_of(name),
                                             "the directory of page files belongs to no checkpoint "
                                             "that the index names"));
@@ -223,6 +240,8 @@ private:
   ScopedFd fd_;
   legacy::Machine machine_;
   std::set<std::string> claimed_;
+  // Names in the notes of removals (remove_legacy).
+  std::set<std::string> doomed_;
   bool has_index_ = false;
 };
 
@@ -410,13 +429,19 @@ const std::vector<Finding>& LegacyTrace::findings() const {
 }
 
 LegacyCheckpoint LegacyTrace::load(const LegacyEntry& entry) const {
+  return LegacyCheckpoint::Impl::load(impl_, entry);
+}
+
+LegacyCheckpoint LegacyCheckpoint::Impl::load(std::shared_ptr<const LegacyTrace::Impl> context,
+                                              const LegacyEntry& entry) {
   if (entry.problem) {
     throw *entry.problem;
   }
-  const std::string& directory = impl_->trace.directory();
+  const RrTrace& trace = context->trace;
+  const std::string& directory = trace.directory();
   const ScopedFd fd = open_directory(directory);
   const auto loaded = std::make_shared<LegacyCheckpoint::Impl>();
-  loaded->context = impl_;
+  loaded->context = std::move(context);
   loaded->entry = entry;
   try {
     if (entry.generation == Generation::kRr2025) {
@@ -429,7 +454,7 @@ LegacyCheckpoint LegacyTrace::load(const LegacyEntry& entry) const {
           read_beneath(fd.get(), kIndexName, join_path(directory, kIndexName), kMaxMessageFile);
       const auto bytes = read_beneath(fd.get(), entry.name, entry.path, kMaxMessageFile);
       loaded->stored_bytes = bytes.size();
-      const legacy::Machine machine = trace_machine(impl_->trace);
+      const legacy::Machine machine = trace_machine(trace);
       const IndexCandidate index = decode_index(index_bytes, entry.generation, machine);
       if (!index.index || !index.objection.empty()) {
         throw Error(ErrorCode::kDamaged, "the index of checkpoints changed meanwhile")
@@ -440,8 +465,8 @@ LegacyCheckpoint LegacyTrace::load(const LegacyEntry& entry) const {
   } catch (const Error& error) {
     throw message_problem(error.file().empty() ? error.in_file(entry.path) : error);
   }
-  const auto violations = check_message(
-      loaded->message, {impl_->trace.header().machine, impl_->trace.header().page_size});
+  const auto violations =
+      check_message(loaded->message, {trace.header().machine, trace.header().page_size});
   if (!violations.empty()) {
     throw Error(ErrorCode::kDamaged, join_violations(violations))
         .in_file(entry.path)

@@ -16,77 +16,91 @@ namespace rrpcp::compat {
 
 namespace {
 
-constexpr std::string_view kPrivatePrefix = ".rrpcp-export-";
+// Makes an empty directory of a private name; returns its path.
+std::string make_private_directory(const std::string& parent, std::string_view prefix) {
+  std::string pattern = join_path(parent, std::string(prefix) + "XXXXXX");
+  if (::mkdtemp(pattern.data()) == nullptr) {
+    throw system_error(errno, "cannot make a directory").in_file(parent);
+  }
+  return pattern;
+}
 
-// Removes the files of a directory and the directory; it has no subdirectories. Best effort.
-void remove_tree(int parent_fd, const std::string& name, const std::string& path) {
+void sync_directory(int fd, const std::string& path) {
+  if (::fsync(fd) != 0) {
+    throw system_error(errno, "cannot sync the directory").in_file(path);
+  }
+}
+
+} // namespace
+
+void remove_flat_directory(int parent_fd, const std::string& name, const std::string& path) {
   try {
     const ScopedFd directory = open_directory(path);
     for (const std::string& file : list_directory(path)) {
       ::unlinkat(directory.get(), file.c_str(), 0);
     }
   } catch (const Error&) {
-    // What cannot be listed stays; nobody takes it for a checkpoint.
+    // What cannot be listed stays.
   }
   ::unlinkat(parent_fd, name.c_str(), AT_REMOVEDIR);
 }
 
-void remove_dead(int parent_fd, const std::string& parent) {
+void remove_dead_directories(int parent_fd, const std::string& parent) {
   for (const std::string& name : list_directory(parent)) {
-    if (!name.starts_with(kPrivatePrefix)) {
+    if (!name.starts_with(kPendingPrefix)) {
       continue;
     }
     const ScopedFd directory(
         ::openat(parent_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (directory && ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0) {
-      remove_tree(parent_fd, name, join_path(parent, name));
+      remove_flat_directory(parent_fd, name, join_path(parent, name));
     }
   }
 }
 
-} // namespace
-
 void remove_directory(const std::string& parent, const std::string& name) {
   const ScopedFd parent_fd = open_directory(parent);
-  remove_dead(parent_fd.get(), parent);
-  // An empty directory of a private name, whose place the doomed one takes.
-  std::string pattern = join_path(parent, std::string(kPrivatePrefix) + "XXXXXX");
-  if (::mkdtemp(pattern.data()) == nullptr) {
-    throw system_error(errno, "cannot make a directory").in_file(parent);
-  }
-  const std::string private_name(base_name(pattern));
+  remove_dead_directories(parent_fd.get(), parent);
+  // The doomed one takes the place of an empty directory.
+  const std::string path = make_private_directory(parent, kPendingPrefix);
+  const std::string private_name(base_name(path));
   if (::renameat(parent_fd.get(), name.c_str(), parent_fd.get(), private_name.c_str()) != 0) {
     const int error = errno;
     ::unlinkat(parent_fd.get(), private_name.c_str(), AT_REMOVEDIR);
     throw system_error(error, "cannot rename the directory").in_file(join_path(parent, name));
   }
-  if (::fsync(parent_fd.get()) != 0) {
-    throw system_error(errno, "cannot sync the directory").in_file(parent);
-  }
-  remove_tree(parent_fd.get(), private_name, pattern);
+  sync_directory(parent_fd.get(), parent);
+  remove_flat_directory(parent_fd.get(), private_name, path);
 }
 
-PendingDirectory::PendingDirectory(const std::string& parent)
+PendingDirectory::PendingDirectory(const std::string& parent, std::string_view prefix)
     : parent_(parent), parent_fd_(open_directory(parent)) {
-  remove_dead(parent_fd_.get(), parent);
-  std::string pattern = join_path(parent, std::string(kPrivatePrefix) + "XXXXXX");
-  if (::mkdtemp(pattern.data()) == nullptr) {
-    throw system_error(errno, "cannot make a directory").in_file(parent);
-  }
-  path_ = pattern;
+  remove_dead_directories(parent_fd_.get(), parent);
+  path_ = make_private_directory(parent, prefix);
   name_ = std::string(base_name(path_));
   fd_ = open_directory(path_);
   if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0 || ::fchmod(fd_.get(), 0755) != 0) {
     const int error = errno;
-    remove_tree(parent_fd_.get(), name_, path_);
+    remove_flat_directory(parent_fd_.get(), name_, path_);
     throw system_error(error, "cannot prepare the directory").in_file(path_);
   }
 }
 
 PendingDirectory::~PendingDirectory() {
-  if (!published_) {
-    remove_tree(parent_fd_.get(), name_, path_);
+  if (!kept_) {
+    discard();
   }
+}
+
+void PendingDirectory::keep() {
+  sync_directory(fd_.get(), path_);
+  sync_directory(parent_fd_.get(), parent_);
+  kept_ = true;
+}
+
+void PendingDirectory::discard() {
+  remove_flat_directory(parent_fd_.get(), name_, path_);
+  kept_ = true; // nothing is left to do
 }
 
 ScopedFd PendingDirectory::create(const std::string& name) const {
@@ -99,9 +113,7 @@ ScopedFd PendingDirectory::create(const std::string& name) const {
 }
 
 void PendingDirectory::publish(const std::string& name) {
-  if (::fsync(fd_.get()) != 0) {
-    throw system_error(errno, "cannot sync the directory").in_file(path_);
-  }
+  sync_directory(fd_.get(), path_);
   if (::syscall(SYS_renameat2, parent_fd_.get(), name_.c_str(), parent_fd_.get(), name.c_str(),
                 RENAME_NOREPLACE) != 0) {
     if (errno == EEXIST) {
@@ -111,10 +123,8 @@ void PendingDirectory::publish(const std::string& name) {
     }
     throw system_error(errno, "cannot rename the directory").in_file(join_path(parent_, name));
   }
-  published_ = true;
-  if (::fsync(parent_fd_.get()) != 0) {
-    throw system_error(errno, "cannot sync the directory").in_file(parent_);
-  }
+  kept_ = true;
+  sync_directory(parent_fd_.get(), parent_);
 }
 
 } // namespace rrpcp::compat

@@ -10,8 +10,10 @@
 #include <capnp/serialize-packed.h>
 #include <cerrno>
 #include <fcntl.h>
+#include <optional>
 #include <set>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace rrpcp {
@@ -21,6 +23,8 @@ namespace {
 using namespace compat;
 
 constexpr std::uint64_t kMaxIndexFile = std::uint64_t{256} << 20;
+constexpr const char* kIndexName = "checkpoints";
+constexpr std::string_view kCheckpointPrefix = "checkpoint-";
 
 // The index without the entries at `positions`, packed. Root is the generation's type.
 template <typename Root>
@@ -41,65 +45,152 @@ std::vector<std::byte> shortened(const IndexFile& index, const std::set<std::uin
   return {bytes.begin(), bytes.end()};
 }
 
-void unlink_in(int directory_fd, const std::string& name, const std::string& path) {
-  if (::unlinkat(directory_fd, name.c_str(), 0) != 0 && errno != ENOENT) {
-    throw system_error(errno, "cannot remove").in_file(path);
+void sync_directory(int fd, const std::string& path) {
+  if (::fsync(fd) != 0) {
+    throw system_error(errno, "cannot sync the directory").in_file(path);
+  }
+}
+
+// Removes the file or directory of files `name`; one that is gone is no error.
+void remove_name(const std::string& directory, int directory_fd, const std::string& name) {
+  struct stat info = {};
+  if (::fstatat(directory_fd, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT) {
+    return;
+  }
+  if (S_ISDIR(info.st_mode)) {
+    remove_directory(directory, name);
+  } else if (::unlinkat(directory_fd, name.c_str(), 0) != 0) {
+    throw system_error(errno, "cannot remove").in_file(join_path(directory, name));
+  }
+}
+
+// The index of a trace: that there is none, what it is, or that nobody knows.
+struct CurrentIndex {
+  bool exists = false;
+  std::optional<IndexFile> index;
+};
+
+CurrentIndex read_index(const RrTrace& trace, int directory_fd) {
+  CurrentIndex current;
+  struct stat info = {};
+  if (::fstatat(directory_fd, kIndexName, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+    return current;
+  }
+  current.exists = true;
+  const auto bytes = read_beneath(directory_fd, kIndexName,
+                                  join_path(trace.directory(), kIndexName), kMaxIndexFile);
+  const auto machine = legacy_machine(trace.header().machine).value_or(legacy::Machine::X8664);
+  for (const Generation generation : {Generation::kRr2022, Generation::kRr2024}) {
+    IndexCandidate candidate = decode_index(bytes, generation, machine);
+    if (candidate.index && candidate.objection.empty()) {
+      current.index = std::move(candidate.index);
+    }
+  }
+  return current;
+}
+
+// Removes what a removal that was interrupted between the index and the files has left: the names
+// in notes whose writers died, unless the index names them (then the index was never replaced).
+void finish_removals(const RrTrace& trace, int directory_fd) {
+  const std::string& directory = trace.directory();
+  std::optional<std::set<std::string>> named;
+  for (const std::string& name : list_directory(directory)) {
+    if (!name.starts_with(kRemovalPrefix)) {
+      continue;
+    }
+    const ScopedFd note(
+        ::openat(directory_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!note || ::flock(note.get(), LOCK_EX | LOCK_NB) != 0) {
+      continue;
+    }
+    if (!named) {
+      const CurrentIndex current = read_index(trace, directory_fd);
+      if (current.exists && !current.index) {
+        return; // what it names cannot be known
+      }
+      named.emplace();
+      for (std::uint32_t p = 0; current.index && p < current.index->size(); ++p) {
+        const std::string file(base_name(current.index->completion_file(p)));
+        named->insert(file + std::to_string(current.index->event(p)));
+        named->insert(file);
+      }
+    }
+    for (const std::string& doomed : list_directory(join_path(directory, name))) {
+      if (doomed.starts_with(kCheckpointPrefix) && !named->contains(doomed)) {
+        remove_name(directory, directory_fd, doomed);
+      }
+    }
+    remove_flat_directory(directory_fd, name, join_path(directory, name));
   }
 }
 
 // Takes the entries out of the index file, which is replaced in one step.
-void remove_indexed(const RrTrace& trace, const std::vector<const LegacyEntry*>& entries) {
+void remove_indexed(const RrTrace& trace, int directory_fd,
+                    const std::vector<const LegacyEntry*>& entries) {
   const std::string& directory = trace.directory();
-  const ScopedFd fd = open_directory(directory);
-  const std::string path = join_path(directory, "checkpoints");
-  const auto bytes = read_beneath(fd.get(), "checkpoints", path, kMaxIndexFile);
-  const auto machine = legacy_machine(trace.header().machine);
-  const Generation generation = entries.front()->generation;
-  const IndexCandidate index =
-      decode_index(bytes, generation, machine.value_or(legacy::Machine::X8664));
-  if (!index.index) {
-    throw Error(ErrorCode::kDamaged, index.objection).in_file(path);
+  const CurrentIndex current = read_index(trace, directory_fd);
+  const std::string path = join_path(directory, kIndexName);
+  if (!current.index) {
+    throw Error(ErrorCode::kDamaged, "the index of checkpoints changed meanwhile")
+        .in_file(path)
+        .with_diagnostic("legacy.index");
   }
+  const IndexFile& index = *current.index;
   std::set<std::uint32_t> positions;
+  std::set<std::string> names;
   for (const LegacyEntry* entry : entries) {
     // By id: the index may have changed since it was read.
-    for (std::uint32_t p = 0; p < index.index->size(); ++p) {
-      if (index.index->id(p) == entry->id && index.index->event(p) == entry->event) {
+    for (std::uint32_t p = 0; p < index.size(); ++p) {
+      if (index.id(p) == entry->id && index.event(p) == entry->event) {
         positions.insert(p);
+        names.insert(entry->name);
+        names.insert(std::string(base_name(entry->page_directory)));
       }
     }
   }
-  if (positions.size() == index.index->size()) {
-    unlink_in(fd.get(), "checkpoints", path);
-  } else if (!positions.empty()) {
-    const auto rest =
-        generation == Generation::kRr2022
-            ? shortened<legacy::rr2022::PersistentCheckpoints>(*index.index, positions)
-            : shortened<legacy::rr2024::PersistentCheckpoints>(*index.index, positions);
+  if (positions.empty()) {
+    return;
+  }
+  PendingDirectory note(directory, kRemovalPrefix);
+  for (const std::string& name : names) {
+    note.create(name);
+  }
+  note.keep();
+  if (positions.size() == index.size()) {
+    remove_name(directory, directory_fd, kIndexName);
+  } else {
+    const auto rest = index.generation == Generation::kRr2022
+                          ? shortened<legacy::rr2022::PersistentCheckpoints>(index, positions)
+                          : shortened<legacy::rr2024::PersistentCheckpoints>(index, positions);
     write_file_atomically(path, true, [&](Output& output) { output.write(rest); });
   }
-  if (::fsync(fd.get()) != 0) {
-    throw system_error(errno, "cannot sync the directory").in_file(directory);
+  sync_directory(directory_fd, directory);
+  for (const std::string& name : names) {
+    remove_name(directory, directory_fd, name);
   }
-  for (const LegacyEntry* entry : entries) {
-    unlink_in(fd.get(), entry->name, entry->path);
-    remove_directory(directory, std::string(base_name(entry->page_directory)));
-  }
+  note.discard();
 }
 
 } // namespace
 
 void remove_legacy(const LegacyTrace& trace, const std::vector<LegacyEntry>& entries) {
+  const std::string& directory = trace.trace().directory();
+  const ScopedFd directory_fd = open_directory(directory);
+  if (::flock(directory_fd.get(), LOCK_EX) != 0) {
+    throw system_error(errno, "cannot lock the directory").in_file(directory);
+  }
+  remove_dead_directories(directory_fd.get(), directory);
+  finish_removals(trace.trace(), directory_fd.get());
   std::vector<const LegacyEntry*> indexed;
   for (const LegacyEntry& entry : entries) {
     if (entry.generation == Generation::kRr2025) {
-      remove_directory(trace.trace().directory(), entry.name);
+      remove_directory(directory, entry.name);
     } else {
       indexed.push_back(&entry);
     }
   }
   if (!indexed.empty()) {
-    remove_indexed(trace.trace(), indexed);
+    remove_indexed(trace.trace(), directory_fd.get(), indexed);
   }
 }
 

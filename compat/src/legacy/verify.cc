@@ -31,7 +31,8 @@ public:
 
 private:
   [[noreturn]] void fail(const std::string& what) const {
-    throw Error(ErrorCode::kInternal, "the imported checkpoint differs from its origin: " + what)
+    throw Error(ErrorCode::kInternal,
+                "the checkpoint differs from what it was made from or into: " + what)
         .in_file(imported_.name());
   }
 

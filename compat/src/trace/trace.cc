@@ -232,6 +232,9 @@ TraceTask to_task(legacy::trace::TaskEvent::Reader in) {
   case legacy::trace::TaskEvent::EXEC:
     task.kind = TraceTask::Kind::kExec;
     task.file_name = to_string(in.getExec().getFileName());
+    for (const auto word : in.getExec().getCmdLine()) {
+      task.command_line.push_back(to_string(word));
+    }
     break;
   case legacy::trace::TaskEvent::EXIT:
     task.kind = TraceTask::Kind::kExit;

@@ -61,6 +61,9 @@ struct CaptureResult {
   // all.
   std::uint64_t frozen_nanoseconds = 0;
   std::uint64_t total_nanoseconds = 0;
+  // Part of the total: until the last byte was handed to the kernel. What follows is syncing it to
+  // the disk and publishing the file.
+  std::uint64_t written_nanoseconds = 0;
   // What was left out or will not come back as it was, because it was allowed; one sentence each.
   std::vector<std::string> warnings;
 };

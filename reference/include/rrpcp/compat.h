@@ -28,7 +28,7 @@ enum class Generation { kRr2022, kRr2024, kRr2025 };
 std::string_view generation_name(Generation generation);
 
 // What can be said about checkpoints of older generations ("legacy.…") and about how a checkpoint
-// agrees with its trace ("rr-trace.…"), in the order of spec/legacy-rr.md. Codes are stable.
+// agrees with its trace ("rr-trace.…"), in the order of spec/validation.md. Codes are stable.
 std::span<const Diagnostic> compat_diagnostics();
 // Null for a code that does not exist.
 const Diagnostic* find_compat_diagnostic(std::string_view code);
@@ -159,8 +159,9 @@ PublishedImport publish_rewrite(const CheckpointReader& checkpoint, const std::s
                                 const WriterOptions& options = {});
 
 // Removes checkpoints of an older generation from their trace: first what makes them visible, in
-// one step, then their page files. Interrupted, it leaves no half checkpoint. Entries must be of
-// `trace`. Throws Error; what was removed until then is gone.
+// one step, then their page files; and what an interrupted removal left behind (with no `entries`
+// nothing else). Interrupted, it leaves no half checkpoint. Entries must be of `trace`. Several
+// processes may do it at once. Throws Error; what was removed until then is gone.
 void remove_legacy(const LegacyTrace& trace, const std::vector<LegacyEntry>& entries);
 
 // Directory in an rr trace that holds checkpoints of the current format. rr takes names that begin
@@ -177,14 +178,14 @@ struct ExportResult {
 };
 
 struct ExportOptions {
-  // Where backing files are looked for; empty: the trace that is exported to.
-  std::string backing_directory;
-  // Called now and then with bytes of page files written and to be written in all.
+  // Called now and then with bytes of page files done and to be done in all; writing is the first
+  // half of the work, reading back the second.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
 };
 
 // Writes a checkpoint as a directory "checkpoint-<event>" of generation rr-2025 into the trace it
-// belongs to; the directory appears whole or not at all. Throws Error: kForeignTrace for another
+// belongs to. It is read back and compared before it gets that name, so the directory appears whole
+// or not at all. Throws Error: kForeignTrace for another
 // trace, kExists for a directory that is there, kUnsupportedState listing everything that the
 // generation cannot say and that a replay would miss.
 ExportResult export_rr2025(const CheckpointReader& checkpoint, const std::string& trace_directory,

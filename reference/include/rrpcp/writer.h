@@ -82,8 +82,14 @@ public:
 
   // Stores `pages` (a whole number of pages) and appends the runs under which they are found to
   // `runs`. Zero pages become zero runs, a page that was stored before a reference to it.
-  // Copies what it needs before it returns. Throws Error from the output.
+  // Copies what it needs before it returns; `pages` may lie in room(). Throws Error from the
+  // output.
   void append(std::span<const std::byte> pages, std::vector<PageRun>& runs);
+
+  // Where the next pages would be copied to, at least one page: who reads pages from elsewhere
+  // reads them into it and then appends them from there, in the order in which they lie there and
+  // all before the next call of room(). What does not get stored makes room for what follows.
+  std::span<std::byte> room();
 
   // Stores `pages` (a whole number of pages) at the end of the stream as they are, without looking
   // for zero or equal pages: for copying the page stream of another checkpoint.

@@ -39,10 +39,17 @@ ChunkPipeline::~ChunkPipeline() {
       failure_ = std::make_exception_ptr(Error(ErrorCode::kIncomplete, "the writer was abandoned"));
     }
   }
-  changed_.notify_all();
+  wake_all();
   for (std::thread& thread : threads_) {
     thread.join();
   }
+}
+
+void ChunkPipeline::wake_all() {
+  has_buffer_.notify_all();
+  has_work_.notify_all();
+  front_done_.notify_all();
+  all_written_.notify_all();
 }
 
 void ChunkPipeline::fail() {
@@ -50,7 +57,7 @@ void ChunkPipeline::fail() {
   if (!failure_) {
     failure_ = std::current_exception();
   }
-  changed_.notify_all();
+  wake_all();
 }
 
 void ChunkPipeline::rethrow_failure() {
@@ -61,7 +68,7 @@ void ChunkPipeline::rethrow_failure() {
 
 std::unique_ptr<std::byte[]> ChunkPipeline::take_buffer() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return failure_ || !free_buffers_.empty(); });
+  has_buffer_.wait(lock, [this] { return failure_ || !free_buffers_.empty(); });
   rethrow_failure();
   std::unique_ptr<std::byte[]> buffer = std::move(free_buffers_.back());
   free_buffers_.pop_back();
@@ -78,12 +85,12 @@ void ChunkPipeline::submit(std::unique_ptr<std::byte[]> buffer, std::size_t leng
     jobs_.push_back(job);
     waiting_.push_back(job);
   }
-  changed_.notify_all();
+  has_work_.notify_one();
 }
 
 std::vector<ChunkEntry> ChunkPipeline::finish() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return failure_ || jobs_.empty(); });
+  all_written_.wait(lock, [this] { return failure_ || jobs_.empty(); });
   rethrow_failure();
   return std::move(entries_);
 }
@@ -93,7 +100,7 @@ void ChunkPipeline::work() {
     ChunkEncoder encoder(profile_, chunk_length_);
     std::unique_lock lock(mutex_);
     for (;;) {
-      changed_.wait(lock, [this] { return failure_ || closed_ || !waiting_.empty(); });
+      has_work_.wait(lock, [this] { return failure_ || closed_ || !waiting_.empty(); });
       if (failure_ || waiting_.empty()) {
         return;
       }
@@ -111,12 +118,14 @@ void ChunkPipeline::work() {
       entry.stored_checksum = entry.checksum;
       if (result.codec != format::kCodecRaw) {
         entry.stored_checksum = xxh3_64(result.stored);
-        job->compressed.assign(result.stored.begin(), result.stored.end());
+        std::copy(result.stored.begin(), result.stored.end(), job->chunk.get());
       }
 
       lock.lock();
       job->done = true;
-      changed_.notify_all();
+      if (job == jobs_.front()) {
+        front_done_.notify_one();
+      }
     }
   } catch (...) {
     fail();
@@ -127,7 +136,7 @@ void ChunkPipeline::write_in_order() {
   try {
     std::unique_lock lock(mutex_);
     for (;;) {
-      changed_.wait(lock, [this] {
+      front_done_.wait(lock, [this] {
         return failure_ || (closed_ && jobs_.empty()) || (!jobs_.empty() && jobs_.front()->done);
       });
       if (failure_ || jobs_.empty()) {
@@ -136,10 +145,8 @@ void ChunkPipeline::write_in_order() {
       std::shared_ptr<Job> job = jobs_.front();
       lock.unlock();
 
-      std::span<const std::byte> stored(job->chunk.get(), job->length);
-      if (job->entry.codec != format::kCodecRaw) {
-        stored = job->compressed;
-      } else {
+      std::span<const std::byte> stored(job->chunk.get(), job->entry.stored_length);
+      if (job->entry.codec == format::kCodecRaw) {
         output_.pad_to(page_size_);
       }
       job->entry.offset = output_.offset();
@@ -150,7 +157,10 @@ void ChunkPipeline::write_in_order() {
       entries_.push_back(job->entry);
       free_buffers_.push_back(std::move(job->chunk));
       jobs_.pop_front();
-      changed_.notify_all();
+      has_buffer_.notify_one();
+      if (jobs_.empty()) {
+        all_written_.notify_one();
+      }
     }
   } catch (...) {
     fail();

@@ -41,14 +41,14 @@ private:
   struct Job {
     std::unique_ptr<std::byte[]> chunk;
     std::size_t length = 0;
-    std::vector<std::byte> compressed;
-    ChunkEntry entry;
+    ChunkEntry entry; // of a job that is done; `chunk` then begins with the stored bytes
     bool done = false;
   };
 
   void work();
   void write_in_order();
   void fail();
+  void wake_all();
   void rethrow_failure();
 
   Output& output_;
@@ -57,7 +57,11 @@ private:
   const std::size_t chunk_length_;
 
   std::mutex mutex_;
-  std::condition_variable changed_;
+  // Each for one kind of waiting, so that nobody is woken for nothing.
+  std::condition_variable has_buffer_;  // take_buffer: or failed
+  std::condition_variable has_work_;    // workers: or closed, or failed
+  std::condition_variable front_done_;  // writing thread: or closed, or failed
+  std::condition_variable all_written_; // finish: or failed
   std::vector<std::unique_ptr<std::byte[]>> free_buffers_;
   std::deque<std::shared_ptr<Job>> jobs_;    // in order, until written
   std::deque<std::shared_ptr<Job>> waiting_; // not yet taken by a worker

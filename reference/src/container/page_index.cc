@@ -22,6 +22,12 @@ PageIndex::Entry* PageIndex::bucket(const Digest128& digest) const {
   return &entries_[(digest.low % kBuckets) * kWays];
 }
 
+void PageIndex::prefetch(const Digest128& digest) const {
+  const Entry* entries = bucket(digest);
+  __builtin_prefetch(entries);
+  __builtin_prefetch(entries + kWays - 1);
+}
+
 std::optional<std::uint64_t> PageIndex::find(const Digest128& digest) const {
   const Entry* entries = bucket(digest);
   for (std::size_t way = 0; way < kWays; ++way) {

@@ -15,6 +15,8 @@ class PageIndex {
 public:
   PageIndex();
 
+  // Tells the processor that this digest is about to be looked up.
+  void prefetch(const Digest128& digest) const;
   // Stream index of a stored page with this digest.
   std::optional<std::uint64_t> find(const Digest128& digest) const;
   // Remembers that page `index` has this digest; forgets the oldest of its bucket if it is full.

@@ -10,6 +10,7 @@
 #include "rrpcp/error.h"
 
 #include <algorithm>
+#include <array>
 #include <capnp/message.h>
 #include <cstring>
 #include <kj/exception.h>
@@ -19,6 +20,10 @@
 namespace rrpcp {
 
 namespace {
+
+// Pages that are hashed before any of them is looked up, so that the memory of the index, which is
+// too large for the processor's caches, arrives meanwhile.
+constexpr std::size_t kPagesAtOnce = 16;
 
 unsigned choose_threads(unsigned asked) {
   unsigned threads = asked != 0 ? asked : std::max(1u, std::thread::hardware_concurrency());
@@ -70,12 +75,19 @@ struct CheckpointWriter::Impl {
         pipeline((out.write(header), out), writer_options.profile, fields.page_size, chunk_length,
                  choose_threads(writer_options.threads)) {}
 
-  // Copies one page to the end of the stream and returns its index.
-  std::uint64_t store(std::span<const std::byte> page) {
+  std::span<std::byte> room() {
     if (chunk == nullptr) {
       chunk = pipeline.take_buffer();
     }
-    std::memcpy(chunk.get() + filled, page.data(), page.size());
+    return {chunk.get() + filled, chunk_length - filled};
+  }
+
+  // Copies one page to the end of the stream, where it may be already, and returns its index.
+  std::uint64_t store(std::span<const std::byte> page) {
+    std::byte* target = room().data();
+    if (target != page.data()) {
+      std::memmove(target, page.data(), page.size());
+    }
     filled += page.size();
     if (filled == chunk_length) {
       pipeline.submit(std::move(chunk), filled);
@@ -103,20 +115,36 @@ CheckpointWriter::~CheckpointWriter() = default;
 void CheckpointWriter::append(std::span<const std::byte> pages, std::vector<PageRun>& runs) {
   impl_->check_pages(pages);
   const std::size_t page_size = impl_->fields.page_size;
-  for (; !pages.empty(); pages = pages.subspan(page_size)) {
-    std::span<const std::byte> page = pages.first(page_size);
-    if (is_zero(page)) {
-      append_run(runs, {schema::RunKind::ZERO, 1, 0});
-      continue;
+  std::array<Digest128, kPagesAtOnce> digests;
+  std::array<bool, kPagesAtOnce> zero;
+  while (!pages.empty()) {
+    const std::size_t count = std::min(kPagesAtOnce, pages.size() / page_size);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::span<const std::byte> page = pages.subspan(i * page_size, page_size);
+      zero[i] = is_zero(page);
+      if (!zero[i]) {
+        digests[i] = xxh3_128(page);
+        impl_->index.prefetch(digests[i]);
+      }
     }
-    Digest128 digest = xxh3_128(page);
-    std::optional<std::uint64_t> known = impl_->index.find(digest);
-    if (!known) {
-      known = impl_->store(page);
-      impl_->index.insert(digest, *known);
+    for (std::size_t i = 0; i < count; ++i, pages = pages.subspan(page_size)) {
+      if (zero[i]) {
+        append_run(runs, {schema::RunKind::ZERO, 1, 0});
+        continue;
+      }
+      std::optional<std::uint64_t> known = impl_->index.find(digests[i]);
+      if (!known) {
+        known = impl_->store(pages.first(page_size));
+        impl_->index.insert(digests[i], *known);
+      }
+      append_run(runs, {schema::RunKind::STREAM, 1, *known});
     }
-    append_run(runs, {schema::RunKind::STREAM, 1, *known});
   }
+}
+
+std::span<std::byte> CheckpointWriter::room() {
+  impl_->check_pages({});
+  return impl_->room();
 }
 
 void CheckpointWriter::append_stream(std::span<const std::byte> pages) {

@@ -19,7 +19,7 @@ constexpr std::size_t kGateSize = 192;
 constexpr std::size_t kDistance = 64;
 
 // Offsets of the entries into the code.
-constexpr std::size_t kPlainCall = 0;
+[[maybe_unused]] constexpr std::size_t kPlainCall = 0;
 constexpr std::size_t kProcessCall = 4;
 constexpr std::size_t kHealing = 25;
 

@@ -133,16 +133,22 @@ bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end,
       throw system_error(errno, "cannot scan the page tables of process " + std::to_string(pid_));
     }
     const std::byte* bytes = reinterpret_cast<const std::byte*>(buffer_.data());
+    std::uint64_t reached = start;
     for (int i = 0; i < count; ++i) {
       ScanRegion region;
       std::memcpy(&region, bytes + static_cast<std::size_t>(i) * sizeof region, sizeof region);
       joiner.add(std::max(region.start, start), std::min(region.end, end),
                  (region.categories & kCategoryFile) != 0);
+      reached = region.end;
     }
-    if (arguments.walk_end <= start) {
+    // Where the kernel fills its own buffer of 512 regions and then comes to the end of the range,
+    // walk_end is where that buffer was full (seen on Linux 6.18): before regions that were
+    // reported.
+    reached = std::max(reached, arguments.walk_end);
+    if (reached <= start) {
       break;
     }
-    start = arguments.walk_end;
+    start = reached;
   }
   joiner.flush();
   return true;

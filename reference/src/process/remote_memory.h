@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 namespace rrpcp {
 
@@ -14,7 +15,13 @@ namespace rrpcp {
 // right to trace it (PTRACE_MODE_ATTACH). One thread at a time.
 class RemoteMemory {
 public:
-  explicit RemoteMemory(pid_t pid) : pid_(pid) {}
+  // Whose the pages of private memory mostly are. process_vm_readv(2) is the faster way to pages
+  // that belong to one process alone; pages that are shared copy-on-write since a fork would first
+  // be copied for it (Linux 5.19 and later: mm/gup.c, gup_must_unshare), which costs time and
+  // doubles the memory. /proc/PID/mem reads them as they are.
+  enum class Pages { kOwn, kShared };
+
+  explicit RemoteMemory(pid_t pid, Pages pages = Pages::kOwn) : pid_(pid), pages_(pages) {}
 
   pid_t pid() const { return pid_; }
 
@@ -25,6 +32,8 @@ public:
   std::size_t read_some(std::uint64_t address, std::span<std::byte> out);
   // The same; throws kSystem (EFAULT) where not all of it can be read.
   void read(std::uint64_t address, std::span<std::byte> out);
+  // Fills `out` with the bytes of all ranges, one after the other; throws as read().
+  void read_ranges(std::span<const iovec> ranges, std::span<std::byte> out);
   template <typename T> T read_value(std::uint64_t address) {
     T value;
     read(address, std::as_writable_bytes(std::span(&value, 1)));
@@ -38,6 +47,7 @@ private:
   int memory_file();
 
   pid_t pid_;
+  Pages pages_;
   ScopedFd memory_file_; // /proc/PID/mem, opened on first use
 };
 

@@ -79,8 +79,9 @@ std::optional<std::uint64_t> rseq_abort(const Tracee& tracee, RemoteMemory& memo
 void settle_stop(Tracee& tracee, RemoteMemory& memory) {
   user_regs_struct registers = tracee.registers();
   if (static_cast<std::int64_t>(registers.orig_rax) >= 0) {
+    // In a process that was stopped by a signal the call has failed by that signal, not by us.
     if (static_cast<std::int64_t>(registers.rax) == -EINTR &&
-        restarts_cleanly(registers.orig_rax)) {
+        restarts_cleanly(registers.orig_rax) && !tracee.last_stop().group_stop()) {
       registers.rax = static_cast<std::uint64_t>(kRestartNoHandler);
       tracee.set_registers(registers);
     }

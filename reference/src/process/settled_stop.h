@@ -12,7 +12,8 @@ namespace rrpcp {
 // - Some system calls (epoll_wait(2), semtimedop(2), sigtimedwait(2) and others of signal(7),
 //   "Interruption of system calls by stop signals") fail with EINTR when their thread is stopped,
 //   though no signal came. They are made to restart, which they then do unless a handler runs; a
-//   time-out counts from the restart.
+//   time-out counts from the restart. Where the process had been stopped by a signal before, that
+//   one has interrupted the call, and the program will see it.
 // - A thread inside of a restartable sequence (rseq(2)) is moved to its abort handler, as the
 //   kernel does with every thread that it has stopped inside of one. System calls that we make in
 //   the thread would let the kernel forget about the sequence.

@@ -243,8 +243,10 @@ bool AddressSpaceCollector::join_with_last(const Area& area) {
   return true;
 }
 
-void AddressSpaceCollector::read_pages(const PageSpool& spool, PagePump::Source& out) {
-  RemoteMemory memory(source_);
+void AddressSpaceCollector::read_pages(const PageSpool& spool, PagePump& out) {
+  // Pages that a copy shares with the process are read without making it own them.
+  RemoteMemory memory(source_,
+                      source_ == pid_ ? RemoteMemory::Pages::kOwn : RemoteMemory::Pages::kShared);
   PageScanner scanner(source_);
   for (Area& area : areas_) {
     read_area(area, memory, scanner, spool, out);
@@ -253,7 +255,7 @@ void AddressSpaceCollector::read_pages(const PageSpool& spool, PagePump::Source&
 }
 
 void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScanner& scanner,
-                                      const PageSpool& spool, PagePump::Source& out) {
+                                      const PageSpool& spool, PagePump& out) {
   const ProcMapping& mapping = area.mapping;
   if (mapping.shared || area.kind == MappingKind::kVvar || area.kind == MappingKind::kVsyscall) {
     return;

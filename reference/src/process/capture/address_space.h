@@ -64,7 +64,7 @@ public:
   const std::vector<AuxvEntry>& auxv() const { return auxv_; }
 
   // Reads the pages of private mappings; called in the pump's reading thread.
-  void read_pages(const PageSpool& spool, PagePump::Source& out);
+  void read_pages(const PageSpool& spool, PagePump& out);
 
   // Sets every field that a live process has. `brk` is the end of its heap.
   void build(std::uint64_t brk, schema::AddressSpace::Builder space) const;
@@ -96,7 +96,7 @@ private:
   void refuse(const ProcMemoryArea& memory);
   const SavedArea* find_saved(const ProcMapping& mapping) const;
   void read_area(Area& area, RemoteMemory& memory, PageScanner& scanner, const PageSpool& spool,
-                 PagePump::Source& out);
+                 PagePump& out);
 
   pid_t pid_;
   pid_t source_ = 0;

@@ -63,7 +63,8 @@ public:
 private:
   // Looks at the process before it is disturbed. Throws what makes a capture impossible.
   void look();
-  void refuse_children(Refusals& refusals) const;
+  // Filters and child processes, which no thread needs to be stopped for to see.
+  void refuse_surroundings(Refusals& refusals) const;
   // Stops the process and has it collected, from a copy where that can be.
   void collect();
   // Stops all threads and collects what has to be collected then. False where that has to be done
@@ -122,11 +123,7 @@ void Capture::look() {
       trace_options_ |= PTRACE_O_SUSPEND_SECCOMP;
     }
   }
-  if ((trace_options_ & PTRACE_O_SUSPEND_SECCOMP) != 0) {
-    refusals.refuse_unless("seccomp", "system calls confined by seccomp(2)",
-                           "a restored process is not confined");
-  }
-  refuse_children(refusals);
+  refuse_surroundings(refusals);
   refusals.throw_if_any(pid_);
   for (pid_t child : read_children(pid_)) {
     std::optional<ProcStatus> left = ProcStatus::try_read(child, child);
@@ -139,7 +136,11 @@ void Capture::look() {
   }
 }
 
-void Capture::refuse_children(Refusals& refusals) const {
+void Capture::refuse_surroundings(Refusals& refusals) const {
+  if ((trace_options_ & PTRACE_O_SUSPEND_SECCOMP) != 0) {
+    refusals.refuse_unless("seccomp", "system calls confined by seccomp(2)",
+                           "a restored process is not confined");
+  }
   std::string children;
   for (pid_t child : read_children(pid_)) {
     if (!is_snapshot(child)) {
@@ -164,7 +165,7 @@ bool Capture::freeze() {
   message_ = std::make_unique<capnp::MallocMessageBuilder>();
   collector_ = std::make_unique<StateCollector>(
       CollectorOptions{options_.allow, options_.embed_files, directory_of(path_)});
-  refuse_children(collector_->refusals());
+  refuse_surroundings(collector_->refusals());
   if (!collector_->collect_frozen({process}, message_->initRoot<schema::Manifest>().initState())) {
     return false;
   }
@@ -262,8 +263,7 @@ CheckpointId Capture::write(Output& output) {
   provenance.setCreator("rrpcp " RRPCP_VERSION);
   provenance.setCreatedAt(frozen_at_wall_clock_);
   // A process that is to be killed still stands still.
-  provenance.setFrozenNanoseconds(result_.frozen_nanoseconds +
-                                  (group_ ? since(frozen_at_) : 0));
+  provenance.setFrozenNanoseconds(result_.frozen_nanoseconds + (group_ ? since(frozen_at_) : 0));
   utsname machine;
   if (::uname(&machine) == 0) {
     provenance.setHostName(machine.nodename);
@@ -309,6 +309,7 @@ CaptureResult Capture::run() {
     collector_->refusals().throw_if_any(pid_);
     result_.id = write(output);
     result_.file_bytes = output.offset();
+    result_.written_nanoseconds = since(start);
   });
   if (options_.after == AfterCapture::kKill) {
     ::kill(pid_, SIGKILL);

@@ -200,6 +200,14 @@ void OpenFileTable::classify(OpenFile& file) {
   const mode_t type = file.status.st_mode & S_IFMT;
   const std::string_view target = file.target;
   const bool memfd = target.starts_with("/memfd:") && target.ends_with(kDeleted);
+  ScopedFd same; // not of devices: holding one open may mean something to others
+  if ((file.info.flags & kPathOnly) == 0 && type != S_IFCHR && type != S_IFBLK) {
+    same = duplicate(file.tid, file.fd);
+    if (same) {
+      file.owner = ::fcntl(same.get(), F_GETOWN);
+      file.owner_signal = ::fcntl(same.get(), F_GETSIG);
+    }
+  }
   if ((file.info.flags & kPathOnly) != 0) {
     file.kind = Kind::kPath;
   } else if (memfd && type == S_IFREG) {
@@ -230,17 +238,12 @@ void OpenFileTable::classify(OpenFile& file) {
     // Not every file of an anonymous kind looks like one: a path is what makes a regular file.
     file.kind = type == S_IFREG && target.starts_with('/') ? Kind::kRegular : Kind::kOther;
   }
-  if (file.kind == Kind::kPipe || file.kind == Kind::kSocket) {
-    ScopedFd end = duplicate(file.tid, file.fd);
-    if (end) {
-      file.owner = ::fcntl(end.get(), F_GETOWN);
-      file.owner_signal = ::fcntl(end.get(), F_GETSIG);
-    }
-    if (file.kind == Kind::kSocket) {
-      examine_socket(file, end.get());
-    } else {
-      examine_pipe(file, end.get());
-    }
+  if (file.kind == Kind::kSocket) {
+    examine_socket(file, same.get());
+    return;
+  }
+  if (file.kind == Kind::kPipe) {
+    examine_pipe(file, same.get());
     return;
   }
   if (target.starts_with('/')) {

@@ -5,84 +5,62 @@
 #include "rrpcp/page_run.h"
 #include "rrpcp/writer.h"
 
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
-#include <exception>
 #include <functional>
-#include <memory>
-#include <mutex>
+#include <span>
 #include <string>
 #include <sys/uio.h>
 #include <vector>
 
 namespace rrpcp::capture {
 
-struct Batch;
-
-// One thread reads pages, in batches of a fixed size, while the calling thread appends them to the
-// checkpoint: reading and hashing go on at the same time, in bounded memory.
+// Reads pages straight into the writer's buffer, where they are hashed while they are in the
+// processor's cache: a page is copied once on its way from the process to the kernel's write.
 class PagePump {
 public:
-  // What the reading thread does: it calls the methods below, list by list and page by page.
-  class Source {
-  public:
-    // From now on, runs go to the end of `*runs`, which must live until the pump is done.
-    void begin(std::vector<PageRun>* runs);
-    // A row of pages without data: ZERO or BACKING.
-    void gap(schema::RunKind kind, std::uint64_t pages);
-    // Pages of process `memory.pid()`: [address, address + length).
-    void remote(RemoteMemory& memory, std::uint64_t address, std::uint64_t length);
-    // Pages of a file; what lies beyond its end reads as zeros. `name` is for errors.
-    void file(int fd, std::uint64_t offset, std::uint64_t length, const std::string& name);
-    // Reads what waits to be read; then a RemoteMemory may go.
-    void flush() { read_remote(); }
+  // `progress` is called with the bytes read so far.
+  PagePump(CheckpointWriter& writer, std::function<void(std::uint64_t)> progress);
 
-  private:
-    friend class PagePump;
-    explicit Source(PagePump& pump);
-    ~Source();
-    // Room in the current batch, at least a page.
-    std::size_t room();
-    void read_remote();
-    void hand_over();
-
-    PagePump& pump_;
-    std::unique_ptr<Batch> batch_;
-    RemoteMemory* memory_ = nullptr; // of the ranges that wait
-    std::vector<iovec> remote_;      // ranges that wait to be read into the batch
-    std::size_t remote_start_ = 0;   // where in the batch they go
-  };
-
-  PagePump();
-  ~PagePump();
-
-  // Runs `produce` in a thread of its own and appends what it reads to `writer`. `progress` is
-  // called from the calling thread with the bytes read so far. Throws what either thread throws.
-  void run(CheckpointWriter& writer, const std::function<void(Source&)>& produce,
-           const std::function<void(std::uint64_t)>& progress);
+  // From now on, runs go to the end of `*runs`, which must live until the next begin() or flush().
+  void begin(std::vector<PageRun>* runs);
+  // A row of pages without data: ZERO or BACKING.
+  void gap(schema::RunKind kind, std::uint64_t pages);
+  // Pages of process `memory.pid()`: [address, address + length). Read later, together with what
+  // follows; `memory` must live until flush().
+  void remote(RemoteMemory& memory, std::uint64_t address, std::uint64_t length);
+  // Pages of a file; what lies beyond its end reads as zeros. `name` is for errors.
+  void file(int fd, std::uint64_t offset, std::uint64_t length, const std::string& name);
+  // Reads and appends what waits.
+  void flush();
 
   // Bytes of pages read so far.
   std::uint64_t bytes() const { return bytes_; }
 
 private:
-  struct Stopped {}; // thrown in the reading thread when the other one has failed
+  struct Step {
+    enum class Kind { kBegin, kGap, kData };
+    Kind kind;
+    std::vector<PageRun>* runs = nullptr;        // kBegin
+    schema::RunKind run = schema::RunKind::ZERO; // kGap
+    std::uint64_t amount = 0;                    // kGap: pages; kData: bytes
+  };
 
-  std::unique_ptr<Batch> take_empty();
-  void put_full(std::unique_ptr<Batch> batch);
-  void append(const Batch& batch, CheckpointWriter& writer);
+  // Room for more pages, at least one.
+  std::span<std::byte> room();
+  void add(const Step& step);
+  void read_remote();
 
+  CheckpointWriter& writer_;
+  std::function<void(std::uint64_t)> progress_;
   std::uint64_t bytes_ = 0;
-  std::vector<PageRun>* runs_ = nullptr; // of the appending thread
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::unique_ptr<Batch>> empty_;
-  std::deque<std::unique_ptr<Batch>> full_;
-  bool finished_ = false;
-  bool stopped_ = false;
-  std::exception_ptr failure_;
+  std::vector<PageRun>* runs_ = nullptr;
+  std::span<std::byte> buffer_; // the writer's; empty: nothing waits in it
+  std::size_t filled_ = 0;      // bytes of it that are or will be read
+  std::vector<Step> steps_;     // what to do with them
+  RemoteMemory* memory_ = nullptr;
+  std::vector<iovec> remote_;    // ranges of it that are still to be read
+  std::size_t remote_start_ = 0; // where in the buffer they go
 };
 
 } // namespace rrpcp::capture

@@ -180,6 +180,9 @@ void collect_interval_timers(RemoteCalls& calls, ScratchMemory& scratch,
   for (std::uint8_t which : {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF}) {
     calls.require("asking for an interval timer", SYS_getitimer, which, scratch.address());
     auto setting = scratch.read<itimerval>();
+    if (microseconds(setting.it_value) == 0 && microseconds(setting.it_interval) != 0) {
+      setting.it_value.tv_usec = 1; // it has expired, and its signal waits (spec/model.md)
+    }
     if (microseconds(setting.it_value) != 0) {
       armed.push_back({which, setting});
     }

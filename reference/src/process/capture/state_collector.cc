@@ -312,7 +312,7 @@ std::uint64_t StateCollector::touched_bytes() {
   return bytes;
 }
 
-void StateCollector::write_object(MemoryObject& object, PagePump::Source& out) {
+void StateCollector::write_object(MemoryObject& object, PagePump& out) {
   if (object.storage == MemoryObject::Storage::kByReference) {
     return;
   }
@@ -367,18 +367,14 @@ void StateCollector::write_object(MemoryObject& object, PagePump::Source& out) {
 
 std::uint64_t StateCollector::write_pages(CheckpointWriter& writer,
                                           const std::function<void(std::uint64_t)>& progress) {
-  PagePump pump;
-  pump.run(
-      writer,
-      [&](PagePump::Source& out) {
-        for (std::unique_ptr<Space>& space : spaces_) {
-          space->collector.read_pages(spool_, out);
-        }
-        for (std::uint32_t i = 0; i < objects_.size(); ++i) {
-          write_object(objects_[i], out);
-        }
-      },
-      progress);
+  PagePump pump(writer, progress);
+  for (std::unique_ptr<Space>& space : spaces_) {
+    space->collector.read_pages(spool_, pump);
+  }
+  for (std::uint32_t i = 0; i < objects_.size(); ++i) {
+    write_object(objects_[i], pump);
+  }
+  pump.flush();
   return pump.bytes();
 }
 

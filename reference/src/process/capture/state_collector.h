@@ -170,7 +170,7 @@ private:
   bool open_gates();
   void collect_tasks(schema::State::Builder state);
   void collect_file_systems(schema::State::Builder state);
-  void write_object(MemoryObject& object, PagePump::Source& out);
+  void write_object(MemoryObject& object, PagePump& out);
   CallSite site_for(Space& space, const Tracee& thread);
 
   CollectorOptions options_;

@@ -1,6 +1,7 @@
 #include "process/restore/obstacles.h"
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 
 namespace rrpcp::restore {
@@ -48,7 +49,7 @@ void Obstacles::add(const Error& error) {
   }
   text += error.message();
   if (error.errno_value() != 0) {
-    text += std::string(": ") + system_error(error.errno_value(), "").what();
+    text += std::string(": ") + std::strerror(error.errno_value());
   }
   found_.push_back({error.code(), std::move(text), {}});
 }

@@ -31,6 +31,9 @@ constexpr std::uint64_t kToTheEnd = INT64_MAX;
 constexpr int kSettable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
 // The kernel's bit of O_TMPFILE (asm-generic/fcntl.h), which F_GETFL shows too.
 constexpr int kTmpfileBit = 020000000;
+// What 64-bit programs get from open(2), but not from pipe(2) (asm-generic/fcntl.h; O_LARGEFILE of
+// the C library is 0 there).
+constexpr int kLargeFileBit = 0100000;
 
 // Character devices that mean the same everywhere (Documentation/admin-guide/devices.txt, major 1).
 bool is_harmless_device(std::uint64_t number) {
@@ -332,7 +335,15 @@ ScopedFd OpenFiles::open_pipe_end(schema::OpenFile::Reader file, Obstacles& obst
   }
   const int flags = status_flags(file);
   const bool reads = (flags & O_ACCMODE) == O_RDONLY;
-  return reopen(reads ? ends.read.get() : ends.write.get(), flags & ~O_DIRECT);
+  const int end = reads ? ends.read.get() : ends.write.get();
+  if ((flags & kLargeFileBit) != 0 || (flags & O_ACCMODE) == O_RDWR) { // opened by /proc/PID/fd
+    return reopen(end, flags & ~O_DIRECT);
+  }
+  ScopedFd own(::fcntl(end, F_DUPFD_CLOEXEC, 0));
+  if (!own) {
+    throw system_error(errno, "cannot duplicate the end of a pipe");
+  }
+  return own;
 }
 
 ScopedFd OpenFiles::open_memfd(schema::OpenFile::Reader file, const MemoryObjects& objects) {
@@ -357,20 +368,28 @@ void OpenFiles::finish(ScopedFd& opened, schema::OpenFile::Reader file, const st
       ::lseek(fd, static_cast<off_t>(offset), SEEK_SET) != static_cast<off_t>(offset)) {
     throw system_error(errno, "cannot set the position to " + std::to_string(offset));
   }
+  // Locks are taken by the process itself, in the order of the list, so that they are its own; here
+  // it is only found out whether they can be.
   for (schema::FileLock::Reader lock : file.getLocks()) {
-    int result = 0;
     if (lock.getKind() > schema::FileLock::Kind::LEASE) {
       obstacles.add(ErrorCode::kUnsupportedState,
                     who + ": a lock of a kind that this version does not know");
     } else if (lock.getKind() == schema::FileLock::Kind::FLOCK) {
-      result = ::flock(fd, (lock.getExclusive() ? LOCK_EX : LOCK_SH) | LOCK_NB);
-    } else if (lock.getKind() == schema::FileLock::Kind::OPEN_FILE_DESCRIPTION) {
+      if (::flock(fd, (lock.getExclusive() ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0) {
+        obstacles.add(ErrorCode::kBackingFile,
+                      who + ": the lock that it held cannot be taken: " +
+                          (errno == EWOULDBLOCK ? "another process has it" : std::strerror(errno)));
+      } else {
+        ::flock(fd, LOCK_UN);
+      }
+    } else if (lock.getKind() != schema::FileLock::Kind::LEASE) {
       struct flock description = lock_description(lock);
-      result = ::fcntl(fd, F_OFD_SETLK, &description);
-    }
-    if (result != 0) {
-      obstacles.add(ErrorCode::kBackingFile,
-                    who + ": the lock that it held cannot be taken: " + std::strerror(errno));
+      if (::fcntl(fd, F_OFD_GETLK, &description) == 0 && description.l_type != F_UNLCK) {
+        obstacles.add(ErrorCode::kBackingFile,
+                      who + ": a range that it had locked is locked by " +
+                          (description.l_pid > 0 ? "process " + std::to_string(description.l_pid)
+                                                 : "another open file"));
+      }
     }
   }
 }
@@ -474,6 +493,12 @@ void OpenFiles::add_lock_ops(OpList& ops, const TableFiles& files) const {
       if (lock.getKind() == schema::FileLock::Kind::POSIX) {
         ops.system_call({"taking the lock held through", who_uses(index)}, SYS_fcntl, fd, F_SETLK,
                         ops.arena().place(lock_description(lock)));
+      } else if (lock.getKind() == schema::FileLock::Kind::FLOCK) {
+        ops.system_call({"taking the lock held through", who_uses(index)}, SYS_flock, fd,
+                        (lock.getExclusive() ? LOCK_EX : LOCK_SH) | LOCK_NB);
+      } else if (lock.getKind() == schema::FileLock::Kind::OPEN_FILE_DESCRIPTION) {
+        ops.system_call({"taking the lock held through", who_uses(index)}, SYS_fcntl, fd,
+                        F_OFD_SETLK, ops.arena().place(lock_description(lock)));
       } else if (lock.getKind() == schema::FileLock::Kind::LEASE) {
         ops.system_call(
             {"taking the lease held through", who_uses(index), OpFailure::Policy::kWarn}, SYS_fcntl,

@@ -50,7 +50,7 @@ public:
   // Appends what belongs to the process that has the table: owners of signals, watches of epolls.
   // The set must still be open.
   void add_watch_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files) const;
-  // The same for record locks and leases. The set must be closed, because closing any descriptor of
+  // The same for locks and leases. The set must be closed, because closing any descriptor of
   // a file drops a process's locks on it (fcntl(2)).
   void add_lock_ops(OpList& ops, const TableFiles& files) const;
 

@@ -1,0 +1,229 @@
+#include "baselines.h"
+
+#include "base/hash.h"
+#include "base/scoped_fd.h"
+#include "measure.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <dirent.h>
+#include <fcntl.h>
+#include <memory>
+#include <span>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <zstd.h>
+
+namespace rrpcp::bench {
+
+namespace {
+
+constexpr std::size_t kBuffer = 256u << 10;
+// Level of the profile "default" (include/rrpcp/writer.h).
+constexpr int kDefaultLevel = 3;
+
+ScopedFd open_file(const std::string& path) {
+  ScopedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) {
+    throw system_error(errno, "cannot open").in_file(path);
+  }
+  return file;
+}
+
+void read_at(int fd, std::uint64_t offset, std::span<std::byte> out) {
+  if (::pread(fd, out.data(), out.size(), static_cast<off_t>(offset)) !=
+      static_cast<ssize_t>(out.size())) {
+    throw system_error(errno, "cannot read");
+  }
+}
+
+// A file of a reader, all of it in memory and mapped.
+class WholeFile {
+public:
+  explicit WholeFile(const CheckpointReader& reader) : length_(reader.file_size()) {
+    base_ = ::mmap(nullptr, length_, PROT_READ, MAP_SHARED | MAP_POPULATE, reader.fd(), 0);
+    if (base_ == MAP_FAILED) {
+      throw system_error(errno, "cannot map").in_file(reader.name());
+    }
+  }
+  ~WholeFile() { ::munmap(base_, length_); }
+  WholeFile(const WholeFile&) = delete;
+  WholeFile& operator=(const WholeFile&) = delete;
+
+  const std::byte* at(std::uint64_t offset) const {
+    return static_cast<const std::byte*>(base_) + offset;
+  }
+
+private:
+  void* base_;
+  std::size_t length_;
+};
+
+std::vector<ChunkEntry> chunk_table(const CheckpointReader& reader) {
+  std::vector<ChunkEntry> chunks;
+  for (std::uint64_t i = 0; i < reader.chunk_count(); ++i) {
+    chunks.push_back(reader.chunk(i));
+  }
+  return chunks;
+}
+
+struct FreeContext {
+  void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+  void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
+};
+
+void check(std::size_t zstd_result) {
+  if (ZSTD_isError(zstd_result)) {
+    throw Error(ErrorCode::kInternal, ZSTD_getErrorName(zstd_result));
+  }
+}
+
+} // namespace
+
+std::vector<std::uint64_t> copy_memory(pid_t pid, const std::vector<MemoryPiece>& pieces,
+                                       const std::string& path) {
+  std::uint64_t total = 0;
+  for (const MemoryPiece& piece : pieces) {
+    total += piece.length;
+  }
+  const std::uint64_t begin = now();
+  ScopedFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!file || ::fallocate(file.get(), 0, 0, static_cast<off_t>(total)) != 0) {
+    throw system_error(errno, "cannot create").in_file(path);
+  }
+  std::vector<std::byte> buffer(kBuffer);
+  std::uint64_t offset = 0;
+  for (MemoryPiece piece : pieces) {
+    while (piece.length > 0) {
+      iovec local{buffer.data(), std::min<std::uint64_t>(piece.length, buffer.size())};
+      iovec remote{reinterpret_cast<void*>(piece.address), local.iov_len};
+      const ssize_t n = ::process_vm_readv(pid, &local, 1, &remote, 1, 0);
+      if (n <= 0 || ::pwrite(file.get(), buffer.data(), static_cast<std::size_t>(n),
+                             static_cast<off_t>(offset)) != n) {
+        throw system_error(errno, "cannot copy memory").in_file(path);
+      }
+      offset += static_cast<std::uint64_t>(n);
+      piece.address += static_cast<std::uint64_t>(n);
+      piece.length -= static_cast<std::uint64_t>(n);
+    }
+  }
+  const std::uint64_t written = now() - begin;
+  if (::fdatasync(file.get()) != 0) {
+    throw system_error(errno, "cannot sync").in_file(path);
+  }
+  return {written, now() - begin};
+}
+
+std::uint64_t compress_chunks(const CheckpointReader& raw) {
+  const WholeFile file(raw);
+  const std::vector<ChunkEntry> chunks = chunk_table(raw);
+  const std::uint64_t begin = now();
+  std::vector<std::unique_ptr<ZSTD_CCtx, FreeContext>> contexts(processors());
+  std::vector<std::vector<std::byte>> buffers(processors());
+  on_all_processors(chunks.size(), [&](std::uint64_t i, unsigned worker) {
+    if (contexts[worker] == nullptr) {
+      contexts[worker].reset(ZSTD_createCCtx());
+      buffers[worker].resize(ZSTD_compressBound(chunks[0].length));
+    }
+    check(ZSTD_compressCCtx(contexts[worker].get(), buffers[worker].data(), buffers[worker].size(),
+                            file.at(chunks[i].offset), chunks[i].length, kDefaultLevel));
+  });
+  return now() - begin;
+}
+
+std::uint64_t decompress_chunks(const CheckpointReader& reader) {
+  const WholeFile file(reader);
+  const std::vector<ChunkEntry> chunks = chunk_table(reader);
+  const std::uint64_t begin = now();
+  std::vector<std::unique_ptr<ZSTD_DCtx, FreeContext>> contexts(processors());
+  std::vector<std::vector<std::byte>> buffers(processors());
+  on_all_processors(chunks.size(), [&](std::uint64_t i, unsigned worker) {
+    if (contexts[worker] == nullptr) {
+      contexts[worker].reset(ZSTD_createDCtx());
+      buffers[worker].resize(chunks[0].length);
+    }
+    const ChunkEntry& chunk = chunks[i];
+    if (chunk.codec == format::kCodecRaw) {
+      std::copy_n(file.at(chunk.offset), chunk.length, buffers[worker].data());
+      return;
+    }
+    check(ZSTD_decompressDCtx(contexts[worker].get(), buffers[worker].data(), chunk.length,
+                              file.at(chunk.offset), chunk.stored_length));
+  });
+  return now() - begin;
+}
+
+std::uint64_t hash_chunks(const CheckpointReader& reader) {
+  const std::vector<ChunkEntry> chunks = chunk_table(reader);
+  const std::uint64_t begin = now();
+  struct Worker {
+    std::unique_ptr<ZSTD_DCtx, FreeContext> context;
+    std::vector<std::byte> stored;
+    std::vector<std::byte> decoded;
+  };
+  std::vector<Worker> workers(processors());
+  on_all_processors(chunks.size(), [&](std::uint64_t i, unsigned worker) {
+    Worker& mine = workers[worker];
+    if (mine.context == nullptr) {
+      mine.context.reset(ZSTD_createDCtx());
+      mine.stored.resize(chunks[0].length);
+      mine.decoded.resize(chunks[0].length);
+    }
+    const ChunkEntry& chunk = chunks[i];
+    const std::span<std::byte> stored = std::span(mine.stored).first(chunk.stored_length);
+    read_at(reader.fd(), chunk.offset, stored);
+    bool right = xxh3_64(stored) == chunk.stored_checksum;
+    if (chunk.codec != format::kCodecRaw) {
+      check(ZSTD_decompressDCtx(mine.context.get(), mine.decoded.data(), chunk.length,
+                                stored.data(), stored.size()));
+      right = right && xxh3_64(std::span(mine.decoded).first(chunk.length)) == chunk.checksum;
+    }
+    if (!right) {
+      throw Error(ErrorCode::kDamaged, "a checksum is wrong").in_file(reader.name());
+    }
+  });
+  return now() - begin;
+}
+
+std::uint64_t read_ends(const std::string& path, std::uint64_t manifest_offset,
+                        std::uint64_t manifest_length) {
+  std::vector<std::byte> manifest(manifest_length);
+  std::byte header[format::kHeaderSize];
+  std::byte footer[format::kFooterSize];
+  const std::uint64_t begin = now();
+  ScopedFd file = open_file(path);
+  struct stat status;
+  ::fstat(file.get(), &status);
+  read_at(file.get(), 0, header);
+  read_at(file.get(), static_cast<std::uint64_t>(status.st_size) - sizeof footer, footer);
+  read_at(file.get(), manifest_offset, manifest);
+  file.reset();
+  return now() - begin;
+}
+
+std::uint64_t read_headers(const std::string& directory) {
+  std::byte header[format::kHeaderSize];
+  std::byte footer[format::kFooterSize];
+  const std::uint64_t begin = now();
+  std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(directory.c_str()), &::closedir);
+  if (entries == nullptr) {
+    throw system_error(errno, "cannot read").in_file(directory);
+  }
+  while (const dirent* entry = ::readdir(entries.get())) {
+    if (entry->d_type != DT_REG) {
+      continue;
+    }
+    ScopedFd file(::openat(::dirfd(entries.get()), entry->d_name, O_RDONLY | O_CLOEXEC));
+    struct stat status;
+    ::fstat(file.get(), &status);
+    read_at(file.get(), 0, header);
+    read_at(file.get(), static_cast<std::uint64_t>(status.st_size) - sizeof footer, footer);
+  }
+  return now() - begin;
+}
+
+} // namespace rrpcp::bench

@@ -1,0 +1,38 @@
+// What the machine can do: plain copies, plain zstd, plain hashes.
+#pragma once
+
+#include "rrpcp/reader.h"
+#include "subject_process.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace rrpcp::bench {
+
+// Reads these pieces of a process with process_vm_readv(2) into a small buffer and writes them with
+// pwrite(2) into a new file, whose space is reserved first. Returns the nanoseconds until all is
+// written and, after that, until fdatasync(2) has returned as well.
+std::vector<std::uint64_t> copy_memory(pid_t pid, const std::vector<MemoryPiece>& pieces,
+                                       const std::string& path);
+
+// Compresses the chunks of the raw checkpoint, which lie in memory, with zstd at the level of the
+// profile "default", on all processors. Nothing is kept.
+std::uint64_t compress_chunks(const CheckpointReader& raw);
+
+// Decompresses all chunks, which lie in memory, on all processors into small reused buffers.
+std::uint64_t decompress_chunks(const CheckpointReader& reader);
+
+// Reads all chunks from the file with pread(2) into small reused buffers, decompresses those that
+// are compressed, and computes XXH3-64 over the stored and, where they are others, the decoded
+// bytes, on all processors.
+std::uint64_t hash_chunks(const CheckpointReader& reader);
+
+// Opens a file, reads its header, footer, and manifest, which lie at known places, and closes it.
+std::uint64_t read_ends(const std::string& path, std::uint64_t manifest_offset,
+                        std::uint64_t manifest_length);
+
+// Reads the directory, and the first 256 and last 160 bytes of each file in it.
+std::uint64_t read_headers(const std::string& directory);
+
+} // namespace rrpcp::bench

@@ -1,0 +1,33 @@
+# bash completion for pcp-capture
+
+_pcp_capture() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+  case $previous in
+    --allow)
+      mapfile -t COMPREPLY < <(compgen -W 'children deleted-file device other-fd pipe posix-timer
+        seccomp socket terminal' -- "$current")
+      return
+      ;;
+    -p | --profile)
+      mapfile -t COMPREPLY < <(compgen -W 'raw fast default small' -- "$current")
+      return
+      ;;
+    -o | --output)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -f -X '!*.pcp' -- "$current"; compgen -d -- "$current")
+      return
+      ;;
+    -j | --threads | --comment)
+      return
+      ;;
+  esac
+  if [[ $current == -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -W '--output --profile --threads --embed-files --kill --allow
+      --comment --json --quiet --help --version' -- "$current")
+    return
+  fi
+  local pids=(/proc/[0-9]*)
+  mapfile -t COMPREPLY < <(compgen -W "${pids[*]##*/}" -- "$current")
+}
+
+complete -F _pcp_capture pcp-capture
