@@ -69,6 +69,7 @@ int run_tree(Shared& shared) {
 alignas(16) std::byte clone_stack[64 << 10];
 
 int run_sharer(void* argument) {
+  ::signal(SIGUSR1, SIG_IGN); // its own: signal handlers are not shared
   work(*static_cast<Shared*>(argument), 1000);
   ::syscall(SYS_exit, 9);
   return 0;

@@ -39,6 +39,9 @@ GroupCapture::GroupCapture(std::vector<GroupProcess> processes, const GroupCaptu
   collected.supervised = true;
   collected.trace_directory = options_.trace_directory;
   collector_ = std::make_unique<capture::StateCollector>(collected);
+  std::sort(processes_.begin(), processes_.end(), [](const GroupProcess& a, const GroupProcess& b) {
+    return a.logical_pid < b.logical_pid;
+  });
   std::vector<capture::StoppedProcess> stopped;
   for (GroupProcess& process : processes_) {
     std::sort(process.threads.begin(), process.threads.end(),
@@ -60,7 +63,8 @@ GroupCapture::GroupCapture(std::vector<GroupProcess> processes, const GroupCaptu
     throw Error(ErrorCode::kInternal, "a thread of a replay is in the gate of another tracer");
   }
   for (std::uint32_t i = 0; i < collector_->process_count(); ++i) {
-    collector_->ask(i, collector_->caller(collector_->space_of(i)), state);
+    // A thread of the process itself: its dispositions are not those of whom it shares memory with.
+    collector_->ask(i, *processes_[i].threads.front().tracee, state);
   }
   for (std::uint32_t i = 0; i < collector_->space_count(); ++i) {
     collector_->close(i);
