@@ -265,7 +265,8 @@ std::span<std::byte> EventData::decode(schema::Event::Reader in, std::uint64_t d
   }
   if (in.hasMapping()) {
     schema::EventMapping::Reader from = in.getMapping();
-    Mapping& to = mapping.emplace();
+    mapping = Mapping{};
+    Mapping& to = *mapping;
     if (from.isObject()) {
       to.object = from.getObject();
     } else {
