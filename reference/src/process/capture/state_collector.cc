@@ -169,7 +169,7 @@ void StateCollector::collect_tasks(schema::State::Builder state) {
     out.setFileSystemContext(task.file_system);
     collect_task(*task.thread, status, how, space.scratch, out);
     if (first) {
-      collect_process(*task.thread, status, how, space.scratch, processes[task.process]);
+      collect_process(*task.thread, status, how, space.scratch, refusals_, processes[task.process]);
     }
   }
 }
