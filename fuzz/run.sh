@@ -21,6 +21,9 @@ for target in "$build"/fuzzers/fuzz_*; do
         [ -d "$directory" ] && seeds+=("$directory")
       done
       ;;
+    fuzz_trace)
+      seeds+=("$golden"/trace-*/incomplete "$golden"/trace-*/newer-minor)
+      ;;
   esac
   echo "-- $name, $seconds s"
   if ! (cd "$work" && "$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=20 \

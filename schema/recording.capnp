@@ -37,6 +37,10 @@ struct TraceStart {
   cpu @8 :Cpu;
   # What the recording processor offered to the program; a replaying one is compared with it.
 
+  processor @10 :Int32 = -1;
+  # Number of the processor that all tasks were bound to (sched_setaffinity(2)): the CPUID
+  # instruction tells it, and a replay is bound to the same one where it can be. -1: to none.
+
   cpuidFaulting @9 :Bool;
   # The CPUID instruction was trapped while recording, and is replayed from events. False: the
   # program saw the recording processor's own answers.

@@ -1,7 +1,9 @@
 #!/bin/bash
 # Sets up everything (packages, build) and runs the main job on a real program: starts python3 with
 # several threads and file mappings, captures it half way, kills it, validates and shows the file,
-# restores it in a new process, lets it finish, and compares the output with an undisturbed run.
+# restores it in a new process, lets it finish, and compares the output with an undisturbed run. Then
+# records a run of python3, makes checkpoints of it, and replays it from the one nearest to a late
+# event.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source_dir=$PWD
@@ -95,3 +97,46 @@ for name in sys.argv[3:]:
           f"{saved['frozenNanoseconds'] / 1e6:>9.1f} ms{saved['totalNanoseconds'] / 1e6:>9.1f} ms"
           f"{restored['nanoseconds'] / 1e6:>10.1f} ms")
 EOF
+
+say "6. Recorded: everything that python3 learns from outside"
+cat > talk.py << 'EOF'
+import hashlib, os
+digest = hashlib.sha256()
+for i in range(int(os.environ["ROUNDS"])):
+    digest.update(str(os.stat("input").st_size + i).encode())
+    if i % 200 == 0:
+        print(i, digest.hexdigest(), flush=True)
+print("done", digest.hexdigest())
+EOF
+export ROUNDS=${RRPCP_DEMO_EVENTS:-20000}
+start=$(now_ms)
+/usr/bin/python3 talk.py > native < /dev/null
+native=$(($(now_ms) - start))
+start=$(now_ms)
+"$bin/pcp-rr" record -q -o trace -- /usr/bin/python3 talk.py > recorded < /dev/null
+recording=$(($(now_ms) - start))
+cmp native recorded
+events=$("$bin/pcp-rr" traceinfo trace | /usr/bin/python3 -c 'import json, sys; print(json.load(sys.stdin)["events"])')
+"$bin/pcp-rr" ps trace
+"$bin/pcp-rr" dump trace end
+echo "$events events in $(du -sh trace/events | cut -f 1); native $native ms, recorded in $recording ms"
+
+say "7. Checkpoints of the recording"
+"$bin/pcp-rr" create-checkpoints -q -i $((events / 20)) trace
+"$bin/pcp-validate" --trace trace | tail -n 3
+
+say "8. Replayed: from the start, and from the checkpoint nearest to a late event"
+late=$((events - events / 50))
+"$bin/pcp-rr" replay -a trace > replayed
+cmp recorded replayed
+echo "the whole replay printed what the program had printed"
+start=$(now_ms)
+"$bin/pcp-rr" replay -a -g "$late" --ignore-pcp trace > late-from-start
+from_start=$(($(now_ms) - start))
+start=$(now_ms)
+"$bin/pcp-rr" replay -a -g "$late" trace > late-from-checkpoint
+from_checkpoint=$(($(now_ms) - start))
+cmp late-from-start late-from-checkpoint
+tail -c "$(wc -c < late-from-checkpoint)" recorded | cmp - late-from-checkpoint
+tail -n 2 late-from-checkpoint
+echo "event $late and what follows: $from_start ms from the start, $from_checkpoint ms from the checkpoint"

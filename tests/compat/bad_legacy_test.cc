@@ -256,6 +256,25 @@ TEST_F(BadLegacy, AbsurdCounts) {
   EXPECT_EQ(refusal(), "legacy.message");
 }
 
+TEST_F(BadLegacy, ElementsOfNoSize) {
+  // A list of 2^24 structs of no words, which takes one word: not a second is spent on it.
+  std::vector<std::uint64_t> words(4);
+  words[0] = std::uint64_t{3} << 32;     // one segment of 3 words
+  words[1] = std::uint64_t{1} << 48;     // the root: one pointer
+  words[2] = 1 | std::uint64_t{7} << 32; // a list of structs, 0 words
+  words[3] = std::uint64_t{1} << 26;     // 2^24 of them
+  kj::VectorOutputStream packed;
+  capnp::_::PackedOutputStream stream(packed);
+  stream.write(words.data(), words.size() * sizeof words[0]);
+  const auto bytes = std::as_bytes(std::span(packed.getArray().begin(), packed.getArray().size()));
+  try {
+    compat::read_packed<legacy::rr2024::PersistentCheckpoints>(bytes, "the index");
+    FAIL() << "it was read";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("no room"), std::string::npos) << error.what();
+  }
+}
+
 TEST(BadLegacySets, TheBrokenOnesOfTheDataSet) {
   const std::pair<const char*, const char*> sets[] = {
       {"rr-2025/truncated-metadata", "legacy.message"},

@@ -76,6 +76,34 @@ says "old one removed"
 [ -e "$dir/c/trace/checkpoint-840/metadata" ] || fail "the damaged one was removed"
 [ ! -e "$dir/c/trace/checkpoint-1680" ] || fail "an upgraded one is left"
 
+# What cannot be upgraded is left exactly as it is, whatever is wrong with it.
+unpack rr-2025/tiny_ticks "$dir/bad"
+unpack rr-2024/tiny_threads "$dir/worse"
+trace=$dir/bad/trace
+half=$(stat -c %s "$trace/checkpoint-840/metadata")
+damage() { # NAME COMMAND: on a copy of the trace, where one checkpoint of two or four stays good
+  rm -rf "$dir/damaged" && cp -a "$3" "$dir/damaged" && (cd "$dir/damaged" && eval "$2")
+  local spoilt
+  spoilt=$(listing "$dir/damaged" | grep "$4")
+  expect 1 "$bin/pcp-upgrade" --in-place --remove-old "$dir/damaged"
+  says "NOT UPGRADED: [$1]"
+  [ "$spoilt" = "$(listing "$dir/damaged" | grep "$4")" ] || fail "$1: a damaged checkpoint was touched"
+  [ -n "$(ls "$dir"/damaged/pcp/*.pcp 2> /dev/null)" ] || [ -n "${5-}" ] || fail "$1: the good ones were not upgraded"
+}
+damage legacy.incomplete 'cd checkpoint-840 && : > metadata && rm -f 2*-0x7*' "$trace" checkpoint-840
+damage legacy.incomplete 'rm checkpoint-840/metadata' "$trace" checkpoint-840
+damage legacy.message "truncate -s $((half / 2)) checkpoint-840/metadata" "$trace" checkpoint-840
+damage legacy.page-missing 'cd checkpoint-840 && rm "$(ls | grep -v metadata | head -n 1)"' "$trace" checkpoint-840
+damage legacy.page-size 'cd checkpoint-840 && truncate -s +1 "$(ls | grep -v metadata | head -n 1)"' "$trace" checkpoint-840
+damage legacy.page-symlink 'cd checkpoint-840 && f=$(ls | grep -v metadata | head -n 1) && mv "$f" ../away && ln -s ../away "$f"' "$trace" checkpoint-840
+damage legacy.page-symlink 'mv checkpoint-840 moved-840 && ln -s moved-840 checkpoint-840' "$trace" moved-840
+first=$(cd "$dir/worse/trace" && ls -d checkpoint-*[0-9] | while read -r f; do [ -f "$f" ] && echo "$f" && break; done)
+damage legacy.incomplete ": > $first" "$dir/worse/trace" "$first"
+damage legacy.incomplete "rm $first" "$dir/worse/trace" "$first"
+damage legacy.message "truncate -s 100 $first" "$dir/worse/trace" "$first"
+damage legacy.index 'truncate -s 100 checkpoints' "$dir/worse/trace" checkpoint none
+damage legacy.incomplete ': > checkpoints' "$dir/worse/trace" checkpoint none
+
 # Written back, upgraded again, it is the same checkpoint.
 expect 0 "$bin/pcp-convert" --to rr-2025 "$dir"/b/trace/pcp/*.pcp "$dir/b/trace"
 [ -e "$dir/b/trace/checkpoint-840/metadata" ] || fail "no rr-2025 directory"
@@ -99,4 +127,15 @@ got=0
 "$bin/pcp-upgrade" --in-place --remove-old "$dir/k/trace" > "$said/out" 2>&1 || got=$?
 [ "$(ls "$dir"/k/trace/pcp/*.pcp | wc -l)" = 4 ] || { cat "$said/out"; fail "4 checkpoints after the kills"; }
 [ ! -e "$dir/k/trace/checkpoints" ] || fail "the index is left"
+# The lines of the README, as they stand there but for the place.
+readme=$(sed -n '/^\$ zstd -dc/,/^```$/s/^\$ //p' "$golden/../../README.md")
+[ "$(echo "$readme" | wc -l)" = 3 ] || fail "the README shows the upgrade in three lines"
+mkdir "$dir/readme"
+expect 0 env PATH="$bin:$PATH" bash -euc "cd '$golden/../..'; ${readme//\/tmp/$dir\/readme}"
+says "4 checkpoints, 38.6 MiB to 13"
+says "4 files: 4 valid"
+[ "$(grep -c ' ok  ' "$said/out")" = 8 ] || { cat "$said/out"; fail "8 healthy checkpoints should be listed"; }
+for form in rr-2025 1.0; do
+  [ "$(grep -c " $form " "$said/out")" -ge 4 ] || fail "4 checkpoints of $form should be listed"
+done
 echo "all good"

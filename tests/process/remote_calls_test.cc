@@ -334,6 +334,46 @@ TEST(SettledStop, MaskOfSigsuspendHolds) {
   EXPECT_EQ(child.wait(), 0);
 }
 
+// The thread is left at the entry of its call, and calls can be made from there too.
+TEST(SettledStop, CallsFromACallWithItsOwnMask) {
+  ChildProcess child([] {
+    struct sigaction action {};
+    action.sa_handler = [](int signal) { signals_seen = signal; };
+    ::sigaction(SIGUSR2, &action, nullptr);
+    sigset_t mask;
+    ::sigfillset(&mask);
+    ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+    ::sigdelset(&mask, SIGUSR2);
+    ChildProcess::announce_ready();
+    return ::sigsuspend(&mask) == -1 && errno == EINTR && signals_seen == SIGUSR2 ? 0 : 1;
+  });
+  wait_until_asleep(child.pid());
+  const std::vector<ProcMapping> mappings = read_mappings(child.pid());
+  {
+    Tracee tracee = Tracee::seize(child.pid(), kOptions);
+    tracee.stop();
+    for (bool with_gate : {true, false, true, true, false}) {
+      std::optional<CallGate> gate;
+      std::optional<RemoteCalls> calls;
+      if (with_gate) {
+        gate = CallGate::open(child.pid(), mappings);
+        ASSERT_TRUE(gate);
+        calls.emplace(tracee, *gate);
+      } else {
+        calls.emplace(tracee, find_syscall_instruction(child.pid(), mappings));
+      }
+      EXPECT_EQ(calls->call(SYS_getpid), child.pid());
+      EXPECT_EQ(calls->call(SYS_close, -1), -EBADF);
+      EXPECT_EQ(calls->call(SYS_getppid), ::getpid());
+      calls->finish();
+    }
+    tracee.detach();
+  }
+  wait_until_asleep(child.pid());
+  ::kill(child.pid(), SIGUSR2);
+  EXPECT_EQ(child.wait(), 0);
+}
+
 TEST(Tracee, SaysWhyItCannotAttach) {
   auto code_of = [](pid_t pid) {
     try {

@@ -478,6 +478,11 @@ World read_world(pid_t pid, const WorldOptions& options) {
       mapping.inode = 1;
     }
   }
+  for (WorldMapping& mapping : world.mappings) {
+    if (options.join_heap && mapping.name == "[heap]") {
+      mapping.name.clear();
+    }
+  }
   join_neighbours(world.mappings);
   return world;
 }

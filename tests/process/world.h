@@ -50,6 +50,10 @@ struct WorldOptions {
   // Whether to ask the process itself, by system calls made in it, for what cannot be seen from
   // outside (dispositions, alternate stacks, timers).
   bool ask_inside = true;
+  // Whether what lies beside the heap may be one mapping with it: the kernel joins anonymous
+  // memory or not by its history, and shows as "[heap]" whatever contains some of the heap. Where
+  // the heap is, "areas" and "brk" tell.
+  bool join_heap = false;
 };
 
 // Reads the world of a process, all of whose threads the calling thread traces and has stopped in

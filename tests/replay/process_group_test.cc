@@ -69,6 +69,7 @@ int run_tree(Shared& shared) {
 alignas(16) std::byte clone_stack[64 << 10];
 
 int run_sharer(void* argument) {
+  ::signal(SIGUSR1, SIG_IGN); // its own: signal handlers are not shared
   work(*static_cast<Shared*>(argument), 1000);
   ::syscall(SYS_exit, 9);
   return 0;
@@ -266,7 +267,7 @@ TEST_F(ProcessGroup, TreeIsTheSameAndRunsOn) {
   ASSERT_EQ(reader.state().getProcesses().size(), 2u);
   EXPECT_EQ(reader.state().getProcesses()[0].getPid(), 900);
   EXPECT_EQ(reader.state().getTasks()[1].getTid(), 1000);
-  std::vector<RestoredProcess> group = restore_group(reader, {});
+  std::vector<RestoredProcess> group = restore_group(reader, {}).processes;
   ASSERT_EQ(group.size(), 2u);
   expect_equal(before, worlds(group));
   EXPECT_EQ(finish(group), (std::map<pid_t, int>{{900, 7}, {1000, 43}}));
@@ -278,7 +279,7 @@ TEST_F(ProcessGroup, RestoredTreeIsSavedAsItIs) {
   kill_tree();
   const CheckpointReader reader = CheckpointReader::open(first);
   for (int i = 0; i < 3; ++i) {
-    std::vector<RestoredProcess> group = restore_group(reader, {});
+    std::vector<RestoredProcess> group = restore_group(reader, {}).processes;
     std::vector<GroupProcess> again;
     for (RestoredProcess& process : group) {
       again.push_back({process.logical_pid, process.pid, {}});
@@ -293,7 +294,7 @@ TEST_F(ProcessGroup, RestoredTreeIsSavedAsItIs) {
     EXPECT_EQ(second.state().getTasks().size(), 3u);
     const std::vector<World> once = worlds(group);
     kill_group(group);
-    group = restore_group(second, {});
+    group = restore_group(second, {}).processes;
     expect_equal(once, worlds(group));
     kill_group(group);
   }
@@ -307,7 +308,7 @@ TEST_F(ProcessGroup, ProcessesThatShareTheirMemory) {
   kill_tree();
   const CheckpointReader reader = CheckpointReader::open(path);
   EXPECT_EQ(reader.state().getAddressSpaces().size(), 1u);
-  std::vector<RestoredProcess> group = restore_group(reader, {});
+  std::vector<RestoredProcess> group = restore_group(reader, {}).processes;
   ASSERT_EQ(group.size(), 2u);
   std::vector<World> after = worlds(group);
   // The memory is that of the first process, whose rseq area (read_world masks it there) tells on
@@ -325,7 +326,7 @@ TEST_F(ProcessGroup, ProcessWhoseMainThreadHasEnded) {
   const CheckpointReader reader = CheckpointReader::open(path);
   ASSERT_EQ(reader.state().getTasks().size(), 1u);
   EXPECT_NE(reader.state().getTasks()[0].getTid(), reader.state().getProcesses()[0].getPid());
-  std::vector<RestoredProcess> group = restore_group(reader, {});
+  std::vector<RestoredProcess> group = restore_group(reader, {}).processes;
   EXPECT_EQ(finish(group), (std::map<pid_t, int>{{1000, 45}}));
 }
 

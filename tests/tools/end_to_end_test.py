@@ -4,12 +4,14 @@
 usage: end_to_end_test.py BIN SUBJECTS PROGRAM
 
 BIN is the folder of the pcp-* commands, SUBJECTS that of the compiled programs of the tests, PROGRAM one
-of "python3", "sqlite3", "threads", "gdb".
+of "python3", "sqlite3", "threads", "gdb", "terminal".
 """
 
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -248,6 +250,95 @@ def compare_registers(said, seen):
     check(compared > 8 * 20, "only %d registers were compared" % compared)
 
 
+ASKING = """
+import os, sys
+open("ready", "w").close()
+line = sys.stdin.readline()
+print("read " + line.strip() + " as leader %d" % (os.getsid(0) == os.getpid()), flush=True)
+sys.stdin.readline()
+"""
+
+
+class Terminal:
+    """Runs a command in a terminal of its own, as its session's leader."""
+
+    def __init__(self, arguments, folder):
+        self.text = ""
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.closerange(3, 1024)
+            os.execv(arguments[0], arguments)
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def read(self, timeout):
+        """What comes within that many seconds; False at the end."""
+        if not select.select([self.master], [], [], timeout)[0]:
+            return True
+        try:
+            data = os.read(self.master, 65536)
+        except OSError:
+            return False
+        self.text += data.decode(errors="replace")
+        return data != b""
+
+    def wait_for_text(self, text):
+        while text not in self.text:
+            check(self.read(60), "no '%s' in '%s'" % (text, self.text))
+
+    def wait(self):
+        while self.read(60):
+            pass
+        return os.waitpid(self.pid, 0)[1]
+
+
+def test_terminal(tool, subjects):
+    """A program that talks to a terminal goes on in another one; and a terminal is shown how far it is."""
+    with tempfile.TemporaryDirectory(prefix="rrpcp-test-") as folder, \
+            tempfile.TemporaryDirectory(prefix="rrpcp-test-") as checkpoints:
+        file = os.path.join(checkpoints, "asking.pcp")
+        first = Terminal(["/usr/bin/python3", "-c", ASKING], folder)
+        while not os.path.exists(os.path.join(folder, "ready")):
+            first.read(0.01)
+        refused = subprocess.run([tool("pcp-capture"), str(first.pid), "-o", file], check=False,
+                                 capture_output=True, text=True)
+        check(refused.returncode == 6 and "--allow terminal" in refused.stderr, repr(refused))
+        run([tool("pcp-capture"), str(first.pid), "-o", file, "--allow", "terminal", "--kill"])
+        first.wait()
+        for keys, status in (("and more\n", 0), ("\x03", signal.SIGINT)):
+            second = Terminal([tool("pcp-restore"), "--run", "--allow", "terminal", file], folder)
+            second.wait_for_text("warning: ")
+            second.type("hello\n")
+            second.wait_for_text("read hello as leader 1")
+            second.type(keys)
+            ended = second.wait()
+            if status == 0:
+                check(ended == 0, "it ended with %d: %s" % (ended, second.text))
+            else:
+                check(ended != 0 and "KeyboardInterrupt" in second.text, second.text)
+        # Progress on a terminal, none into a file.
+        os.unlink(os.path.join(folder, "ready"))
+        program = Program([os.path.join(subjects, "fixtures", "fixture-large"), folder], "/dev/null",
+                          folder)
+        try:
+            while not os.path.exists(os.path.join(folder, "ready")):
+                time.sleep(0.01)
+            capture = [tool("pcp-capture"), str(program.process.pid), "-o", file, "--profile", "small"]
+            shown = Terminal(capture, folder)
+            check(shown.wait() == 0, shown.text)
+            check(re.search(r"Capturing process \d+: \d+ % \(.* of .*\), .*/s", shown.text), shown.text)
+            quiet = Terminal(capture + ["--quiet"], folder)
+            check(quiet.wait() == 0 and quiet.text == "", quiet.text)
+            done = subprocess.run(capture, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, check=True)
+            check(done.stderr == b"", repr(done.stderr))
+        finally:
+            kill(program.process.pid)
+            program.process.wait()
+        print("terminal: two conversations went on, and the progress was shown")
+
+
 def main(arguments):
     bin_folder, subjects = [os.path.abspath(folder) for folder in arguments[:2]]
     program = arguments[2]
@@ -256,6 +347,8 @@ def main(arguments):
         libc_subreaper()
         if program == "gdb":
             test_gdb(tool, subjects)
+        elif program == "terminal":
+            test_terminal(tool, subjects)
         else:
             check(program == "threads" or shutil.which(program), program + " is not installed")
             test_program(program, tool, subjects)

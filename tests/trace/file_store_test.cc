@@ -19,8 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using test::read_file;
-using test::write_file;
+using test::file_text;
+using test::put_text;
 
 class FileStoreTest : public testing::Test {
 protected:
@@ -39,11 +39,11 @@ protected:
 TEST_F(FileStoreTest, KeepsContentsUnderADigestAndRecordsIt) {
   const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
   TraceFileStore store(*writer);
-  write_file(dir_.file("a b.txt"), "contents");
+  put_text(dir_.file("a b.txt"), "contents");
   const KeptFile kept = keep(store, dir_.file("a b.txt"));
   EXPECT_EQ(kept.number, 0u);
   EXPECT_THAT(kept.path, testing::MatchesRegex("files/[0-9a-f]{32}-a_b\\.txt"));
-  EXPECT_EQ(read_file(trace_ + "/" + kept.path), "contents");
+  EXPECT_EQ(file_text(trace_ + "/" + kept.path), "contents");
   store.sync();
   writer->finish(0);
 
@@ -57,7 +57,7 @@ TEST_F(FileStoreTest, KeepsContentsUnderADigestAndRecordsIt) {
   const ScopedFd copy = open_identity(file.getStored(), files, O_RDONLY);
   verify_identity(copy.get(), kept.path, file.getStored());
   ::chmod((trace_ + "/" + kept.path).c_str(), 0600);
-  write_file(trace_ + "/" + kept.path, "contentz");
+  put_text(trace_ + "/" + kept.path, "contentz");
   const ScopedFd changed = open_identity(file.getStored(), files, O_RDONLY);
   EXPECT_THROW(verify_identity(changed.get(), kept.path, file.getStored()), Error);
 }
@@ -66,16 +66,16 @@ TEST_F(FileStoreTest, UnchangedFileIsKeptOnceAndAChangedOneAgain) {
   const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
   TraceFileStore store(*writer);
   const std::string path = dir_.file("data");
-  write_file(path, "one");
+  put_text(path, "one");
   const KeptFile first = keep(store, path);
   EXPECT_EQ(keep(store, path).number, first.number);
   // Same size, within the same tick of the clock perhaps: found by its content.
-  write_file(path, "two");
+  put_text(path, "two");
   const KeptFile second = keep(store, path);
   EXPECT_EQ(second.number, 1u);
-  EXPECT_EQ(read_file(trace_ + "/" + second.path), "two");
-  EXPECT_EQ(read_file(trace_ + "/" + first.path), "one") << "the old copy is left as it was";
-  write_file(path, "one");
+  EXPECT_EQ(file_text(trace_ + "/" + second.path), "two");
+  EXPECT_EQ(file_text(trace_ + "/" + first.path), "one") << "the old copy is left as it was";
+  put_text(path, "one");
   const KeptFile third = keep(store, path);
   EXPECT_EQ(third.path, first.path) << "equal contents lie there once";
   writer->finish(0);
@@ -85,7 +85,7 @@ TEST_F(FileStoreTest, SystemsFilesMayBeLinkedOthersNever) {
   const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
   TraceFileStore store(*writer);
   const std::string own = dir_.file("program");
-  write_file(own, "program");
+  put_text(own, "program");
   ::chmod(own.c_str(), 0755);
   keep(store, own);
   struct stat status = {};
@@ -101,7 +101,7 @@ TEST_F(FileStoreTest, SystemsFilesMayBeLinkedOthersNever) {
   ASSERT_EQ(::stat(systems.c_str(), &status), 0);
   EXPECT_FALSE(copy.st_ino == status.st_ino && copy.st_dev == status.st_dev)
       << "tasks may write to it: a copy";
-  EXPECT_EQ(read_file(trace_ + "/" + copied.path), read_file(systems));
+  EXPECT_EQ(file_text(trace_ + "/" + copied.path), file_text(systems));
   writer->finish(0);
 }
 
@@ -109,7 +109,7 @@ TEST_F(FileStoreTest, HolesStayHolesAndEmptyFilesEmpty) {
   const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
   TraceFileStore store(*writer);
   const std::string sparse = dir_.file("sparse");
-  write_file(sparse, "begin");
+  put_text(sparse, "begin");
   fs::resize_file(sparse, 64 << 20);
   ::chmod(sparse.c_str(), 0666);
   const KeptFile kept = keep(store, sparse);
@@ -117,7 +117,7 @@ TEST_F(FileStoreTest, HolesStayHolesAndEmptyFilesEmpty) {
   ASSERT_EQ(::stat((trace_ + "/" + kept.path).c_str(), &status), 0);
   EXPECT_EQ(status.st_size, 64 << 20);
   EXPECT_LT(status.st_blocks, 4096) << "in units of 512 bytes";
-  write_file(dir_.file("empty"), "");
+  put_text(dir_.file("empty"), "");
   const KeptFile empty = keep(store, dir_.file("empty"));
   EXPECT_EQ(fs::file_size(trace_ + "/" + empty.path), 0u);
   EXPECT_THROW(keep(store, dir_.path()), Error) << "a directory";
@@ -127,8 +127,8 @@ TEST_F(FileStoreTest, HolesStayHolesAndEmptyFilesEmpty) {
 TEST_F(FileStoreTest, LeavesNothingBesideTheKeptFiles) {
   const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
   TraceFileStore store(*writer);
-  write_file(dir_.file("one"), "1");
-  write_file(dir_.file("same"), "1");
+  put_text(dir_.file("one"), "1");
+  put_text(dir_.file("same"), "1");
   keep(store, dir_.file("one"));
   keep(store, dir_.file("same"));
   std::vector<std::string> names;

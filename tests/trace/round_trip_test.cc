@@ -169,9 +169,9 @@ TEST(TraceRoundTrip, EqualEventsGiveEqualBytes) {
     }
     writer->flush();
   }
-  const std::string bytes = test::read_file(first.file("events"));
+  const std::string bytes = test::file_text(first.file("events"));
   EXPECT_GT(bytes.size(), 100000u);
-  EXPECT_TRUE(bytes == test::read_file(second.file("events")));
+  EXPECT_TRUE(bytes == test::file_text(second.file("events")));
 }
 
 TEST(TraceRoundTrip, TableOfTasksIsGatheredFromEvents) {

@@ -21,13 +21,13 @@ std::vector<std::byte> sample_bytes(std::int64_t number, std::size_t length) {
   return bytes;
 }
 
-std::string read_file(const std::string& path) {
+std::string file_text(const std::string& path) {
   std::stringstream text;
   text << std::ifstream(path, std::ios::binary).rdbuf();
   return text.str();
 }
 
-void write_file(const std::string& path, std::string_view bytes) {
+void put_text(const std::string& path, std::string_view bytes) {
   std::ofstream(path, std::ios::binary)
       .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }

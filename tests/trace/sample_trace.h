@@ -24,8 +24,8 @@ struct SampleEvent {
 };
 
 // Whole files.
-std::string read_file(const std::string& path);
-void write_file(const std::string& path, std::string_view bytes);
+std::string file_text(const std::string& path);
+void put_text(const std::string& path, std::string_view bytes);
 
 // The message's extra bytes, and the data, of event `number`.
 std::vector<std::byte> sample_bytes(std::int64_t number, std::size_t length);

@@ -11,7 +11,7 @@ namespace rrpcp::tools {
 enum ExitCode : int {
   // Done; the answer is yes: valid, equal.
   kExitOk = 0,
-  // Done; the answer is no: invalid, different.
+  // Done; the answer is no: invalid, different. kDivergence: a replay is no replay.
   kExitNo = 1,
   // Wrong usage, or a failure that has no code of its own below.
   kExitTrouble = 2,

@@ -86,6 +86,8 @@ ExitCode exit_code_for(ErrorCode code) {
   case ErrorCode::kExists:
   case ErrorCode::kIdInUse:
     return kExitConflict;
+  case ErrorCode::kDivergence:
+    return kExitNo;
   case ErrorCode::kSystem:
   case ErrorCode::kInvalidArgument:
   case ErrorCode::kForeignTrace:

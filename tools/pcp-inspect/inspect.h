@@ -15,6 +15,7 @@ int inspect_mem(int argc, char** argv, Console& console);
 int inspect_files(int argc, char** argv, Console& console);
 int inspect_chunks(int argc, char** argv, Console& console);
 int inspect_list(int argc, char** argv, Console& console);
+int inspect_trace(int argc, char** argv, Console& console);
 int inspect_diff(int argc, char** argv, Console& console);
 
 // What every help text of pcp-inspect ends with.

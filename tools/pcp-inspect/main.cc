@@ -25,6 +25,7 @@ constexpr Subcommand kSubcommands[] = {
     {"files", inspect_files, "FILE...", "descriptors, open files, locks, monitors"},
     {"chunks", inspect_chunks, "FILE...", "how the page data is stored"},
     {"list", inspect_list, "DIR", "the checkpoints of a directory, by position"},
+    {"trace", inspect_trace, "DIR", "an rr trace: identity, events, tasks"},
     {"diff", inspect_diff, "A B", "what differs, in words"},
 };
 

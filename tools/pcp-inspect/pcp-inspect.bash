@@ -5,7 +5,7 @@ _pcp_inspect() {
   local word subcommand='' options='--json --quiet --help --version'
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
-      info | maps | tasks | regs | mem | files | chunks | list | diff)
+      info | maps | tasks | regs | mem | files | chunks | list | trace | diff)
         subcommand=$word
         break
         ;;
@@ -41,8 +41,8 @@ _pcp_inspect() {
   fi
   compopt -o filenames
   mapfile -t COMPREPLY < <(
-    [[ -n $subcommand ]] || compgen -W 'info maps tasks regs mem files chunks list diff' -- "$current"
-    [[ $subcommand == list ]] || compgen -f -X '!*.pcp' -- "$current"
+    [[ -n $subcommand ]] || compgen -W 'info maps tasks regs mem files chunks list trace diff' -- "$current"
+    [[ $subcommand == list || $subcommand == trace ]] || compgen -f -X '!*.pcp' -- "$current"
     compgen -d -- "$current"
   )
 }

@@ -130,19 +130,32 @@ void write_events(Console& console, const TraceReader& trace, const std::vector<
   json.bytes_as_text(trace.directory());
   json.key("events");
   json.begin_array();
-  go_through(trace, ranges, wishes, [&](EventReader& events) {
-    json.begin_object();
-    json.key("event");
-    json.signed_number(events.number());
-    json.key("dataLength");
-    json.number(events.data_length());
-    json.key("message");
-    write_message(json, events.event());
-    json.end_object();
-  });
+  // What can be read before a damaged place is worth having: the document is ended properly.
+  std::optional<Error> problem;
+  try {
+    go_through(trace, ranges, wishes, [&](EventReader& events) {
+      json.begin_object();
+      json.key("event");
+      json.signed_number(events.number());
+      json.key("dataLength");
+      json.number(events.data_length());
+      json.key("message");
+      write_message(json, events.event());
+      json.end_object();
+    });
+  } catch (const Error& error) {
+    problem = error;
+  }
   json.end_array();
+  if (problem) {
+    json.key("error");
+    json.value(json_error(*problem)["error"]);
+  }
   json.end_object();
   json.finish();
+  if (problem) {
+    throw *problem;
+  }
 }
 
 } // namespace
@@ -151,8 +164,8 @@ int rr_dump(int argc, char** argv, Console& console) {
   Command command(
       {"pcp-rr dump", "[OPTION]... [TRACE] [EVENTS]...",
        "Shows the events of a trace: number, task, seconds since the start, and what happened.",
-       "EVENTS is a number as 127, a range as 1000-5000, 1000- or -5000, or 'end' for the last "
-       "event.\nWithout it, all events.\n\n" +
+       "EVENTS is a number as 127, a range as 1000-5000 or 1000-, or 'end' for the last event."
+       "\nWithout it, all events.\n\n" +
            std::string(kShowExitCodes)});
   command.add_json().add_quiet();
   command.add("e,task-events", "only events that make, execute or end a task");

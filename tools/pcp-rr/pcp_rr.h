@@ -6,12 +6,14 @@
 
 namespace rrpcp::tools {
 
+int rr_create_checkpoints(int argc, char** argv, Console& console);
 int rr_dump(int argc, char** argv, Console& console);
 int rr_ls(int argc, char** argv, Console& console);
 int rr_pack(int argc, char** argv, Console& console);
 int rr_ps(int argc, char** argv, Console& console);
 int rr_record(int argc, char** argv, Console& console);
 int rr_replay(int argc, char** argv, Console& console);
+int rr_rerun(int argc, char** argv, Console& console);
 int rr_traceinfo(int argc, char** argv, Console& console);
 
 // What the help texts of subcommands that only show something end with.

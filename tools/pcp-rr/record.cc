@@ -3,12 +3,16 @@
 #include "rrpcp/record.h"
 
 #include "common/text.h"
+#include "pcp-rr/checkpointer.h"
 #include "pcp-rr/pcp_rr.h"
+#include "rrpcp/error.h"
 #include "rrpcp/trace_directory.h"
 
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <sys/resource.h>
@@ -39,7 +43,7 @@ std::vector<const char*> with_separator(int argc, char** argv) {
       } else if (!text.starts_with('-')) {
         out.push_back("--");
         done = true;
-      } else if (text == "-o" || text == "--output-trace-dir") {
+      } else if (text == "-o" || text == "--output-trace-dir" || text == "--checkpoint-interval") {
         out.push_back(argv[i]);
         if (++i == argc) {
           break;
@@ -49,6 +53,32 @@ std::vector<const char*> with_separator(int argc, char** argv) {
     out.push_back(argv[i]);
   }
   return out;
+}
+
+// The program, to which signals for this command are passed on.
+volatile std::sig_atomic_t g_program = 0;
+
+void pass_to_program(int signal) {
+  if (g_program != 0) {
+    ::kill(static_cast<pid_t>(g_program), signal);
+  }
+}
+
+void do_nothing(int) {}
+
+// What the terminal sends reaches the program as well, and this command sees it to its end. (By
+// handlers, which the program does not inherit.)
+void prepare_signals() {
+  struct sigaction action {};
+  action.sa_handler = do_nothing;
+  for (int signal : {SIGINT, SIGQUIT, SIGXFSZ}) {
+    ::sigaction(signal, &action, nullptr);
+  }
+  action.sa_handler = pass_to_program;
+  for (int signal : {SIGTERM, SIGHUP, SIGUSR1, SIGUSR2}) {
+    ::sigaction(signal, &action, nullptr);
+  }
+  std::signal(SIGPIPE, SIG_DFL);
 }
 
 // Ends this process as the program ended.
@@ -79,11 +109,19 @@ int rr_record(int argc, char** argv, Console& console) {
               "empty",
               "DIR");
   command.add("w,wait", "record until all processes have ended, not only the first");
+  command.add("checkpoint-interval", "make a checkpoint every N events, while recording", "N");
   command.add_quiet();
   std::vector<const char*> words = with_separator(argc, argv);
   const Arguments arguments = command.parse(static_cast<int>(words.size()), words.data(), console);
   if (arguments.positional().empty()) {
     throw UsageError("which program?");
+  }
+  const std::uint64_t interval =
+      arguments.has("checkpoint-interval")
+          ? parse_number(arguments.get("checkpoint-interval"), "--checkpoint-interval", INT64_MAX)
+          : 0;
+  if (arguments.has("checkpoint-interval") && interval == 0) {
+    throw UsageError("--checkpoint-interval must be above 0");
   }
   RecordOptions options;
   options.command = arguments.positional();
@@ -98,14 +136,34 @@ int rr_record(int argc, char** argv, Console& console) {
     make_trace_directory_at(options.directory);
   } else {
     options.directory = make_trace_directory(trace_root(), options.command.front());
-    set_latest_trace(options.directory);
     if (!console.quiet) {
       std::fprintf(stderr, "pcp-rr: recording into %s\n", printable(options.directory).c_str());
     }
   }
-  // What the terminal sends goes to the program as well; we see it to its end.
-  std::signal(SIGPIPE, SIG_DFL);
-  const RecordResult result = record_program(options);
+  bool started = false;
+  options.started = [&](pid_t pid) {
+    g_program = pid;
+    started = true;
+    if (!arguments.has("output-trace-dir")) {
+      set_latest_trace(options.directory);
+    }
+  };
+  prepare_signals();
+  std::optional<Checkpointer> checkpointer;
+  if (interval != 0) {
+    checkpointer.emplace(options.directory, static_cast<std::int64_t>(interval));
+  }
+  RecordResult result;
+  try {
+    result = record_program(options);
+  } catch (const Error&) {
+    if (!started) { // there is nothing in it
+      std::error_code ignored;
+      std::filesystem::remove_all(options.directory, ignored);
+    }
+    throw;
+  }
+  checkpointer.reset();
   if (result.killed != 0) {
     options.notice(human_count(result.killed, "process was", "processes were") +
                    " still running and ended with the first one (-w records to their end)");

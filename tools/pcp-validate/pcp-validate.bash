@@ -7,6 +7,11 @@ _pcp_validate() {
       mapfile -t COMPREPLY < <(compgen -W 'structure checksums semantics' -- "$current")
       return
       ;;
+    --trace)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -d -- "$current")
+      return
+      ;;
     -j | --threads)
       return
       ;;
@@ -18,7 +23,7 @@ _pcp_validate() {
       ;;
   esac
   if [[ $current == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W '--level --threads --explain --json --quiet --help --version' -- "$current")
+    mapfile -t COMPREPLY < <(compgen -W '--level --threads --trace --explain --json --quiet --help --version' -- "$current")
     return
   fi
   compopt -o filenames

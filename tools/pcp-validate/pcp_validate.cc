@@ -9,10 +9,14 @@
 #include "rrpcp/compat.h"
 #include "rrpcp/compat_validate.h"
 #include "rrpcp/error.h"
+#include "rrpcp/trace_directory.h"
+#include "rrpcp/trace_validate.h"
 #include "rrpcp/validate.h"
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,7 +35,7 @@ Exit codes:
   2  a file could not be read, or wrong usage
 
 Example:
-  pcp-validate --level checksums ~/traces/latest-trace/checkpoints)";
+  pcp-validate --level checksums ~/traces/latest-trace/pcp)";
 
 // What became of all files together.
 struct Totals {
@@ -144,6 +148,7 @@ int explain(Console& console, const std::string& code) {
   bool found = false;
   std::vector<Diagnostic> known(diagnostics().begin(), diagnostics().end());
   known.insert(known.end(), compat_diagnostics().begin(), compat_diagnostics().end());
+  known.insert(known.end(), trace_diagnostics().begin(), trace_diagnostics().end());
   for (const Diagnostic& diagnostic : known) {
     if (code != "all" && diagnostic.code != code) {
       continue;
@@ -174,9 +179,8 @@ int explain(Console& console, const std::string& code) {
   return kExitOk;
 }
 
-// The trace, prepared for the events of all checkpoints that can be opened.
-std::optional<TraceValidator> prepare_trace(const std::string& trace,
-                                            const std::vector<std::string>& arguments) {
+// Events of all checkpoints that can be opened.
+std::vector<std::int64_t> events_of(const std::vector<std::string>& arguments) {
   std::vector<std::int64_t> events;
   auto add = [&](const std::string& file) {
     try {
@@ -199,13 +203,32 @@ std::optional<TraceValidator> prepare_trace(const std::string& trace,
       // Told when the directory is gone through.
     }
   }
-  return TraceValidator(trace, events);
+  return events;
+}
+
+// What contradicts the trace in a checkpoint; empty where none was given.
+using TraceCheck = std::function<std::vector<Finding>(const CheckpointReader&)>;
+
+// Prepares the trace, rr's or pcp-rr's, for the events of the checkpoints in `paths`, which become
+// those of the trace where there are none.
+TraceCheck prepare_trace(const std::string& trace, std::vector<std::string>& paths) {
+  const bool own = is_pcp_trace(trace);
+  if (paths.empty()) {
+    const std::string_view store = own ? trace_format::kCheckpointsName : kTraceStoreName;
+    paths.push_back((std::filesystem::path(trace) / std::string(store)).string());
+  }
+  if (own) {
+    auto validator = std::make_shared<ReplayTraceValidator>(trace, events_of(paths));
+    return [validator](const CheckpointReader& reader) { return validator->check(reader); };
+  }
+  auto validator = std::make_shared<TraceValidator>(trace, events_of(paths));
+  return [validator](const CheckpointReader& reader) { return validator->check(reader); };
 }
 
 // Adds what contradicts the trace to the report of a file that can be read.
-void judge_against(const TraceValidator& trace, const std::string& file, ValidationReport& report) {
+void judge_against(const TraceCheck& check, const std::string& file, ValidationReport& report) {
   try {
-    const std::vector<Finding> findings = trace.check(CheckpointReader::open(file));
+    const std::vector<Finding> findings = check(CheckpointReader::open(file));
     report.findings.insert(report.findings.end(), findings.begin(), findings.end());
   } catch (const Error& error) {
     if (report.valid()) {
@@ -225,7 +248,7 @@ int run(int argc, char** argv, Console& console) {
   command.add("l,level", "structure, checksums or semantics (default)", "LEVEL", "semantics");
   command.add("j,threads", "threads to use (default: one per processor)", "N");
   command.add("trace",
-              "compare with the rr trace in DIR too; without FILE, the checkpoints in DIR/pcp",
+              "compare with the trace in DIR too, rr's or pcp-rr's; without FILE, its checkpoints",
               "DIR");
   command.add("explain", "print what a diagnostic means, of \"all\" each one, and exit", "CODE");
   const Arguments arguments = command.parse(argc, argv, console);
@@ -234,13 +257,9 @@ int run(int argc, char** argv, Console& console) {
     return explain(console, arguments.get("explain"));
   }
   std::vector<std::string> paths = arguments.positional();
-  std::optional<TraceValidator> trace;
+  TraceCheck trace;
   if (arguments.has("trace")) {
-    const std::string directory = arguments.get("trace");
-    if (paths.empty()) {
-      paths.push_back((std::filesystem::path(directory) / std::string(kTraceStoreName)).string());
-    }
-    trace = prepare_trace(directory, paths);
+    trace = prepare_trace(arguments.get("trace"), paths);
   } else {
     arguments.expect(1, SIZE_MAX, "FILE or DIR");
   }
@@ -277,7 +296,7 @@ int run(int argc, char** argv, Console& console) {
       ValidationReport report = validate_file(file, options);
       progress.clear();
       if (trace) {
-        judge_against(*trace, file, report);
+        judge_against(trace, file, report);
       }
       ++(report.valid() ? totals.valid : totals.invalid);
       if (console.json) {

@@ -5,6 +5,7 @@
 #include "legacy/invariants.h"
 #include "legacy/machine.h"
 #include "legacy/packed_message.h"
+#include "legacy/pending_directory.h"
 #include "rrpcp/compat.h"
 
 #include <algorithm>
@@ -88,6 +89,11 @@ public:
       read_index();
     }
     for (const std::string& name : names) {
+      if (name.starts_with(kRemovalPrefix)) {
+        read_note(name);
+      }
+    }
+    for (const std::string& name : names) {
       if (name.starts_with(kPrefix) && !claimed_.contains(name)) {
         look_at(name);
       }
@@ -98,6 +104,16 @@ public:
 
 private:
   std::string path_of(std::string_view name) const { return join_path(directory_, name); }
+
+  // The note of a removal that goes on or was interrupted.
+  void read_note(const std::string& name) {
+    try {
+      const auto names = list_directory(path_of(name));
+      doomed_.insert(names.begin(), names.end());
+    } catch (const Error&) {
+      // Gone meanwhile, or no note of ours.
+    }
+  }
 
   void read_index() {
     const std::string path = path_of(kIndexName);
@@ -161,6 +177,11 @@ private:
     if (::fstatat(fd_.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
       return;
     }
+    if (doomed_.contains(name)) {
+      impl_.findings.push_back(make_finding("legacy.orphan", path_of(name),
+                                            "the removal of this checkpoint was interrupted"));
+      return;
+    }
     if (!S_ISDIR(info.st_mode) && !S_ISLNK(info.st_mode)) {
       impl_.findings.push_back(make_finding("legacy.orphan", path_of(name),
                                             "the file has the name of a checkpoint, but no index "
@@ -219,6 +240,8 @@ private:
   ScopedFd fd_;
   legacy::Machine machine_;
   std::set<std::string> claimed_;
+  // Names in the notes of removals (remove_legacy).
+  std::set<std::string> doomed_;
   bool has_index_ = false;
 };
 

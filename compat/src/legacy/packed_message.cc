@@ -4,28 +4,51 @@ namespace rrpcp::compat {
 
 namespace {
 
-void touch(capnp::DynamicValue::Reader value) {
-  switch (value.getType()) {
-  case capnp::DynamicValue::STRUCT:
-    touch_all(value.as<capnp::DynamicStruct>());
-    break;
-  case capnp::DynamicValue::LIST:
-    for (const auto element : value.as<capnp::DynamicList>()) {
-      touch(element);
+// Reads every field. Elements of lists are counted: in a message that rr wrote each takes a word at
+// least, while a few bytes can claim millions of elements of no size.
+class Toucher {
+public:
+  explicit Toucher(std::uint64_t elements) : left_(elements) {}
+
+  void touch(capnp::DynamicStruct::Reader message) {
+    for (const auto field : message.getSchema().getNonUnionFields()) {
+      touch(message.get(field));
     }
-    break;
-  default:
-    break;
+    KJ_IF_MAYBE (member, message.which()) {
+      touch(message.get(*member));
+    }
   }
-}
+
+private:
+  void touch(capnp::DynamicValue::Reader value) {
+    switch (value.getType()) {
+    case capnp::DynamicValue::STRUCT:
+      touch(value.as<capnp::DynamicStruct>());
+      break;
+    case capnp::DynamicValue::LIST: {
+      const auto list = value.as<capnp::DynamicList>();
+      if (list.size() > left_) {
+        throw Error(ErrorCode::kDamaged, "a message claims " + std::to_string(list.size()) +
+                                             " elements that take no room in it");
+      }
+      left_ -= list.size();
+      for (const auto element : list) {
+        touch(element);
+      }
+      break;
+    }
+    default:
+      break;
+    }
+  }
+
+  std::uint64_t left_;
+};
 
 } // namespace
 
 void touch_all(capnp::DynamicStruct::Reader message) {
-  for (const auto field : message.getSchema().getNonUnionFields()) {
-    touch(message.get(field));
-  }
-  KJ_IF_MAYBE(member, message.which()) { touch(message.get(*member)); }
+  Toucher(message.totalSize().wordCount).touch(message);
 }
 
 capnp::ReaderOptions reader_options(std::uint64_t max_bytes) {

@@ -22,6 +22,9 @@ using compat::join_path;
 
 constexpr std::uint32_t kTraceVersion = 85;
 constexpr std::uint64_t kMaxVersionFile = 1 << 20;
+// Memory writes and holes of one frame: far more than rr ever records, and few enough that records
+// which claim them without having them cost nothing.
+constexpr std::uint64_t kMaxFrameWrites = 1 << 16;
 
 // Cap'n Proto's view of a stream.
 class StreamAdapter final : public kj::BufferedInputStream {
@@ -123,7 +126,13 @@ TraceFrame to_frame(legacy::trace::Frame::Reader in) {
     frame.syscall_number = event.getSyscall().getNumber();
     frame.syscall_phase = static_cast<SyscallPhase>(event.getSyscall().getState());
   }
+  std::uint64_t parts = in.getMemWrites().size();
   for (const auto write : in.getMemWrites()) {
+    parts += parts > kMaxFrameWrites ? 0 : write.getHoles().size();
+    if (parts > kMaxFrameWrites) {
+      throw Error(ErrorCode::kLimit,
+                  "a frame claims more than " + std::to_string(kMaxFrameWrites) + " memory writes");
+    }
     std::uint64_t bytes = write.getSize();
     for (const auto hole : write.getHoles()) {
       if (hole.getSize() > bytes) {
@@ -232,6 +241,9 @@ TraceTask to_task(legacy::trace::TaskEvent::Reader in) {
   case legacy::trace::TaskEvent::EXEC:
     task.kind = TraceTask::Kind::kExec;
     task.file_name = to_string(in.getExec().getFileName());
+    for (const auto word : in.getExec().getCmdLine()) {
+      task.command_line.push_back(to_string(word));
+    }
     break;
   case legacy::trace::TaskEvent::EXIT:
     task.kind = TraceTask::Kind::kExit;
@@ -384,8 +396,20 @@ RrTrace RrTrace::open(const std::string& directory, const TraceLimits& limits) {
 }
 
 std::vector<TraceTask> RrTrace::tasks() const {
-  return read_records<legacy::trace::TaskEvent, TraceTask>(join_path(directory_, "tasks"), limits_,
-                                                           to_task);
+  const std::string path = join_path(directory_, "tasks");
+  // Words of command lines may be one and the same in the message, but not here.
+  std::uint64_t text = 0;
+  return read_records<legacy::trace::TaskEvent, TraceTask>(
+      path, limits_, [&](legacy::trace::TaskEvent::Reader in) {
+        TraceTask task = to_task(in);
+        for (const std::string& word : task.command_line) {
+          text += sizeof word + word.size();
+        }
+        if (text > limits_.max_message_bytes) {
+          throw Error(ErrorCode::kLimit, "the command lines are too long").in_file(path);
+        }
+        return task;
+      });
 }
 
 std::vector<TraceMapping> RrTrace::mappings() const {

@@ -111,6 +111,7 @@ struct TraceTask {
   std::int32_t own_namespace_tid = 0;
   // kExec:
   std::string file_name;
+  std::vector<std::string> command_line;
   // kExit: a wait status.
   std::int32_t exit_status = 0;
 };

@@ -51,6 +51,8 @@ enum class ErrorCode : std::uint16_t {
   kIdInUse = 22,
   // A different checkpoint has the same name or id already.
   kExists = 23,
+  // A replay does not do what was recorded.
+  kDivergence = 24,
   // An invariant of the library itself does not hold: a defect, please report it.
   kInternal = 99,
 };

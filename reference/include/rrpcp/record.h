@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 namespace rrpcp {
@@ -17,6 +18,8 @@ struct RecordOptions {
   bool wait_for_all = false;
   // Told about what cannot be recorded as it is, once for each kind of thing.
   std::function<void(const std::string&)> notice = {};
+  // Told the process id once the program is there, before it executes anything.
+  std::function<void(pid_t)> started = {};
 };
 
 struct RecordResult {

@@ -42,6 +42,8 @@ std::string_view error_code_name(ErrorCode code) {
     return "id-in-use";
   case ErrorCode::kExists:
     return "exists";
+  case ErrorCode::kDivergence:
+    return "divergence";
   case ErrorCode::kInternal:
     return "internal";
   }

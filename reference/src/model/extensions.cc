@@ -13,6 +13,7 @@ struct KnownExtension {
 constexpr KnownExtension kKnown[] = {
     {"org.rr-project.persistent-checkpoint", 1},
     {"org.rr-project.replay-trace-step", 3},
+    {"org.rrpcp.rr.replay", 1},
 };
 
 } // namespace

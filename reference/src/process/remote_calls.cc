@@ -20,6 +20,8 @@ namespace {
 // `syscall`, as the two lowest bytes of a little-endian word.
 constexpr std::uint64_t kSyscallInstruction = 0x050f;
 constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
+// ERESTARTNOHAND of the kernel.
+constexpr std::int64_t kRestartNoHandler = -514;
 
 // Offset of a `syscall` instruction in the memory [start, end); nothing where there is none.
 std::optional<std::uint64_t> search(RemoteMemory& memory, const ProcMapping& mapping) {
@@ -62,21 +64,41 @@ std::optional<std::uint64_t> find_syscall_instruction(pid_t pid,
 RemoteCalls::RemoteCalls(Tracee& tracee, std::optional<std::uint64_t> instruction)
     : tracee_(tracee), instruction_(0), original_(tracee.registers()),
       original_mask_(tracee.signal_mask()) {
+  const bool at_entry = is_at_entry();
   instruction_ = instruction.value_or(original_.rip);
   if (!instruction) {
     overwritten_ = tracee_.peek(instruction_);
     tracee_.poke(instruction_, (*overwritten_ & ~std::uint64_t{0xffff}) | kSyscallInstruction);
   }
   tracee_.set_signal_mask(kAllSignals);
+  if (at_entry) {
+    tracee_.set_registers(registers_at(instruction_));
+    run_to_syscall_stop();
+  }
 }
 
 RemoteCalls::RemoteCalls(Tracee& tracee, CallGate& gate)
     : tracee_(tracee), gate_(&gate), instruction_(gate.plain_call()), original_(tracee.registers()),
       original_mask_(tracee.signal_mask()) {
+  const bool at_entry = is_at_entry();
   gate_->arm(original_, original_mask_);
   // In this order: from here on the thread puts itself right if we are killed.
   tracee_.set_registers(registers_at(gate_->healing()));
   tracee_.set_signal_mask(kAllSignals);
+  if (at_entry) {
+    run_to_syscall_stop();
+  }
+}
+
+// Whether an earlier object has left the thread at the entry of a call with a mask of its own. Then
+// the registers are made those that the interrupted call had; without its number the call is passed
+// over at the next resumption, which ends at its exit.
+bool RemoteCalls::is_at_entry() {
+  if (!tracee_.at_restarted_call()) {
+    return false;
+  }
+  original_.rax = static_cast<std::uint64_t>(kRestartNoHandler);
+  return true;
 }
 
 RemoteCalls::~RemoteCalls() {
@@ -147,7 +169,6 @@ std::uint64_t RemoteCalls::check(std::string_view what, std::int64_t result) con
 }
 
 bool RemoteCalls::mask_belongs_to_call() const {
-  constexpr std::int64_t kRestartNoHandler = -514;
   if (static_cast<std::int64_t>(original_.rax) != kRestartNoHandler) {
     return false;
   }
@@ -182,6 +203,7 @@ void RemoteCalls::finish() {
     tracee_.set_registers(original_);
     run_to_syscall_stop();
     tracee_.set_signal_mask(original_mask_);
+    tracee_.note_restarted_call();
     return;
   }
   // In this order: as long as the registers are ours, a gate puts both right.

@@ -21,7 +21,8 @@ namespace rrpcp {
 std::optional<std::uint64_t> find_syscall_instruction(pid_t pid,
                                                       const std::vector<ProcMapping>& mappings);
 
-// While an object of this class lives, a thread that is in an event stop makes system calls for us.
+// While an object of this class lives, a thread that is in an event stop, or where an earlier
+// object has left it, makes system calls for us.
 //
 // All signals are blocked meanwhile, so that those that arrive wait in their queues (SIGSTOP takes
 // effect as it should, SIGKILL too). Nothing of the thread is changed in the end: the destructor,
@@ -78,6 +79,7 @@ private:
   void run_to_syscall_stop();
   // Registers that execute the instruction at `address`.
   user_regs_struct registers_at(std::uint64_t address) const;
+  bool is_at_entry();
   // Whether the thread was interrupted in a call with a signal mask of its own.
   bool mask_belongs_to_call() const;
 

@@ -111,12 +111,13 @@ Tracee Tracee::adopt(pid_t tid, bool stopped) {
 
 Tracee::Tracee(Tracee&& other) noexcept
     : tid_(std::exchange(other.tid_, 0)), stopped_(std::exchange(other.stopped_, false)),
-      last_stop_(other.last_stop_) {}
+      at_restarted_call_(other.at_restarted_call_), last_stop_(other.last_stop_) {}
 
 Tracee& Tracee::operator=(Tracee&& other) noexcept {
   if (this != &other) {
     std::swap(tid_, other.tid_);
     std::swap(stopped_, other.stopped_);
+    std::swap(at_restarted_call_, other.at_restarted_call_);
     std::swap(last_stop_, other.last_stop_);
   }
   return *this;
@@ -162,6 +163,7 @@ void Tracee::resume(int request, int signal) {
     fail("resuming");
   }
   stopped_ = false;
+  at_restarted_call_ = false;
 }
 
 TraceeStop Tracee::wait() {

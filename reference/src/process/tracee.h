@@ -81,6 +81,9 @@ public:
   bool stopped() const { return stopped_; }
   // What the last wait() returned.
   const TraceeStop& last_stop() const { return last_stop_; }
+  // Whether the thread stands at the entry of an interrupted call that RemoteCalls had to restart.
+  bool at_restarted_call() const { return at_restarted_call_; }
+  void note_restarted_call() { at_restarted_call_ = true; }
 
   void set_options(std::uintptr_t options);
   // PTRACE_GETEVENTMSG: for an event of clone or fork the new thread's id.
@@ -150,6 +153,7 @@ private:
 
   pid_t tid_ = 0;
   bool stopped_ = false;
+  bool at_restarted_call_ = false;
   TraceeStop last_stop_;
 };
 

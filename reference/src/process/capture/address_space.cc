@@ -48,8 +48,9 @@ bool are_plain(const std::vector<PageRun>& runs, bool has_object) {
 
 } // namespace
 
-AddressSpaceCollector::AddressSpaceCollector(pid_t pid, ObjectTable& objects, Refusals& refusals)
-    : pid_(pid), objects_(objects), refusals_(refusals),
+AddressSpaceCollector::AddressSpaceCollector(pid_t pid, ObjectTable& objects, Refusals& refusals,
+                                             bool join)
+    : pid_(pid), objects_(objects), refusals_(refusals), join_(join),
       page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))) {}
 
 void AddressSpaceCollector::collect_frozen() {
@@ -214,7 +215,32 @@ void AddressSpaceCollector::add_area(const ProcMemoryArea& memory) {
                               (memory.has_flag("me") ? PROT_EXEC : 0);
   }
   touched_bytes_ += memory.mapping.shared ? 0 : area.touched;
-  areas_.push_back(std::move(area));
+  if (!join_with_last(area)) {
+    areas_.push_back(std::move(area));
+  }
+}
+
+bool AddressSpaceCollector::join_with_last(const Area& area) {
+  if (!join_ || areas_.empty()) {
+    return false;
+  }
+  Area& last = areas_.back();
+  auto named = [](const Area& of) {
+    return !of.mapping.name.empty() && of.mapping.name != "[heap]";
+  };
+  if (area.kind != MappingKind::kPrivateAnonymous || last.kind != area.kind ||
+      last.mapping.end != area.mapping.start ||
+      last.mapping.protection != area.mapping.protection || last.flags != area.flags ||
+      last.advice != area.advice || last.protection_key != area.protection_key || named(last) ||
+      named(area)) {
+    return false;
+  }
+  last.mapping.end = area.mapping.end;
+  last.touched += area.touched;
+  if (!area.mapping.name.empty()) {
+    last.mapping.name = area.mapping.name; // the kernel would say so of the two as one
+  }
+  return true;
 }
 
 void AddressSpaceCollector::read_pages(const PageSpool& spool, PagePump& out) {

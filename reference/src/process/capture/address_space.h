@@ -32,7 +32,9 @@ struct AddressRange {
 class AddressSpaceCollector {
 public:
   // `pid` is a stopped thread with this address space.
-  AddressSpaceCollector(pid_t pid, ObjectTable& objects, Refusals& refusals);
+  // `join`: neighbouring areas of anonymous memory that differ in nothing but their history are
+  // told as one, so that equal replays give equal checkpoints.
+  AddressSpaceCollector(pid_t pid, ObjectTable& objects, Refusals& refusals, bool join = false);
 
   // While the process stands still: reads the mappings and adds shared memory to the objects.
   // Throws Error.
@@ -89,6 +91,8 @@ private:
   };
 
   void add_area(const ProcMemoryArea& memory);
+  // Whether the area was joined with the one before it.
+  bool join_with_last(const Area& area);
   void refuse(const ProcMemoryArea& memory);
   const SavedArea* find_saved(const ProcMapping& mapping) const;
   void read_area(Area& area, RemoteMemory& memory, PageScanner& scanner, const PageSpool& spool,
@@ -98,6 +102,7 @@ private:
   pid_t source_ = 0;
   ObjectTable& objects_;
   Refusals& refusals_;
+  const bool join_;
   std::uint64_t page_size_;
   std::vector<ProcMapping> mappings_;
   std::vector<AddressRange> locked_;

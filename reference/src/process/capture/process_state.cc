@@ -99,11 +99,9 @@ struct PosixTimer {
   std::int32_t clock = 0;
 };
 
-// /proc/PID/timers of proc_pid_timers(5); empty where the kernel has no such file.
-std::vector<PosixTimer> read_posix_timers(pid_t tid) {
+// From /proc/PID/timers of proc_pid_timers(5).
+std::vector<PosixTimer> parse_posix_timers(std::string_view text) {
   std::vector<PosixTimer> timers;
-  const std::string content = try_read_file(proc_path(tid, "timers")).value_or("");
-  std::string_view text = content;
   while (!text.empty()) {
     std::string_view line = cut_field(text, '\n');
     std::string_view key = cut_field(line, ':');
@@ -146,9 +144,30 @@ std::uint64_t microseconds(const timeval& time) {
          static_cast<std::uint64_t>(time.tv_usec);
 }
 
-void collect_posix_timers(pid_t tid, RemoteCalls& calls, ScratchMemory& scratch,
+// Whether a process has timers, where the kernel does not list them: ids are given from 0 on.
+bool has_posix_timer(RemoteCalls& calls, const ScratchMemory& scratch) {
+  constexpr std::uint64_t kTried = 16;
+  for (std::uint64_t id = 0; id < kTried; ++id) {
+    if (calls.call(SYS_timer_gettime, id, scratch.address()) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void collect_posix_timers(pid_t tid, RemoteCalls& calls, ScratchMemory& scratch, Refusals& refusals,
                           schema::Process::Builder process) {
-  std::vector<PosixTimer> timers = read_posix_timers(tid);
+  const std::optional<std::string> list = try_read_file(proc_path(tid, "timers"));
+  if (!list) { // a kernel without CONFIG_CHECKPOINT_RESTORE
+    if (has_posix_timer(calls, scratch)) {
+      refusals.refuse_unless("posix-timer",
+                             "timers of timer_create(2), which this kernel does not "
+                             "tell about (/proc/PID/timers)",
+                             "they are left out");
+    }
+    return;
+  }
+  std::vector<PosixTimer> timers = parse_posix_timers(*list);
   if (timers.empty()) {
     return;
   }
@@ -180,6 +199,9 @@ void collect_interval_timers(RemoteCalls& calls, ScratchMemory& scratch,
   for (std::uint8_t which : {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF}) {
     calls.require("asking for an interval timer", SYS_getitimer, which, scratch.address());
     auto setting = scratch.read<itimerval>();
+    if (microseconds(setting.it_value) == 0 && microseconds(setting.it_interval) != 0) {
+      setting.it_value.tv_usec = 1; // it has expired, and its signal waits (spec/model.md)
+    }
     if (microseconds(setting.it_value) != 0) {
       armed.push_back({which, setting});
     }
@@ -210,7 +232,7 @@ void collect_command_line(pid_t tid, schema::Process::Builder process) {
 }
 
 void collect_process(Tracee& thread, const ProcStatus& status, const CallSite& site,
-                     ScratchMemory& scratch, schema::Process::Builder process) {
+                     ScratchMemory& scratch, Refusals& refusals, schema::Process::Builder process) {
   const pid_t tid = thread.tid();
   process.setPid(status.process_in_namespace);
   // The parent's id is shown in our namespace: from another one it may not even be visible.
@@ -231,7 +253,7 @@ void collect_process(Tracee& thread, const ProcStatus& status, const CallSite& s
   RemoteCalls calls = site.begin(thread);
   scratch.map(calls);
   collect_interval_timers(calls, scratch, process);
-  collect_posix_timers(tid, calls, scratch, process);
+  collect_posix_timers(tid, calls, scratch, refusals, process);
   process.setNotDumpable(
       calls.require("asking for PR_GET_DUMPABLE", SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0) == 0);
   calls.require("asking for PR_GET_CHILD_SUBREAPER", SYS_prctl, PR_GET_CHILD_SUBREAPER,

@@ -1,6 +1,7 @@
 // What a checkpoint says of one process (thread group).
 #pragma once
 
+#include "process/capture/refusals.h"
 #include "process/capture/scratch_memory.h"
 #include "process/proc_status.h"
 #include "process/tracee.h"
@@ -14,7 +15,7 @@ namespace rrpcp::capture {
 // ids, credentials, limits, signals pending for the process, timers. `thread` is one of its
 // threads, in an event stop, `status` that thread's. Sets every field of `process`. Throws Error.
 void collect_process(Tracee& thread, const ProcStatus& status, const CallSite& site,
-                     ScratchMemory& scratch, schema::Process::Builder process);
+                     ScratchMemory& scratch, Refusals& refusals, schema::Process::Builder process);
 
 // Sets the arguments with which a process was started (/proc/PID/cmdline), for people.
 void collect_command_line(pid_t tid, schema::Process::Builder process);

@@ -86,7 +86,7 @@ void StateCollector::find_sharing(const std::vector<StoppedProcess>& processes) 
       task.file_system = find_or_add(file_systems_, first_system, tid, KCMP_FS);
       task.signal_handlers = find_or_add(signal_handler_tables_, first_handlers, tid, KCMP_SIGHAND);
       if (task.space == spaces_.size()) {
-        spaces_.push_back(std::make_unique<Space>(tid, objects_, refusals_));
+        spaces_.push_back(std::make_unique<Space>(tid, objects_, refusals_, options_.supervised));
         spaces_.back()->caller = thread;
       }
       tasks_.push_back(task);
@@ -169,7 +169,7 @@ void StateCollector::collect_tasks(schema::State::Builder state) {
     out.setFileSystemContext(task.file_system);
     collect_task(*task.thread, status, how, space.scratch, out);
     if (first) {
-      collect_process(*task.thread, status, how, space.scratch, processes[task.process]);
+      collect_process(*task.thread, status, how, space.scratch, refusals_, processes[task.process]);
     }
   }
 }

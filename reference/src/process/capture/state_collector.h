@@ -131,8 +131,8 @@ public:
 
 private:
   struct Space {
-    Space(pid_t pid, ObjectTable& objects, Refusals& refusals)
-        : collector(pid, objects, refusals), scratch(pid) {}
+    Space(pid_t pid, ObjectTable& objects, Refusals& refusals, bool join)
+        : collector(pid, objects, refusals, join), scratch(pid) {}
 
     AddressSpaceCollector collector;
     Tracee* caller = nullptr;

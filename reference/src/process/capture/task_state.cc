@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <elf.h>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -157,8 +158,12 @@ void set_signals(capnp::List<schema::SignalInfo>::Builder out,
   }
 }
 
-void collect_supervised_task(Tracee& thread, const ProcStatus& status, const CallSite& site,
-                             ScratchMemory& scratch, schema::Task::Builder task) {
+namespace {
+
+// What both kinds of tasks have. `more` is asked while the thread makes calls anyway.
+void collect_common(Tracee& thread, const ProcStatus& status, const CallSite& site,
+                    ScratchMemory& scratch, schema::Task::Builder task,
+                    const std::function<void(RemoteCalls&)>& more) {
   task.setTid(status.thread_in_namespace);
   task.setName(as_data(std::as_bytes(std::span(status.name))));
   collect_registers(thread, task);
@@ -168,7 +173,15 @@ void collect_supervised_task(Tracee& thread, const ProcStatus& status, const Cal
   collect_thread_areas(thread, task);
   RemoteCalls calls = site.begin(thread);
   collect_by_calls(calls, scratch, task);
+  more(calls);
   calls.finish();
+}
+
+} // namespace
+
+void collect_supervised_task(Tracee& thread, const ProcStatus& status, const CallSite& site,
+                             ScratchMemory& scratch, schema::Task::Builder task) {
+  collect_common(thread, status, site, scratch, task, [](RemoteCalls&) {});
 }
 
 void collect_task(Tracee& thread, const ProcStatus& status, const CallSite& site,
@@ -178,12 +191,11 @@ void collect_task(Tracee& thread, const ProcStatus& status, const CallSite& site
   if (!pending.empty()) {
     set_signals(task.initPendingSignals(static_cast<unsigned>(pending.size())), pending);
   }
-  collect_supervised_task(thread, status, site, scratch, task);
-  RemoteCalls calls = site.begin(thread);
-  calls.require("asking for the parent-death signal", SYS_prctl, PR_GET_PDEATHSIG,
-                scratch.address(), 0, 0, 0);
-  task.setParentDeathSignal(scratch.read<std::int32_t>());
-  calls.finish();
+  collect_common(thread, status, site, scratch, task, [&](RemoteCalls& calls) {
+    calls.require("asking for the parent-death signal", SYS_prctl, PR_GET_PDEATHSIG,
+                  scratch.address(), 0, 0, 0);
+    task.setParentDeathSignal(scratch.read<std::int32_t>());
+  });
 }
 
 } // namespace rrpcp::capture

@@ -449,8 +449,8 @@ void OpenFiles::add_descriptor_ops(OpList& ops, const DescriptorSet& set,
   }
 }
 
-void OpenFiles::add_watch_ops(OpList& ops, const DescriptorSet& set,
-                              const TableFiles& files) const {
+void OpenFiles::add_watch_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files,
+                              bool same_ids) const {
   for (auto [index, place] : files.files) {
     schema::OpenFile::Reader file = state_.getOpenFiles()[index];
     const int number = set.number(place);
@@ -458,7 +458,7 @@ void OpenFiles::add_watch_ops(OpList& ops, const DescriptorSet& set,
       ops.system_call({"setting the signal of", who_uses(index), OpFailure::Policy::kWarn},
                       SYS_fcntl, number, F_SETSIG, file.getOwnerSignal());
     }
-    if (file.getOwner() != 0) {
+    if (file.getOwner() != 0 && same_ids) {
       ops.system_call({"setting the owner of", who_uses(index), OpFailure::Policy::kWarn},
                       SYS_fcntl, number, F_SETOWN, file.getOwner());
     }

@@ -49,7 +49,9 @@ public:
   void add_descriptor_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files) const;
   // Appends what belongs to the process that has the table: owners of signals, watches of epolls.
   // The set must still be open.
-  void add_watch_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files) const;
+  // With `same_ids` false owners are left out: their ids mean somebody else.
+  void add_watch_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files,
+                     bool same_ids) const;
   // The same for locks and leases. The set must be closed, because closing any descriptor of
   // a file drops a process's locks on it (fcntl(2)).
   void add_lock_ops(OpList& ops, const TableFiles& files) const;

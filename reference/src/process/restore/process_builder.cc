@@ -112,6 +112,10 @@ pid_t make_child(ChildEntry& entry, const ProcessPlan& plan, const BuildOptions&
   return pid;
 }
 
+// While a process is made. Those of the caller come last: by PTRACE_O_TRACECLONE the restorer would
+// be stopped where it makes a thread, and so would the thread.
+constexpr std::uintptr_t kBuildOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
+
 class Builder {
 public:
   Builder(ProcessPlan& plan, const CheckpointReader& reader, const BuildOptions& options)
@@ -138,13 +142,15 @@ public:
     finish_leader();
     set_registers(process_.tasks().front());
     restore_critical_sections();
+    for (BuiltTask& task : process_.tasks()) {
+      task.tracee.set_options(kBuildOptions | options_.trace_options);
+    }
     return std::move(process_);
   }
 
 private:
   restorer::Control& control() { return *compiled_.control; }
   Tracee& leader() { return process_.tasks().front().tracee; }
-  std::uintptr_t trace_options() const { return options_.trace_options | PTRACE_O_TRACESYSGOOD; }
 
   // Makes the child, traces it, and tells it where its inherited rseq registration is.
   void start() {
@@ -152,8 +158,7 @@ private:
     process_ = BuiltProcess(make_child(entry, plan_, options_));
     wait_until([&] { return __atomic_load_n(&control().stage, __ATOMIC_SEQ_CST) >= kStageReady; });
     process_.tasks().push_back(
-        {plan_.tasks().front(),
-         Tracee::seize(process_.pid(), trace_options() | PTRACE_O_EXITKILL)});
+        {plan_.tasks().front(), Tracee::seize(process_.pid(), kBuildOptions)});
     leader().stop();
     restorer::Op& op = compiled_.lists[0].sealed(compiled_.rseq_operation);
     if (std::optional<RseqConfiguration> rseq = leader().rseq()) {
@@ -256,8 +261,7 @@ private:
     for (std::size_t i = 1; i < plan_.tasks().size(); ++i) {
       const auto tid =
           static_cast<pid_t>(compiled_.lists[0].sealed(compiled_.clone_operations[i - 1]).result);
-      process_.tasks().push_back(
-          {plan_.tasks()[i], Tracee::seize(tid, trace_options() | PTRACE_O_EXITKILL)});
+      process_.tasks().push_back({plan_.tasks()[i], Tracee::seize(tid, kBuildOptions)});
       process_.tasks().back().tracee.interrupt();
     }
     leader().interrupt();

@@ -338,7 +338,7 @@ CompiledProcess ProcessPlan::compile() const {
   ops.add({"waiting"}, restorer::OpKind::kAwaitStage, kStageFilled);
   space_->add_finishing_ops(ops, descriptors_);
   if (parts_.files) {
-    files_->add_watch_ops(ops, descriptors_, table_files_);
+    files_->add_watch_ops(ops, descriptors_, table_files_, parts_.ids);
     add_directory_ops(ops);
   }
   ops.system_call({"closing descriptors"}, SYS_close_range, descriptors_.base(), UINT32_MAX, 0);

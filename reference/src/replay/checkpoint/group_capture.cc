@@ -3,7 +3,8 @@
 #include "rrpcp/error.h"
 
 #include <algorithm>
-#include <optional>
+#include <chrono>
+#include <sys/ptrace.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <utility>
@@ -11,6 +12,17 @@
 namespace rrpcp::replay {
 
 namespace {
+
+// Brings a stopped thread into an event stop. A signal that it was about to be given is not its
+// own: a replay has none.
+void settle(Tracee& tracee) {
+  if (tracee.last_stop().event_stop()) {
+    return;
+  }
+  tracee.interrupt();
+  tracee.resume(PTRACE_CONT);
+  tracee.await_event_stop(std::chrono::seconds(10));
+}
 
 std::int64_t wall_clock() {
   timespec now;
@@ -27,6 +39,9 @@ GroupCapture::GroupCapture(std::vector<GroupProcess> processes, const GroupCaptu
   collected.supervised = true;
   collected.trace_directory = options_.trace_directory;
   collector_ = std::make_unique<capture::StateCollector>(collected);
+  std::sort(processes_.begin(), processes_.end(), [](const GroupProcess& a, const GroupProcess& b) {
+    return a.logical_pid < b.logical_pid;
+  });
   std::vector<capture::StoppedProcess> stopped;
   for (GroupProcess& process : processes_) {
     std::sort(process.threads.begin(), process.threads.end(),
@@ -38,7 +53,7 @@ GroupCapture::GroupCapture(std::vector<GroupProcess> processes, const GroupCaptu
     out.pid = process.pid;
     out.logical_pid = process.logical_pid;
     for (const GroupThread& thread : process.threads) {
-      thread.tracee->stop();
+      settle(*thread.tracee);
       out.threads.push_back(thread.tracee);
       out.logical_tids.push_back(thread.logical_tid);
     }
@@ -48,7 +63,8 @@ GroupCapture::GroupCapture(std::vector<GroupProcess> processes, const GroupCaptu
     throw Error(ErrorCode::kInternal, "a thread of a replay is in the gate of another tracer");
   }
   for (std::uint32_t i = 0; i < collector_->process_count(); ++i) {
-    collector_->ask(i, collector_->caller(collector_->space_of(i)), state);
+    // A thread of the process itself: its dispositions are not those of whom it shares memory with.
+    collector_->ask(i, *processes_[i].threads.front().tracee, state);
   }
   for (std::uint32_t i = 0; i < collector_->space_count(); ++i) {
     collector_->close(i);

@@ -1,24 +1,22 @@
 #include "container/kj_errors.h"
-#include "process/capture/scratch_memory.h"
 #include "process/proc_maps.h"
 #include "process/remote_calls.h"
-#include "process/remote_memory.h"
 #include "process/restore/descriptor_limit.h"
 #include "process/restore/memory_objects.h"
 #include "process/restore/process_builder.h"
 #include "process/restore/state_checks.h"
 #include "replay/checkpoint/process_group.h"
+#include "replay/checkpoint/thread_attributes.h"
 #include "rrpcp/error.h"
 
-#include <array>
+#include <cerrno>
 #include <csignal>
+#include <fcntl.h>
 #include <map>
 #include <memory>
 #include <optional>
 #include <sched.h>
-#include <span>
 #include <string>
-#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -28,22 +26,10 @@ namespace rrpcp::replay {
 
 namespace {
 
-constexpr int kLastSignal = 64;
-
-// The kernel's struct sigaction on x86-64.
-struct KernelSigaction {
-  std::uint64_t handler;
-  std::uint64_t flags;
-  std::uint64_t restorer;
-  std::uint64_t mask;
-};
-
 // Makes a process that shares the memory of another one (vfork(2), clone(2) with CLONE_VM), by a
 // clone that a thread of that one makes.
 restore::BuiltProcess build_sharer(const CheckpointReader& reader, std::uint32_t task_index,
                                    Tracee& owner, std::uintptr_t trace_options) {
-  const schema::State::Reader state = reader.state();
-  const schema::Task::Reader task = state.getTasks()[task_index];
   const std::optional<std::uint64_t> instruction =
       find_syscall_instruction(owner.tid(), read_mappings(owner.tid()));
   const std::uintptr_t options = trace_options | PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
@@ -65,56 +51,7 @@ restore::BuiltProcess build_sharer(const CheckpointReader& reader, std::uint32_t
   owner.set_options(options);
   Tracee& thread = process->tasks().front().tracee;
   thread.set_options(options);
-  capture::ScratchMemory scratch(thread.tid());
-  RemoteMemory memory(thread.tid());
-  RemoteCalls calls(thread, instruction);
-  scratch.map(calls);
-  auto place = [&](const auto& value) {
-    memory.write(scratch.address(), std::as_bytes(std::span(&value, 1)));
-    return scratch.address();
-  };
-  std::array<KernelSigaction, kLastSignal + 1> actions{};
-  if (task.getSignalHandlers() != schema::NO_INDEX) {
-    for (schema::SignalAction::Reader action :
-         state.getSignalHandlerTables()[task.getSignalHandlers()].getActions()) {
-      if (action.getSignal() <= kLastSignal) {
-        actions[action.getSignal()] = {action.getHandler(), action.getFlags(), action.getRestorer(),
-                                       action.getMask()};
-      }
-    }
-  }
-  for (int signal = 1; signal <= kLastSignal; ++signal) {
-    if (signal != SIGKILL && signal != SIGSTOP) {
-      calls.require("setting a disposition", SYS_rt_sigaction, static_cast<std::uint64_t>(signal),
-                    place(actions[static_cast<std::size_t>(signal)]), 0, sizeof(std::uint64_t));
-    }
-  }
-  stack_t stack{};
-  stack.ss_flags = SS_DISABLE;
-  if (task.hasAlternateStack()) {
-    stack.ss_sp = reinterpret_cast<void*>(task.getAlternateStack().getAddress());
-    stack.ss_flags = static_cast<int>(task.getAlternateStack().getFlags()) & ~SS_ONSTACK;
-    stack.ss_size = task.getAlternateStack().getSize();
-  }
-  calls.require("setting the alternate stack", SYS_sigaltstack, place(stack), 0);
-  std::array<char, 16> name{};
-  std::copy(task.getName().begin(), task.getName().end(), name.begin());
-  calls.require("naming a thread", SYS_prctl, PR_SET_NAME, place(name), 0, 0, 0);
-  calls.require("setting the exit address", SYS_set_tid_address, task.getClearChildTid());
-  if (task.getRobustListHead() != 0) {
-    calls.require("setting the robust list", SYS_set_robust_list, task.getRobustListHead(),
-                  task.getRobustListLength());
-  }
-  if (task.hasRseq()) {
-    const schema::RestartableSequence::Reader rseq = task.getRseq();
-    constexpr std::uint32_t kOldLength = 32;
-    calls.require("registering rseq", SYS_rseq, rseq.getAddress(),
-                  rseq.getLength() != 0 ? rseq.getLength() : kOldLength, rseq.getFlags(),
-                  rseq.getSignature());
-  }
-  scratch.unmap(calls);
-  calls.finish();
-  restore::set_stored_registers(thread, reader, task_index);
+  set_stored_thread(thread, reader, task_index, instruction, true);
   return std::move(*process);
 }
 
@@ -131,7 +68,8 @@ std::pair<std::uint32_t, std::uint32_t> tasks_of(schema::State::Reader state,
 }
 
 std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
-                                             const GroupRestoreOptions& options) {
+                                             const GroupRestoreOptions& options,
+                                             std::vector<ScopedFd>& descriptors) {
   const schema::State::Reader state = reader.state();
   RestoreOptions restore_options;
   restore_options.files = {options.trace_directory, options.verify_files};
@@ -175,21 +113,29 @@ std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
         build_sharer(reader, task, maker.tasks().front().tracee, options.trace_options));
   }
   objects.keep();
+  descriptors.resize(objects.size());
+  for (std::size_t i = 0; i < objects.size(); ++i) {
+    if (objects.kind(i) == restore::MemoryObjects::Kind::kMemory) {
+      descriptors[i].reset(::fcntl(objects.descriptor(i, true), F_DUPFD_CLOEXEC, 0));
+      if (!descriptors[i]) {
+        throw system_error(errno, "cannot keep a descriptor of " + objects.name(i));
+      }
+    }
+  }
   return built;
 }
 
 } // namespace
 
-std::vector<RestoredProcess> restore_group(const CheckpointReader& reader,
-                                           const GroupRestoreOptions& options) {
+RestoredGroup restore_group(const CheckpointReader& reader, const GroupRestoreOptions& options) {
   return with_kj_errors(reader.name(), [&] {
     restore::check_machine(reader);
     restore::check_rules(reader);
     const schema::State::Reader state = reader.state();
-    std::vector<restore::BuiltProcess> built = build_all(reader, options);
-    std::vector<RestoredProcess> restored;
+    RestoredGroup group;
+    std::vector<restore::BuiltProcess> built = build_all(reader, options, group.objects);
     for (std::uint32_t i = 0; i < built.size(); ++i) {
-      RestoredProcess& process = restored.emplace_back();
+      RestoredProcess& process = group.processes.emplace_back();
       process.logical_pid = state.getProcesses()[i].getPid();
       process.pid = built[i].pid();
       for (restore::BuiltTask& task : built[i].release()) {
@@ -197,7 +143,7 @@ std::vector<RestoredProcess> restore_group(const CheckpointReader& reader,
             {state.getTasks()[task.index].getTid(), task.index, std::move(task.tracee)});
       }
     }
-    return restored;
+    return group;
   });
 }
 

@@ -6,6 +6,7 @@
 // has; the former is another one in each replay.
 #pragma once
 
+#include "base/scoped_fd.h"
 #include "process/tracee.h"
 #include "rrpcp/checkpoint_id.h"
 #include "rrpcp/output.h"
@@ -118,13 +119,20 @@ struct RestoredProcess {
   std::vector<RestoredThread> threads;
 };
 
+struct RestoredGroup {
+  // In the order of State.processes.
+  std::vector<RestoredProcess> processes;
+  // By index in State.memoryObjects: a descriptor (O_RDWR) of shared memory that was made anew;
+  // empty for other objects.
+  std::vector<ScopedFd> objects;
+};
+
 // Makes all processes of a checkpoint of a replay again, as children of the calling process and
 // under the ptrace of the calling thread. They share memory as they did, have the dispositions,
 // masks and stacks for signals that they had, and no descriptors. Memory is copied from the file,
 // which is not needed any more then. Throws Error: kDamaged, kUnsupportedState, kBackingFile,
 // kSystem, …; nothing is left behind then.
-std::vector<RestoredProcess> restore_group(const CheckpointReader& reader,
-                                           const GroupRestoreOptions& options);
+RestoredGroup restore_group(const CheckpointReader& reader, const GroupRestoreOptions& options);
 
 // Kills and reaps processes, threads by threads. Those that have ended already do no harm.
 void kill_group(std::vector<RestoredProcess>& processes);

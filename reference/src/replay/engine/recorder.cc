@@ -6,6 +6,7 @@
 #include "replay/engine/call_outputs.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/process_image.h"
+#include "replay/engine/processor_binding.h"
 #include "replay/engine/recorded_task.h"
 #include "replay/engine/system_call_names.h"
 #include "replay/engine/task_waiter.h"
@@ -53,6 +54,7 @@ constexpr std::chrono::milliseconds kPatience(500);
 constexpr int kQuantum = 100;
 // How long a call may be uninterruptible before others run.
 constexpr std::chrono::milliseconds kUninterruptiblePatience(20);
+constexpr std::chrono::seconds kFlushInterval(1);
 constexpr std::uint64_t kCloneUntraced = 0x00800000;
 constexpr std::uintptr_t kTraceOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE |
                                          PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
@@ -88,6 +90,13 @@ bool is_synchronous(const siginfo_t& info) {
   }
 }
 
+sigset_t current_mask() {
+  sigset_t mask;
+  ::sigemptyset(&mask);
+  ::sigprocmask(SIG_BLOCK, nullptr, &mask);
+  return mask;
+}
+
 std::string strip(std::string path) {
   constexpr std::string_view kDeleted = " (deleted)";
   if (path.ends_with(kDeleted)) {
@@ -114,6 +123,7 @@ private:
   void handle_reports();
   TraceeStop await_user(RecordedTask& task);
   std::optional<TraceeStop> await_call(RecordedTask& task);
+  bool executed_by(const RecordedTask& task, pid_t tid);
   bool handle(RecordedTask& task, const TraceeStop& stop);
   void resume_call(RecordedTask& task);
   RecordedTask* find(pid_t tid);
@@ -136,6 +146,7 @@ private:
   void begin_call(RecordedTask& task);
   void on_new_task(RecordedTask& task);
   void on_exec(RecordedTask& task, pid_t former);
+  void record_last_writes(const RecordedTask& dead, RecordedTask& survivor);
   void on_gone(RecordedTask& task, const TraceeStop& stop);
 
   // signals
@@ -155,6 +166,9 @@ private:
 
   const RecordOptions& options_;
   const Clock::time_point started_;
+  // One task runs at a time, and the program finds the same processor at every replay.
+  const ProcessorBinding binding_{-1};
+  const sigset_t inherited_mask_ = current_mask(); // before the waiter changes it
   TaskWaiter waiter_;
   std::optional<TraceWriter> writer_;
   std::optional<TraceFileStore> files_;
@@ -176,6 +190,7 @@ private:
   std::vector<std::span<const std::byte>> pieces_;
   std::vector<capnp::word> scratch_;
   std::uint64_t killed_ = 0;
+  std::chrono::nanoseconds flushed_at_{0}; // since started_
 };
 
 // --- events
@@ -197,6 +212,12 @@ void Recorder::write_event() {
   event_.encode(root);
   event_.pieces(pieces_);
   writer_->append(root.asReader(), pieces_);
+  // What is in the file survives us.
+  const auto now = std::chrono::nanoseconds(event_.time);
+  if (now - flushed_at_ >= kFlushInterval) {
+    writer_->flush();
+    flushed_at_ = now;
+  }
 }
 
 void Recorder::add_memory(RecordedTask& task, std::uint64_t address, std::uint64_t length,
@@ -275,9 +296,7 @@ void Recorder::start() {
     throw system_error(errno, "cannot create a process");
   }
   if (pid == 0) {
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::sigprocmask(SIG_SETMASK, &inherited_mask_, nullptr);
     ::personality(ADDR_NO_RANDOMIZE);
     char byte = 0;
     if (::read(ready_read.get(), &byte, 1) == 1) {
@@ -313,6 +332,9 @@ void Recorder::start() {
   }
   first.begun = true; // its call is not in the trace
   on_exec(first, pid);
+  if (options_.started) {
+    options_.started(pid);
+  }
 }
 
 RecordedTask* Recorder::choose() {
@@ -416,6 +438,9 @@ std::optional<TraceeStop> Recorder::await_call(RecordedTask& task) {
         return task.tracee.take_report(report->status);
       }
       queue(*report);
+      if (executed_by(task, report->tid)) {
+        return std::nullopt;
+      }
       continue;
     }
     if (!others) {
@@ -438,8 +463,18 @@ std::optional<TraceeStop> Recorder::await_call(RecordedTask& task) {
         return task.tracee.take_report(late->status);
       }
       queue(*late);
+      if (executed_by(task, late->tid)) {
+        return std::nullopt;
+      }
     }
   }
+}
+
+// Whether the execve(2) of `task` succeeded and is reported under the id of its process, `tid`.
+bool Recorder::executed_by(const RecordedTask& task, pid_t tid) {
+  const RecordedTask* leader = find(tid);
+  return leader != nullptr && leader->pid == task.pid && tid == task.pid &&
+         leader->tracee.attached() && leader->tracee.last_stop().event() == PTRACE_EVENT_EXEC;
 }
 
 void Recorder::run_task(RecordedTask& task) {
@@ -558,6 +593,7 @@ RecordResult Recorder::run() {
     capnp::MallocMessageBuilder message;
     schema::TraceStart::Builder begin = message.initRoot<schema::TraceStart>();
     describe_start(options_.command, begin);
+    begin.setProcessor(binding_.processor());
     if (::mkdir((options_.directory + "/images").c_str(), 0777) != 0) {
       throw system_error(errno, "cannot make a directory").in_file(options_.directory);
     }
@@ -1139,6 +1175,36 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   task.state = State::kReady;
 }
 
+// What the kernel did to the memory of a dead task, as `survivor` sees it: the word of
+// set_tid_address(2) and the futexes of its robust list.
+void Recorder::record_last_writes(const RecordedTask& dead, RecordedTask& survivor) {
+  if (dead.clear_tid != 0) {
+    add_memory(survivor, dead.clear_tid, sizeof(pid_t), event_.memory);
+  }
+  if (dead.robust_list == 0) {
+    return;
+  }
+  struct Head { // struct robust_list_head of linux/futex.h
+    std::uint64_t first = 0;
+    std::int64_t offset = 0;
+    std::uint64_t pending = 0;
+  } head;
+  const auto bytes = std::as_writable_bytes(std::span(&head, 1));
+  if (survivor.memory.read_some(dead.robust_list, bytes) != bytes.size()) {
+    return;
+  }
+  constexpr int kMaxEntries = 2048; // ROBUST_LIST_LIMIT
+  constexpr std::uint64_t kPriorityInheritance = 1;
+  std::uint64_t at = head.first & ~kPriorityInheritance;
+  for (int i = 0; i < kMaxEntries && at != 0 && at != dead.robust_list; ++i) {
+    add_memory(survivor, at + static_cast<std::uint64_t>(head.offset), sizeof(pid_t),
+               event_.memory);
+    std::uint64_t next = 0;
+    survivor.memory.read_some(at, std::as_writable_bytes(std::span(&next, 1)));
+    at = next & ~kPriorityInheritance;
+  }
+}
+
 void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
   EventData& event = begin_event(EventKind::kExit, task);
   event.registers = task.fatal_fault;
@@ -1146,26 +1212,10 @@ void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
   // What the kernel wrote on behalf of the dead is seen by those who shared its memory.
   for (auto& [tid, other] : tasks_) {
     if (other.get() != &task && other->pid == task.pid && other->tracee.attached()) {
-      if (task.clear_tid != 0) {
-        add_memory(*other, task.clear_tid, sizeof(pid_t), event.memory);
-      }
-      if (task.robust_list != 0) {
-        struct Head {
-          std::uint64_t first = 0;
-          std::int64_t offset = 0;
-          std::uint64_t pending = 0;
-        } head;
-        const auto bytes = std::as_writable_bytes(std::span(&head, 1));
-        if (other->memory.read_some(task.robust_list, bytes) == bytes.size()) {
-          std::uint64_t at = head.first & ~std::uint64_t{1};
-          for (int i = 0; i < 2048 && at != 0 && at != task.robust_list; ++i) {
-            add_memory(*other, at + static_cast<std::uint64_t>(head.offset), sizeof(pid_t),
-                       event.memory);
-            std::uint64_t next = 0;
-            other->memory.read_some(at, std::as_writable_bytes(std::span(&next, 1)));
-            at = next & ~std::uint64_t{1};
-          }
-        }
+      try {
+        record_last_writes(task, *other);
+      } catch (const Error&) {
+        event.memory.clear(); // the whole process ends
       }
       break;
     }
@@ -1340,6 +1390,7 @@ void Recorder::preempt(RecordedTask& task) {
                        });
   write_event();
   task.boundary = registers;
+  yield_ = true;
 }
 
 } // namespace

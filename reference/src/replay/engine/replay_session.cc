@@ -1,5 +1,6 @@
 #include "replay/engine/replay_session.h"
 
+#include "model/backing_file.h"
 #include "process/proc_maps.h"
 #include "process/remote_calls.h"
 #include "process/restore/memory_objects.h"
@@ -35,8 +36,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr ErrorCode kDivergence = ErrorCode::kInternal;
-
 constexpr std::uint32_t kNoteXstate = 0x202; // NT_X86_XSTATE
 // linux/mman.h, newer than some headers
 constexpr std::uint64_t kGuardInstall = 102;
@@ -62,6 +61,10 @@ bool has_lasting_effect(std::uint64_t advice) {
   }
 }
 
+std::string_view text_of(capnp::Data::Reader bytes) {
+  return {reinterpret_cast<const char*>(bytes.begin()), bytes.size()};
+}
+
 user_regs_struct at_user(user_regs_struct registers) {
   registers.orig_rax = ~std::uint64_t{0}; // the kernel must not restart anything
   return registers;
@@ -80,7 +83,8 @@ ReplaySession::ReplaySession(const std::string& directory, ReplayOptions options
                              SupervisorState state, std::vector<AdoptedTask> tasks,
                              std::map<std::uint32_t, ScopedFd> objects)
     : directory_(directory), options_(std::move(options)), trace_(TraceReader::open(directory)),
-      events_(trace_.events(state.event)), state_(std::move(state)), objects_(std::move(objects)) {
+      binding_(trace_.start().getProcessor()), events_(trace_.events(state.event)),
+      state_(std::move(state)), objects_(std::move(objects)) {
   check_processor();
   for (AdoptedTask& adopted : tasks) {
     auto made = std::make_unique<Task>(
@@ -149,10 +153,10 @@ TaskState& ReplaySession::task_state(pid_t tid) {
 }
 
 void ReplaySession::diverged(const std::string& what) const {
-  throw Error(kDivergence, "the replay differs from the recording at event " +
-                               std::to_string(state_.event) + " (" +
-                               std::string(event_kind_name(current_.kind)) + "), task " +
-                               std::to_string(current_.task) + ": " + what)
+  throw Error(ErrorCode::kDivergence, "the replay differs from the recording at event " +
+                                          std::to_string(state_.event) + " (" +
+                                          std::string(event_kind_name(current_.kind)) + "), task " +
+                                          std::to_string(current_.task) + ": " + what)
       .in_file(directory_);
 }
 
@@ -172,11 +176,7 @@ void ReplaySession::run_to(std::int64_t event) {
 
 // Lets the task run to the event and compares. False where it did not get there in time.
 bool ReplaySession::reach(Task& task, std::optional<Clock::time_point> deadline) {
-  if (!std::exchange(task.under_way, true)) {
-    task.tracee.resume(PTRACE_SYSEMU);
-  } else {
-    task.tracee.resume(PTRACE_SYSEMU); // goes on from where it was interrupted
-  }
+  task.tracee.resume(PTRACE_SYSEMU);
   for (;;) {
     TraceeStop stop;
     if (deadline) {
@@ -203,7 +203,6 @@ bool ReplaySession::reach(Task& task, std::optional<Clock::time_point> deadline)
         current_.kind == EventKind::kTrap || current_.kind == EventKind::kExit ||
         (current_.kind == EventKind::kSignal && current_.cause == schema::SignalCause::FAULT);
     if (stop.syscall_stop()) {
-      task.under_way = false;
       const user_regs_struct registers = task.tracee.registers();
       task.site = registers.rip - kSyscallLength;
       if (wants_fault) {
@@ -227,7 +226,6 @@ bool ReplaySession::reach(Task& task, std::optional<Clock::time_point> deadline)
           info.si_code > 0 && (signal == SIGSEGV || signal == SIGBUS || signal == SIGILL ||
                                signal == SIGFPE || signal == SIGTRAP);
       if (fault) {
-        task.under_way = false;
         const user_regs_struct registers = task.tracee.registers();
         if (!wants_fault) {
           char address[32];
@@ -551,6 +549,11 @@ void ReplaySession::map(Task& task, const user_regs_struct& entry) {
       throw Error(ErrorCode::kBackingFile, "cannot open a file that the trace keeps")
           .with_errno(errno)
           .in_file(path);
+    }
+    for (schema::TraceFile::Reader kept : trace_.files()) {
+      if (text_of(kept.getStored().getPath()) == name) {
+        verify_identity(file.get(), path, kept.getStored());
+      }
     }
   }
   map_object(task, entry, address, call[1], call[2], flags, file.get(), false);

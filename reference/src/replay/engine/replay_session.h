@@ -4,6 +4,7 @@
 #include "base/scoped_fd.h"
 #include "process/remote_memory.h"
 #include "process/tracee.h"
+#include "replay/engine/processor_binding.h"
 #include "replay/engine/supervisor_state.h"
 #include "replay/engine/system_call.h"
 #include "replay/trace/event.h"
@@ -98,8 +99,6 @@ private:
     RemoteMemory memory;
     // Address of a `syscall` instruction; 0: not known.
     std::uint64_t site = 0;
-    // Was let run towards its event and stopped before it.
-    bool under_way = false;
   };
 
   Task& task(pid_t tid);
@@ -130,6 +129,7 @@ private:
   std::string directory_;
   ReplayOptions options_;
   TraceReader trace_;
+  ProcessorBinding binding_;
   EventReader events_;
   SupervisorState state_;
   EventData current_;

@@ -42,7 +42,10 @@ std::optional<TaskReport> TaskWaiter::wait_with(int flags) {
   if (tid > 0) {
     return TaskReport{tid, status};
   }
-  if (tid < 0 && errno != ECHILD && errno != EINTR) {
+  if (tid < 0 && errno == ECHILD && (flags & WNOHANG) == 0) {
+    throw Error(ErrorCode::kProcessGone, "the traced processes are gone");
+  }
+  if (tid < 0 && errno != EINTR && errno != ECHILD) {
     throw system_error(errno, "waiting for a traced process");
   }
   return std::nullopt;

@@ -22,10 +22,10 @@ public:
   TaskWaiter& operator=(const TaskWaiter&) = delete;
   ~TaskWaiter();
 
-  // Nothing where no task has anything to report now. Throws Error.
+  // Nothing where no task has anything to report now, or there is none. Throws Error.
   std::optional<TaskReport> poll();
-  // Waits as long as it takes; nothing where there is no task left, or where a signal of the
-  // calling thread came.
+  // Waits as long as it takes; nothing where a signal of the calling thread came. Throws
+  // kProcessGone where there is no task left.
   std::optional<TaskReport> wait();
   // Waits for at most about `limit`.
   std::optional<TaskReport> wait_for(std::chrono::milliseconds limit);

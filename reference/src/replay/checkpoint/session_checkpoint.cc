@@ -1,0 +1,301 @@
+#include "replay/checkpoint/session_checkpoint.h"
+
+#include "container/kj_errors.h"
+#include "replay/checkpoint/process_group.h"
+#include "replay/checkpoint/supervisor_codec.h"
+#include "rrpcp/error.h"
+#include "rrpcp/trace_format.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <map>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace rrpcp::replay {
+
+namespace {
+
+constexpr const char* kProducer = "org.rrpcp.rr"; // spec/registry.md
+
+std::vector<GroupProcess> processes_of(ReplaySession& session) {
+  std::map<pid_t, GroupProcess> processes;
+  for (const TaskState& task : session.state().tasks) {
+    GroupProcess& process = processes[task.pid];
+    process.logical_pid = task.pid;
+    process.pid = session.real_process(task.tid);
+    process.threads.push_back({task.tid, &session.tracee(task.tid)});
+  }
+  std::vector<GroupProcess> group;
+  for (auto& [pid, process] : processes) {
+    group.push_back(std::move(process));
+  }
+  return group;
+}
+
+void describe_position(const ReplaySession& session, std::optional<std::uint32_t> between,
+                       schema::State::Builder state) {
+  schema::Position::Builder position = state.initPosition();
+  schema::Mark::Builder clone = position.initClone();
+  clone.setEvent(session.event());
+  if (!session.at_end()) {
+    if (const TaskState* task = session.state().find_task(session.current().task)) {
+      clone.setTicks(task->ticks);
+      clone.setTicksAtEventStart(task->ticks);
+    }
+  }
+  if (between) {
+    position.initBetween().setOrder(*between);
+  } else {
+    position.setAtEvent();
+  }
+  schema::TraceBinding::Builder trace = state.initTrace();
+  const TraceUuid& uuid = session.trace().uuid();
+  trace.setUuid({uuid.bytes.data(), uuid.bytes.size()});
+  trace.setFormat(trace_format::kFormatId.data());
+  trace.setFormatVersion(trace_format::kMajorVersion);
+  const StreamPosition place = session.position();
+  schema::StreamCursor::Builder cursor = trace.initCursor(1)[0];
+  cursor.setStream(trace_format::kEventsName.data());
+  cursor.setBlockOffset(place.block_offset);
+  cursor.setOffsetInBlock(place.offset_in_block);
+  cursor.setDecodedOffset(place.decoded_offset);
+}
+
+// The bytes of an object that nobody has mapped.
+std::map<std::uint64_t, std::vector<std::byte>> contents_of(int fd, const std::string& name) {
+  std::map<std::uint64_t, std::vector<std::byte>> contents;
+  for (off_t at = 0;;) {
+    const off_t start = ::lseek(fd, at, SEEK_DATA);
+    if (start < 0) {
+      if (errno == ENXIO) { // only a hole is left
+        return contents;
+      }
+      throw system_error(errno, "cannot read shared memory").in_file(name);
+    }
+    const off_t end = ::lseek(fd, start, SEEK_HOLE);
+    std::vector<std::byte> bytes(static_cast<std::size_t>(end - start));
+    if (::pread(fd, bytes.data(), bytes.size(), start) != static_cast<ssize_t>(bytes.size())) {
+      throw system_error(errno, "cannot read shared memory").in_file(name);
+    }
+    contents[static_cast<std::uint64_t>(start)] = std::move(bytes);
+    at = end;
+  }
+}
+
+// Where the session's shared objects are in the checkpoint.
+std::map<std::uint32_t, StoredObject> find_objects(const ReplaySession& session,
+                                                   schema::State::Reader state) {
+  std::map<std::uint32_t, StoredObject> objects;
+  for (const ObjectState& object : session.state().objects) {
+    StoredObject& out = objects[object.number];
+    const int fd = session.object(object.number);
+    struct stat status {};
+    if (::fstat(fd, &status) != 0) {
+      throw system_error(errno, "cannot examine shared memory").in_file(object.path);
+    }
+    for (std::uint32_t i = 0; i < state.getMemoryObjects().size(); ++i) {
+      schema::MemoryObject::Reader candidate = state.getMemoryObjects()[i];
+      // Not by device: what /proc shows of it may be another number than that of stat(2).
+      if (candidate.isMemfd() && candidate.getInode() == status.st_ino) {
+        out.memory_object = i;
+      }
+    }
+    if (out.memory_object == schema::NO_INDEX) {
+      out.contents = contents_of(fd, object.path);
+    }
+  }
+  return objects;
+}
+
+// How far a stack may grow is decided by the kernel while the program runs.
+void store_limits(ReplaySession& session, schema::State::Builder state) {
+  for (schema::Task::Builder task : state.getTasks()) {
+    schema::Process::Builder process = state.getProcesses()[task.getProcess()];
+    rlimit limit{};
+    if (process.hasResourceLimits() ||
+        ::prlimit(session.real_process(task.getTid()), RLIMIT_STACK, nullptr, &limit) != 0) {
+      continue;
+    }
+    schema::ResourceLimit::Builder out = process.initResourceLimits(1)[0];
+    out.setResource(RLIMIT_STACK);
+    out.setSoft(limit.rlim_cur);
+    out.setHard(limit.rlim_max);
+  }
+}
+
+// As ProcessorBinding does for processes that a session makes itself. Where the system does not
+// allow the processor, the task may run on any.
+void bind_to_processor(pid_t tid, int processor) {
+  if (processor >= 0 && processor < CPU_SETSIZE) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    ::sched_setaffinity(tid, sizeof one, &one);
+  }
+}
+
+void restore_limits(schema::Process::Reader process, pid_t pid) {
+  for (schema::ResourceLimit::Reader limit : process.getResourceLimits()) {
+    rlimit own{};
+    if (limit.getResource() == RLIMIT_STACK && ::prlimit(pid, RLIMIT_STACK, nullptr, &own) == 0) {
+      own.rlim_cur = std::min<rlim_t>(limit.getSoft(), own.rlim_max);
+      ::prlimit(pid, RLIMIT_STACK, &own, nullptr);
+    }
+  }
+}
+
+// Shared memory has another inode in each replay.
+void forget_inodes(schema::State::Builder state) {
+  for (schema::MemoryObject::Builder object : state.getMemoryObjects()) {
+    if (!object.isFile()) {
+      object.setDevice(0);
+      object.setInode(0);
+    }
+  }
+  for (schema::AddressSpace::Builder space : state.getAddressSpaces()) {
+    for (schema::Mapping::Builder mapping : space.getMappings()) {
+      if (mapping.getObject() != schema::NO_INDEX &&
+          !state.getMemoryObjects()[mapping.getObject()].isFile()) {
+        mapping.setDevice(0);
+        mapping.setInode(0);
+      }
+    }
+  }
+}
+
+ScopedFd make_object(const StoredObject& stored, const ObjectState& object) {
+  ScopedFd fd(::memfd_create(("pcp-rr:" + std::to_string(object.number)).c_str(), MFD_CLOEXEC));
+  if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(object.size)) != 0) {
+    throw system_error(errno, "cannot make shared memory").in_file(object.path);
+  }
+  for (const auto& [offset, bytes] : stored.contents) {
+    if (::pwrite(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset)) !=
+        static_cast<ssize_t>(bytes.size())) {
+      throw system_error(errno, "cannot fill shared memory").in_file(object.path);
+    }
+  }
+  return fd;
+}
+
+} // namespace
+
+Store checkpoint_store(const std::string& trace_directory) {
+  return Store(trace_directory + "/" + std::string(trace_format::kCheckpointsName));
+}
+
+bool can_checkpoint(const ReplaySession& session, std::string& reason) {
+  if (session.state().tasks.empty()) {
+    reason = session.at_end() ? "all processes have ended" : "there is no process yet";
+    return false;
+  }
+  return true;
+}
+
+std::string save_checkpoint(ReplaySession& session, const Store& store,
+                            const WriterOptions& options, std::optional<std::uint32_t> between) {
+  std::string reason;
+  if (!can_checkpoint(session, reason)) {
+    throw Error(ErrorCode::kUnsupportedState, "no checkpoint can be taken at event " +
+                                                  std::to_string(session.event()) + ": " + reason);
+  }
+  return with_kj_errors(store.directory(), [&] {
+    const std::string directory = std::filesystem::canonical(session.trace().directory()).string();
+    GroupCapture capture(processes_of(session), {options, directory});
+    capture.state().setProducer(kProducer);
+    describe_position(session, between, capture.state());
+    store_supervisor(session.state(), capture.state());
+    store_limits(session, capture.state());
+    capture.before_finish([&](schema::State::Builder state) {
+      store_extension(session.state(), find_objects(session, state.asReader()), state);
+      forget_inodes(state);
+    });
+    return capture.publish(store);
+  });
+}
+
+std::unique_ptr<ReplaySession> restore_session(const std::string& trace_directory,
+                                               ReplayOptions options,
+                                               const CheckpointReader& reader) {
+  return with_kj_errors(reader.name(), [&] {
+    check_origin(trace_directory, reader);
+    return start_group(trace_directory, std::move(options), reader,
+                       restore_group(reader, group_options(trace_directory)));
+  });
+}
+
+void check_origin(const std::string& trace_directory, const CheckpointReader& reader) {
+  if (std::string_view(reader.state().getProducer().cStr()) != kProducer) {
+    throw Error(ErrorCode::kUnsupportedState, "the checkpoint is not one of pcp-rr")
+        .in_file(reader.name());
+  }
+  if (TraceReader::open(trace_directory).uuid() != reader.header().trace_uuid) {
+    throw Error(ErrorCode::kForeignTrace, "the checkpoint belongs to another trace")
+        .in_file(reader.name());
+  }
+}
+
+GroupRestoreOptions group_options(const std::string& trace_directory) {
+  GroupRestoreOptions options;
+  options.trace_options = kTaskTraceOptions;
+  options.trace_directory = trace_directory;
+  return options;
+}
+
+std::unique_ptr<ReplaySession> start_group(const std::string& trace_directory,
+                                           ReplayOptions options, const CheckpointReader& reader,
+                                           RestoredGroup group) {
+  SupervisorState supervisor;
+  std::map<std::uint32_t, ScopedFd> objects;
+  try {
+    supervisor = load_supervisor(reader);
+    const TraceReader trace = TraceReader::open(trace_directory);
+    if (supervisor.event > trace.event_count() + 1) {
+      throw Error(ErrorCode::kDamaged, "the checkpoint is of event " +
+                                           std::to_string(supervisor.event) +
+                                           ", which the trace does not have")
+          .in_file(reader.name());
+    }
+    const std::map<std::uint32_t, StoredObject> stored = load_objects(reader);
+    for (const ObjectState& object : supervisor.objects) {
+      const StoredObject& where = stored.at(object.number);
+      if (where.memory_object == schema::NO_INDEX) {
+        objects[object.number] = make_object(where, object);
+      } else if (group.objects[where.memory_object]) {
+        objects[object.number] = std::move(group.objects[where.memory_object]);
+      } else {
+        throw Error(ErrorCode::kDamaged, "shared object " + std::to_string(object.number) +
+                                             " of the replay is no shared memory")
+            .in_file(reader.name());
+      }
+    }
+    for (std::size_t i = 0; i < group.processes.size(); ++i) {
+      restore_limits(reader.state().getProcesses()[static_cast<unsigned>(i)],
+                     group.processes[i].pid);
+      for (RestoredThread& thread : group.processes[i].threads) {
+        ReplaySession::trap_time_stamp_counter(thread.tracee);
+        bind_to_processor(thread.tracee.tid(), trace.start().getProcessor());
+      }
+    }
+  } catch (...) {
+    kill_group(group.processes);
+    throw;
+  }
+  std::vector<AdoptedTask> tasks;
+  for (RestoredProcess& process : group.processes) {
+    for (RestoredThread& thread : process.threads) {
+      tasks.push_back({thread.logical_tid, process.pid, std::move(thread.tracee)});
+    }
+  }
+  return std::make_unique<ReplaySession>(trace_directory, std::move(options),
+                                         std::move(supervisor), std::move(tasks),
+                                         std::move(objects));
+}
+
+} // namespace rrpcp::replay

@@ -1,0 +1,338 @@
+#include "rrpcp/trace_validate.h"
+
+#include "container/kj_errors.h"
+#include "model/backing_file.h"
+#include "replay/trace/task_moments.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <elf.h>
+#include <fcntl.h>
+#include <map>
+#include <optional>
+#include <sys/stat.h>
+#include <utility>
+
+namespace rrpcp {
+
+namespace {
+
+constexpr Severity kE = Severity::kError;
+constexpr Severity kI = Severity::kInfo;
+constexpr ValidationLevel kS = ValidationLevel::kStructure;
+constexpr ValidationLevel kM = ValidationLevel::kSemantics;
+
+constexpr std::string_view kWrongTrace =
+    "Use the trace that the checkpoint was made from; if this is it, make the checkpoint again.";
+constexpr std::string_view kRemake = "Remove the checkpoint and make it again.";
+constexpr std::string_view kFile =
+    "Put the file back from a copy of the trace: a replay needs it too.";
+
+constexpr auto kTable = std::to_array<Diagnostic>({
+    {"pcp-trace.uuid", kE, kM, "The checkpoint belongs to another trace.", kWrongTrace},
+    {"pcp-trace.format", kE, kM, "The checkpoint names another format or version of trace.",
+     kWrongTrace},
+    {"pcp-trace.event-missing", kE, kM, "The trace has no such event.", kWrongTrace},
+    {"pcp-trace.cursor", kE, kM,
+     "The place in the trace at which replay goes on is not that of the event.", kRemake},
+    {"pcp-trace.cursor-moved", kI, kM,
+     "The place in the trace's file is another one since the trace was packed.",
+     "Nothing needs to be done: the event is found by its number."},
+    {"pcp-trace.task-missing", kE, kM,
+     "A task that is alive at the event is not in the checkpoint.", kRemake},
+    {"pcp-trace.task-unknown", kE, kM, "A task of the checkpoint is not alive at the event.",
+     kRemake},
+    {"pcp-trace.registers", kE, kM,
+     "A task's general registers are not those after its last event before the checkpoint.",
+     kRemake},
+    {"pcp-trace.ticks", kE, kM,
+     "A task's ticks are not the number of its events before the checkpoint.", kRemake},
+    {"pcp-trace.file-missing", kE, kM, "A kept file that the checkpoint needs is missing.", kFile},
+    {"pcp-trace.file-size", kE, kM, "A kept file that the checkpoint needs has another size.",
+     kFile},
+    {"pcp-trace.file-content", kE, kM, "A kept file that the checkpoint needs has other contents.",
+     kFile},
+    {"pcp-trace.stream", kE, kS, "The trace cannot be read as far as the event.",
+     "Copy the trace again from an intact original."},
+});
+
+Finding make_finding(std::string_view code, std::string file, std::string message,
+                     std::string path) {
+  const auto found = std::find_if(kTable.begin(), kTable.end(),
+                                  [&](const Diagnostic& entry) { return entry.code == code; });
+  if (found == kTable.end()) {
+    throw Error(ErrorCode::kInternal, "no diagnostic is called " + std::string(code));
+  }
+  Finding finding;
+  finding.code = found->code;
+  finding.severity = found->severity;
+  finding.file = std::move(file);
+  finding.path = std::move(path);
+  finding.message = std::move(message);
+  finding.hint = found->cure;
+  return finding;
+}
+
+// What the trace says about one event.
+struct Moment {
+  // Of the event itself. Nothing: the trace ends before it.
+  std::optional<std::int32_t> current_task;
+  StreamPosition place;
+  std::map<std::int32_t, TaskMoment> tasks;
+  // Why the trace could not be read so far.
+  std::optional<Error> damage;
+};
+
+// Judges one checkpoint.
+class Judge {
+public:
+  Judge(const CheckpointReader& checkpoint, const TraceReader& trace, const Moment& moment)
+      : checkpoint_(checkpoint), trace_(trace), moment_(moment), state_(checkpoint.state()) {}
+
+  std::vector<Finding> judge() {
+    if (check_binding()) {
+      check_files();
+      if (check_event()) {
+        check_cursor();
+        check_tasks();
+      }
+    }
+    return std::move(findings_);
+  }
+
+private:
+  void add(std::string_view code, std::string message, std::string path = {}) {
+    findings_.push_back(
+        make_finding(code, checkpoint_.name(), std::move(message), std::move(path)));
+  }
+
+  bool check_binding() {
+    if (!state_.hasTrace() || checkpoint_.header().trace_uuid != trace_.uuid()) {
+      add("pcp-trace.uuid",
+          "the checkpoint belongs to trace " + checkpoint_.header().trace_uuid.to_string() +
+              ", the trace is " + trace_.uuid().to_string(),
+          "state.trace.uuid");
+      return false;
+    }
+    const schema::TraceBinding::Reader binding = state_.getTrace();
+    const capnp::Text::Reader format = binding.getFormat();
+    if (std::string_view(format.cStr(), format.size()) != trace_format::kFormatId ||
+        binding.getFormatVersion() != trace_.header().major) {
+      add("pcp-trace.format",
+          std::string("the checkpoint names '") + format.cStr() + "' version " +
+              std::to_string(binding.getFormatVersion()),
+          "state.trace.format");
+      return false;
+    }
+    return true;
+  }
+
+  bool check_event() {
+    const std::int64_t event = checkpoint_.header().event;
+    if (moment_.damage) {
+      add("pcp-trace.stream", moment_.damage->what());
+      return false;
+    }
+    if (!moment_.current_task) {
+      add("pcp-trace.event-missing",
+          "the trace has " + std::to_string(trace_.event_count()) +
+              " events, the checkpoint is at " + std::to_string(event),
+          "state.position.clone.event");
+      return false;
+    }
+    return true;
+  }
+
+  void check_cursor() {
+    unsigned index = 0;
+    for (const schema::StreamCursor::Reader cursor : state_.getTrace().getCursor()) {
+      const std::string path = "state.trace.cursor[" + std::to_string(index++) + "]";
+      const capnp::Text::Reader stream = cursor.getStream();
+      if (std::string_view(stream.cStr(), stream.size()) != trace_format::kEventsName) {
+        add("pcp-trace.cursor", std::string("the trace has no stream '") + stream.cStr() + "'",
+            path);
+      } else if (cursor.getOffsetInBlock() != moment_.place.offset_in_block ||
+                 cursor.getDecodedOffset() != moment_.place.decoded_offset) {
+        add("pcp-trace.cursor",
+            "the stored place is decoded byte " + std::to_string(cursor.getDecodedOffset()) +
+                ", the event's is " + std::to_string(moment_.place.decoded_offset),
+            path);
+      } else if (cursor.getBlockOffset() != moment_.place.block_offset) {
+        add("pcp-trace.cursor-moved",
+            "the stored place is byte " + std::to_string(cursor.getBlockOffset()) +
+                " of the file, the chunk is at " + std::to_string(moment_.place.block_offset),
+            path);
+      }
+    }
+  }
+
+  void check_tasks() {
+    std::map<std::int32_t, TaskMoment> missing = moment_.tasks;
+    unsigned index = 0;
+    for (const schema::Task::Reader task : state_.getTasks()) {
+      const std::string path = "state.tasks[" + std::to_string(index++) + "]";
+      const auto found = missing.find(task.getTid());
+      if (found == missing.end()) {
+        add("pcp-trace.task-unknown",
+            "task " + std::to_string(task.getTid()) + " is not alive at event " +
+                std::to_string(checkpoint_.header().event),
+            path);
+        continue;
+      }
+      compare(task, found->second, path);
+      missing.erase(found);
+    }
+    for (const auto& [tid, moment] : missing) {
+      add("pcp-trace.task-missing",
+          "task " + std::to_string(tid) + " is alive at event " +
+              std::to_string(checkpoint_.header().event),
+          "state.tasks");
+    }
+  }
+
+  void compare(schema::Task::Reader task, const TaskMoment& moment, const std::string& path) {
+    const std::string name = "task " + std::to_string(task.getTid());
+    if (task.getReplay().getTicks() != moment.ticks) {
+      add("pcp-trace.ticks",
+          name + " has ticks " + std::to_string(task.getReplay().getTicks()) + " and " +
+              std::to_string(moment.ticks) + " events",
+          path + ".replay.ticks");
+    }
+    // The current task of a state that was taken inside an event has moved on.
+    if (!moment.registers ||
+        (!state_.getPosition().isAtEvent() && task.getTid() == *moment_.current_task)) {
+      return;
+    }
+    for (const schema::RegisterSet::Reader set : task.getRegisters()) {
+      user_regs_struct registers;
+      if (set.getNoteType() != NT_PRSTATUS || set.getData().size() != sizeof registers) {
+        continue;
+      }
+      std::memcpy(&registers, set.getData().begin(), sizeof registers);
+      if (const std::string why = register_difference(registers, *moment.registers); !why.empty()) {
+        add("pcp-trace.registers", name + " has " + why, path + ".registers");
+      }
+    }
+  }
+
+  void check_files() {
+    const auto objects = state_.getMemoryObjects();
+    for (unsigned i = 0; i < objects.size(); ++i) {
+      if (objects[i].isFile() && objects[i].getFile().getPathBase() == schema::PathBase::TRACE) {
+        check_file(objects[i].getFile(), "state.memoryObjects[" + std::to_string(i) + "]");
+      }
+    }
+  }
+
+  void check_file(schema::FileIdentity::Reader file, const std::string& path) {
+    BackingFiles files;
+    files.trace_directory = trace_.directory();
+    try {
+      const std::string name = resolve_path(file, files);
+      const ScopedFd fd = open_identity(file, files, O_RDONLY);
+      struct stat status = {};
+      if (::fstat(fd.get(), &status) != 0) {
+        throw system_error(errno, "cannot examine").in_file(name);
+      }
+      if (static_cast<std::uint64_t>(status.st_size) != file.getSize()) {
+        add("pcp-trace.file-size",
+            "'" + name + "' has " + std::to_string(status.st_size) + " bytes instead of " +
+                std::to_string(file.getSize()),
+            path);
+        return;
+      }
+      try {
+        verify_identity(fd.get(), name, file);
+      } catch (const Error& error) {
+        add("pcp-trace.file-content", error.what(), path);
+      }
+    } catch (const Error& error) {
+      add("pcp-trace.file-missing", error.what(), path);
+    }
+  }
+
+  const CheckpointReader& checkpoint_;
+  const TraceReader& trace_;
+  const Moment& moment_;
+  schema::State::Reader state_;
+  std::vector<Finding> findings_;
+};
+
+} // namespace
+
+std::span<const Diagnostic> trace_diagnostics() {
+  return kTable;
+}
+
+struct ReplayTraceValidator::Impl {
+  explicit Impl(TraceReader opened) : trace(std::move(opened)) {}
+
+  void gather() {
+    if (moments.empty()) {
+      return;
+    }
+    TaskMoments tasks;
+    auto next = moments.begin();
+    try {
+      auto follow = [&] {
+        EventReader events = trace.events();
+        for (; next != moments.end() && next->first < 1; ++next) {
+          // No such event: left empty.
+        }
+        for (; next != moments.end() && !events.at_end(); events.next()) {
+          if (events.number() == next->first) {
+            next->second.current_task = events.event().getTask();
+            next->second.place = events.position();
+            next->second.tasks = tasks.living();
+            ++next;
+          }
+          tasks.apply(events.number(), events.event());
+        }
+      };
+      with_kj_errors(trace.stream_name(), follow, "an event", {});
+    } catch (const Error& error) {
+      for (; next != moments.end(); ++next) {
+        next->second.damage = error;
+      }
+    }
+    if (trace.problem()) {
+      for (; next != moments.end(); ++next) {
+        next->second.damage = trace.problem();
+      }
+    }
+  }
+
+  TraceReader trace;
+  std::map<std::int64_t, Moment> moments;
+};
+
+ReplayTraceValidator::ReplayTraceValidator(const std::string& trace_directory,
+                                           const std::vector<std::int64_t>& events)
+    : impl_(std::make_unique<Impl>(TraceReader::open(trace_directory))) {
+  for (const std::int64_t event : events) {
+    impl_->moments.try_emplace(event);
+  }
+  impl_->gather();
+}
+
+ReplayTraceValidator::ReplayTraceValidator(ReplayTraceValidator&&) noexcept = default;
+ReplayTraceValidator& ReplayTraceValidator::operator=(ReplayTraceValidator&&) noexcept = default;
+ReplayTraceValidator::~ReplayTraceValidator() = default;
+
+const TraceReader& ReplayTraceValidator::trace() const {
+  return impl_->trace;
+}
+
+std::vector<Finding> ReplayTraceValidator::check(const CheckpointReader& checkpoint) const {
+  const auto moment = impl_->moments.find(checkpoint.header().event);
+  if (moment == impl_->moments.end()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "event " + std::to_string(checkpoint.header().event) + " was not prepared")
+        .in_file(checkpoint.name());
+  }
+  return with_kj_errors(checkpoint.name(),
+                        [&] { return Judge(checkpoint, impl_->trace, moment->second).judge(); });
+}
+
+} // namespace rrpcp

@@ -1,0 +1,227 @@
+// The detector of divergences: a replay that does not do what was recorded says so, and where.
+
+#include "replay/engine/replay_session.h"
+#include "replay/trace/event.h"
+#include "rrpcp/error.h"
+#include "rrpcp/record.h"
+#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace_writer.h"
+#include "support/temp_dir.h"
+
+#include <capnp/message.h>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <string>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <vector>
+
+namespace rrpcp {
+namespace {
+
+using replay::EventData;
+using replay::EventKind;
+using replay::ReplaySession;
+using test::TempDir;
+using testing::HasSubstr;
+
+std::string record_echo(const TempDir& temp) {
+  const std::string directory = temp.path() + "/trace";
+  std::filesystem::create_directory(directory);
+  RecordOptions options;
+  options.directory = directory;
+  options.command = {"/bin/echo", "the words"};
+  const RecordResult result = record_program(options);
+  EXPECT_TRUE(WIFEXITED(result.status));
+  EXPECT_EQ(WEXITSTATUS(result.status), 0);
+  return directory;
+}
+
+// The trace again, with `change` applied to every event.
+std::string changed_trace(const std::string& from,
+                          const std::function<void(std::int64_t, EventData&)>& change) {
+  const std::string to = from + "-changed";
+  std::filesystem::create_directory(to);
+  std::filesystem::copy(from + "/images", to + "/images");
+  if (std::filesystem::exists(from + "/files")) {
+    std::filesystem::copy(from + "/files", to + "/files");
+  }
+  const TraceReader reader = TraceReader::open(from);
+  TraceWriter writer(to, reader.start());
+  EventData event;
+  std::vector<std::span<const std::byte>> pieces;
+  for (EventReader events = reader.events(); !events.at_end(); events.next()) {
+    const std::span<std::byte> room = event.decode(events.event(), events.data_length());
+    if (!room.empty()) {
+      events.read_data(0, room);
+    }
+    change(events.number(), event);
+    capnp::MallocMessageBuilder message;
+    schema::Event::Builder root = message.initRoot<schema::Event>();
+    event.encode(root);
+    event.pieces(pieces);
+    writer.append(root.asReader(), pieces);
+  }
+  writer.finish(0);
+  return to;
+}
+
+std::string replay_all(const std::string& directory) {
+  std::string output;
+  replay::ReplayOptions options;
+  options.output = [&](int, std::span<const std::byte> bytes) {
+    output.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  ReplaySession session(directory, std::move(options));
+  while (!session.at_end()) {
+    session.step();
+  }
+  return output;
+}
+
+std::string divergence_of(const std::string& directory) {
+  try {
+    replay_all(directory);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no divergence";
+}
+
+// Number of the first event of this system call.
+std::int64_t find_call(const std::string& directory, long number) {
+  const TraceReader reader = TraceReader::open(directory);
+  EventData event;
+  for (EventReader events = reader.events(); !events.at_end(); events.next()) {
+    static_cast<void>(event.decode(events.event(), events.data_length()));
+    if (event.registers && static_cast<long>(event.registers->orig_rax) == number) {
+      return events.number();
+    }
+  }
+  return 0;
+}
+
+TEST(Divergence, AnUnchangedTraceReplays) {
+  const TempDir temp;
+  const std::string trace = record_echo(temp);
+  EXPECT_EQ(replay_all(changed_trace(trace, [](std::int64_t, EventData&) {})), "the words\n");
+}
+
+TEST(Divergence, NamesTheRegisterAndTheEvent) {
+  const TempDir temp;
+  const std::string trace = record_echo(temp);
+  const std::int64_t write = find_call(trace, SYS_write);
+  ASSERT_GT(write, 0);
+  const std::string what =
+      divergence_of(changed_trace(trace, [&](std::int64_t number, EventData& event) {
+        if (number == write) {
+          event.registers->rdx += 1;
+        }
+      }));
+  EXPECT_THAT(what, HasSubstr("event " + std::to_string(write)));
+  EXPECT_THAT(what, HasSubstr("write"));
+  EXPECT_THAT(what, HasSubstr("rdx is 0xa and was recorded as 0xb"));
+}
+
+TEST(Divergence, NamesBothSystemCalls) {
+  const TempDir temp;
+  const std::string trace = record_echo(temp);
+  const std::int64_t write = find_call(trace, SYS_write);
+  const std::string what =
+      divergence_of(changed_trace(trace, [&](std::int64_t number, EventData& event) {
+        if (number == write) {
+          event.registers->orig_rax = SYS_lseek;
+        }
+      }));
+  EXPECT_THAT(what, HasSubstr("write (recorded: lseek)"));
+}
+
+// What a call returned decides what the program does next.
+TEST(Divergence, SeesAChangedResult) {
+  const TempDir temp;
+  const std::string trace = record_echo(temp);
+  const std::int64_t open = find_call(trace, SYS_openat);
+  const std::string what =
+      divergence_of(changed_trace(trace, [&](std::int64_t number, EventData& event) {
+        if (number == open) {
+          event.result = -ENOENT;
+        }
+      }));
+  EXPECT_THAT(what, HasSubstr("differs from the recording"));
+}
+
+// A replay that somebody tampers with.
+TEST(Divergence, SeesAChangedRegisterOfAReplayedTask) {
+  const TempDir temp;
+  const std::string trace = record_echo(temp);
+  const std::int64_t write = find_call(trace, SYS_write);
+  ReplaySession session(trace, {});
+  session.run_to(write);
+  const pid_t tid = session.current().task;
+  user_regs_struct registers = session.tracee(tid).registers();
+  registers.fs_base += 4096; // of thread-local storage: its pages lie side by side
+  session.tracee(tid).set_registers(registers);
+  try {
+    session.step();
+    FAIL() << "nothing was noticed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kDivergence);
+    EXPECT_THAT(error.what(),
+                HasSubstr("differs from the recording at event " + std::to_string(write)));
+  }
+}
+
+TEST(Divergence, SeesAChangedByteOfMemory) {
+  const TempDir temp;
+  const std::string trace = record_echo(temp);
+  // The argument of the program: "the words" becomes "the".
+  ReplaySession session(trace, {});
+  session.step();
+  const pid_t tid = session.state().tasks.front().tid;
+  const std::uint64_t stack = session.tracee(tid).registers().rsp;
+  const auto word = session.memory(tid).read_value<std::uint64_t>(stack + 16); // argv[1]
+  const std::byte end[1] = {std::byte{0}};
+  session.memory(tid).write(word + 3, end); // "the"
+  try {
+    while (!session.at_end()) {
+      session.step();
+    }
+    FAIL() << "nothing was noticed";
+  } catch (const Error& error) {
+    // Its length is in a register when the program makes its next calls.
+    EXPECT_THAT(error.what(), HasSubstr("is 0x3 and was recorded as 0x9"));
+  }
+}
+
+// The features of the recording processor are in the trace.
+TEST(Divergence, AProcessorThatLacksAFeatureIsRefused) {
+  const TempDir temp;
+  const std::string trace = record_echo(temp);
+  const std::string to = temp.path() + "/other";
+  std::filesystem::create_directory(to);
+  capnp::MallocMessageBuilder message;
+  message.setRoot(TraceReader::open(trace).start());
+  schema::TraceStart::Builder start = message.getRoot<schema::TraceStart>();
+  bool found = false;
+  for (schema::CpuidLeaf::Builder leaf : start.getCpu().getCpuid()) {
+    if (leaf.getLeaf() == 7 && leaf.getSubleaf() == 0) {
+      leaf.setEbx(leaf.getEbx() | 0xf << 26); // AVX512PF, AVX512ER, AVX512CD, SHA
+      found = true;
+    }
+  }
+  ASSERT_TRUE(found);
+  { TraceWriter(to, start.asReader()).finish(0); }
+  try {
+    const ReplaySession session(to, {});
+    FAIL() << "it was not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupportedState);
+    EXPECT_THAT(error.what(), HasSubstr("AVX512CD"));
+  }
+}
+
+} // namespace
+} // namespace rrpcp

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""What goes wrong around recordings: each gets its own message, and what was recorded replays.
+
+usage: robustness_test.py PCP_RR FIXTURES CASE
+"""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+PCP_RR, FIXTURES, CASE = sys.argv[1:4]
+TIMEOUT = 300
+
+
+def run(command, directory, **options):
+    return subprocess.run(command, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=TIMEOUT, check=False, **options)
+
+
+def check(condition, what, result=None):
+    if not condition:
+        print("FAILED:", what)
+        if result is not None:
+            print("status", result.returncode)
+            print(result.stdout[-1000:].decode(errors="replace"))
+            print(result.stderr[-1000:].decode(errors="replace"))
+        sys.exit(1)
+
+
+def fixture(name):
+    return os.path.join(FIXTURES, name)
+
+
+def record(directory, *command, **options):
+    trace = os.path.join(directory, "trace")
+    return trace, run([PCP_RR, "record", "-o", trace, "--", *command], directory, **options)
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def killed_recorder(directory):
+    """A recorder that is killed takes the program with it; its trace replays to its last chunk."""
+    for size in (40_000, 150_000):
+        trace = os.path.join(directory, f"trace-{size}")
+        recorder = subprocess.Popen(
+            [PCP_RR, "record", "-o", trace, "--", fixture("many_events"), "100000000"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        events = os.path.join(trace, "events")
+        deadline = time.monotonic() + TIMEOUT
+        while not (os.path.exists(events) and os.path.getsize(events) > size):
+            check(time.monotonic() < deadline, "the recording does not grow")
+            time.sleep(0.01)
+        with open(f"/proc/{recorder.pid}/task/{recorder.pid}/children", encoding="ascii") as file:
+            program = int(file.read().split()[0])
+        recorder.kill()
+        recorder.wait()
+        while alive(program):
+            check(time.monotonic() < deadline, "the program outlives its recorder")
+            time.sleep(0.01)
+        replayed = run([PCP_RR, "replay", "-a", trace], "/")
+        check(replayed.returncode == 0, "what was recorded does not replay", replayed)
+        check(b"ends before" in replayed.stderr or b"incomplete" in replayed.stderr,
+              "nothing says that the recording is cut", replayed)
+
+
+def full_disk(directory):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, 3 << 20))
+
+    trace, result = record(directory, fixture("many_events"), "100000000", preexec_fn=limit)
+    check(result.returncode == 5, "the code for no space is 5", result)
+    check(b"events" in result.stderr, "the message names the file", result)
+    replayed = run([PCP_RR, "replay", "-a", trace], "/")
+    check(replayed.returncode == 0, "what was recorded does not replay", replayed)
+
+
+def unprivileged(directory):
+    """Nothing needs privileges; a directory without permission is told of."""
+    command = os.path.join(directory, "pcp-rr")
+    shutil.copy(PCP_RR, command)
+    program = os.path.join(directory, "producer_consumer")
+    shutil.copy(fixture("producer_consumer"), program)
+    os.chmod(directory, 0o755)
+    own = os.path.join(directory, "own")
+    os.mkdir(own)
+    closed = os.path.join(directory, "closed")
+    os.mkdir(closed, 0o700)
+    user = {}
+    if os.geteuid() == 0:
+        os.chown(own, 65534, 65534)
+        user = {"user": 65534, "group": 65534, "extra_groups": []}
+    else:
+        os.chmod(closed, 0)
+    result = run([command, "record", "-o", "closed/trace", "--", "/bin/true"], directory, **user)
+    check(result.returncode == 4, "the code for no permission is 4", result)
+    check(b"closed" in result.stderr, "the message names the directory", result)
+    for words in (["/bin/ls", "/"], [program]):
+        trace = os.path.join(own, os.path.basename(words[0]))
+        result = run([command, "record", "-o", trace, "--", *words], own, **user)
+        check(result.returncode == 0, "recording without privileges", result)
+        replayed = run([command, "replay", "-a", trace], own, **user)
+        check(replayed.returncode == 0 and replayed.stdout == result.stdout,
+              "replaying without privileges", replayed)
+
+
+def no_program(directory):
+    trace, result = record(directory, os.path.join(directory, "missing"))
+    check(result.returncode == 3 and b"missing" in result.stderr, "no such program", result)
+    check(not os.path.exists(trace), "an empty trace is left behind")
+    with open(os.path.join(directory, "data"), "w", encoding="ascii") as file:
+        file.write("no program\n")
+    trace, result = record(directory, os.path.join(directory, "data"))
+    check(result.returncode == 4, "not executable", result)
+    os.mkdir(trace)
+    with open(os.path.join(trace, "something"), "w", encoding="ascii") as file:
+        file.write("mine\n")
+    trace, result = record(directory, "/bin/true")
+    check(result.returncode == 9, "the directory is in use", result)
+    check(os.listdir(trace) == ["something"], "a foreign directory was touched")
+
+
+def changed_files(directory):
+    """Replays use the trace's own files, whatever became of the originals; and check them."""
+    program = os.path.join(directory, "program")
+    shutil.copy(fixture("producer_consumer"), program)
+    trace, result = record(directory, program)
+    check(result.returncode == 0, "recording", result)
+    shutil.copy("/bin/true", program)  # other bytes in the same file
+    replayed = run([PCP_RR, "replay", "-a", trace], "/")
+    check(replayed.returncode == 0 and replayed.stdout == result.stdout,
+          "a changed executable matters", replayed)
+    files = os.path.join(trace, "files")
+    libc = [name for name in os.listdir(files) if "libc.so" in name][0]
+    path = os.path.join(files, libc)
+    with open(path, "rb") as file:
+        content = bytearray(file.read())
+    os.unlink(path)  # it may be a link to the original
+    content[len(content) // 2] ^= 1
+    with open(path, "wb") as file:
+        file.write(content)
+    replayed = run([PCP_RR, "replay", "-a", trace], "/")
+    check(replayed.returncode == 7, "the code for a changed file is 7", replayed)
+    check(libc.encode() in replayed.stderr, "the message names the file", replayed)
+    os.unlink(path)
+    replayed = run([PCP_RR, "replay", "-a", trace], "/")
+    check(replayed.returncode == 7, "the code for a missing file is 7", replayed)
+    check(libc.encode() in replayed.stderr, "the message names the file", replayed)
+
+
+def unsupported(directory):
+    """What cannot be recorded is named, and the program is told what a kernel without it says."""
+    _, result = record(directory, fixture("unsupported"))
+    check(result.returncode == 0, "recording", result)
+    for word in (b"io_uring", b"userfaultfd", b"ptrace"):
+        check(word in result.stderr, f"{word.decode()} is not named", result)
+    check(b"io_uring: -1 Function not implemented" in result.stdout, "io_uring exists", result)
+
+
+def signals_pass(directory):
+    """SIGTERM for the recorder ends the program, whose end is the recorder's own."""
+    trace = os.path.join(directory, "trace")
+    with subprocess.Popen(
+            [PCP_RR, "record", "-o", trace, "--", "sh", "-c", "echo ready; exec sleep 1000"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as recorder:
+        check(recorder.stdout.readline() == b"ready\n", "the program does not start")
+        recorder.send_signal(signal.SIGTERM)
+        check(recorder.wait(TIMEOUT) == -signal.SIGTERM, "the signal is not passed on")
+    replayed = run([PCP_RR, "replay", "-a", trace], "/")
+    check(replayed.returncode == 128 + signal.SIGTERM and replayed.stdout == b"ready\n",
+          "the replay ends otherwise", replayed)
+
+
+CASES = [killed_recorder, full_disk, unprivileged, no_program, changed_files, unsupported,
+         signals_pass]
+with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
+    {case.__name__: case for case in CASES}[CASE](temporary)
+print(CASE, "passed")

@@ -1,0 +1,36 @@
+#include "trace/rewrite_trace.h"
+
+#include "base/scoped_fd.h"
+#include "replay/trace/stream_writer.h"
+#include "replay/trace/trace_state.h"
+
+#include <fcntl.h>
+
+namespace rrpcp::test {
+
+void rewrite_trace(const std::string& from, const std::string& to,
+                   const std::function<void(TraceStreamHeader&)>& change,
+                   const std::function<void(StreamChunk&, std::vector<std::byte>&)>& change_chunk) {
+  const TraceState state(from, {});
+  TraceStreamHeader header = state.header;
+  change(header);
+  const ScopedFd file(
+      ::open((to + "/events").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  Output output(file.get(), to);
+  StreamWriter writer(output, header,
+                      (header.incompatible & trace_format::kIncompatZstd) != 0 ? Profile::kFast
+                                                                               : Profile::kRaw);
+  ChunkBuffer buffer;
+  for (std::uint64_t i = 0; i < state.chunks.size(); ++i) {
+    state.load(i, buffer);
+    StreamChunk chunk = buffer.chunk();
+    std::vector<std::byte> bytes(buffer.bytes().begin(), buffer.bytes().end());
+    if (change_chunk) {
+      change_chunk(chunk, bytes);
+    }
+    writer.write_chunk(chunk, bytes);
+  }
+  writer.write_index();
+}
+
+} // namespace rrpcp::test

@@ -1,0 +1,152 @@
+// `pcp-inspect trace`: what an rr trace says about itself.
+
+#include "common/table.h"
+#include "common/text.h"
+#include "pcp-inspect/inspect.h"
+#include "pcp-inspect/names.h"
+#include "rrpcp/compat_trace.h"
+
+#include <sys/wait.h>
+
+namespace rrpcp::tools {
+namespace {
+
+// A trace as far as it could be read.
+struct Contents {
+  RrTrace trace;
+  std::uint64_t frames = 0;
+  std::vector<TraceTask> tasks;
+  std::uint64_t mappings = 0;
+};
+
+Contents read_trace(const std::string& directory) {
+  Contents contents{RrTrace::open(directory), 0, {}, 0};
+  TraceFrameReader reader = contents.trace.frames();
+  while (reader.next()) {
+    ++contents.frames;
+  }
+  contents.tasks = contents.trace.tasks();
+  contents.mappings = contents.trace.mappings().size();
+  return contents;
+}
+
+const char* kind_name(TraceTask::Kind kind) {
+  switch (kind) {
+  case TraceTask::Kind::kClone:
+    return "clone";
+  case TraceTask::Kind::kExec:
+    return "exec";
+  case TraceTask::Kind::kExit:
+    return "exit";
+  case TraceTask::Kind::kDetach:
+    return "detach";
+  }
+  return "unknown";
+}
+
+// What happened, for people.
+std::string describe(const TraceTask& task) {
+  switch (task.kind) {
+  case TraceTask::Kind::kClone:
+    return format_text("by %d, flags 0x%x", task.parent_tid,
+                       static_cast<unsigned>(task.clone_flags));
+  case TraceTask::Kind::kExec: {
+    std::string words;
+    for (const std::string& word : task.command_line) {
+      words += " " + printable(word);
+    }
+    return printable(task.file_name) + ":" + words;
+  }
+  case TraceTask::Kind::kExit:
+    return WIFSIGNALED(task.exit_status)
+               ? "by signal " + std::to_string(WTERMSIG(task.exit_status))
+               : "status " + std::to_string(WEXITSTATUS(task.exit_status));
+  case TraceTask::Kind::kDetach:
+    break;
+  }
+  return {};
+}
+
+void show(Console& console, const Contents& contents) {
+  const TraceHeader& header = contents.trace.header();
+  console.print("Trace:    %s, version %u\n", header.uuid.to_string().c_str(), header.version);
+  console.print("Machine:  %s, pages of %s\n", machine_name(header.machine).c_str(),
+                human_size(header.page_size).c_str());
+  if (header.xcr0 != 0) {
+    console.print("XCR0:     0x%llx\n", static_cast<unsigned long long>(header.xcr0));
+  }
+  console.print("Events:   %llu\n", static_cast<unsigned long long>(contents.frames));
+  console.print("Mappings: %s\n\n", human_count(contents.mappings, "record", "records").c_str());
+  Table table({{"EVENT", true}, {"TID", true}, {"WHAT"}, {""}});
+  for (const TraceTask& task : contents.tasks) {
+    table.add({std::to_string(task.event), std::to_string(task.tid), kind_name(task.kind),
+               describe(task)});
+  }
+  if (!table.empty()) {
+    table.print(console);
+  }
+}
+
+Json to_json(const TraceTask& task) {
+  Json json{{"event", task.event}, {"tid", task.tid}, {"kind", kind_name(task.kind)}};
+  switch (task.kind) {
+  case TraceTask::Kind::kClone:
+    json["parentTid"] = task.parent_tid;
+    json["flags"] = task.clone_flags;
+    json["ownNamespaceTid"] = task.own_namespace_tid;
+    break;
+  case TraceTask::Kind::kExec: {
+    json["fileName"] = json_bytes_as_text(task.file_name);
+    Json words = Json::array();
+    for (const std::string& word : task.command_line) {
+      words.push_back(json_bytes_as_text(word));
+    }
+    json["commandLine"] = std::move(words);
+    break;
+  }
+  case TraceTask::Kind::kExit:
+    json["exitStatus"] = task.exit_status;
+    break;
+  case TraceTask::Kind::kDetach:
+    break;
+  }
+  return json;
+}
+
+Json to_json(const Contents& contents) {
+  const TraceHeader& header = contents.trace.header();
+  Json tasks = Json::array();
+  for (const TraceTask& task : contents.tasks) {
+    tasks.push_back(to_json(task));
+  }
+  return Json{{"directory", json_bytes_as_text(contents.trace.directory())},
+              {"version", header.version},
+              {"uuid", header.uuid.to_string()},
+              {"machine", header.machine},
+              {"pageSize", header.page_size},
+              {"xcr0", header.xcr0},
+              {"events", contents.frames},
+              {"mappings", contents.mappings},
+              {"taskEvents", std::move(tasks)}};
+}
+
+} // namespace
+
+int inspect_trace(int argc, char** argv, Console& console) {
+  Command command({"pcp-inspect trace", "[OPTION]... DIR",
+                   "Shows what an rr trace says about itself: identity, machine, number of events, "
+                   "and when tasks began, executed programs and ended.",
+                   kInspectExitCodes});
+  command.add_json().add_quiet();
+  const Arguments arguments = command.parse(argc, argv, console);
+  arguments.expect(1, 1, "DIR");
+  const Contents contents = read_trace(arguments.positional()[0]);
+  if (console.json) {
+    console.write_json(to_json(contents));
+  } else {
+    show(console, contents);
+  }
+  return kExitOk;
+}
+
+} // namespace rrpcp::tools
