@@ -3,7 +3,7 @@
 #include "common/table.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
-#include "pcp-inspect/names.h"
+#include "common/names.h"
 #include "rrpcp/compat_trace.h"
 
 #include <sys/wait.h>
