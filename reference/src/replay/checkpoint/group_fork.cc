@@ -1,10 +1,11 @@
 #include "replay/checkpoint/group_fork.h"
 
 #include "container/kj_errors.h"
-#include "model/backing_file.h"
 #include "process/proc_maps.h"
 #include "process/remote_calls.h"
 #include "process/remote_memory.h"
+#include "process/restore/memory_objects.h"
+#include "process/restore/page_copy.h"
 #include "process/restore/process_builder.h"
 #include "process/restore/state_checks.h"
 #include "replay/checkpoint/thread_attributes.h"
@@ -49,16 +50,27 @@ struct Piece {
   Kind kind;
 };
 
-std::string file_of(schema::State::Reader state, schema::Mapping::Reader mapping) {
+bool is_shared(schema::Mapping::Reader mapping) {
+  return (mapping.getFlags() & MAP_SHARED) != 0;
+}
+
+// `which` tells shared objects of two checkpoints apart: a fork would go on sharing them, so they
+// are always mapped anew.
+std::string file_of(schema::State::Reader state, schema::Mapping::Reader mapping,
+                    const char* which) {
   if (mapping.getObject() == kNoIndex) {
     return "";
+  }
+  if (is_shared(mapping)) {
+    return which + std::to_string(mapping.getObject());
   }
   const schema::FileIdentity::Reader file = state.getMemoryObjects()[mapping.getObject()].getFile();
   return (file.getPathBase() == schema::PathBase::TRACE ? "trace:" : "") +
          std::string(reinterpret_cast<const char*>(file.getPath().begin()), file.getPath().size());
 }
 
-std::vector<Piece> pieces_of(schema::State::Reader state, schema::AddressSpace::Reader space) {
+std::vector<Piece> pieces_of(schema::State::Reader state, schema::AddressSpace::Reader space,
+                             const char* which) {
   std::vector<Piece> pieces;
   for (schema::Mapping::Reader mapping : space.getMappings()) {
     Piece& piece = pieces.emplace_back();
@@ -66,7 +78,7 @@ std::vector<Piece> pieces_of(schema::State::Reader state, schema::AddressSpace::
     piece.end = mapping.getEnd();
     piece.protection = mapping.getProtection();
     piece.kind = {mapping.getFlags(), mapping.getAdvice(), mapping.getPkey(),
-                  file_of(state, mapping), 0};
+                  file_of(state, mapping, which), 0};
     if (!piece.kind.file.empty()) {
       piece.kind.distance = mapping.getStart() - mapping.getObjectOffset();
     }
@@ -90,10 +102,13 @@ bool can_be_forked(schema::State::Reader state) {
     for (schema::Mapping::Reader mapping : space.getMappings()) {
       const bool special = mapping.getRole() == schema::MappingRole::VDSO ||
                            mapping.getRole() == schema::MappingRole::VVAR;
-      const bool is_file =
-          mapping.getObject() == kNoIndex || state.getMemoryObjects()[mapping.getObject()].isFile();
-      if (special || !is_file || (mapping.getFlags() & MAP_PRIVATE) == 0 ||
-          (mapping.getAdvice() & 3) != 0) { // MADV_DONTFORK, MADV_WIPEONFORK
+      bool known = true;
+      if (mapping.getObject() != kNoIndex) {
+        const schema::MemoryObject::Reader object = state.getMemoryObjects()[mapping.getObject()];
+        known = is_shared(mapping) ? object.isMemfd() || object.isAnonymous() : object.isFile();
+      }
+      constexpr std::uint32_t kNotForked = 3; // MADV_DONTFORK, MADV_WIPEONFORK
+      if (special || !known || (mapping.getAdvice() & kNotForked) != 0) {
         return false;
       }
     }
@@ -123,13 +138,15 @@ std::uint32_t space_of(schema::State::Reader state, std::uint32_t process) {
 class Change {
 public:
   Change(const CheckpointReader& from, std::uint32_t from_space, const CheckpointReader& to,
-         std::uint32_t to_space, Tracee& tracee, const GroupRestoreOptions& options)
+         std::uint32_t to_space, Tracee& tracee, const restore::MemoryObjects& objects,
+         const GroupRestoreOptions& options)
       : from_(from), to_(to), from_space_(from_space), to_space_(to_space), options_(options),
-        tracee_(tracee), memory_(tracee.tid()),
-        old_(pieces_of(from.state(), from.state().getAddressSpaces()[from_space])),
-        new_(pieces_of(to.state(), to.state().getAddressSpaces()[to_space])) {}
+        objects_(objects), tracee_(tracee), memory_(tracee.tid()),
+        old_(pieces_of(from.state(), from.state().getAddressSpaces()[from_space], "old object ")),
+        new_(pieces_of(to.state(), to.state().getAddressSpaces()[to_space], "new object ")) {}
 
-  void carry_out() {
+  // `pages` false: those of private memory are what they are to be.
+  void carry_out(bool pages) {
     {
       const std::optional<std::uint64_t> instruction =
           find_syscall_instruction(tracee_.tid(), read_mappings(tracee_.tid()));
@@ -140,7 +157,9 @@ public:
       change_mappings(calls);
       calls.finish();
     }
-    write_pages();
+    if (pages) {
+      write_pages();
+    }
   }
 
 private:
@@ -239,20 +258,18 @@ private:
       if (mapping.getStart() > start || mapping.getEnd() <= start) {
         continue;
       }
-      const schema::FileIdentity::Reader identity =
-          state.getMemoryObjects()[mapping.getObject()].getFile();
-      const ScopedFd file =
-          open_identity(identity, {options_.trace_directory, options_.verify_files}, O_RDONLY);
-      if (options_.verify_files) {
-        verify_identity(file.get(), piece.kind.file, identity);
-      }
-      const std::string path =
-          "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(file.get());
+      // Files were verified with the objects.
+      const bool writable =
+          is_shared(mapping) &&
+          ((mapping.getProtection() | mapping.getMaximumProtection()) & PROT_WRITE) != 0;
+      const std::string path = "/proc/" + std::to_string(::getpid()) + "/fd/" +
+                               std::to_string(objects_.descriptor(mapping.getObject(), writable));
       const std::uint64_t place =
           calls.require("mapping memory", SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, ~std::uint64_t{0}, 0);
       memory_.write(place, std::as_bytes(std::span(path.c_str(), path.size() + 1)));
-      const std::int64_t fd = calls.call(SYS_openat, AT_FDCWD, place, O_RDONLY | O_CLOEXEC, 0);
+      const std::int64_t fd =
+          calls.call(SYS_openat, AT_FDCWD, place, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
       calls.require("unmapping memory", SYS_munmap, place, 4096);
       if (fd < 0) {
         throw system_error(static_cast<int>(-fd), "cannot open a mapped file").in_file(path);
@@ -281,7 +298,7 @@ private:
     constexpr std::size_t kPage = 4096;
     const schema::AddressSpace::Reader space = to_.state().getAddressSpaces()[to_space_];
     for (schema::Mapping::Reader mapping : space.getMappings()) {
-      if (mapping.getRole() == schema::MappingRole::VSYSCALL) {
+      if (mapping.getRole() == schema::MappingRole::VSYSCALL || is_shared(mapping)) {
         continue;
       }
       const bool plain = mapping.getRuns().size() == 0 && mapping.getObject() == kNoIndex;
@@ -315,6 +332,7 @@ private:
   const std::uint32_t from_space_;
   const std::uint32_t to_space_;
   const GroupRestoreOptions& options_;
+  const restore::MemoryObjects& objects_;
   Tracee& tracee_;
   RemoteMemory memory_;
   std::vector<Piece> old_;
@@ -378,8 +396,15 @@ std::optional<RestoredGroup> fork_group(const CheckpointReader& reader, Restored
     }
     const std::uintptr_t trace_options =
         options.trace_options | PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
+    RestoreOptions restore_options;
+    restore_options.files = {options.trace_directory, options.verify_files};
+    restore_options.threads = options.threads;
+    restore::Obstacles obstacles(restore_options.allow, next.name());
+    restore::MemoryObjects objects(next, restore_options, obstacles);
+    obstacles.throw_if_any();
+    restore::copy_pages(next, objects.contents(), ::getpid(), options.threads);
     RestoredGroup group;
-    group.objects.resize(after.getMemoryObjects().size());
+    group.objects = keep_descriptors(objects);
     try {
       for (std::uint32_t i = 0; i < sources.size(); ++i) {
         RestoredProcess& process = group.processes.emplace_back();
@@ -395,11 +420,9 @@ std::optional<RestoredGroup> fork_group(const CheckpointReader& reader, Restored
         }
         process.threads.push_back(
             {after.getTasks()[tasks.front()].getTid(), tasks.front(), std::move(leader)});
-        if (&next != &reader) { // else the fork is all that there is to do
-          Change(reader, space_of(before, static_cast<std::uint32_t>(sources[i])), next,
-                 space_of(after, i), process.threads.front().tracee, options)
-              .carry_out();
-        }
+        Change(reader, space_of(before, static_cast<std::uint32_t>(sources[i])), next,
+               space_of(after, i), process.threads.front().tracee, objects, options)
+            .carry_out(&next != &reader);
         for (std::size_t t = 1; t < tasks.size(); ++t) {
           constexpr std::uint64_t kThread =
               CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;

@@ -9,10 +9,10 @@ namespace rrpcp::replay {
 
 // Makes the processes of `next` by forking those of `previous`, which stand still as they were
 // restored from `reader`, and changing what differs: pages that nobody changed stay shared, copy on
-// write. A process that has no counterpart (another program since, or shared memory, which a fork
-// would go on sharing) makes this impossible: nothing is returned then, and the caller restores as
-// usual. The forked group is as restore_group gives it. Throws Error as that does; nothing is left
-// behind then.
+// write. Shared memory is made anew. A process that has no counterpart (another program since), or
+// shares all its memory with another one, makes this impossible: nothing is returned then, and the
+// caller restores as usual. The forked group is as restore_group gives it. Throws Error as that
+// does; nothing is left behind then.
 std::optional<RestoredGroup> fork_group(const CheckpointReader& reader, RestoredGroup& previous,
                                         const CheckpointReader& next,
                                         const GroupRestoreOptions& options);

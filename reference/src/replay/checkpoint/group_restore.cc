@@ -113,15 +113,7 @@ std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
         build_sharer(reader, task, maker.tasks().front().tracee, options.trace_options));
   }
   objects.keep();
-  descriptors.resize(objects.size());
-  for (std::size_t i = 0; i < objects.size(); ++i) {
-    if (objects.kind(i) == restore::MemoryObjects::Kind::kMemory) {
-      descriptors[i].reset(::fcntl(objects.descriptor(i, true), F_DUPFD_CLOEXEC, 0));
-      if (!descriptors[i]) {
-        throw system_error(errno, "cannot keep a descriptor of " + objects.name(i));
-      }
-    }
-  }
+  descriptors = keep_descriptors(objects);
   return built;
 }
 
@@ -145,6 +137,19 @@ RestoredGroup restore_group(const CheckpointReader& reader, const GroupRestoreOp
     }
     return group;
   });
+}
+
+std::vector<ScopedFd> keep_descriptors(const restore::MemoryObjects& objects) {
+  std::vector<ScopedFd> descriptors(objects.size());
+  for (std::size_t i = 0; i < objects.size(); ++i) {
+    if (objects.kind(i) == restore::MemoryObjects::Kind::kMemory) {
+      descriptors[i].reset(::fcntl(objects.descriptor(i, true), F_DUPFD_CLOEXEC, 0));
+      if (!descriptors[i]) {
+        throw system_error(errno, "cannot keep a descriptor of " + objects.name(i));
+      }
+    }
+  }
+  return descriptors;
 }
 
 void kill_group(std::vector<RestoredProcess>& processes) {

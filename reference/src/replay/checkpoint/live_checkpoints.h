@@ -16,7 +16,7 @@ namespace rrpcp::replay {
 
 // Checkpoint N + 1 is made from the live one of N by forking its processes and changing what
 // differs: what no event between them has written is in memory once. Where that cannot be (another
-// program by then, or shared memory), it is restored on its own. Use from one thread: it traces
+// program by then), it is restored on its own. Use from one thread: it traces
 // the processes, which end with this object.
 class LiveCheckpoints {
 public:

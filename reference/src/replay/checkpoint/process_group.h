@@ -27,6 +27,10 @@ namespace rrpcp::capture {
 class StateCollector;
 }
 
+namespace rrpcp::restore {
+class MemoryObjects;
+}
+
 namespace rrpcp::replay {
 
 struct GroupThread {
@@ -133,6 +137,9 @@ struct RestoredGroup {
 // which is not needed any more then. Throws Error: kDamaged, kUnsupportedState, kBackingFile,
 // kSystem, …; nothing is left behind then.
 RestoredGroup restore_group(const CheckpointReader& reader, const GroupRestoreOptions& options);
+
+// Descriptors as RestoredGroup has them. Throws Error.
+std::vector<ScopedFd> keep_descriptors(const restore::MemoryObjects& objects);
 
 // Kills and reaps processes, threads by threads. Those that have ended already do no harm.
 void kill_group(std::vector<RestoredProcess>& processes);

@@ -293,9 +293,8 @@ std::unique_ptr<ReplaySession> start_group(const std::string& trace_directory,
       tasks.push_back({thread.logical_tid, process.pid, std::move(thread.tracee)});
     }
   }
-  return std::make_unique<ReplaySession>(trace_directory, std::move(options),
-                                         std::move(supervisor), std::move(tasks),
-                                         std::move(objects));
+  return std::make_unique<ReplaySession>(trace_directory, std::move(options), std::move(supervisor),
+                                         std::move(tasks), std::move(objects));
 }
 
 } // namespace rrpcp::replay
