@@ -4,6 +4,7 @@
 # makes; the benchmarks are apart (bench/README.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export RRPCP_EVERY_BIT=1
 
 run() { # PROGRAM FILTER
   "build/release/tests/$1" --gtest_filter="$2" || echo "figure: FAILED $1: 1"

@@ -710,20 +710,21 @@ void ReplaySession::end_task(pid_t tid) {
     }
     std::erase_if(state_.processes,
                   [&](const ProcessState& process) { return process.pid == ended.pid; });
-  } else if (tid != ended.pid) {
+  } else {
     Task& task = *tasks_.at(tid);
     user_regs_struct registers = at_user(task.tracee.registers());
     registers.rip = site(task);
     registers.rax = SYS_exit;
     registers.rdi = 0;
     task.tracee.set_registers(registers);
-    task.tracee.resume(PTRACE_CONT);
-    while (!task.tracee.wait().gone()) {
+    // Nobody is told of the end of the real process's leader before that of its threads; it ends
+    // when it is let go. After a restore it need not be the task that led while recording.
+    if (task.tracee.tid() != task.pid) {
       task.tracee.resume(PTRACE_CONT);
+      while (!task.tracee.wait().gone()) {
+        task.tracee.resume(PTRACE_CONT);
+      }
     }
-    tasks_.erase(tid);
-  } else {
-    // A leader whose threads live on: its process is not made without it. It stands still.
     tasks_.erase(tid);
   }
   std::erase_if(state_.tasks, [&](const TaskState& task) { return task.tid == tid; });
