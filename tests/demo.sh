@@ -10,7 +10,8 @@ source_dir=$PWD
 
 sh cmake/install-packages.sh
 cmake --preset release >/dev/null
-cmake --build --preset release -j "$(nproc)" --target pcp-capture pcp-restore pcp-validate pcp-inspect
+cmake --build --preset release -j "$(nproc)" --target \
+  pcp-capture pcp-restore pcp-validate pcp-inspect pcp-rr
 bin=$source_dir/build/release/bin
 
 work=$(mktemp -d /tmp/rrpcp-demo-XXXXXX)
