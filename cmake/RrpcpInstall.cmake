@@ -14,6 +14,7 @@ install(FILES ${RRPCP_SCHEMA_HEADERS} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rr
 file(GLOB schemas CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/schema/*.capnp)
 install(FILES ${schemas} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rrpcp/schema)
 
+get_target_property(RRPCP_LIBRARY_TYPE rrpcp TYPE)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/rrpcp)
 install(EXPORT rrpcpTargets NAMESPACE rrpcp:: DESTINATION ${package_dir})
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/rrpcpConfig.cmake.in
@@ -24,8 +25,7 @@ install(FILES ${PROJECT_BINARY_DIR}/rrpcpConfig.cmake ${PROJECT_BINARY_DIR}/rrpc
   DESTINATION ${package_dir})
 
 # A static library's users need what it was linked with; a shared one's do not.
-get_target_property(type rrpcp TYPE)
-if(type STREQUAL "STATIC_LIBRARY")
+if(RRPCP_LIBRARY_TYPE STREQUAL "STATIC_LIBRARY")
   set(RRPCP_PC_REQUIRES "capnp, libzstd, libxxhash")
   set(RRPCP_PC_REQUIRES_PRIVATE "")
 else()
