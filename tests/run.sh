@@ -1,8 +1,8 @@
 #!/bin/bash
-# Builds the project and passes its tests: the suite of the optimised build. With --all also the same
-# suite under AddressSanitizer and UndefinedBehaviorSanitizer, the parallel parts under
-# ThreadSanitizer, and the fuzz targets for a short fixed time on their seed corpus. Exits 0 only if
-# all of it passed.
+# Builds the project and passes its tests: the suite of the optimised build. With --fuzz also the fuzz
+# targets for a short fixed time on their seed corpus, with AddressSanitizer and
+# UndefinedBehaviorSanitizer. With --all that, the parallel parts under ThreadSanitizer, and the whole
+# suite under AddressSanitizer and UndefinedBehaviorSanitizer. Exits 0 only if all of it passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -43,13 +43,15 @@ run_suite() { # PRESET [ctest options]
 build release
 run_suite release
 
-if [ "${1:-}" = --all ]; then
-  build tsan tsan_tests
-  run_suite tsan -L parallel
-
+if [ "${1:-}" = --fuzz ] || [ "${1:-}" = --all ]; then
   build fuzz fuzzers
   begin "fuzz targets"
   fuzz/run.sh build/fuzz "${RRPCP_FUZZ_SECONDS:-10}" || failed+=("fuzz")
+fi
+
+if [ "${1:-}" = --all ]; then
+  build tsan tsan_tests
+  run_suite tsan -L parallel
 
   build asan
   run_suite asan
