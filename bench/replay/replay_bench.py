@@ -20,7 +20,7 @@ EVENTS = int(sys.argv[2]) if len(sys.argv) > 2 else 1000000
 REPETITIONS = int(sys.argv[3]) if len(sys.argv) > 3 else 3
 
 CALLS = "getppid() for 1..%d; print 1"
-COMPUTES = "my $x = 0; $x = ($x * 31 + $_) % 1000003 for 1..%d; print $x"
+COMPUTES = "my $x = 0; $x = ($x * 31 + $_) %% 1000003 for 1..%d; print $x"
 
 
 def seconds(command, **options):
