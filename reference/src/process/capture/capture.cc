@@ -320,6 +320,19 @@ CaptureResult Capture::run() {
   return std::move(result_);
 }
 
+// The same failure, said of the process that was asked for and not of one of its threads.
+Error name_process(pid_t pid, const Error& error) {
+  const std::string process = "process " + std::to_string(pid);
+  if (error.message().starts_with(process)) {
+    return error;
+  }
+  std::optional<ProcStatus> status = ProcStatus::try_read(pid, pid);
+  if (!status || status->state == 'Z' || status->state == 'X') {
+    return Error(ErrorCode::kProcessGone, process + " ended meanwhile");
+  }
+  return Error(ErrorCode::kProcessGone, process + ": " + error.message());
+}
+
 } // namespace
 } // namespace capture
 
@@ -331,6 +344,10 @@ CaptureResult capture_process(pid_t pid, const std::string& path, const CaptureO
   std::thread tracer([&] {
     try {
       result = capture::Capture(pid, path, options).run();
+    } catch (const Error& error) {
+      failure = error.code() == ErrorCode::kProcessGone
+                    ? std::make_exception_ptr(capture::name_process(pid, error))
+                    : std::current_exception();
     } catch (...) {
       failure = std::current_exception();
     }
