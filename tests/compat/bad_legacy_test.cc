@@ -12,6 +12,7 @@
 #include <functional>
 #include <gtest/gtest.h>
 #include <random>
+#include <utility>
 
 namespace rrpcp {
 namespace {
@@ -273,6 +274,33 @@ TEST_F(BadLegacy, ElementsOfNoSize) {
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("no room"), std::string::npos) << error.what();
   }
+}
+
+// A union whose discriminant no generation knows: what its pointer leads to may be anything. Found
+// by fuzzing (fuzz/corpus/fuzz_rr_2025/unknown-alternative).
+TEST_F(BadLegacy, UnknownAlternative) {
+  capnp::MallocMessageBuilder message;
+  message.initRoot<legacy::rr2025::CheckpointInfo>();
+  auto words = capnp::messageToFlatArray(message);
+  constexpr std::uint16_t kUnknown = 7;
+  auto* halves = reinterpret_cast<std::uint16_t*>(words.begin());
+  bool found = false;
+  for (std::size_t i = 8; i < words.size() * 4 && !found; ++i) { // behind segment table and root
+    const std::uint16_t before = std::exchange(halves[i], kUnknown);
+    capnp::FlatArrayMessageReader reader(words);
+    found = static_cast<std::uint16_t>(reader.getRoot<legacy::rr2025::CheckpointInfo>().which()) ==
+            kUnknown;
+    if (!found) {
+      halves[i] = before;
+    }
+  }
+  ASSERT_TRUE(found);
+  kj::VectorOutputStream packed;
+  capnp::_::PackedOutputStream stream(packed);
+  stream.write(words.asBytes().begin(), words.asBytes().size());
+  test::write_file(metadata(),
+                   std::as_bytes(std::span(packed.getArray().begin(), packed.getArray().size())));
+  EXPECT_EQ(refusal(), "legacy.message");
 }
 
 TEST(BadLegacySets, TheBrokenOnesOfTheDataSet) {

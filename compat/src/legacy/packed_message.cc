@@ -16,6 +16,11 @@ public:
     }
     KJ_IF_MAYBE (member, message.which()) {
       touch(message.get(*member));
+    } else if (message.getSchema().getUnionFields().size() != 0) {
+      // What lies there is of a kind that no generation wrote, so nobody may read it as another.
+      throw Error(ErrorCode::kDamaged,
+                  "a message has an unknown alternative in " +
+                      std::string(message.getSchema().getShortDisplayName().cStr()));
     }
   }
 
