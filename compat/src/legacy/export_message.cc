@@ -6,7 +6,7 @@
 #include "legacy/machine.h"
 #include "legacy/registers.h"
 #include "legacy/replay_step.h"
-#include "legacy/signal_info.h"
+#include "model/signal_info.h"
 #include "rrpcp/error.h"
 #include "rrpcp/legacy/rr_details.capnp.h"
 

@@ -1,5 +1,6 @@
 #include "legacy/findings.h"
 
+#include "model/findings.h"
 #include "rrpcp/compat.h"
 #include "rrpcp/error.h"
 
@@ -14,14 +15,7 @@ Finding make_finding(std::string_view code, std::string file, std::string messag
   if (diagnostic == nullptr) {
     throw Error(ErrorCode::kInternal, "no diagnostic is called " + std::string(code));
   }
-  Finding finding;
-  finding.code = diagnostic->code;
-  finding.severity = diagnostic->severity;
-  finding.file = std::move(file);
-  finding.path = std::move(path);
-  finding.message = std::move(message);
-  finding.hint = diagnostic->cure;
-  return finding;
+  return finding_of(*diagnostic, std::move(file), std::move(message), std::move(path));
 }
 
 bool has_error(const std::vector<Finding>& findings) {

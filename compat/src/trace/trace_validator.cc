@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "container/kj_errors.h"
 #include "legacy/findings.h"
 #include "legacy/import_state.h"
 #include "legacy/registers.h"
@@ -9,8 +10,6 @@
 #include <algorithm>
 #include <cstring>
 #include <elf.h>
-#include <fcntl.h>
-#include <kj/exception.h>
 #include <map>
 #include <optional>
 #include <set>
@@ -362,26 +361,21 @@ private:
   }
 
   void check_backing_file(schema::FileIdentity::Reader file, const std::string& path) {
-    const BackingFiles files{trace_.directory(), true};
-    try {
-      const std::string name = resolve_path(file, files);
-      const ScopedFd fd = open_identity(file, files, O_RDONLY);
-      const struct stat info = stat_fd(fd.get(), name);
-      if (static_cast<std::uint64_t>(info.st_size) != file.getSize()) {
-        add("rr-trace.backing-size",
-            "'" + name + "' has " + std::to_string(info.st_size) + " bytes instead of " +
-                std::to_string(file.getSize()),
-            path);
-        return;
-      }
-      try {
-        verify_identity(fd.get(), name, file);
-      } catch (const Error& error) {
-        add("rr-trace.backing-content", error.what(), path);
-      }
-    } catch (const Error& error) {
-      add("rr-trace.backing-missing", error.what(), path);
+    if (std::optional<FileProblem> problem = find_problem(file, {trace_.directory(), true})) {
+      add(file_code(problem->kind), std::move(problem->message), path);
     }
+  }
+
+  static std::string_view file_code(FileProblem::Kind kind) {
+    switch (kind) {
+    case FileProblem::Kind::kMissing:
+      return "rr-trace.backing-missing";
+    case FileProblem::Kind::kSize:
+      return "rr-trace.backing-size";
+    case FileProblem::Kind::kContent:
+      break;
+    }
+    return "rr-trace.backing-content";
   }
 
   const CheckpointReader& checkpoint_;
@@ -419,7 +413,7 @@ std::vector<Finding> TraceValidator::check(const CheckpointReader& checkpoint) c
                 "event " + std::to_string(checkpoint.header().event) + " was not prepared")
         .in_file(checkpoint.name());
   }
-  try {
+  return with_kj_errors(checkpoint.name(), [&] {
     Judge judge(checkpoint, impl_->trace, moment->second);
     if (!judge.check_binding()) {
       return judge.take();
@@ -447,11 +441,7 @@ std::vector<Finding> TraceValidator::check(const CheckpointReader& checkpoint) c
     std::vector<Finding> findings = judge.take();
     findings.insert(findings.end(), damage.begin(), damage.end());
     return findings;
-  } catch (const kj::Exception& exception) {
-    throw Error(ErrorCode::kDamaged,
-                std::string("the manifest cannot be read: ") + exception.getDescription().cStr())
-        .in_file(checkpoint.name());
-  }
+  });
 }
 
 } // namespace rrpcp

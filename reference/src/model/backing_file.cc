@@ -138,6 +138,32 @@ void verify_identity(int fd, const std::string& path, schema::FileIdentity::Read
   }
 }
 
+std::optional<FileProblem> find_problem(schema::FileIdentity::Reader identity,
+                                        const BackingFiles& files) {
+  using Kind = FileProblem::Kind;
+  try {
+    const std::string path = resolve_path(identity, files);
+    const ScopedFd fd = open_identity(identity, files, O_RDONLY);
+    struct stat status = {};
+    if (::fstat(fd.get(), &status) != 0) {
+      throw missing(errno, path);
+    }
+    if (static_cast<std::uint64_t>(status.st_size) != identity.getSize()) {
+      return FileProblem{Kind::kSize, "'" + path + "' has " + std::to_string(status.st_size) +
+                                          " bytes instead of " +
+                                          std::to_string(identity.getSize())};
+    }
+    try {
+      verify_identity(fd.get(), path, identity);
+    } catch (const Error& error) {
+      return FileProblem{Kind::kContent, error.what()};
+    }
+  } catch (const Error& error) {
+    return FileProblem{Kind::kMissing, error.what()};
+  }
+  return std::nullopt;
+}
+
 BackingFile::BackingFile(schema::FileIdentity::Reader identity, const BackingFiles& files)
     : path_(resolve_path(identity, files)), file_(open_identity(identity, files, O_RDONLY)) {
   if (files.verify_digests) {

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -23,6 +24,17 @@ ScopedFd open_identity(schema::FileIdentity::Reader identity, const BackingFiles
 // Compares an open file with what it was: every stored digest, and the size. Throws
 // Error(kBackingFile) naming `path` and what differs.
 void verify_identity(int fd, const std::string& path, schema::FileIdentity::Reader identity);
+
+// What is wrong with a file that should be as it was.
+struct FileProblem {
+  enum class Kind { kMissing, kSize, kContent } kind;
+  // Names the file.
+  std::string message;
+};
+
+// Opens the file and compares it with what it was. Nothing: it is the same.
+std::optional<FileProblem> find_problem(schema::FileIdentity::Reader identity,
+                                        const BackingFiles& files);
 
 // An open and verified backing file. One thread at a time.
 class BackingFile {

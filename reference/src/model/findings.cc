@@ -16,6 +16,18 @@ std::string Path::str() const {
   return text + name_;
 }
 
+Finding finding_of(const Diagnostic& diagnostic, std::string file, std::string message,
+                   std::string path) {
+  Finding finding;
+  finding.code = diagnostic.code;
+  finding.severity = diagnostic.severity;
+  finding.file = std::move(file);
+  finding.path = std::move(path);
+  finding.message = std::move(message);
+  finding.hint = diagnostic.cure;
+  return finding;
+}
+
 void Findings::at(DiagnosticCode code, std::uint64_t offset, std::string message) {
   add(code, offset, {}, std::move(message));
 }
@@ -47,13 +59,8 @@ void Findings::add(DiagnosticCode code, std::optional<std::uint64_t> offset, std
   }
   const Diagnostic& diagnostic = code.diagnostic();
   Entry entry;
-  entry.finding.code = diagnostic.code;
-  entry.finding.severity = diagnostic.severity;
-  entry.finding.file = file_;
+  entry.finding = finding_of(diagnostic, file_, std::move(message), std::move(path));
   entry.finding.offset = offset;
-  entry.finding.path = std::move(path);
-  entry.finding.message = std::move(message);
-  entry.finding.hint = diagnostic.cure;
   entry.level = diagnostic.level;
   entries_.push_back(std::move(entry));
 }

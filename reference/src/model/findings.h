@@ -36,6 +36,10 @@ private:
   std::uint64_t index_ = kNoIndex;
 };
 
+// A finding of the kind that `diagnostic` describes.
+Finding finding_of(const Diagnostic& diagnostic, std::string file, std::string message,
+                   std::string path);
+
 // Takes findings from any thread; keeps at most a given number of each code.
 class Findings {
 public:

@@ -2,16 +2,15 @@
 
 #include "container/kj_errors.h"
 #include "model/backing_file.h"
+#include "model/findings.h"
 #include "replay/trace/task_moments.h"
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <elf.h>
-#include <fcntl.h>
 #include <map>
 #include <optional>
-#include <sys/stat.h>
 #include <utility>
 
 namespace rrpcp {
@@ -64,14 +63,7 @@ Finding make_finding(std::string_view code, std::string file, std::string messag
   if (found == kTable.end()) {
     throw Error(ErrorCode::kInternal, "no diagnostic is called " + std::string(code));
   }
-  Finding finding;
-  finding.code = found->code;
-  finding.severity = found->severity;
-  finding.file = std::move(file);
-  finding.path = std::move(path);
-  finding.message = std::move(message);
-  finding.hint = found->cure;
-  return finding;
+  return finding_of(*found, std::move(file), std::move(message), std::move(path));
 }
 
 // What the trace says about one event.
@@ -228,28 +220,21 @@ private:
   void check_file(schema::FileIdentity::Reader file, const std::string& path) {
     BackingFiles files;
     files.trace_directory = trace_.directory();
-    try {
-      const std::string name = resolve_path(file, files);
-      const ScopedFd fd = open_identity(file, files, O_RDONLY);
-      struct stat status = {};
-      if (::fstat(fd.get(), &status) != 0) {
-        throw system_error(errno, "cannot examine").in_file(name);
-      }
-      if (static_cast<std::uint64_t>(status.st_size) != file.getSize()) {
-        add("pcp-trace.file-size",
-            "'" + name + "' has " + std::to_string(status.st_size) + " bytes instead of " +
-                std::to_string(file.getSize()),
-            path);
-        return;
-      }
-      try {
-        verify_identity(fd.get(), name, file);
-      } catch (const Error& error) {
-        add("pcp-trace.file-content", error.what(), path);
-      }
-    } catch (const Error& error) {
-      add("pcp-trace.file-missing", error.what(), path);
+    if (std::optional<FileProblem> problem = find_problem(file, files)) {
+      add(file_code(problem->kind), std::move(problem->message), path);
     }
+  }
+
+  static std::string_view file_code(FileProblem::Kind kind) {
+    switch (kind) {
+    case FileProblem::Kind::kMissing:
+      return "pcp-trace.file-missing";
+    case FileProblem::Kind::kSize:
+      return "pcp-trace.file-size";
+    case FileProblem::Kind::kContent:
+      break;
+    }
+    return "pcp-trace.file-content";
   }
 
   const CheckpointReader& checkpoint_;
