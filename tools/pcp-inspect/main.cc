@@ -1,5 +1,6 @@
 // pcp-inspect: shows what is in a checkpoint.
 
+#include "common/subcommand.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
 
@@ -8,13 +9,6 @@
 
 namespace rrpcp::tools {
 namespace {
-
-struct Subcommand {
-  const char* name;
-  int (*run)(int, char**, Console&);
-  const char* synopsis;
-  const char* summary;
-};
 
 constexpr Subcommand kSubcommands[] = {
     {"info", inspect_info, "FILE...", "where it was taken, of what, and what it costs"},
@@ -28,32 +22,6 @@ constexpr Subcommand kSubcommands[] = {
     {"trace", inspect_trace, "DIR", "an rr trace: identity, events, tasks"},
     {"diff", inspect_diff, "A B", "what differs, in words"},
 };
-
-std::string subcommand_table() {
-  std::string text = "Subcommands (each has its own --help):\n";
-  for (const Subcommand& subcommand : kSubcommands) {
-    text +=
-        format_text("  %-7s %-14s %s\n", subcommand.name, subcommand.synopsis, subcommand.summary);
-  }
-  return text;
-}
-
-const Subcommand* find(std::string_view name) {
-  for (const Subcommand& subcommand : kSubcommands) {
-    if (name == subcommand.name) {
-      return &subcommand;
-    }
-  }
-  return nullptr;
-}
-
-std::vector<std::string> subcommand_names() {
-  std::vector<std::string> names;
-  for (const Subcommand& subcommand : kSubcommands) {
-    names.emplace_back(subcommand.name);
-  }
-  return names;
-}
 
 // The argument that may name a subcommand: the first one that is no option shared by all.
 int subcommand_place(int argc, char** argv) {
@@ -81,7 +49,7 @@ int run_without_subcommand(int argc, char** argv, Console& console) {
     Command command(
         {"pcp-inspect", "SUBCOMMAND [OPTION]... FILE...\n  pcp-inspect [OPTION]... FILE",
          "Shows what is in checkpoint files.",
-         subcommand_table() +
+         subcommand_table(kSubcommands) +
              "\nWithout a subcommand: as 'info'; with --json the whole checkpoint as one "
              "document.\n\n" +
              "Exit codes: 0 done, 1 'diff' found differences or 'mem' could not read "
@@ -96,7 +64,7 @@ int run_without_subcommand(int argc, char** argv, Console& console) {
   }
   const std::string first =
       argv[subcommand_place(argc, argv) < argc ? subcommand_place(argc, argv) : 0];
-  const std::string meant = closest(first, subcommand_names());
+  const std::string meant = closest_subcommand(kSubcommands, first);
   if (!meant.empty() && !std::filesystem::exists(first)) {
     throw UsageError("'" + printable(first) +
                      "' is neither a subcommand nor a file; did you mean '" + meant + "'?");
@@ -106,7 +74,8 @@ int run_without_subcommand(int argc, char** argv, Console& console) {
 
 int run(int argc, char** argv, Console& console) {
   const int place = subcommand_place(argc, argv);
-  const Subcommand* subcommand = place < argc ? find(argv[place]) : nullptr;
+  const Subcommand* subcommand =
+      place < argc ? find_subcommand(kSubcommands, argv[place]) : nullptr;
   if (subcommand == nullptr) {
     return run_without_subcommand(argc, argv, console);
   }

@@ -1,5 +1,6 @@
 // pcp-rr: records programs, replays them, and shows what was recorded.
 
+#include "common/subcommand.h"
 #include "common/text.h"
 #include "pcp-rr/pcp_rr.h"
 
@@ -9,13 +10,6 @@
 
 namespace rrpcp::tools {
 namespace {
-
-struct Subcommand {
-  const char* name;
-  int (*run)(int, char**, Console&);
-  const char* synopsis;
-  const char* summary;
-};
 
 constexpr Subcommand kSubcommands[] = {
     {"record", rr_record, "[--] PROGRAM...", "run a program and record it"},
@@ -30,34 +24,15 @@ constexpr Subcommand kSubcommands[] = {
     {"pack", rr_pack, "[TRACE...]", "make traces independent of other files, and smaller"},
 };
 
-std::string subcommand_table() {
-  std::string text = "Subcommands (each has its own --help):\n";
-  for (const Subcommand& subcommand : kSubcommands) {
-    text +=
-        format_text("  %-18s %-20s %s\n", subcommand.name, subcommand.synopsis, subcommand.summary);
-  }
-  return text;
-}
-
-std::vector<std::string> subcommand_names() {
-  std::vector<std::string> names;
-  for (const Subcommand& subcommand : kSubcommands) {
-    names.emplace_back(subcommand.name);
-  }
-  return names;
-}
-
 int run(int argc, char** argv, Console& console) {
   const std::string_view first = argc > 1 ? argv[1] : "";
-  for (const Subcommand& subcommand : kSubcommands) {
-    if (first == subcommand.name) {
-      return subcommand.run(argc - 1, argv + 1, console);
-    }
+  if (const Subcommand* subcommand = find_subcommand(kSubcommands, first)) {
+    return subcommand->run(argc - 1, argv + 1, console);
   }
   Command command(
       {"pcp-rr", "SUBCOMMAND [ARGUMENT]...",
        "Records a run of a program, and replays it exactly, from checkpoints too.",
-       subcommand_table() +
+       subcommand_table(kSubcommands) +
            "\nTRACE is a directory, or the name of one in $_PCP_RR_TRACE_DIR (else\n"
            "$XDG_DATA_HOME/pcp-rr, else ~/.local/share/pcp-rr); without it, the latest one.\n\n"
            "Exit codes: pcp-rr(1) lists those of each subcommand."});
@@ -68,7 +43,7 @@ int run(int argc, char** argv, Console& console) {
   if (first.empty()) {
     throw UsageError("which subcommand? 'pcp-rr --help' lists them");
   }
-  const std::string meant = closest(std::string(first), subcommand_names());
+  const std::string meant = closest_subcommand(kSubcommands, std::string(first));
   throw UsageError("there is no subcommand '" + printable(first) + "'" +
                    (meant.empty() ? std::string() : "; did you mean '" + meant + "'?"));
 }
