@@ -1,6 +1,7 @@
 #include "baselines.h"
 
 #include "base/hash.h"
+#include "base/page_buffer.h"
 #include "base/scoped_fd.h"
 #include "measure.h"
 #include "rrpcp/error.h"
@@ -95,7 +96,7 @@ std::vector<std::uint64_t> copy_memory(pid_t pid, const std::vector<MemoryPiece>
   if (!file || ::fallocate(file.get(), 0, 0, static_cast<off_t>(total)) != 0) {
     throw system_error(errno, "cannot create").in_file(path);
   }
-  std::vector<std::byte> buffer(kBuffer);
+  const PageBuffer buffer(kBuffer); // as fast as it goes
   std::uint64_t offset = 0;
   for (MemoryPiece piece : pieces) {
     while (piece.length > 0) {

@@ -2,6 +2,8 @@
 
 #include "rrpcp/error.h"
 
+#include <array>
+#include <cstdint>
 #include <new>
 #include <string>
 #include <zstd.h>
@@ -9,6 +11,9 @@
 namespace rrpcp {
 
 namespace {
+
+// Chunks below this are compressed without looking at them first.
+constexpr std::size_t kLeastSampled = 64u << 10;
 
 // 0: chunks are stored raw.
 int level_of(Profile profile) {
@@ -23,6 +28,26 @@ int level_of(Profile profile) {
     return 19;
   }
   return 0;
+}
+
+// Whether a sample of the bytes has them all about equally often, as random and compressed ones do.
+bool looks_random(std::span<const std::byte> bytes) {
+  constexpr std::size_t kPieces = 16;
+  constexpr std::size_t kPiece = 256;
+  std::array<std::uint32_t, 256> counts{};
+  for (std::size_t i = 0; i < kPieces; ++i) {
+    for (std::byte byte : bytes.subspan(bytes.size() / kPieces * i, kPiece)) {
+      ++counts[std::to_integer<std::size_t>(byte)];
+    }
+  }
+  // The sum of squares is n + n²/256 for random bytes on average; what zstd can shrink by 1/16 has
+  // a good deal more.
+  constexpr std::uint64_t n = kPieces * kPiece;
+  std::uint64_t squares = 0;
+  for (std::uint64_t count : counts) {
+    squares += count * count;
+  }
+  return squares < n + n * n / 256 * 9 / 8;
 }
 
 } // namespace
@@ -51,36 +76,55 @@ Profile parse_profile(std::string_view name) {
       .with_hint("use raw, fast, default or small");
 }
 
-ChunkEncoder::ChunkEncoder(Profile profile, std::size_t max_length) : level_(level_of(profile)) {
+ChunkEncoder::ChunkEncoder(Profile profile, std::size_t max_length)
+    : profile_(profile), level_(level_of(profile)) {
   if (level_ == 0) {
     return;
   }
-  buffer_.resize(ZSTD_compressBound(max_length));
+  buffer_ = PageBuffer(buffer_size(max_length));
   context_ = ZSTD_createCCtx();
   if (context_ == nullptr) {
     throw std::bad_alloc();
   }
 }
 
+std::size_t ChunkEncoder::buffer_size(std::size_t max_length) {
+  return ZSTD_compressBound(max_length);
+}
+
 ChunkEncoder::~ChunkEncoder() {
   ZSTD_freeCCtx(context_);
 }
 
-ChunkEncoder::Result ChunkEncoder::encode(std::span<const std::byte> chunk) {
-  if (level_ == 0) {
-    return {format::kCodecRaw, chunk};
-  }
-  std::size_t length = ZSTD_compressCCtx(context_, buffer_.data(), buffer_.size(), chunk.data(),
-                                         chunk.size(), level_);
+std::size_t ChunkEncoder::compress(std::span<const std::byte> bytes, int level) {
+  const std::size_t length = ZSTD_compressCCtx(context_, buffer_.data(), buffer_.size(),
+                                               bytes.data(), bytes.size(), level);
   if (ZSTD_isError(length)) {
     throw Error(ErrorCode::kInternal,
                 std::string("zstd cannot compress: ") + ZSTD_getErrorName(length));
   }
+  return length;
+}
+
+bool ChunkEncoder::seems_incompressible(std::span<const std::byte> chunk) {
+  if (profile_ == Profile::kSmall || chunk.size() < kLeastSampled || !looks_random(chunk)) {
+    return false;
+  }
+  // It may still repeat itself.
+  const std::span<const std::byte> part = chunk.first(chunk.size() / 4);
+  return compress(part, 1) >= part.size();
+}
+
+ChunkEncoder::Result ChunkEncoder::encode(std::span<const std::byte> chunk) {
+  if (level_ == 0 || seems_incompressible(chunk)) {
+    return {format::kCodecRaw, chunk};
+  }
+  const std::size_t length = compress(chunk, level_);
   // A chunk that hardly shrinks is better mapped than decoded.
   if (length > chunk.size() - chunk.size() / 16) {
     return {format::kCodecRaw, chunk};
   }
-  return {format::kCodecZstd, std::span<const std::byte>(buffer_).first(length)};
+  return {format::kCodecZstd, std::span<const std::byte>(buffer_.span()).first(length)};
 }
 
 ChunkDecoder::ChunkDecoder() : context_(ZSTD_createDCtx()) {

@@ -1,13 +1,13 @@
 // Encoding and decoding of one chunk.
 #pragma once
 
+#include "base/page_buffer.h"
 #include "rrpcp/writer.h"
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
-#include <vector>
+#include <utility>
 
 struct ZSTD_CCtx_s;
 struct ZSTD_DCtx_s;
@@ -31,9 +31,21 @@ public:
   };
   Result encode(std::span<const std::byte> chunk);
 
+  // Size of the encoder's own buffer, which is never less than `max_length`.
+  static std::size_t buffer_size(std::size_t max_length);
+  // Exchanges the encoder's buffer, which begins with what the last encode() stored in it, for one
+  // of buffer_size() bytes at least.
+  void swap_buffer(PageBuffer& buffer) { std::swap(buffer_, buffer); }
+
 private:
+  // Whether compressing would most likely be in vain, found out from parts of the chunk.
+  bool seems_incompressible(std::span<const std::byte> chunk);
+  // Bytes that `bytes` take when compressed into buffer_.
+  std::size_t compress(std::span<const std::byte> bytes, int level);
+
+  Profile profile_;
   int level_;
-  std::vector<std::byte> buffer_;
+  PageBuffer buffer_;
   ZSTD_CCtx_s* context_ = nullptr;
 };
 

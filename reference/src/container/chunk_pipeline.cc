@@ -2,7 +2,6 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
-#include "container/chunk_codec.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -12,10 +11,13 @@ namespace rrpcp {
 ChunkPipeline::ChunkPipeline(Output& output, Profile profile, std::uint32_t page_size,
                              std::size_t chunk_length, unsigned threads)
     : output_(output), profile_(profile), page_size_(page_size), chunk_length_(chunk_length) {
-  // Two chunks per worker keep everybody busy; chunks of the largest size get fewer buffers.
-  std::size_t buffers = std::clamp<std::size_t>((32u << 20) / chunk_length, 3, 2 * threads + 3);
-  for (std::size_t i = 0; i < buffers; ++i) {
-    free_buffers_.push_back(std::make_unique_for_overwrite<std::byte[]>(chunk_length));
+  // Some chunks per worker keep everybody busy; chunks of the largest size get fewer buffers.
+  buffer_count_ = std::clamp<std::size_t>((32u << 20) / chunk_length, 3, 4 * threads + 4);
+  for (std::size_t i = 0; i < buffer_count_; ++i) {
+    free_buffers_.emplace_back(ChunkEncoder::buffer_size(chunk_length));
+  }
+  if (profile == Profile::kRaw) {
+    threads = 0;
   }
   try {
     for (unsigned i = 0; i < threads; ++i) {
@@ -66,16 +68,16 @@ void ChunkPipeline::rethrow_failure() {
   }
 }
 
-std::unique_ptr<std::byte[]> ChunkPipeline::take_buffer() {
+PageBuffer ChunkPipeline::take_buffer() {
   std::unique_lock lock(mutex_);
   has_buffer_.wait(lock, [this] { return failure_ || !free_buffers_.empty(); });
   rethrow_failure();
-  std::unique_ptr<std::byte[]> buffer = std::move(free_buffers_.back());
+  PageBuffer buffer = std::move(free_buffers_.back());
   free_buffers_.pop_back();
   return buffer;
 }
 
-void ChunkPipeline::submit(std::unique_ptr<std::byte[]> buffer, std::size_t length) {
+void ChunkPipeline::submit(PageBuffer buffer, std::size_t length) {
   auto job = std::make_shared<Job>();
   job->chunk = std::move(buffer);
   job->length = length;
@@ -83,9 +85,11 @@ void ChunkPipeline::submit(std::unique_ptr<std::byte[]> buffer, std::size_t leng
     std::lock_guard lock(mutex_);
     rethrow_failure();
     jobs_.push_back(job);
-    waiting_.push_back(job);
+    if (profile_ != Profile::kRaw) {
+      waiting_.push_back(job);
+    }
   }
-  has_work_.notify_one();
+  (profile_ == Profile::kRaw ? front_done_ : has_work_).notify_one();
 }
 
 std::vector<ChunkEntry> ChunkPipeline::finish() {
@@ -93,6 +97,21 @@ std::vector<ChunkEntry> ChunkPipeline::finish() {
   all_written_.wait(lock, [this] { return failure_ || jobs_.empty(); });
   rethrow_failure();
   return std::move(entries_);
+}
+
+void ChunkPipeline::encode(Job& job, ChunkEncoder& encoder) {
+  const std::span<const std::byte> chunk = job.chunk.span().first(job.length);
+  const ChunkEncoder::Result result = encoder.encode(chunk);
+  ChunkEntry& entry = job.entry;
+  entry.codec = result.codec;
+  entry.length = static_cast<std::uint32_t>(job.length);
+  entry.stored_length = static_cast<std::uint32_t>(result.stored.size());
+  entry.checksum = xxh3_64(chunk);
+  entry.stored_checksum = entry.checksum;
+  if (result.codec != format::kCodecRaw) {
+    entry.stored_checksum = xxh3_64(result.stored);
+    encoder.swap_buffer(job.chunk);
+  }
 }
 
 void ChunkPipeline::work() {
@@ -108,18 +127,7 @@ void ChunkPipeline::work() {
       waiting_.pop_front();
       lock.unlock();
 
-      std::span<const std::byte> chunk(job->chunk.get(), job->length);
-      ChunkEncoder::Result result = encoder.encode(chunk);
-      ChunkEntry& entry = job->entry;
-      entry.codec = result.codec;
-      entry.length = static_cast<std::uint32_t>(job->length);
-      entry.stored_length = static_cast<std::uint32_t>(result.stored.size());
-      entry.checksum = xxh3_64(chunk);
-      entry.stored_checksum = entry.checksum;
-      if (result.codec != format::kCodecRaw) {
-        entry.stored_checksum = xxh3_64(result.stored);
-        std::copy(result.stored.begin(), result.stored.end(), job->chunk.get());
-      }
+      encode(*job, encoder);
 
       lock.lock();
       job->done = true;
@@ -134,10 +142,13 @@ void ChunkPipeline::work() {
 
 void ChunkPipeline::write_in_order() {
   try {
+    const bool encodes = profile_ == Profile::kRaw;
+    ChunkEncoder encoder(Profile::kRaw, chunk_length_);
     std::unique_lock lock(mutex_);
     for (;;) {
-      front_done_.wait(lock, [this] {
-        return failure_ || (closed_ && jobs_.empty()) || (!jobs_.empty() && jobs_.front()->done);
+      front_done_.wait(lock, [&] {
+        return failure_ || (closed_ && jobs_.empty()) ||
+               (!jobs_.empty() && (encodes || jobs_.front()->done));
       });
       if (failure_ || jobs_.empty()) {
         return;
@@ -145,7 +156,10 @@ void ChunkPipeline::write_in_order() {
       std::shared_ptr<Job> job = jobs_.front();
       lock.unlock();
 
-      std::span<const std::byte> stored(job->chunk.get(), job->entry.stored_length);
+      if (encodes) {
+        encode(*job, encoder);
+      }
+      const std::span<const std::byte> stored = job->chunk.span().first(job->entry.stored_length);
       if (job->entry.codec == format::kCodecRaw) {
         output_.pad_to(page_size_);
       }
@@ -157,7 +171,10 @@ void ChunkPipeline::write_in_order() {
       entries_.push_back(job->entry);
       free_buffers_.push_back(std::move(job->chunk));
       jobs_.pop_front();
-      has_buffer_.notify_one();
+      // Not for every single one: the producer has the rest of them to go on with.
+      if (free_buffers_.size() >= buffer_count_ / 2 || jobs_.empty()) {
+        has_buffer_.notify_one();
+      }
       if (jobs_.empty()) {
         all_written_.notify_one();
       }

@@ -1,6 +1,8 @@
 // Hashes, compresses and writes chunks in parallel, in order.
 #pragma once
 
+#include "base/page_buffer.h"
+#include "container/chunk_codec.h"
 #include "rrpcp/output.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/writer.h"
@@ -18,8 +20,9 @@
 namespace rrpcp {
 
 // Takes full chunks from one thread, lets `threads` workers checksum and compress them, and one
-// more thread writes them to the output in the order they came. Holds a fixed number of chunk
-// buffers, so memory is bounded and a slow output slows the producer.
+// more thread writes them to the output in the order they came. Where nothing is compressed, that
+// thread does the checksums too: handing over costs more than they do. Holds a fixed number of
+// chunk buffers, so memory is bounded and a slow output slows the producer.
 class ChunkPipeline {
 public:
   ChunkPipeline(Output& output, Profile profile, std::uint32_t page_size, std::size_t chunk_length,
@@ -29,22 +32,24 @@ public:
   ChunkPipeline(const ChunkPipeline&) = delete;
   ChunkPipeline& operator=(const ChunkPipeline&) = delete;
 
-  // An empty buffer of chunk_length bytes for the next chunk; waits for one. Throws what a thread
-  // of the pipeline met.
-  std::unique_ptr<std::byte[]> take_buffer();
+  // An empty buffer of at least chunk_length bytes for the next chunk; waits for one. Throws what a
+  // thread of the pipeline met.
+  PageBuffer take_buffer();
   // Hands over the first `length` bytes of `buffer` as the next chunk.
-  void submit(std::unique_ptr<std::byte[]> buffer, std::size_t length);
+  void submit(PageBuffer buffer, std::size_t length);
   // Waits until everything is written and returns the chunk table. Throws as take_buffer().
   std::vector<ChunkEntry> finish();
 
 private:
   struct Job {
-    std::unique_ptr<std::byte[]> chunk;
+    PageBuffer chunk;
     std::size_t length = 0;
     ChunkEntry entry; // of a job that is done; `chunk` then begins with the stored bytes
     bool done = false;
   };
 
+  // Fills in `job.entry`, and `job.chunk` with what is to be stored.
+  static void encode(Job& job, ChunkEncoder& encoder);
   void work();
   void write_in_order();
   void fail();
@@ -60,9 +65,11 @@ private:
   // Each for one kind of waiting, so that nobody is woken for nothing.
   std::condition_variable has_buffer_;  // take_buffer: or failed
   std::condition_variable has_work_;    // workers: or closed, or failed
-  std::condition_variable front_done_;  // writing thread: or closed, or failed
+  std::condition_variable front_done_;  // writing thread: or closed, or failed; where there are no
+                                        // workers, that there is a chunk
   std::condition_variable all_written_; // finish: or failed
-  std::vector<std::unique_ptr<std::byte[]>> free_buffers_;
+  std::size_t buffer_count_ = 0;
+  std::vector<PageBuffer> free_buffers_;
   std::deque<std::shared_ptr<Job>> jobs_;    // in order, until written
   std::deque<std::shared_ptr<Job>> waiting_; // not yet taken by a worker
   std::vector<ChunkEntry> entries_;

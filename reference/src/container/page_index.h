@@ -3,14 +3,15 @@
 
 #include "base/hash.h"
 
+#include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 
 namespace rrpcp {
 
-// Remembers about a million stored pages by their XXH3-128. What it forgets depends only on the
-// order of the pages, so equal input gives equal output.
+// Remembers stored pages by their XXH3-128: all of them up to some hundred thousand, and about a
+// million of the last ones. What it forgets depends only on the order of the pages, so equal input
+// gives equal output.
 class PageIndex {
 public:
   PageIndex();
@@ -19,24 +20,41 @@ public:
   void prefetch(const Digest128& digest) const;
   // Stream index of a stored page with this digest.
   std::optional<std::uint64_t> find(const Digest128& digest) const;
-  // Remembers that page `index` has this digest; forgets the oldest of its bucket if it is full.
+  // Remembers that page `index` has this digest. Where its bucket is full, the index grows, or
+  // forgets the oldest of the bucket once it has its full size.
   void insert(const Digest128& digest, std::uint64_t index);
 
 private:
-  static constexpr std::size_t kBuckets = 1u << 18;
   static constexpr std::size_t kWays = 4;
 
   struct Entry {
     Digest128 digest;
     std::uint64_t index_plus_one; // 0: empty
   };
-  struct Free {
-    void operator()(Entry* entries) const;
+
+  // Entries from the kernel: fresh pages, all zero.
+  class Table {
+  public:
+    explicit Table(std::size_t buckets);
+    Table(Table&& other) noexcept;
+    Table& operator=(Table&& other) noexcept;
+    ~Table();
+
+    std::size_t buckets() const { return buckets_; }
+    Entry* bucket(const Digest128& digest) const {
+      return entries_ + (digest.low & (buckets_ - 1)) * kWays;
+    }
+    Entry* begin() const { return entries_; }
+    Entry* end() const { return entries_ + buckets_ * kWays; }
+
+  private:
+    Entry* entries_;
+    std::size_t buckets_; // a power of two
   };
 
-  Entry* bucket(const Digest128& digest) const;
+  void grow();
 
-  std::unique_ptr<Entry[], Free> entries_;
+  Table table_;
 };
 
 } // namespace rrpcp

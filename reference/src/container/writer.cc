@@ -62,7 +62,7 @@ struct CheckpointWriter::Impl {
   HeaderBytes header;
   ChunkPipeline pipeline;
   PageIndex index;
-  std::unique_ptr<std::byte[]> chunk; // being filled
+  PageBuffer chunk; // being filled
   std::size_t filled = 0;
   std::uint64_t page_count = 0;
   bool finished = false;
@@ -76,10 +76,10 @@ struct CheckpointWriter::Impl {
                  choose_threads(writer_options.threads)) {}
 
   std::span<std::byte> room() {
-    if (chunk == nullptr) {
+    if (!chunk) {
       chunk = pipeline.take_buffer();
     }
-    return {chunk.get() + filled, chunk_length - filled};
+    return chunk.span().subspan(filled, chunk_length - filled);
   }
 
   // Copies one page to the end of the stream, where it may be already, and returns its index.

@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "base/page_buffer.h"
 #include "container/chunk_codec.h"
 
 #include <algorithm>
@@ -53,14 +54,14 @@ private:
   void work() {
     try {
       ChunkDecoder decoder;
-      std::vector<std::byte> stored(max_stored_);
-      std::vector<std::byte> decoded(max_length_);
+      const PageBuffer stored(max_stored_);
+      const PageBuffer decoded(max_length_);
       for (;;) {
         const std::uint64_t index = next_.fetch_add(1, std::memory_order_relaxed);
         if (index >= chunks_.size() || stop_.load(std::memory_order_relaxed)) {
           return;
         }
-        check(index, decoder, stored, decoded);
+        check(index, decoder, stored.span(), decoded.span());
         report_progress(chunks_[index].length);
       }
     } catch (...) {
