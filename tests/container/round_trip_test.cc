@@ -7,8 +7,10 @@
 #include "support/checkpoint_bytes.h"
 #include "support/temp_dir.h"
 
+#include <cstring>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <random>
 #include <thread>
 #include <unistd.h>
 
@@ -45,6 +47,37 @@ TEST(RoundTrip, EveryProfileGivesTheSameMemoryAndId) {
     CheckpointReader reader = CheckpointReader::open(path);
     EXPECT_EQ(reader.id(), id);
     EXPECT_EQ(reader.footer().page_count, 300u - 10 - 2);
+    EXPECT_EQ(memory_of(reader), pages);
+  }
+}
+
+// What cannot be compressed is recognised, and nothing else is taken for it.
+TEST(RoundTrip, OnlyIncompressibleChunksAreStoredRaw) {
+  constexpr std::size_t kChunk = format::kDefaultChunkLength;
+  std::mt19937_64 random(4);
+  std::vector<std::byte> pages(3 * kChunk);
+  for (std::size_t i = 0; i < pages.size(); i += sizeof(std::uint64_t)) {
+    const std::uint64_t value = random();
+    std::memcpy(&pages[i], &value, sizeof value);
+  }
+  // The second chunk repeats random bytes, though no page equals another; the third is random in
+  // its first half only.
+  constexpr std::size_t kPeriod = 6000;
+  for (std::size_t i = kChunk + kPeriod; i < 2 * kChunk; ++i) {
+    pages[i] = pages[i - kPeriod];
+  }
+  for (std::size_t i = 2 * kChunk + kChunk / 2; i < 3 * kChunk; ++i) {
+    pages[i] = static_cast<std::byte>(i / 4096 % 251 + 1);
+  }
+  TempDir dir;
+  for (Profile profile : {Profile::kFast, Profile::kDefault, Profile::kSmall}) {
+    const std::string path = dir.file(std::string(profile_name(profile)));
+    write_sample(path, pages, {.profile = profile});
+    const CheckpointReader reader = CheckpointReader::open(path);
+    ASSERT_EQ(reader.chunk_count(), 3u);
+    EXPECT_EQ(reader.chunk(0).codec, format::kCodecRaw) << profile_name(profile);
+    EXPECT_EQ(reader.chunk(1).codec, format::kCodecZstd) << profile_name(profile);
+    EXPECT_EQ(reader.chunk(2).codec, format::kCodecZstd) << profile_name(profile);
     EXPECT_EQ(memory_of(reader), pages);
   }
 }

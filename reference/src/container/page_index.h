@@ -9,9 +9,9 @@
 
 namespace rrpcp {
 
-// Remembers stored pages by their XXH3-128: all of them up to some hundred thousand, and about a
-// million of the last ones. What it forgets depends only on the order of the pages, so equal input
-// gives equal output.
+// Remembers stored pages by their XXH3-128: all of them while they are few, about a million of the
+// last ones when they are many. What it forgets depends only on the order of the pages, so equal
+// input gives equal output.
 class PageIndex {
 public:
   PageIndex();
