@@ -23,22 +23,9 @@ std::string hex(std::uint64_t value) {
 }
 
 template <std::size_t N>
-void store_bytes(std::span<std::byte> out, std::size_t offset,
-                 const std::array<std::uint8_t, N>& bytes) {
-  std::memcpy(out.subspan(offset, N).data(), bytes.data(), N);
-}
-
-template <std::size_t N>
-std::array<std::uint8_t, N> load_bytes(std::span<const std::byte> in, std::size_t offset) {
-  std::array<std::uint8_t, N> bytes;
-  std::memcpy(bytes.data(), in.subspan(offset, N).data(), N);
-  return bytes;
-}
-
-template <std::size_t N>
 bool has_magic(std::span<const std::byte> in, std::size_t offset,
                const std::array<std::uint8_t, N>& magic) {
-  return in.size() >= offset + N && load_bytes<N>(in, offset) == magic;
+  return in.size() >= offset + N && load_le<std::array<std::uint8_t, N>>(in, offset) == magic;
 }
 
 // What a transfer in text mode makes of the magic.
@@ -70,14 +57,14 @@ Error not_a_checkpoint(std::span<const std::byte> bytes, const std::string& name
 HeaderBytes encode_header(const HeaderFields& fields, std::uint64_t incompatible) {
   HeaderBytes bytes{};
   std::span<std::byte> out(bytes);
-  store_bytes(out, 0, kHeaderMagic);
+  store_le(out, 0, kHeaderMagic);
   store_le<std::uint16_t>(out, kHeaderMajor, kMajorVersion);
   store_le<std::uint16_t>(out, kHeaderMinor, std::max(fields.minor, kMinorVersion));
   store_le<std::uint32_t>(out, kHeaderLength, kHeaderSize);
   store_le<std::uint64_t>(out, kHeaderIncompatible, incompatible);
   store_le<std::uint64_t>(out, kHeaderReadOnlyCompat, 0);
   store_le<std::uint64_t>(out, kHeaderCompatible, fields.compatible);
-  store_bytes(out, kHeaderTraceUuid, fields.trace_uuid.bytes);
+  store_le(out, kHeaderTraceUuid, fields.trace_uuid.bytes);
   store_le<std::int64_t>(out, kHeaderEvent, fields.event);
   store_le<std::int64_t>(out, kHeaderTicks, fields.ticks);
   store_le<std::int64_t>(out, kHeaderMarkEvent, fields.mark_event);
@@ -141,7 +128,7 @@ Header decode_header(std::span<const std::byte> bytes, const std::string& name) 
     throw damaged("the header's length is " + std::to_string(length) + " instead of 256",
                   kHeaderLength, "header.length");
   }
-  header.trace_uuid.bytes = load_bytes<16>(in, kHeaderTraceUuid);
+  header.trace_uuid.bytes = load_le<std::array<std::uint8_t, 16>>(in, kHeaderTraceUuid);
   header.event = load_le<std::int64_t>(in, kHeaderEvent);
   header.ticks = load_le<std::int64_t>(in, kHeaderTicks);
   header.mark_event = load_le<std::int64_t>(in, kHeaderMarkEvent);
@@ -178,18 +165,33 @@ FooterBytes encode_footer(const Footer& footer, std::uint64_t header_checksum) {
   std::span<std::byte> out(bytes);
   store_le<std::uint64_t>(out, kFooterManifestOffset, footer.manifest_offset);
   store_le<std::uint64_t>(out, kFooterManifestLength, footer.manifest_length);
-  store_bytes(out, kFooterManifestDigest, footer.manifest_digest);
+  store_le(out, kFooterManifestDigest, footer.manifest_digest);
   store_le<std::uint64_t>(out, kFooterTableOffset, footer.table_offset);
   store_le<std::uint64_t>(out, kFooterChunkCount, footer.chunk_count);
   store_le<std::uint32_t>(out, kFooterChunkEntrySize, footer.chunk_entry_size);
-  store_bytes(out, kFooterTableDigest, footer.table_digest);
-  store_bytes(out, kFooterCheckpointId, footer.id.bytes);
+  store_le(out, kFooterTableDigest, footer.table_digest);
+  store_le(out, kFooterCheckpointId, footer.id.bytes);
   store_le<std::uint64_t>(out, kFooterPageCount, footer.page_count);
   store_le<std::uint64_t>(out, kFooterHeaderChecksum, header_checksum);
   store_le<std::uint64_t>(out, kFooterFileLength, footer.file_length);
   store_le<std::uint64_t>(out, kFooterChecksum, xxh3_64(out.first(kFooterChecksum)));
-  store_bytes(out, kFooterEndMagic, kEndMagic);
+  store_le(out, kFooterEndMagic, kEndMagic);
   return bytes;
+}
+
+Footer footer_fields(std::span<const std::byte> in) {
+  Footer footer;
+  footer.manifest_offset = load_le<std::uint64_t>(in, kFooterManifestOffset);
+  footer.manifest_length = load_le<std::uint64_t>(in, kFooterManifestLength);
+  footer.manifest_digest = load_le<std::array<std::uint8_t, 16>>(in, kFooterManifestDigest);
+  footer.table_offset = load_le<std::uint64_t>(in, kFooterTableOffset);
+  footer.chunk_count = load_le<std::uint64_t>(in, kFooterChunkCount);
+  footer.chunk_entry_size = load_le<std::uint32_t>(in, kFooterChunkEntrySize);
+  footer.table_digest = load_le<std::array<std::uint8_t, 16>>(in, kFooterTableDigest);
+  footer.id.bytes = load_le<std::array<std::uint8_t, 16>>(in, kFooterCheckpointId);
+  footer.page_count = load_le<std::uint64_t>(in, kFooterPageCount);
+  footer.file_length = load_le<std::uint64_t>(in, kFooterFileLength);
+  return footer;
 }
 
 Footer decode_footer(std::span<const std::byte> in, const Header& header, std::uint64_t file_size,
@@ -213,17 +215,7 @@ Footer decode_footer(std::span<const std::byte> in, const Header& header, std::u
     throw damaged("the footer's checksum does not match its bytes", kFooterChecksum,
                   "footer.checksum");
   }
-  Footer footer;
-  footer.manifest_offset = load_le<std::uint64_t>(in, kFooterManifestOffset);
-  footer.manifest_length = load_le<std::uint64_t>(in, kFooterManifestLength);
-  footer.manifest_digest = load_bytes<16>(in, kFooterManifestDigest);
-  footer.table_offset = load_le<std::uint64_t>(in, kFooterTableOffset);
-  footer.chunk_count = load_le<std::uint64_t>(in, kFooterChunkCount);
-  footer.chunk_entry_size = load_le<std::uint32_t>(in, kFooterChunkEntrySize);
-  footer.table_digest = load_bytes<16>(in, kFooterTableDigest);
-  footer.id.bytes = load_bytes<16>(in, kFooterCheckpointId);
-  footer.page_count = load_le<std::uint64_t>(in, kFooterPageCount);
-  footer.file_length = load_le<std::uint64_t>(in, kFooterFileLength);
+  const Footer footer = footer_fields(in);
   if (footer.file_length != file_size) {
     throw damaged("the file has " + std::to_string(file_size) + " bytes, but was written with " +
                       std::to_string(footer.file_length),

@@ -25,6 +25,10 @@ Header decode_header(std::span<const std::byte> bytes, const std::string& name);
 // The footer with its checksum. `header_checksum` is the copy of the header's.
 FooterBytes encode_footer(const Footer& footer, std::uint64_t header_checksum);
 
+// What the fields of a footer say, without any check. `bytes` are the last kFooterSize bytes of the
+// file.
+Footer footer_fields(std::span<const std::byte> bytes);
+
 // Decodes and checks a footer against the header and the real length of the file.
 // `bytes` are the last kFooterSize bytes of the file.
 Footer decode_footer(std::span<const std::byte> bytes, const Header& header,

@@ -21,13 +21,6 @@ namespace {
 
 using std::to_string;
 
-template <std::size_t N>
-std::array<std::uint8_t, N> load_array(std::span<const std::byte> in, std::size_t offset) {
-  std::array<std::uint8_t, N> bytes;
-  std::memcpy(bytes.data(), in.subspan(offset, N).data(), N);
-  return bytes;
-}
-
 std::string bit_list(std::uint64_t bits) {
   std::string text;
   for (; bits != 0; bits &= bits - 1) {
@@ -144,7 +137,7 @@ private:
       findings_.at("header.length", kHeaderLength, "the length field says " + to_string(length));
       usable = false;
     }
-    header.trace_uuid.bytes = load_array<16>(in, kHeaderTraceUuid);
+    header.trace_uuid.bytes = load_le<std::array<std::uint8_t, 16>>(in, kHeaderTraceUuid);
     header.event = load_le<std::int64_t>(in, kHeaderEvent);
     header.ticks = load_le<std::int64_t>(in, kHeaderTicks);
     header.mark_event = load_le<std::int64_t>(in, kHeaderMarkEvent);
@@ -198,7 +191,7 @@ private:
     std::array<std::byte, kFooterSize> buffer;
     source_.read(start, buffer);
     std::span<const std::byte> in(buffer);
-    const bool magic = load_array<8>(in, kFooterEndMagic) == kEndMagic;
+    const bool magic = load_le<std::array<std::uint8_t, 8>>(in, kFooterEndMagic) == kEndMagic;
     const bool checksum =
         load_le<std::uint64_t>(in, kFooterChecksum) == xxh3_64(in.first(kFooterChecksum));
     if (!magic && !checksum) {
@@ -213,17 +206,7 @@ private:
                    "the footer's checksum does not match its bytes");
       return;
     }
-    Footer footer;
-    footer.manifest_offset = load_le<std::uint64_t>(in, kFooterManifestOffset);
-    footer.manifest_length = load_le<std::uint64_t>(in, kFooterManifestLength);
-    footer.manifest_digest = load_array<16>(in, kFooterManifestDigest);
-    footer.table_offset = load_le<std::uint64_t>(in, kFooterTableOffset);
-    footer.chunk_count = load_le<std::uint64_t>(in, kFooterChunkCount);
-    footer.chunk_entry_size = load_le<std::uint32_t>(in, kFooterChunkEntrySize);
-    footer.table_digest = load_array<16>(in, kFooterTableDigest);
-    footer.id.bytes = load_array<16>(in, kFooterCheckpointId);
-    footer.page_count = load_le<std::uint64_t>(in, kFooterPageCount);
-    footer.file_length = load_le<std::uint64_t>(in, kFooterFileLength);
+    const Footer footer = footer_fields(in);
     check_footer_fields(in, footer, start);
   }
 

@@ -12,34 +12,17 @@ namespace rrpcp {
 
 using namespace trace_format;
 
-namespace {
-
-template <std::size_t N>
-void store_bytes(std::span<std::byte> out, std::size_t offset,
-                 const std::array<std::uint8_t, N>& bytes) {
-  std::memcpy(out.subspan(offset, N).data(), bytes.data(), N);
-}
-
-template <std::size_t N>
-std::array<std::uint8_t, N> load_bytes(std::span<const std::byte> in, std::size_t offset) {
-  std::array<std::uint8_t, N> bytes;
-  std::memcpy(bytes.data(), in.subspan(offset, N).data(), N);
-  return bytes;
-}
-
-} // namespace
-
 StreamHeaderBytes encode_stream_header(const TraceStreamHeader& header) {
   StreamHeaderBytes bytes{};
   std::span<std::byte> out(bytes);
-  store_bytes(out, 0, kHeaderMagic);
+  store_le(out, 0, kHeaderMagic);
   store_le<std::uint16_t>(out, kHeaderMajor, kMajorVersion);
   store_le<std::uint16_t>(out, kHeaderMinor, std::max(header.minor, kMinorVersion));
   store_le<std::uint32_t>(out, kHeaderLength, kHeaderSize);
   store_le<std::uint64_t>(out, kHeaderIncompatible, header.incompatible);
   store_le<std::uint64_t>(out, kHeaderReadOnlyCompat, header.read_only_compatible);
   store_le<std::uint64_t>(out, kHeaderCompatible, header.compatible);
-  store_bytes(out, kHeaderUuid, header.uuid.bytes);
+  store_le(out, kHeaderUuid, header.uuid.bytes);
   store_le<std::uint16_t>(out, kHeaderMachine, header.machine);
   store_le<std::uint64_t>(out, kHeaderChecksum, xxh3_64(out.first(kHeaderChecksum)));
   return bytes;
@@ -49,7 +32,8 @@ TraceStreamHeader decode_stream_header(std::span<const std::byte> bytes, const s
   auto damaged = [&](const std::string& what, std::size_t at) {
     return Error(ErrorCode::kDamaged, what).in_file(name).at(at);
   };
-  if (bytes.size() < kHeaderMagic.size() || load_bytes<8>(bytes, 0) != kHeaderMagic) {
+  if (bytes.size() < kHeaderMagic.size() ||
+      load_le<std::array<std::uint8_t, 8>>(bytes, 0) != kHeaderMagic) {
     throw Error(ErrorCode::kNotACheckpoint, "this is no trace of pcp-rr: the magic is missing")
         .in_file(name)
         .at(0);
@@ -90,7 +74,7 @@ TraceStreamHeader decode_stream_header(std::span<const std::byte> bytes, const s
   if (load_le<std::uint32_t>(in, kHeaderLength) != kHeaderSize) {
     throw damaged("the length of the header is wrong", kHeaderLength);
   }
-  header.uuid.bytes = load_bytes<16>(in, kHeaderUuid);
+  header.uuid.bytes = load_le<std::array<std::uint8_t, 16>>(in, kHeaderUuid);
   if (header.uuid.is_nil()) {
     throw damaged("the trace has no uuid", kHeaderUuid);
   }
@@ -107,17 +91,18 @@ StreamFooterBytes encode_stream_footer(const StreamFooter& footer, std::uint64_t
   store_le<std::uint64_t>(out, kFooterIndexOffset, footer.index_offset);
   store_le<std::uint64_t>(out, kFooterChunkCount, footer.chunk_count);
   store_le<std::uint32_t>(out, kFooterEntrySize, footer.entry_size);
-  store_bytes(out, kFooterIndexDigest, footer.index_digest);
+  store_le(out, kFooterIndexDigest, footer.index_digest);
   store_le<std::int64_t>(out, kFooterEventCount, footer.event_count);
   store_le<std::uint64_t>(out, kFooterStream, stream);
   store_le<std::uint64_t>(out, kFooterFileLength, footer.file_length);
   store_le<std::uint64_t>(out, kFooterChecksum, xxh3_64(out.first(kFooterChecksum)));
-  store_bytes(out, kFooterEndMagic, kEndMagic);
+  store_le(out, kFooterEndMagic, kEndMagic);
   return bytes;
 }
 
 bool has_stream_footer(std::span<const std::byte> bytes) {
-  return bytes.size() == kFooterSize && load_bytes<8>(bytes, kFooterEndMagic) == kEndMagic;
+  return bytes.size() == kFooterSize &&
+         load_le<std::array<std::uint8_t, 8>>(bytes, kFooterEndMagic) == kEndMagic;
 }
 
 StreamFooter decode_stream_footer(std::span<const std::byte> bytes, const TraceStreamHeader& header,
@@ -134,7 +119,7 @@ StreamFooter decode_stream_footer(std::span<const std::byte> bytes, const TraceS
   footer.index_offset = load_le<std::uint64_t>(in, kFooterIndexOffset);
   footer.chunk_count = load_le<std::uint64_t>(in, kFooterChunkCount);
   footer.entry_size = load_le<std::uint32_t>(in, kFooterEntrySize);
-  footer.index_digest = load_bytes<16>(in, kFooterIndexDigest);
+  footer.index_digest = load_le<std::array<std::uint8_t, 16>>(in, kFooterIndexDigest);
   footer.event_count = load_le<std::int64_t>(in, kFooterEventCount);
   footer.file_length = load_le<std::uint64_t>(in, kFooterFileLength);
   if (footer.file_length != file_size) {
