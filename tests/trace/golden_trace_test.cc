@@ -141,12 +141,18 @@ TEST(TraceCommands, DumpTakesRangesAndFilters) {
   EXPECT_EQ(lines({"3-7", "2"}).size(), 6u);
   EXPECT_EQ(lines({"end"}).size(), 1u);
   EXPECT_EQ(lines({"30-"}).size(), 8u);
+  EXPECT_EQ(lines({"-5"}).size(), 5u);
+  EXPECT_EQ(lines({"-5"}), lines({"1-5"}));
+  EXPECT_EQ(lines({"-b", "-2", "30-31"}).size(), 4u);
+  EXPECT_EQ(lines({"--syscallbuf"}), lines({}));
   EXPECT_THAT(lines({"1"})[0], testing::HasSubstr("exec "));
   // Exec, two new tasks, three ends.
   EXPECT_EQ(lines({"-e"}).size(), 6u);
   EXPECT_THAT(lines({"-s"})[0], testing::HasSubstr("events"));
   const test::CommandResult bad = test::run_command({RRPCP_PCP_RR, "dump", trace, "9-3"});
   EXPECT_EQ(bad.code, 2);
+  const test::CommandResult task = test::run_command({RRPCP_PCP_RR, "dump", trace, "-t", "-5"});
+  EXPECT_EQ(task.code, 2); // the option's value, not a range
 }
 
 TEST(TraceCommands, ListCountsCheckpointsIn) {

@@ -158,23 +158,42 @@ void write_events(Console& console, const TraceReader& trace, const std::vector<
   }
 }
 
+// The arguments with "0-5000" for "-5000", which is a range and no option.
+std::vector<std::string> with_open_ranges(int argc, char** argv) {
+  std::vector<std::string> words(argv, argv + argc);
+  for (std::size_t i = 1; i < words.size() && words[i] != "--"; ++i) {
+    const bool value = words[i - 1] == "-t" || words[i - 1] == "--tid";
+    if (words[i].size() > 1 && words[i][0] == '-' && !value &&
+        words[i].find_first_not_of("0123456789", 1) == std::string::npos) {
+      words[i].insert(0, "0");
+    }
+  }
+  return words;
+}
+
 } // namespace
 
 int rr_dump(int argc, char** argv, Console& console) {
   Command command(
       {"pcp-rr dump", "[OPTION]... [TRACE] [EVENTS]...",
        "Shows the events of a trace: number, task, seconds since the start, and what happened.",
-       "EVENTS is a number as 127, a range as 1000-5000 or 1000-, or 'end' for the last event."
-       "\nWithout it, all events.\n\n" +
+       "EVENTS is a number as 127, a range as 1000-5000, 1000- or -5000, or 'end' for the last\n"
+       "event. Without it, all events.\n\n" +
            std::string(kShowExitCodes)});
   command.add_json().add_quiet();
+  command.add("b,syscallbuf", "nothing more than without it: here every call is an event");
   command.add("e,task-events", "only events that make, execute or end a task");
   command.add("m,recorded-metadata", "show where the events wrote");
   command.add("p,mmaps", "show what the events mapped");
   command.add("r,raw", "show the registers before the events");
   command.add("s,statistics", "show statistics instead of the events");
   command.add("t,tid", "only events of this task", "TID");
-  const Arguments arguments = command.parse(argc, argv, console);
+  const std::vector<std::string> given = with_open_ranges(argc, argv);
+  std::vector<const char*> pointers;
+  for (const std::string& word : given) {
+    pointers.push_back(word.c_str());
+  }
+  const Arguments arguments = command.parse(argc, pointers.data(), console);
   std::vector<std::string> words = arguments.positional();
   std::string name;
   if (!words.empty() && !reads_like_events(words[0])) {

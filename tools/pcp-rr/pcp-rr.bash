@@ -35,7 +35,7 @@ _pcp_rr() {
       options+=' --trace-start --trace-end --event-regs --singlestep --raw --ignore-pcp'
       ;;
     dump)
-      options+=' --task-events --recorded-metadata --mmaps --raw --statistics --tid --json'
+      options+=' --syscallbuf --task-events --recorded-metadata --mmaps --raw --statistics --tid --json'
       ;;
     ps) options+=' --json' ;;
     ls) options+=' --long-listing --sort-by-age --reverse --json' ;;
