@@ -4,6 +4,7 @@
 usage: robustness_test.py PCP_RR FIXTURES CASE
 """
 
+import json
 import os
 import resource
 import shutil
@@ -181,8 +182,44 @@ def signals_pass(directory):
           "the replay ends otherwise", replayed)
 
 
+def peak_memory(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM"))
+
+
+def preempted_memory(directory):
+    """A preemption has all memory of the task; neither recorder nor replay holds it in its own."""
+    size, bound = 192 << 20, 128 << 20
+    trace = os.path.join(directory, "trace")
+    with subprocess.Popen(
+            [PCP_RR, "record", "-o", trace, "--", fixture("big_spinner"), str(size)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE) as recorder:
+        first = recorder.stdout.readline()
+        check(first.startswith(b"spun"), f"the program said {first}")
+        while_recording = peak_memory(recorder.pid)
+        recorder.stdin.close()  # for which the program waits
+        rest = recorder.stdout.read()
+        check(recorder.wait(TIMEOUT) == 0, "recording")
+    dumped = run([PCP_RR, "dump", "--json", trace], "/")
+    preemptions = [event["dataLength"] for event in json.loads(dumped.stdout)["events"]
+                   if event["message"]["which"] == "preemption"]
+    check(len(preemptions) >= 2, f"preemptions: {preemptions}")
+    check(preemptions[0] >= size, f"the first preemption lacks memory: {preemptions}")
+    check(max(preemptions[1:]) < 1 << 20, f"later ones have what did not change: {preemptions}")
+    with subprocess.Popen([PCP_RR, "replay", "-a", trace], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE) as replay:
+        check(replay.stdout.readline() == first, "the replay says something else")
+        while_replaying = peak_memory(replay.pid)  # it waits for the pipe to be read
+        check(replay.stdout.read() == rest, "the replay says something else")
+        check(replay.wait(TIMEOUT) == 0, "replaying")
+    print(f"preemptions with {preemptions} bytes; peak memory {while_recording >> 20} MiB while "
+          f"recording, {while_replaying >> 20} MiB while replaying")
+    check(while_recording < bound, f"the recorder used {while_recording} bytes")
+    check(while_replaying < bound, f"the replay used {while_replaying} bytes")
+
+
 CASES = [killed_recorder, full_disk, unprivileged, no_program, changed_files, unsupported,
-         signals_pass]
+         signals_pass, preempted_memory]
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
     {case.__name__: case for case in CASES}[CASE](temporary)
 print(CASE, "passed")

@@ -1,6 +1,5 @@
 #include "replay/engine/changed_pages.h"
 
-#include "base/bytes.h"
 #include "base/hash.h"
 #include "process/page_scan.h"
 #include "process/proc_maps.h"
@@ -58,7 +57,7 @@ void PageDigests::visit_changes(
     for (std::size_t at = 0; at < bytes.size(); at += page_size()) {
       const std::span<const std::byte> page = bytes.subspan(at, page_size());
       auto known = digests_.find(address + at);
-      if (known == digests_.end() ? !is_zero(page) : known->second != xxh3_64(page)) {
+      if (known == digests_.end() || known->second != xxh3_64(page)) {
         sink(address + at, page);
       }
     }

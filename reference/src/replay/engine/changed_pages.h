@@ -23,8 +23,8 @@ class PageDigests {
 public:
   PageDigests(pid_t tid, RemoteMemory& memory);
 
-  // Calls `sink` with the pages that differ now from what they were. A page that has come into
-  // being since counts as having been zero.
+  // Calls `sink` with the pages that differ now from what they were, and with all that have come
+  // into being since: what they were is not known, of a file's page it need not have been zero.
   void visit_changes(pid_t tid, RemoteMemory& memory,
                      const std::function<void(std::uint64_t address,
                                               std::span<const std::byte> page)>& sink) const;

@@ -63,6 +63,10 @@ struct RecordedTask {
   // Registers of the instruction whose fault the task is about to die of.
   std::optional<user_regs_struct> fatal_fault;
   bool interrupting = false;
+  // Its latest event is a preemption: it may well be preempted again.
+  bool preempted = false;
+  // Memory as it was when the task was let go on after a preemption.
+  std::unique_ptr<PageDigests> slice;
   std::chrono::steady_clock::time_point resumed_at;
 
   // set_tid_address(2), CLONE_CHILD_CLEARTID; 0: none.

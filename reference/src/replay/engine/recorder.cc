@@ -55,6 +55,8 @@ constexpr int kQuantum = 100;
 // How long a call may be uninterruptible before others run.
 constexpr std::chrono::milliseconds kUninterruptiblePatience(20);
 constexpr std::chrono::seconds kFlushInterval(1);
+// Bytes of a preempted task's memory that are held at once.
+constexpr std::uint64_t kMaxPreemptedRange = 1 << 20;
 constexpr std::uint64_t kCloneUntraced = 0x00800000;
 constexpr std::uintptr_t kTraceOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE |
                                          PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
@@ -158,8 +160,9 @@ private:
   void raise_held(RecordedTask& task);
   void preempt(RecordedTask& task);
 
-  EventData& begin_event(EventKind kind, const RecordedTask& task);
+  EventData& begin_event(EventKind kind, RecordedTask& task);
   void write_event();
+  void flush_now_and_then();
   void add_memory(RecordedTask& task, std::uint64_t address, std::uint64_t length,
                   std::vector<EventData::Write>& list);
   void notice_once(const std::string& text);
@@ -195,7 +198,8 @@ private:
 
 // --- events
 
-EventData& Recorder::begin_event(EventKind kind, const RecordedTask& task) {
+EventData& Recorder::begin_event(EventKind kind, RecordedTask& task) {
+  task.preempted = kind == EventKind::kPreemption;
   event_.clear();
   event_.kind = kind;
   event_.task = task.tid;
@@ -212,7 +216,11 @@ void Recorder::write_event() {
   event_.encode(root);
   event_.pieces(pieces_);
   writer_->append(root.asReader(), pieces_);
-  // What is in the file survives us.
+  flush_now_and_then();
+}
+
+// What is in the file survives us.
+void Recorder::flush_now_and_then() {
   const auto now = std::chrono::nanoseconds(event_.time);
   if (now - flushed_at_ >= kFlushInterval) {
     writer_->flush();
@@ -483,14 +491,20 @@ void Recorder::run_task(RecordedTask& task) {
   }
   const pid_t tid = task.tid;
   task.state = State::kRunning;
+  if (task.preempted) {
+    task.slice = std::make_unique<PageDigests>(task.tid, task.memory);
+  }
   task.resumed_at = Clock::now();
   task.tracee.resume(PTRACE_SYSCALL, std::exchange(task.resume_signal, 0));
   for (;;) {
     RecordedTask* running = find(tid);
     const TraceeStop stop = await_user(*running);
     if (!handle(*running, stop)) {
-      return;
+      break;
     }
+  }
+  if (RecordedTask* ran = find(tid)) {
+    ran->slice.reset();
   }
 }
 
@@ -1376,6 +1390,7 @@ void Recorder::raise_held(RecordedTask& task) {
   ::syscall(SYS_tgkill, task.pid, task.tid, task.held.front().si_signo);
 }
 
+// The pages are as much as the program has in use: they go to the trace without being gathered.
 void Recorder::preempt(RecordedTask& task) {
   const user_regs_struct registers = task.tracee.registers();
   EventData& event = begin_event(EventKind::kPreemption, task);
@@ -1384,11 +1399,33 @@ void Recorder::preempt(RecordedTask& task) {
   if (const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate)) {
     event.extended_registers = event.append(*xstate);
   }
-  visit_writable_pages(task.tid, task.memory,
-                       [&](std::uint64_t address, std::span<const std::byte> bytes) {
-                         event.memory.push_back({address, event.append(bytes)});
-                       });
-  write_event();
+  std::vector<EventData::Write>& list = event.memory;
+  std::uint64_t total = 0;
+  auto note = [&](std::uint64_t address, std::span<const std::byte> bytes) {
+    total += bytes.size();
+    if (!list.empty() && list.back().address + list.back().data.length == address &&
+        list.back().data.length < kMaxPreemptedRange) {
+      list.back().data.length += bytes.size();
+    } else {
+      list.push_back({address, {0, bytes.size()}});
+    }
+  };
+  if (task.slice) {
+    task.slice->visit_changes(task.tid, task.memory, note);
+  } else {
+    visit_writable_pages(task.tid, task.memory, note);
+  }
+  capnp::MallocMessageBuilder message;
+  schema::Event::Builder root = message.initRoot<schema::Event>();
+  event_.encode(root);
+  writer_->begin(root.asReader(), total);
+  std::vector<std::byte> buffer;
+  for (const EventData::Write& write : list) {
+    buffer.resize(write.data.length);
+    task.memory.read(write.address, buffer);
+    writer_->add_data(buffer);
+  }
+  flush_now_and_then();
   task.boundary = registers;
   yield_ = true;
 }

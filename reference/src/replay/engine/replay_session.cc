@@ -37,6 +37,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint32_t kNoteXstate = 0x202; // NT_X86_XSTATE
+// Bytes of an event's data that are held in memory; of one with more, pieces while it is applied.
+constexpr std::uint64_t kMostHeld = 1 << 20;
 // linux/mman.h, newer than some headers
 constexpr std::uint64_t kGuardInstall = 102;
 constexpr std::uint64_t kGuardRemove = 103;
@@ -126,7 +128,8 @@ void ReplaySession::load() {
   if (events_.at_end()) {
     return;
   }
-  const std::span<std::byte> room = current_.decode(events_.event(), events_.data_length());
+  const std::span<std::byte> room =
+      current_.decode(events_.event(), events_.data_length(), kMostHeld);
   if (!room.empty()) {
     events_.read_data(0, room);
   }
@@ -321,8 +324,22 @@ void ReplaySession::set_after(Task& task, const user_regs_struct& before) {
 
 void ReplaySession::write_memory(Task& task, const std::vector<EventData::Write>& writes) {
   for (const EventData::Write& write : writes) {
-    task.memory.write(write.address, current_.bytes(write.data));
+    std::uint64_t address = write.address;
+    visit_data(write.data, [&](std::span<const std::byte> bytes) {
+      task.memory.write(address, bytes);
+      address += bytes.size();
+    });
     state_.bytes_written += write.data.length;
+  }
+}
+
+// The bytes of a write of the current event, in pieces.
+void ReplaySession::visit_data(ByteRange range,
+                               const std::function<void(std::span<const std::byte>)>& sink) {
+  if (current_.data_elsewhere()) {
+    events_.data(range.offset, range.length, sink);
+  } else {
+    sink(current_.bytes(range));
   }
 }
 
@@ -356,19 +373,20 @@ void ReplaySession::write_shared() {
       }
       state->size = write.size;
     }
-    std::span<const std::byte> bytes = current_.bytes(write.data);
     std::uint64_t offset = write.offset;
-    while (!bytes.empty()) {
-      const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-      if (n < 0 && errno == EINTR) {
-        continue;
+    visit_data(write.data, [&](std::span<const std::byte> bytes) {
+      while (!bytes.empty()) {
+        const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+        if (n < 0 && errno == EINTR) {
+          continue;
+        }
+        if (n <= 0) {
+          throw system_error(errno, "cannot write a shared object");
+        }
+        bytes = bytes.subspan(static_cast<std::size_t>(n));
+        offset += static_cast<std::uint64_t>(n);
       }
-      if (n <= 0) {
-        throw system_error(errno, "cannot write a shared object");
-      }
-      bytes = bytes.subspan(static_cast<std::size_t>(n));
-      offset += static_cast<std::uint64_t>(n);
-    }
+    });
     state_.bytes_written += write.data.length;
   }
 }

@@ -111,6 +111,7 @@ private:
   void set_after(Task& task, const user_regs_struct& before);
   void write_memory(Task& task, const std::vector<EventData::Write>& writes);
   void write_shared();
+  void visit_data(ByteRange range, const std::function<void(std::span<const std::byte>)>& sink);
   void echo(Task& task);
 
   void finish_call(Task& task);

@@ -67,6 +67,7 @@ std::string_view event_kind_name(EventKind kind) {
 
 void EventData::clear() {
   bytes_.clear();
+  data_elsewhere_ = false;
   kind = EventKind::kSystemCall;
   task = 0;
   time = 0;
@@ -237,7 +238,8 @@ void EventData::encode(schema::Event::Builder out) const {
   }
 }
 
-std::span<std::byte> EventData::decode(schema::Event::Reader in, std::uint64_t data_length) {
+std::span<std::byte> EventData::decode(schema::Event::Reader in, std::uint64_t data_length,
+                                       std::uint64_t most) {
   clear();
   task = in.getTask();
   time = in.getTime();
@@ -284,7 +286,8 @@ std::span<std::byte> EventData::decode(schema::Event::Reader in, std::uint64_t d
   }
   decode_kind(in);
   // Lengths are summed up with care: they come from a file.
-  const std::size_t start = bytes_.size();
+  data_elsewhere_ = data_length > most;
+  const std::size_t start = data_elsewhere_ ? 0 : bytes_.size();
   std::uint64_t used = 0;
   auto place = [&](ByteRange& range) {
     if (range.length > data_length - used) {
@@ -305,6 +308,9 @@ std::span<std::byte> EventData::decode(schema::Event::Reader in, std::uint64_t d
   if (used != data_length) {
     throw Error(ErrorCode::kDamaged, "an event has " + std::to_string(data_length) +
                                          " bytes of data but refers to " + std::to_string(used));
+  }
+  if (data_elsewhere_) {
+    return {};
   }
   bytes_.resize(start + data_length);
   return std::span(bytes_).subspan(start);
