@@ -4,6 +4,7 @@
 #include "process/remote_memory.h"
 #include "process/tracee.h"
 #include "replay/engine/changed_pages.h"
+#include "replay/engine/fault_action.h"
 #include "replay/engine/system_call.h"
 
 #include <chrono>
@@ -51,6 +52,9 @@ struct RecordedTask {
   // What restart_syscall(2) goes on with.
   SystemCall restarted;
 
+  // Address of a `syscall` instruction of the program; 0: none known.
+  std::uint64_t site = 0;
+
   // Registers at the latest event, as the kernel has them: a signal that finds the same ones comes
   // before the task has executed anything.
   user_regs_struct boundary{};
@@ -68,6 +72,11 @@ struct RecordedTask {
   // Memory as it was when the task was let go on after a preemption.
   std::unique_ptr<PageDigests> slice;
   std::chrono::steady_clock::time_point resumed_at;
+
+  // Blocked signals, outside of calls with a mask of their own.
+  std::uint64_t mask = 0;
+  // Shared by the tasks that share their handlers (CLONE_SIGHAND).
+  std::shared_ptr<FaultAction> fault_action = std::make_shared<FaultAction>();
 
   // set_tid_address(2), CLONE_CHILD_CLEARTID; 0: none.
   std::uint64_t clear_tid = 0;

@@ -5,6 +5,8 @@
 #include "process/proc_status.h"
 #include "replay/engine/call_outputs.h"
 #include "replay/engine/changed_pages.h"
+#include "replay/engine/fault_action.h"
+#include "replay/engine/injected_calls.h"
 #include "replay/engine/process_image.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/recorded_task.h"
@@ -58,6 +60,8 @@ constexpr std::chrono::seconds kFlushInterval(1);
 // Bytes of a preempted task's memory that are held at once.
 constexpr std::uint64_t kMaxPreemptedRange = 1 << 20;
 constexpr std::uint64_t kCloneUntraced = 0x00800000;
+constexpr std::uint64_t kCloneClearHandlers = 0x100000000; // CLONE_CLEAR_SIGHAND
+constexpr std::uint64_t kResetHandler = 0x80000000; // SA_RESETHAND
 constexpr std::uintptr_t kTraceOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE |
                                          PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
                                          PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
@@ -139,6 +143,7 @@ private:
   void note_output(RecordedTask& task);
   void note_object(RecordedTask& task);
   void on_call_end(RecordedTask& task);
+  void note_mask(RecordedTask& task);
   void record_outputs(RecordedTask& task, std::int64_t result);
   void record_mapping(RecordedTask& task, std::uint64_t address);
   void record_segment(RecordedTask& task, std::uint64_t address);
@@ -647,6 +652,7 @@ RecordResult Recorder::run() {
 bool Recorder::on_entry(RecordedTask& task) {
   task.entry = task.tracee.registers();
   task.call = SystemCall(task.entry);
+  task.site = task.entry.rip - kSyscallLength;
   if (!task.held.empty()) {
     call_off(task);
     return false;
@@ -873,6 +879,12 @@ void Recorder::on_call_end(RecordedTask& task) {
   task.state = State::kReady;
 }
 
+// The event has changed the mask.
+void Recorder::note_mask(RecordedTask& task) {
+  task.mask = task.tracee.signal_mask();
+  event_.signal_mask = task.mask;
+}
+
 void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   const SystemCall& call = task.call;
   switch (call.number) {
@@ -881,11 +893,16 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
     if (xstate) {
       event_.extended_registers = event_.append(*xstate);
     }
-    event_.signal_mask = task.tracee.signal_mask();
+    note_mask(task);
     return;
   }
   case SYS_rt_sigprocmask:
-    event_.signal_mask = task.tracee.signal_mask();
+    note_mask(task);
+    break;
+  case SYS_rt_sigaction:
+    if (result == 0 && call[0] == SIGSEGV && call[1] != 0) {
+      *task.fault_action = task.memory.read_value<FaultAction>(call[1]);
+    }
     break;
   case SYS_mmap:
     if (result >= 0 && (call[3] & MAP_ANONYMOUS) == 0) {
@@ -1064,6 +1081,14 @@ void Recorder::on_new_task(RecordedTask& task) {
   auto made =
       std::make_unique<RecordedTask>(tid, thread ? task.pid : tid, Tracee::adopt(tid, false));
   RecordedTask& child = *made;
+  child.site = task.site;
+  child.mask = task.mask;
+  child.fault_action = (arguments.flags & CLONE_SIGHAND) != 0
+                           ? task.fault_action
+                           : std::make_shared<FaultAction>(*task.fault_action);
+  if ((arguments.flags & kCloneClearHandlers) != 0 && !ignores(*child.fault_action)) {
+    *child.fault_action = {};
+  }
   if (auto early = early_.find(tid); early != early_.end()) {
     child.tracee.take_report(early->second);
     early_.erase(early);
@@ -1162,6 +1187,10 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   task.memory = RemoteMemory(task.tid);
   task.clear_tid = 0;
   task.robust_list = 0;
+  task.site = 0;
+  task.mask = task.tracee.signal_mask();
+  const bool ignored = (ProcStatus::read(task.pid, task.tid).ignored & kFaultBit) != 0;
+  task.fault_action = std::make_shared<FaultAction>(FaultAction{ignored ? 1u : 0u});
   prepare_program(task.tracee);
   const std::string image = "images/" + std::to_string(images_++) + ".pcp";
   write_image(task.tracee, options_.directory + "/" + image, [&](const std::string& path, pid_t) {
@@ -1317,6 +1346,17 @@ bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers) {
   event.instruction = instruction;
   event.registers = registers;
   event.registers_after = after;
+  if ((task.mask & kFaultBit) != 0 || ignores(*task.fault_action)) {
+    // The fault has unblocked its signal and reset its action.
+    task.tracee.set_signal_mask(task.mask);
+    if (task.site != 0) {
+      set_fault_action(task.tracee, task.memory, task.site, *task.fault_action);
+    } else {
+      SyscallSite site(task.tracee, read_mappings(task.tid));
+      set_fault_action(task.tracee, task.memory, site.address(), *task.fault_action);
+    }
+    event.signal_mask = task.mask; // says so to a replay
+  }
   write_event();
   task.boundary = after;
   task.state = State::kReady;
@@ -1348,7 +1388,10 @@ void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::Signal
   event.registers_after->orig_rax = ~std::uint64_t{0};
   event.cause = cause;
   event.signal_info = event.append(std::as_bytes(std::span(&info, 1)));
-  event.signal_mask = task.tracee.signal_mask();
+  note_mask(task);
+  if (info.si_signo == SIGSEGV && ((*task.fault_action)[1] & kResetHandler) != 0) {
+    (*task.fault_action)[0] = 0; // SIG_DFL
+  }
   if (const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate)) {
     event.extended_registers = event.append(*xstate);
   }

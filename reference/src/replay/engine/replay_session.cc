@@ -8,6 +8,7 @@
 #include "process/restore/process_builder.h"
 #include "process/restore/process_plan.h"
 #include "process/restore/xsave_area.h"
+#include "replay/engine/fault_action.h"
 #include "replay/engine/injected_calls.h"
 #include "replay/engine/register_compare.h"
 #include "replay/engine/system_call_names.h"
@@ -253,6 +254,12 @@ bool ReplaySession::apply(std::optional<Clock::time_point> deadline) {
   }
   const bool first = state_.tasks.empty() && current_.kind == EventKind::kExec;
   const pid_t runner = current_.former_task != 0 ? current_.former_task : current_.task;
+  std::optional<FaultAction> fault;
+  if (current_.kind == EventKind::kTrap && current_.signal_mask) {
+    // SIGSEGV is blocked or ignored: the fault will make the kernel forget its action.
+    Task& faulting = task(runner);
+    fault = fault_action(faulting.tracee, faulting.memory, site(faulting));
+  }
   if (!first && current_.registers) {
     if (!reach(task(runner), deadline)) {
       return false;
@@ -293,7 +300,14 @@ bool ReplaySession::apply(std::optional<Clock::time_point> deadline) {
     set_after(task(current_.task), {});
     break;
   }
-  case EventKind::kTrap:
+  case EventKind::kTrap: {
+    Task& trapped = task(current_.task);
+    set_after(trapped, {});
+    if (fault) {
+      set_fault_action(trapped.tracee, trapped.memory, site(trapped), *fault);
+    }
+    break;
+  }
   case EventKind::kPreemption:
     set_after(task(current_.task), {});
     break;

@@ -1,0 +1,33 @@
+// What a process does on SIGSEGV, kept over instructions that fault by arrangement.
+#pragma once
+
+#include "process/remote_memory.h"
+#include "process/tracee.h"
+
+#include <array>
+#include <csignal>
+#include <cstdint>
+
+namespace rrpcp::replay {
+
+// As rt_sigaction(2) has it: handler, flags, restorer, mask.
+//
+// A fault cannot be blocked or ignored: where its signal is, the kernel unblocks it and sets its
+// action to the default before the tracer sees anything (kernel/signal.c, force_sig_info_to_task).
+// Whoever carries out the instruction instead has to put both back.
+using FaultAction = std::array<std::uint64_t, 4>;
+
+inline constexpr std::uint64_t kFaultBit = std::uint64_t{1} << (SIGSEGV - 1);
+
+inline bool ignores(const FaultAction& action) {
+  return action[0] == 1; // SIG_IGN
+}
+
+// Both make a system call in a stopped task with the `syscall` instruction at `site`; some bytes of
+// its stack's page serve for a moment. Registers and mask are as before then, but for the number of
+// an interrupted call: nothing is restarted. Signals that come meanwhile stay pending. Throw Error.
+FaultAction fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site);
+void set_fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site,
+                      const FaultAction& action);
+
+} // namespace rrpcp::replay

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Programs that print what they see of themselves: alone, recorded and replayed they say the same.
+
+usage: as_native_test.py PCP_RR FIXTURES CASE
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+PCP_RR, FIXTURES, CASE = sys.argv[1:4]
+TIMEOUT = 300
+
+# name: command, "@" for one of the fixtures
+CASES = {
+    "masked_faults": ["@masked_faults"],
+}
+
+
+def run(command, directory):
+    return subprocess.run(command, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=TIMEOUT, check=False)
+
+
+def describe(result):
+    return (f"status {result.returncode}\n{result.stdout.decode(errors='replace')}"
+            f"{result.stderr.decode(errors='replace')}")
+
+
+def require_same(what, native, other):
+    """`other` did as `native` did, but for how a signal that ended it is told."""
+    status = 128 - native.returncode if native.returncode < 0 else native.returncode
+    if other.returncode not in (native.returncode, status) or other.stdout != native.stdout:
+        print(f"FAILED: {what} is not as without a recorder\nalone: {describe(native)}\n"
+              f"{what}: {describe(other)}")
+        sys.exit(1)
+
+
+def last_event(trace):
+    return int(run([PCP_RR, "replay", "-g", "1", trace], "/").stdout.split()[3].rstrip(b","))
+
+
+with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
+    words = [os.path.join(FIXTURES, word[1:]) if word.startswith("@") else word
+             for word in CASES[CASE]]
+    alone = run(words, temporary)
+    if not alone.stdout or alone.returncode == 127:
+        print(f"FAILED: the program says nothing: {describe(alone)}")
+        sys.exit(1)
+    recording = os.path.join(temporary, "trace")
+    recorded = run([PCP_RR, "record", "-o", recording, "--", *words], temporary)
+    require_same("recorded", alone, recorded)
+    if recorded.stderr != alone.stderr:
+        print(f"FAILED: the recorder said {recorded.stderr}")
+        sys.exit(1)
+    require_same("replayed", alone, run([PCP_RR, "replay", "-a", recording], "/"))
+    events = last_event(recording)
+    run([PCP_RR, "create-checkpoints", "-i", str(max(1, events // 4)), recording], "/")
+    late = run([PCP_RR, "replay", "-a", "-g", str(events * 3 // 4), recording], "/")
+    if late.stderr or not alone.stdout.endswith(late.stdout):
+        print(f"FAILED: from a checkpoint: {describe(late)}")
+        sys.exit(1)
+    print(f"{CASE}: {events} events, {len(alone.stdout)} bytes of output, three times the same")
