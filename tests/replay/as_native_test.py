@@ -15,6 +15,8 @@ TIMEOUT = 300
 # name: command, "@" for one of the fixtures
 CASES = {
     "masked_faults": ["@masked_faults"],
+    "attributes": ["@attributes"],
+    "untraced": ["@untraced"],
 }
 
 

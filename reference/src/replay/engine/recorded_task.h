@@ -78,6 +78,13 @@ struct RecordedTask {
   // Shared by the tasks that share their handlers (CLONE_SIGHAND).
   std::shared_ptr<FaultAction> fault_action = std::make_shared<FaultAction>();
 
+  // What the program has set of attributes that the recorder needs for itself: PR_SET_DUMPABLE,
+  // shared by the tasks that share their memory, and PR_SET_TSC.
+  std::shared_ptr<std::optional<int>> dumpable = std::make_shared<std::optional<int>>();
+  bool forgoes_counter = false;
+  // CLONE_UNTRACED was taken out of the arguments of the clone3(2) that the task is in.
+  bool untraced = false;
+
   // set_tid_address(2), CLONE_CHILD_CLEARTID; 0: none.
   std::uint64_t clear_tid = 0;
   // set_robust_list(2); 0: none.

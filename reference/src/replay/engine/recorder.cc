@@ -140,6 +140,8 @@ private:
   bool on_entry(RecordedTask& task);
   void prepare_call(RecordedTask& task);
   void answer(RecordedTask& task, std::int64_t result, const std::string& what);
+  void prepare_prctl(RecordedTask& task);
+  void put_back_untraced(const RecordedTask& task, RecordedTask& in);
   void note_output(RecordedTask& task);
   void note_object(RecordedTask& task);
   void on_call_end(RecordedTask& task);
@@ -719,12 +721,8 @@ void Recorder::prepare_call(RecordedTask& task) {
     answer(task, -EPERM, name + " is not supported; it is refused");
     return;
   case SYS_prctl:
-    if (call[0] == PR_SET_TSC) {
-      answer(task, 0, "");
-      return;
-    }
-    if (call[0] == PR_SET_DUMPABLE) {
-      answer(task, 0, ""); // the recorder has to read the process
+    prepare_prctl(task);
+    if (task.forced_result) {
       return;
     }
     break;
@@ -735,6 +733,17 @@ void Recorder::prepare_call(RecordedTask& task) {
       task.tracee.set_registers(registers);
     }
     return;
+  case SYS_clone3: {
+    std::uint64_t flags = 0;
+    if (task.memory.read_some(call[0], std::as_writable_bytes(std::span(&flags, 1))) ==
+            sizeof flags &&
+        (flags & kCloneUntraced) != 0) {
+      flags &= ~kCloneUntraced;
+      task.memory.write(call[0], std::as_bytes(std::span(&flags, 1)));
+      task.untraced = true;
+    }
+    return;
+  }
   case SYS_madvise:
     if (call[2] == MADV_FREE) { // when the kernel takes the pages is not to be foreseen
       user_regs_struct registers = task.entry;
@@ -766,6 +775,41 @@ void Recorder::prepare_call(RecordedTask& task) {
   if (!outputs_known(call)) {
     task.digests = std::make_unique<PageDigests>(task.tid, task.memory);
   }
+}
+
+// The recorder has to read the process, and to see its time-stamp counter: the program gets what it
+// would see if it had its way.
+void Recorder::prepare_prctl(RecordedTask& task) {
+  const SystemCall& call = task.call;
+  switch (call[0]) {
+  case PR_SET_TSC:
+    if (call[1] != PR_TSC_ENABLE && call[1] != PR_TSC_SIGSEGV) {
+      break; // the kernel says what is wrong
+    }
+    task.forgoes_counter = call[1] == PR_TSC_SIGSEGV;
+    answer(task, 0, "");
+    break;
+  case PR_SET_DUMPABLE:
+    if (call[1] > 1) {
+      break;
+    }
+    *task.dumpable = static_cast<int>(call[1]);
+    answer(task, 0, "");
+    break;
+  case PR_GET_DUMPABLE:
+    if (*task.dumpable) {
+      answer(task, **task.dumpable, "");
+    }
+    break;
+  default:
+    break;
+  }
+}
+
+// The arguments of clone3(2) as the program had them, in the memory of one who has them too.
+void Recorder::put_back_untraced(const RecordedTask& task, RecordedTask& in) {
+  std::uint64_t flags = in.memory.read_value<std::uint64_t>(task.call[0]) | kCloneUntraced;
+  in.memory.write(task.call[0], std::as_bytes(std::span(&flags, 1)));
 }
 
 // Whether the call writes to the recorder's own output.
@@ -847,8 +891,15 @@ void Recorder::on_call_end(RecordedTask& task) {
     registers.rdi |= kCloneUntraced;
     task.tracee.set_registers(registers);
   }
+  if (std::exchange(task.untraced, false)) {
+    put_back_untraced(task, task);
+  }
   task.boundary = registers;
   const auto result = static_cast<std::int64_t>(registers.rax);
+  if (task.call.number == SYS_prctl && task.call[0] == PR_GET_TSC && result == 0) {
+    const int mode = task.forgoes_counter ? PR_TSC_SIGSEGV : PR_TSC_ENABLE;
+    task.memory.write(task.call[1], std::as_bytes(std::span(&mode, 1)));
+  }
   EventData& event =
       begin_event(task.begun ? EventKind::kSystemCallFinished : EventKind::kSystemCall, task);
   if (!task.begun) {
@@ -1083,6 +1134,10 @@ void Recorder::on_new_task(RecordedTask& task) {
   RecordedTask& child = *made;
   child.site = task.site;
   child.mask = task.mask;
+  child.forgoes_counter = task.forgoes_counter;
+  child.dumpable = (arguments.flags & CLONE_VM) != 0
+                       ? task.dumpable
+                       : std::make_shared<std::optional<int>>(*task.dumpable);
   child.fault_action = (arguments.flags & CLONE_SIGHAND) != 0
                            ? task.fault_action
                            : std::make_shared<FaultAction>(*task.fault_action);
@@ -1105,6 +1160,13 @@ void Recorder::on_new_task(RecordedTask& task) {
   event.child_process = child.pid;
   event.flags = arguments.flags;
   const bool alive = !child.tracee.last_stop().gone();
+  if (task.untraced) {
+    task.untraced = false;
+    put_back_untraced(task, task);
+    if (alive && (arguments.flags & CLONE_VM) == 0) {
+      put_back_untraced(task, child);
+    }
+  }
   if (alive) {
     event.child_registers = child.tracee.registers();
     event.child_registers.orig_rax = ~std::uint64_t{0};
@@ -1153,6 +1215,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   const user_regs_struct entry = caller->entry;
   if (caller != &task) {
     task.held = std::move(caller->held);
+    task.forgoes_counter = caller->forgoes_counter;
     if (task.state == State::kInCall) {
       --in_call_; // the leader's own call ended with it
     }
@@ -1188,6 +1251,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   task.clear_tid = 0;
   task.robust_list = 0;
   task.site = 0;
+  task.dumpable = std::make_shared<std::optional<int>>();
   task.mask = task.tracee.signal_mask();
   const bool ignored = (ProcStatus::read(task.pid, task.tid).ignored & kFaultBit) != 0;
   task.fault_action = std::make_shared<FaultAction>(FaultAction{ignored ? 1u : 0u});
@@ -1322,7 +1386,7 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
 // Executes an instruction that the kernel does not let the task execute.
 bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers) {
   std::array<std::byte, 3> code{};
-  if (task.memory.read_some(registers.rip, code) < 2 || code[0] != std::byte{0x0f}) {
+  if (task.forgoes_counter || task.memory.read_some(registers.rip, code) < 2 || code[0] != std::byte{0x0f}) {
     return false;
   }
   user_regs_struct after = registers;
