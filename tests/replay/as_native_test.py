@@ -17,6 +17,7 @@ CASES = {
     "masked_faults": ["@masked_faults"],
     "attributes": ["@attributes"],
     "untraced": ["@untraced"],
+    "filters": ["@filters"],
 }
 
 

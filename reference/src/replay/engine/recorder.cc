@@ -27,6 +27,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <linux/seccomp.h>
 #include <map>
 #include <optional>
 #include <sched.h>
@@ -111,6 +112,30 @@ std::string strip(std::string path) {
   return path;
 }
 
+// While it lives, filters of seccomp(2) do not see the task's calls: those that the recorder has it
+// make. Needs CAP_SYS_ADMIN; without it, the filters decide.
+class SuspendedFilters {
+public:
+  explicit SuspendedFilters(const RecordedTask& task)
+      : tid_(ProcStatus::read(task.pid, task.tid).seccomp != 0 ? task.tid : 0) {
+    set(kTraceOptions | PTRACE_O_SUSPEND_SECCOMP);
+  }
+  SuspendedFilters(const SuspendedFilters&) = delete;
+  SuspendedFilters& operator=(const SuspendedFilters&) = delete;
+  ~SuspendedFilters() { set(kTraceOptions); }
+
+  bool needed() const { return tid_ != 0; }
+
+private:
+  void set(std::uintptr_t options) const {
+    if (tid_ != 0) {
+      ::ptrace(PTRACE_SETOPTIONS, tid_, nullptr, options);
+    }
+  }
+
+  pid_t tid_;
+};
+
 class Recorder {
 public:
   explicit Recorder(const RecordOptions& options) : options_(options), started_(Clock::now()) {}
@@ -145,6 +170,8 @@ private:
   void note_output(RecordedTask& task);
   void note_object(RecordedTask& task);
   void on_call_end(RecordedTask& task);
+  void end_call(RecordedTask& task);
+  bool was_filtered(const RecordedTask& task) const;
   void note_mask(RecordedTask& task);
   void record_outputs(RecordedTask& task, std::int64_t result);
   void record_mapping(RecordedTask& task, std::uint64_t address);
@@ -896,6 +923,12 @@ void Recorder::on_call_end(RecordedTask& task) {
   }
   task.boundary = registers;
   const auto result = static_cast<std::int64_t>(registers.rax);
+  if (result == 0 &&
+      (task.call.number == SYS_prctl
+           ? task.call[0] == PR_SET_SECCOMP && task.call[1] == SECCOMP_MODE_STRICT
+           : task.call.number == SYS_seccomp && task.call[0] == SECCOMP_SET_MODE_STRICT)) {
+    task.forgoes_counter = true; // the kernel takes it away too
+  }
   if (task.call.number == SYS_prctl && task.call[0] == PR_GET_TSC && result == 0) {
     const int mode = task.forgoes_counter ? PR_TSC_SIGSEGV : PR_TSC_ENABLE;
     task.memory.write(task.call[1], std::as_bytes(std::span(&mode, 1)));
@@ -909,6 +942,15 @@ void Recorder::on_call_end(RecordedTask& task) {
   user_regs_struct expected = task.entry;
   expected.rax = registers.rax;
   registers.orig_rax = expected.orig_rax;
+  if (result == task.call.number && result > 0 && was_filtered(task)) {
+    // For a replay the call failed: it must not be carried out, nor its output shown.
+    event.result = -ENOSYS;
+    registers.orig_rax = ~std::uint64_t{0};
+    event.registers_after = registers;
+    write_event();
+    end_call(task);
+    return;
+  }
   if (task.call.number != SYS_rt_sigreturn && is_restart(result)) {
     // The call begins anew, unless a handler comes between: that is an event of its own.
     if (result == kRestartBlock && task.call.number != SYS_restart_syscall) {
@@ -923,11 +965,24 @@ void Recorder::on_call_end(RecordedTask& task) {
   }
   record_outputs(task, result);
   write_event();
+  end_call(task);
+}
+
+void Recorder::end_call(RecordedTask& task) {
   if (task.begun) {
     --in_call_;
   }
   task.in_call = false;
   task.state = State::kReady;
+}
+
+// Whether a filter of seccomp(2) had the kernel skip the call that has just ended and raise SIGSYS
+// (SECCOMP_RET_TRAP). The register of results has the call's number then, which is the result of
+// other calls too.
+bool Recorder::was_filtered(const RecordedTask& task) const {
+  constexpr std::uint64_t kBit = std::uint64_t{1} << (SIGSYS - 1);
+  const ProcStatus status = ProcStatus::read(task.pid, task.tid);
+  return status.seccomp != 0 && (status.pending & kBit) != 0;
 }
 
 // The event has changed the mask.
@@ -1255,7 +1310,18 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   task.mask = task.tracee.signal_mask();
   const bool ignored = (ProcStatus::read(task.pid, task.tid).ignored & kFaultBit) != 0;
   task.fault_action = std::make_shared<FaultAction>(FaultAction{ignored ? 1u : 0u});
-  prepare_program(task.tracee);
+  const SuspendedFilters suspended(task);
+  try {
+    prepare_program(task.tracee);
+  } catch (const Error& error) {
+    if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState) {
+      throw;
+    }
+    throw Error(ErrorCode::kUnsupportedState,
+                "a filter of seccomp(2) keeps the recorder from preparing a program (" +
+                    std::string(error.what()) + ")")
+        .with_hint("with CAP_SYS_ADMIN the recorder suspends the filter meanwhile");
+  }
   const std::string image = "images/" + std::to_string(images_++) + ".pcp";
   write_image(task.tracee, options_.directory + "/" + image, [&](const std::string& path, pid_t) {
     ScopedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -1313,6 +1379,12 @@ void Recorder::record_last_writes(const RecordedTask& dead, RecordedTask& surviv
 }
 
 void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
+  if (task.in_call && !task.begun) {
+    // It ran to the call, in which it was killed, by a filter of seccomp(2) for one: others may
+    // have seen what it did before.
+    begin_event(EventKind::kSystemCallBegun, task).registers = task.entry;
+    write_event();
+  }
   EventData& event = begin_event(EventKind::kExit, task);
   event.registers = task.fatal_fault;
   event.status = stop.status();
@@ -1413,6 +1485,7 @@ bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers) {
   if ((task.mask & kFaultBit) != 0 || ignores(*task.fault_action)) {
     // The fault has unblocked its signal and reset its action.
     task.tracee.set_signal_mask(task.mask);
+    const SuspendedFilters suspended(task);
     if (task.site != 0) {
       set_fault_action(task.tracee, task.memory, task.site, *task.fault_action);
     } else {
