@@ -33,6 +33,11 @@ def check(condition, what, result=None):
         sys.exit(1)
 
 
+def skip(why):
+    print("skipped:", why)
+    sys.exit(77)
+
+
 def fixture(name):
     return os.path.join(FIXTURES, name)
 
@@ -159,13 +164,122 @@ def changed_files(directory):
     check(libc.encode() in replayed.stderr, "the message names the file", replayed)
 
 
+UNSUPPORTED = {  # what the program is told
+    "io_uring_setup": "Function not implemented",
+    "io_uring_enter": "Function not implemented",
+    "io_uring_register": "Function not implemented",
+    "io_setup": "Function not implemented",
+    "userfaultfd": "Function not implemented",
+    "perf_event_open": "Function not implemented",
+    "remap_file_pages": "Function not implemented",
+    "modify_ldt": "Function not implemented",
+    "memfd_secret": "Function not implemented",
+    "map_shadow_stack": "Function not implemented",
+    "x32": "Function not implemented",
+    "ptrace": "Operation not permitted",
+    "process_vm_writev": "Operation not permitted",
+    "CPUID": "No such device",
+    "vDSO": "Invalid argument",
+    "tagged addresses": "Invalid argument",
+    "shadow stacks": "Invalid argument",
+    "dispatching": "Invalid argument",
+}
+
+
 def unsupported(directory):
     """What cannot be recorded is named, and the program is told what a kernel without it says."""
-    _, result = record(directory, fixture("unsupported"))
+    trace, result = record(directory, fixture("unsupported"))
     check(result.returncode == 0, "recording", result)
-    for word in (b"io_uring", b"userfaultfd", b"ptrace"):
-        check(word in result.stderr, f"{word.decode()} is not named", result)
-    check(b"io_uring: -1 Function not implemented" in result.stdout, "io_uring exists", result)
+    told = dict(line.split(": ", 1) for line in result.stdout.decode().splitlines())
+    if "/dev/userfaultfd" in told:
+        UNSUPPORTED["/dev/userfaultfd"] = "Inappropriate ioctl for device"
+    check(told == {name: f"-1 {words}" for name, words in UNSUPPORTED.items()},
+          f"the program was told {told}", result)
+    lines = result.stderr.decode().splitlines()
+    for name in UNSUPPORTED:
+        word = name.removeprefix("/dev/") if not name.startswith("io_uring") else "io_uring"
+        naming = [line for line in lines if word in line]
+        check(len(naming) == 1 and naming[0].startswith("pcp-rr: ") and "not supported" in naming[0],
+              f"{word} is not named in one line", result)
+    known = UNSUPPORTED.keys() - {"io_uring_enter", "io_uring_register", "/dev/userfaultfd"}
+    check(len(lines) == len(known), f"{len(known)} things make {len(lines)} lines", result)
+    replayed = run([PCP_RR, "replay", "-a", trace], "/")
+    check(replayed.returncode == 0 and replayed.stdout == result.stdout, "replaying", replayed)
+    print(f"{len(UNSUPPORTED)} unsupported things, {len(lines)} lines")
+
+
+def devices(directory):
+    """Mappings that the kernel changes by itself are refused; each is named."""
+    alone = run([fixture("devices")], directory)
+    can = [line.split(": ")[0] for line in alone.stdout.decode().splitlines()
+           if line.endswith(": mapped")]
+    print("mapped without a recorder:", ", ".join(can))
+    check("/dev/zero" in can, "not even /dev/zero can be mapped", alone)
+    trace, result = record(directory, fixture("devices"))
+    check(result.returncode == 0, "recording", result)
+    told = dict(line.split(": ", 1) for line in result.stdout.decode().splitlines())
+    for name in can:
+        words = "mapped" if name == "/dev/zero" else "No such device"
+        check(told[name] == words, f"{name} was: {told[name]}", result)
+    lines = result.stderr.decode().splitlines()
+    check(len(lines) >= len(can) - 1, "not every mapping is named", result)
+    check(all("mapping a device (" in line for line in lines), "other lines", result)
+    replayed = run([PCP_RR, "replay", "-a", trace], "/")
+    check(replayed.returncode == 0 and replayed.stdout == result.stdout, "replaying", replayed)
+    if len(can) < 2:
+        skip("no device can be mapped here")
+
+
+# Both say something by calls of 32 bits and end with status 3.
+CODE_32 = """
+  .globl _start
+_start:
+  movl $4, %eax
+  movl $1, %ebx
+  movl $text, %ecx
+  movl $5, %edx
+  int $0x80
+  movl $1, %eax
+  movl $3, %ebx
+  int $0x80
+  .section .rodata
+text: .ascii "words"
+"""
+
+
+def assembled(directory, name, *bits):
+    """CODE_32 as a program; `bits` are options of as and ld."""
+    source = os.path.join(directory, name + ".s")
+    with open(source, "w", encoding="ascii") as file:
+        file.write(CODE_32)
+    program = os.path.join(directory, name)
+    subprocess.run(["as", bits[0], "-o", program + ".o", source], check=True)
+    subprocess.run(["ld", "-m", bits[1], "-o", program, program + ".o"], check=True)
+    return program
+
+
+def calls_of_32_bits(directory):
+    """A program of 32 bits is refused, and one of 64 that makes calls of 32; both in one line."""
+    for name, bits, words in (
+            ("program32", ("--32", "elf_i386"), b"32-bit programs cannot be recorded"),
+            ("calls32", ("--64", "elf_x86_64"), b"32-bit system calls (int $0x80)")):
+        program = assembled(directory, name, *bits)
+        try:
+            alone = run([program], directory).returncode
+        except OSError:
+            alone = None
+        if alone != 3:
+            skip("this kernel has no calls of 32 bits")
+        for index, command in enumerate(([program], ["sh", "-c", f"echo before; {program}; true"])):
+            trace = os.path.join(directory, f"{name}-{index}")
+            result = run([PCP_RR, "record", "-o", trace, "--", *command], directory)
+            check(result.returncode == 6, "the code for what cannot be recorded is 6", result)
+            check(words in result.stderr and result.stderr.count(b"\n") == 1, "one line", result)
+            check(b"words" not in result.stdout, "the call was made", result)
+            if index == 1:  # what came before replays
+                replayed = run([PCP_RR, "replay", "-a", trace], "/")
+                check(replayed.returncode == 0 and replayed.stdout == b"before\n",
+                      "what was recorded does not replay", replayed)
 
 
 def signals_pass(directory):
@@ -219,7 +333,7 @@ def preempted_memory(directory):
 
 
 CASES = [killed_recorder, full_disk, unprivileged, no_program, changed_files, unsupported,
-         signals_pass, preempted_memory]
+         devices, calls_of_32_bits, signals_pass, preempted_memory]
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
     {case.__name__: case for case in CASES}[CASE](temporary)
 print(CASE, "passed")

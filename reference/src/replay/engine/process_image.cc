@@ -2,6 +2,7 @@
 
 #include "base/scoped_fd.h"
 #include "process/capture/state_collector.h"
+#include "process/proc_file.h"
 #include "process/proc_maps.h"
 #include "process/remote_calls.h"
 #include "process/remote_memory.h"
@@ -53,13 +54,28 @@ void drop_vdso_address(RemoteMemory& memory, std::uint64_t stack_pointer) {
   }
 }
 
+// The registers of a new program; throws where it is one of 32 bits.
+user_regs_struct registers_of(Tracee& task) {
+  const Error refusal = Error(ErrorCode::kUnsupportedState, "32-bit programs cannot be recorded")
+                            .in_file(try_read_link(proc_path(task.tid(), "exe")).value_or(""));
+  std::optional<user_regs_struct> registers;
+  try {
+    registers = task.registers();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kUnsupportedState) {
+      throw;
+    }
+  }
+  if (!registers || registers->cs != kUserCodeSegment64) {
+    throw refusal;
+  }
+  return *registers;
+}
+
 } // namespace
 
 void prepare_program(Tracee& task) {
-  const user_regs_struct registers = task.registers();
-  if (registers.cs != kUserCodeSegment64) {
-    throw Error(ErrorCode::kUnsupportedState, "32-bit programs cannot be recorded");
-  }
+  const user_regs_struct registers = registers_of(task);
   const std::vector<ProcMapping> mappings = read_mappings(task.tid());
   RemoteMemory memory(task.tid());
   SyscallSite site(task, mappings);

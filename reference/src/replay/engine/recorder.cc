@@ -26,6 +26,7 @@
 #include <cstring>
 #include <elf.h>
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/kcmp.h>
 #include <linux/seccomp.h>
 #include <map>
@@ -62,7 +63,17 @@ constexpr std::chrono::seconds kFlushInterval(1);
 constexpr std::uint64_t kMaxPreemptedRange = 1 << 20;
 constexpr std::uint64_t kCloneUntraced = 0x00800000;
 constexpr std::uint64_t kCloneClearHandlers = 0x100000000; // CLONE_CLEAR_SIGHAND
-constexpr std::uint64_t kResetHandler = 0x80000000; // SA_RESETHAND
+constexpr long kX32Bit = 0x40000000;                       // __X32_SYSCALL_BIT
+constexpr long kMapShadowStack = 453;                      // map_shadow_stack(2), Linux 6.6
+constexpr std::uint64_t kNewUserfaultfd = 0xaa00;          // USERFAULTFD_IOC_NEW
+constexpr std::uint64_t kUserDispatch = 59;                // PR_SET_SYSCALL_USER_DISPATCH
+// asm/prctl.h
+constexpr std::uint64_t kSetCpuid = 0x1012;          // ARCH_SET_CPUID
+constexpr std::uint64_t kMapVdsoX32 = 0x2001;        // ARCH_MAP_VDSO_X32
+constexpr std::uint64_t kMapVdso64 = 0x2003;         // ARCH_MAP_VDSO_64
+constexpr std::uint64_t kEnableTagging = 0x4002;     // ARCH_ENABLE_TAGGED_ADDR
+constexpr std::uint64_t kEnableShadowStack = 0x5001; // ARCH_SHSTK_ENABLE
+constexpr std::uint64_t kResetHandler = 0x80000000;  // SA_RESETHAND
 constexpr std::uintptr_t kTraceOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE |
                                          PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
                                          PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
@@ -162,10 +173,13 @@ private:
   void end();
 
   // calls
+  void require_64_bit(const RecordedTask& task) const;
   bool on_entry(RecordedTask& task);
   void prepare_call(RecordedTask& task);
   void answer(RecordedTask& task, std::int64_t result, const std::string& what);
   void prepare_prctl(RecordedTask& task);
+  static std::string descriptor_name(const RecordedTask& task, std::uint64_t fd);
+  void refuse_mapping(RecordedTask& task);
   void put_back_untraced(const RecordedTask& task, RecordedTask& in);
   void note_output(RecordedTask& task);
   void note_object(RecordedTask& task);
@@ -677,10 +691,28 @@ RecordResult Recorder::run() {
 
 // --- system calls
 
+// The numbers of `int $0x80` mean other calls. (After `syscall` these registers are what the
+// instruction makes them; only where they are not the kernel has to be asked.)
+void Recorder::require_64_bit(const RecordedTask& task) const {
+  constexpr std::uint64_t kSingleStep = 0x100; // TF
+  if (task.entry.rcx == task.entry.rip &&
+      ((task.entry.r11 ^ task.entry.eflags) & ~kSingleStep) == 0) {
+    return;
+  }
+  __ptrace_syscall_info info{};
+  if (::ptrace(static_cast<__ptrace_request>(PTRACE_GET_SYSCALL_INFO), task.tid, sizeof info,
+               &info) > 0 &&
+      info.arch != AUDIT_ARCH_X86_64) {
+    throw Error(ErrorCode::kUnsupportedState,
+                "the program makes 32-bit system calls (int $0x80), which cannot be recorded");
+  }
+}
+
 // Returns true where the task goes on in the middle of its program.
 bool Recorder::on_entry(RecordedTask& task) {
   task.entry = task.tracee.registers();
   task.call = SystemCall(task.entry);
+  require_64_bit(task);
   task.site = task.entry.rip - kSyscallLength;
   if (!task.held.empty()) {
     call_off(task);
@@ -724,7 +756,11 @@ void Recorder::answer(RecordedTask& task, std::int64_t result, const std::string
 
 void Recorder::prepare_call(RecordedTask& task) {
   const SystemCall& call = task.call;
-  const std::string name = system_call_name(call.number);
+  if (call.number >= kX32Bit && call.number < 2 * kX32Bit) {
+    answer(task, -ENOSYS,
+           "x32 system calls are not supported; the program is told that they do not exist");
+    return;
+  }
   switch (call.number) {
   case SYS_rseq:
     answer(task, -ENOSYS, "");
@@ -739,13 +775,17 @@ void Recorder::prepare_call(RecordedTask& task) {
   case SYS_perf_event_open:
   case SYS_remap_file_pages:
   case SYS_modify_ldt:
-    answer(task, -ENOSYS, name + " is not supported; the program is told that it does not exist");
+  case SYS_memfd_secret:
+  case kMapShadowStack:
+    answer(task, -ENOSYS,
+           system_call_name(call.number) +
+               " is not supported; the program is told that it does not exist");
     return;
   case SYS_ptrace:
     answer(task, -EPERM, "ptrace inside of a recording is not supported; it is refused");
     return;
   case SYS_process_vm_writev:
-    answer(task, -EPERM, name + " is not supported; it is refused");
+    answer(task, -EPERM, system_call_name(call.number) + " is not supported; it is refused");
     return;
   case SYS_prctl:
     prepare_prctl(task);
@@ -780,17 +820,31 @@ void Recorder::prepare_call(RecordedTask& task) {
     return;
   case SYS_mmap:
     if ((call[3] & MAP_ANONYMOUS) == 0) {
-      struct stat status;
-      const std::string path =
-          proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(call[4])));
-      if (::stat(path.c_str(), &status) == 0 && S_ISCHR(status.st_mode) &&
-          status.st_rdev != makedev(1, 5)) { // /dev/zero
-        answer(task, -ENODEV,
-               "mapping a device (" + try_read_link(path).value_or("") +
-                   ") is not supported; it is refused");
-      }
+      refuse_mapping(task);
     }
     return;
+  case SYS_ioctl:
+    if (static_cast<std::uint32_t>(call[1]) == kNewUserfaultfd &&
+        descriptor_name(task, call[0]) == "/dev/userfaultfd") {
+      answer(task, -ENOTTY,
+             "userfaultfd is not supported; the program is told that it does not exist");
+      return;
+    }
+    break;
+  case SYS_arch_prctl:
+    if (call[0] == kSetCpuid) {
+      answer(task, -ENODEV, "trapping CPUID is not supported; it is refused");
+      return;
+    }
+    if (call[0] == kEnableTagging || call[0] == kEnableShadowStack ||
+        (call[0] >= kMapVdsoX32 && call[0] <= kMapVdso64)) {
+      answer(task, -EINVAL,
+             call[0] == kEnableTagging ? "tagged addresses are not supported; they are refused"
+             : call[0] == kEnableShadowStack ? "shadow stacks are not supported; they are refused"
+                                             : "mapping a vDSO is not supported; it is refused");
+      return;
+    }
+    break;
   default:
     break;
   }
@@ -816,6 +870,12 @@ void Recorder::prepare_prctl(RecordedTask& task) {
     task.forgoes_counter = call[1] == PR_TSC_SIGSEGV;
     answer(task, 0, "");
     break;
+  case kUserDispatch:
+    if (call[1] != 0) { // PR_SYS_DISPATCH_OFF
+      answer(task, -EINVAL,
+             "dispatching system calls to the program is not supported; it is refused");
+    }
+    break;
   case PR_SET_DUMPABLE:
     if (call[1] > 1) {
       break;
@@ -831,6 +891,28 @@ void Recorder::prepare_prctl(RecordedTask& task) {
   default:
     break;
   }
+}
+
+// What /proc says that a descriptor is.
+std::string Recorder::descriptor_name(const RecordedTask& task, std::uint64_t fd) {
+  return try_read_link(proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(fd))))
+      .value_or("");
+}
+
+// Only files can be kept: what a device, a socket or an object of the kernel shows in memory is
+// written without a system call of the program's.
+void Recorder::refuse_mapping(RecordedTask& task) {
+  const std::string path =
+      proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(task.call[4])));
+  struct stat status;
+  if (::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) ||
+      S_ISFIFO(status.st_mode) || // the kernel refuses it itself
+      (S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 5))) { // /dev/zero
+    return;
+  }
+  answer(task, -ENODEV,
+         "mapping a device (" + descriptor_name(task, task.call[4]) +
+             ") is not supported; it is refused");
 }
 
 // The arguments of clone3(2) as the program had them, in the memory of one who has them too.
@@ -1458,7 +1540,8 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
 // Executes an instruction that the kernel does not let the task execute.
 bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers) {
   std::array<std::byte, 3> code{};
-  if (task.forgoes_counter || task.memory.read_some(registers.rip, code) < 2 || code[0] != std::byte{0x0f}) {
+  if (task.forgoes_counter || task.memory.read_some(registers.rip, code) < 2 ||
+      code[0] != std::byte{0x0f}) {
     return false;
   }
   user_regs_struct after = registers;
