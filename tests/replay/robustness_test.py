@@ -91,6 +91,61 @@ def full_disk(directory):
     check(replayed.returncode == 0, "what was recorded does not replay", replayed)
 
 
+def full_file_system(directory):
+    """The same on a small file system that is really full, in a mount namespace of its own."""
+    if "RRPCP_OWN_MOUNTS" not in os.environ:
+        own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+        place = os.path.join(directory, "mounted")
+        os.mkdir(place)
+        mount = f"mount -t tmpfs -o size=64m none {place}"
+        if run([*own, "sh", "-c", mount], directory).returncode != 0:
+            skip("a file system cannot be mounted")
+        inside = run([*own, "sh", "-c", f'{mount} && exec "$@"', "sh", sys.executable, __file__,
+                      *sys.argv[1:]], place, env={**os.environ, "RRPCP_OWN_MOUNTS": place})
+        print(inside.stdout.decode(errors="replace"), end="")
+        check(inside.returncode == 0, "inside of the namespace", inside)
+        check(not os.listdir(place), "the file system is seen outside")
+        return
+    place = os.environ["RRPCP_OWN_MOUNTS"]
+    trace = os.path.join(place, "trace")
+    whole = os.statvfs(place)
+    _, small = record(place, fixture("many_events"), "1")
+    check(small.returncode == 0, "recording a short run", small)
+    room = (whole.f_bavail - os.statvfs(place).f_bavail) * whole.f_frsize + (1 << 20)
+    shutil.rmtree(trace)
+    with open(os.path.join(place, "filler"), "wb") as filler:  # leaves 1 MiB for events
+        filler.write(bytes(whole.f_bavail * whole.f_frsize - room))
+    result = run([PCP_RR, "record", "-o", trace, "--", fixture("many_events"), "100000000"], place)
+    check(result.returncode == 5, "the code for no space is 5", result)
+    check(b"/trace/events" in result.stderr and result.stderr.count(b"\n") == 1,
+          "one line names the file", result)
+    free = os.statvfs(place)
+    check(free.f_bavail * free.f_frsize < 1 << 20, "the file system is not full")
+    replayed = run([PCP_RR, "replay", "-a", trace], "/")
+    check(replayed.returncode == 0, "what was recorded does not replay", replayed)
+    check(b"ends before" in replayed.stderr, "nothing says that the recording is cut", replayed)
+    statistics = json.loads(run([PCP_RR, "dump", "-s", "--json", trace], "/").stdout)
+    check(statistics["events"] > 1000, f"only {statistics['events']} events are left")
+    # Checkpoints do not fit either: none is left half, and the trace is as good as before.
+    full = run([PCP_RR, "create-checkpoints", "-i", "1000", trace], "/")
+    check(full.returncode == 5 and full.stderr.count(b"\n") <= 2, "no space for a checkpoint", full)
+    again = run([PCP_RR, "replay", "-a", trace], "/")
+    check(again.returncode == 0 and again.stdout == replayed.stdout, "replaying again", again)
+    # With nothing free there is no beginning, and nothing is left of it.
+    try:
+        with open(os.path.join(place, "rest"), "wb", buffering=0) as rest:
+            while rest.write(bytes(4096)):
+                pass
+    except OSError:
+        pass
+    second = os.path.join(place, "second")
+    result = run([PCP_RR, "record", "-o", second, "--", "/bin/echo", "hello"], place)
+    check(result.returncode == 5 and result.stdout == b"", "no space for a beginning", result)
+    check(not os.path.exists(second), "an empty trace is left behind")
+    print(f"{statistics['events']} events in {statistics['storedBytes']} bytes replay from a full "
+          "file system")
+
+
 def unprivileged(directory):
     """Nothing needs privileges; a directory without permission is told of."""
     command = os.path.join(directory, "pcp-rr")
@@ -332,7 +387,7 @@ def preempted_memory(directory):
     check(while_replaying < bound, f"the replay used {while_replaying} bytes")
 
 
-CASES = [killed_recorder, full_disk, unprivileged, no_program, changed_files, unsupported,
+CASES = [killed_recorder, full_disk, full_file_system, unprivileged, no_program, changed_files, unsupported,
          devices, calls_of_32_bits, signals_pass, preempted_memory]
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
     {case.__name__: case for case in CASES}[CASE](temporary)
