@@ -7,6 +7,7 @@
 #include "rrpcp/trace_reader.h"
 #include "rrpcp/trace_writer.h"
 #include "support/temp_dir.h"
+#include "tools/run_command.h"
 
 #include <capnp/message.h>
 #include <cstdlib>
@@ -221,6 +222,68 @@ TEST(Divergence, AProcessorThatLacksAFeatureIsRefused) {
     EXPECT_EQ(error.code(), ErrorCode::kUnsupportedState);
     EXPECT_THAT(error.what(), HasSubstr("AVX512CD"));
   }
+}
+
+// --- on the command line
+
+std::string argument(std::int64_t number) {
+  return std::to_string(number);
+}
+
+TEST(DivergenceCommand, EndsWith1AndSaysWhatDiffersWhere) {
+  const TempDir temp;
+  const std::string trace = record_echo(temp);
+  const std::int64_t write = find_call(trace, SYS_write);
+  ASSERT_GT(write, 0);
+  pid_t task = 0;
+  const std::string changed = changed_trace(trace, [&](std::int64_t number, EventData& event) {
+    if (number == write) {
+      event.registers->rdx += 1;
+      task = event.task;
+    }
+  });
+  const std::string words = "pcp-rr: " + changed +
+                            ": the replay differs from the recording at event " + argument(write) +
+                            " (system call), task " + argument(task) +
+                            ": at the entry of write, rdx is 0xa and was recorded as 0xb\n";
+  const std::vector<std::vector<std::string>> commands = {
+      {"replay", "-a"},
+      {"replay", "-a", "--ignore-pcp"},
+      {"replay", "-g", argument(write + 1)},
+      {"rerun", "-s", argument(write)},
+      {"create-checkpoints", "-i", argument(write + 1)}};
+  for (std::vector<std::string> command : commands) {
+    command.insert(command.begin(), RRPCP_PCP_RR);
+    command.push_back(changed);
+    const test::CommandResult result = test::run_command(command);
+    EXPECT_EQ(result.code, 1) << command[1];
+    EXPECT_EQ(result.err, words) << command[1];
+    EXPECT_THAT(result.out, testing::Not(HasSubstr("the words"))) << command[1];
+  }
+  // Up to there it is as it was.
+  const test::CommandResult before =
+      test::run_command({RRPCP_PCP_RR, "replay", "-g", argument(write), changed});
+  EXPECT_EQ(before.code, 0) << before.err;
+}
+
+// What a user meets: an instruction that nobody can trap.
+TEST(DivergenceCommand, ARandomNumberOfTheProcessorIsNoticed) {
+  const TempDir temp;
+  const std::string trace = temp.file("trace");
+  const test::CommandResult recorded = test::run_command(
+      {RRPCP_PCP_RR, "record", "-o", trace, "--", RRPCP_REPLAY_FIXTURES "/random_instruction"});
+  if (recorded.code == 77) {
+    GTEST_SKIP() << "this processor has no RDRAND";
+  }
+  ASSERT_EQ(recorded.code, 0) << recorded.err;
+  EXPECT_EQ(recorded.out, "before\nafter\n");
+  const test::CommandResult replayed = test::run_command({RRPCP_PCP_RR, "replay", "-a", trace});
+  EXPECT_EQ(replayed.code, 1);
+  EXPECT_EQ(replayed.out, "before\n");
+  EXPECT_THAT(
+      replayed.err,
+      testing::ContainsRegex("differs from the recording at event [0-9]+ .*, task [0-9]+: at the "
+                             "entry of getpgid, rdi is 0x[0-9a-f]+ and was recorded as 0x"));
 }
 
 } // namespace
