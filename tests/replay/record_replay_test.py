@@ -3,8 +3,9 @@
 
 usage: record_replay_test.py PCP_RR FIXTURES CASE [COUNT]
 
-COUNT times (10 as a rule) the program is recorded and each recording replayed; heavy programs are
-recorded twice and each recording replayed COUNT / 2 times. Prints how many replays there were.
+COUNT times (10 as a rule) the program is recorded, and each recording replayed from its start and
+from a checkpoint. The programs that take longest work on as much as was promised the first time, and
+on less the other times; with RRPCP_FULL=1 in the environment always on as much. Prints the counts.
 """
 
 import os
@@ -14,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 
+PCP_RR, FIXTURES, CASE = sys.argv[1:4]
 TIMEOUT = 600
 
-BIG = "python3 -c 'import random; open(\"big\", \"wb\").write(random.Random(1).randbytes(50 << 20))'"
+BIG = "python3 -c 'import random; open(\"big\", \"wb\").write(random.Random(1).randbytes(SIZE))'"
 
 SQL = """
 create table t(a integer primary key, b text);
-with recursive c(x) as (select 1 union all select x+1 from c where x<100000)
+with recursive c(x) as (select 1 union all select x+1 from c where x<SIZE)
   insert into t select x, 'row '||(x*7919 % 100003) from c;
 create index i on t(b);
 select count(*), sum(a) from t where b like 'row 1%';
@@ -82,34 +84,33 @@ git add . && git commit -q -m first && echo more >> file1 && git commit -q -a -m
 git log --format='%h %s %ct' && git diff HEAD~1 --stat && git fsck 2>&1 | head -3
 """
 
-# name: (how to prepare the directory, command, expected status, heavy)
+# name: (how to prepare the directory, command, expected status, SIZE the first time and the others)
 CASES = {
-    "echo": ("", ["/bin/echo", "hello"], 0, False),
-    "true_false": ("", ["sh", "-c", "/bin/true && /bin/false"], 1, False),
-    "ls": ("", ["ls", "-lR", "/usr/share/doc/bash", "/usr/lib/x86_64-linux-gnu/perl-base"], 0, True),
-    "sha256sum": (BIG, ["sha256sum", "big"], 0, True),
-    "gzip": (BIG, ["sh", "-c", "gzip -9 -c big > big.gz; sha256sum < big.gz"], 0, True),
-    "sort": ("seq 1 200000 | sort -R --random-source=/bin/bash > numbers",
-             ["sort", "-S", "1M", "-T", ".", "numbers"], 0, True),
-    "sqlite3": ("", ["sqlite3", "db"], 0, True),
-    "python3": ("", ["python3", "script.py"], 0, True),
-    "perl": ("", ["perl", "script.pl"], 0, False),
-    "bash": ("", ["bash", "script.sh"], 7, False),
-    "gcc": ("", ["sh", "-c", "gcc -O2 -c code.c -o code.o && sha256sum < code.o"], 0, True),
-    "git": ("", ["sh", "-c", GIT], 0, True),
-    "producer_consumer": ("", ["@producer_consumer"], 0, False),
-    "loopback": ("", ["@loopback"], 0, False),
-    "signals": ("", ["@signals"], -signal.SIGTERM, False),
-    "shared_memory": ("", ["@shared_memory"], 0, False),
-    "vforks": ("", ["@vforks"], 0, False),
-    "spinner": ("", ["@spinner"], 0, False),
-    "clocks": ("", ["@clocks"], 0, False),
-    "exec_in_thread": ("", ["@exec_in_thread"], 0, False),
-    "robust": ("", ["@robust"], 9, False),
-    "unsupported": ("", ["@unsupported"], 0, False),
-    "many_events": ("", ["@many_events", "20000"], 0, True),
+    "echo": ("", ["/bin/echo", "hello"], 0),
+    "true_false": ("", ["sh", "-c", "/bin/true && /bin/false"], 1),
+    "ls": ("", ["ls", "-lR", "/usr/share/doc/bash", "/usr/lib/x86_64-linux-gnu/perl-base"], 0),
+    "sha256sum": (BIG, ["sha256sum", "big"], 0, 50 << 20, 50 << 20),
+    "gzip": (BIG, ["sh", "-c", "gzip -9 -c big > big.gz; sha256sum < big.gz"], 0, 50 << 20, 8 << 20),
+    "sort": ("seq 1 SIZE | sort -R --random-source=/bin/bash > numbers",
+             ["sort", "-S", "1M", "-T", ".", "numbers"], 0, 200_000, 200_000),
+    "sqlite3": ("", ["sqlite3", "db"], 0, 100_000, 20_000),
+    "python3": ("", ["python3", "script.py"], 0),
+    "perl": ("", ["perl", "script.pl"], 0),
+    "bash": ("", ["bash", "script.sh"], 7),
+    "gcc": ("", ["sh", "-c", "gcc -O2 -c code.c -o code.o && sha256sum < code.o"], 0),
+    "git": ("", ["sh", "-c", GIT], 0),
+    "producer_consumer": ("", ["@producer_consumer"], 0),
+    "loopback": ("", ["@loopback"], 0),
+    "signals": ("", ["@signals"], -signal.SIGTERM),
+    "shared_memory": ("", ["@shared_memory"], 0),
+    "vforks": ("", ["@vforks"], 0),
+    "spinner": ("", ["@spinner"], 0),
+    "clocks": ("", ["@clocks"], 0),
+    "exec_in_thread": ("", ["@exec_in_thread"], 0),
+    "robust": ("", ["@robust"], 9),
+    "unsupported": ("", ["@unsupported"], 0),
+    "many_events": ("", ["@many_events", "SIZE"], 0, 20_000, 5_000),
 }
-
 
 
 def run(command, directory, stdin=None):
@@ -124,42 +125,83 @@ def fail(what, result):
     sys.exit(1)
 
 
+def make_inputs(directory, prepare, size):
+    for file, text in (("script.py", PYTHON), ("script.pl", PERL), ("script.sh", BASH),
+                       ("code.c", C_SOURCE)):
+        with open(os.path.join(directory, file), "w", encoding="ascii") as out:
+            out.write(text)
+    if prepare:
+        subprocess.run(["sh", "-c", prepare.replace("SIZE", str(size))], cwd=directory, check=True)
+
+
+def remove_others(directory, trace):
+    """A replay needs the trace alone."""
+    for entry in os.listdir(directory):
+        path = os.path.join(directory, entry)
+        if path != trace:
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+
+def count_events(trace):
+    last = run([PCP_RR, "dump", trace, "end"], "/")
+    if last.returncode != 0 or not last.stdout:
+        fail("looking at the last event", last)
+    return int(last.stdout.split()[0])
+
+
+def replay_from_start(trace, recorded, status):
+    replayed = run([PCP_RR, "replay", "-a", "--ignore-pcp", trace], "/")
+    if replayed.returncode != status:
+        fail("a replay from the start", replayed)
+    if replayed.stdout != recorded.stdout:
+        fail("the output of a replay from the start differs", replayed)
+
+
+def replay_from_checkpoint(trace, recorded, status):
+    """Makes a checkpoint in the middle, and goes on from it to the end."""
+    events = count_events(trace)
+    target = max(2, events * 2 // 3)
+    made = run([PCP_RR, "create-checkpoints", "-q", "-i", str(max(1, events // 2)), "-e",
+                str(target), trace], "/")
+    if made.returncode != 0:
+        fail("making a checkpoint", made)
+    names = os.listdir(os.path.join(trace, "checkpoints"))
+    if not any(0 < int(name.split("-")[0]) <= target for name in names if name.endswith(".pcp")):
+        fail(f"no checkpoint before event {target} of {events}: {names}", made)
+    replayed = run([PCP_RR, "replay", "-a", "-g", str(target), trace], "/")
+    if replayed.returncode != status:
+        fail("a replay from a checkpoint", replayed)
+    if not recorded.stdout.endswith(replayed.stdout):
+        fail("the output of a replay from a checkpoint differs", replayed)
+    if b"checkpoint" in replayed.stderr:
+        fail("the checkpoint was not used", replayed)
+
+
 def main():
-    pcp_rr, fixtures, name = sys.argv[1:4]
     count = int(sys.argv[4]) if len(sys.argv) > 4 else 10
-    prepare, command, expected, heavy = CASES[name]
-    command = [os.path.join(fixtures, c[1:]) if c.startswith("@") else c for c in command]
-    recordings = 2 if heavy else count
-    replays = (count + recordings - 1) // recordings
-    total = 0
-    for _ in range(recordings):
+    prepare, command, expected, *sizes = CASES[CASE]
+    status = 128 - expected if expected < 0 else expected
+    full = 0
+    for number in range(count):
+        whole = number == 0 or len(set(sizes)) < 2 or os.environ.get("RRPCP_FULL") == "1"
+        full += whole
+        size = sizes[0 if whole else 1] if sizes else 0
+        words = [os.path.join(FIXTURES, word[1:]) if word.startswith("@") else
+                 word.replace("SIZE", str(size)) for word in command]
         with tempfile.TemporaryDirectory(prefix="pcp-rr-") as directory:
-            for file, text in (("script.py", PYTHON), ("script.pl", PERL), ("script.sh", BASH),
-                               ("code.c", C_SOURCE)):
-                with open(os.path.join(directory, file), "w", encoding="ascii") as out:
-                    out.write(text)
-            if prepare:
-                subprocess.run(["sh", "-c", prepare], cwd=directory, check=True)
+            make_inputs(directory, prepare, size)
             trace = os.path.join(directory, "trace")
-            stdin = SQL.encode() if name == "sqlite3" else b""
-            recorded = run([pcp_rr, "record", "-o", trace, "--", *command], directory, stdin)
+            stdin = SQL.replace("SIZE", str(size)).encode() if CASE == "sqlite3" else b""
+            recorded = run([PCP_RR, "record", "-o", trace, "--", *words], directory, stdin)
             if recorded.returncode != expected:
-                fail("recording", recorded)
+                fail(f"recording {number + 1}", recorded)
             if not recorded.stdout and expected == 0:
                 fail("recording printed nothing", recorded)
-            for entry in os.listdir(directory):  # a replay needs the trace alone
-                path = os.path.join(directory, entry)
-                if path != trace:
-                    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-            for _ in range(replays):
-                replayed = run([pcp_rr, "replay", "-a", trace], "/")
-                status = 128 - expected if expected < 0 else expected
-                if replayed.returncode != status:
-                    fail(f"replay {total + 1}", replayed)
-                if replayed.stdout != recorded.stdout:
-                    fail(f"output of replay {total + 1} differs", replayed)
-                total += 1
-    print(f"{name}: {recordings} recordings, {total} replays, no divergence")
+            remove_others(directory, trace)
+            replay_from_start(trace, recorded, status)
+            replay_from_checkpoint(trace, recorded, status)
+    print(f"{CASE}: {count} of {count} recordings ({full} in full size), {2 * count} replays "
+          f"({count} from a checkpoint), no divergence")
 
 
 main()
