@@ -5,6 +5,7 @@ usage: as_native_test.py PCP_RR FIXTURES CASE
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,11 @@ wait $job
 echo "killed"
 """
 
+MANUAL = """
+printf '.TH small 1 2020-01-01\\n.SH NAME\\nsmall \\\\- a page\\n' | gzip > small.1.gz
+MANPAGER=cat MANWIDTH=60 LC_ALL=C man -l small.1.gz
+"""
+
 # name: command, "@" for one of the fixtures
 CASES = {
     "masked_faults": ["@masked_faults"],
@@ -54,6 +60,8 @@ CASES = {
     "untraced": ["@untraced"],
     "filters": ["@filters"],
     "jobs": ["bash", "-c", JOBS],
+    # man(1) of Debian keeps its helpers in a sandbox of libseccomp.
+    "man": ["sh", "-c", MANUAL],
 }
 
 
@@ -81,6 +89,9 @@ def last_event(trace):
 
 
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
+    if CASE == "man" and shutil.which("man") is None:
+        print("skipped: there is no man(1)")
+        sys.exit(77)
     words = [os.path.join(FIXTURES, word[1:]) if word.startswith("@") else word
              for word in CASES[CASE]]
     alone = run(words, temporary)
