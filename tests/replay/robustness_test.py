@@ -175,6 +175,29 @@ def unprivileged(directory):
               "replaying without privileges", replayed)
 
 
+def filtered_exec(directory):
+    """Without privileges, a filter can keep the recorder from preparing a program: one line."""
+    program = os.path.join(directory, "filters")
+    shutil.copy(fixture("filters"), program)
+    command = os.path.join(directory, "pcp-rr")
+    shutil.copy(PCP_RR, command)
+    os.chmod(directory, 0o755)
+    own = os.path.join(directory, "own")
+    os.mkdir(own)
+    user = {}
+    if os.geteuid() == 0:
+        os.chown(own, 65534, 65534)
+        user = {"user": 65534, "group": 65534, "extra_groups": []}
+    trace = os.path.join(own, "trace")
+    result = run([command, "record", "-o", trace, "--", program], own, **user)
+    check(result.returncode == 6, "the code for what cannot be recorded is 6", result)
+    check(b"a filter of seccomp(2) keeps the recorder" in result.stderr and
+          result.stderr.count(b"\n") == 1, "one line", result)
+    replayed = run([command, "replay", "-a", trace], own, **user)
+    check(replayed.returncode == 0 and replayed.stdout == result.stdout and replayed.stdout,
+          "what was recorded does not replay", replayed)
+
+
 def no_program(directory):
     trace, result = record(directory, os.path.join(directory, "missing"))
     check(result.returncode == 3 and b"missing" in result.stderr, "no such program", result)
@@ -387,7 +410,8 @@ def preempted_memory(directory):
     check(while_replaying < bound, f"the replay used {while_replaying} bytes")
 
 
-CASES = [killed_recorder, full_disk, full_file_system, unprivileged, no_program, changed_files, unsupported,
+CASES = [killed_recorder, full_disk, full_file_system, unprivileged,
+         filtered_exec, no_program, changed_files, unsupported,
          devices, calls_of_32_bits, signals_pass, preempted_memory]
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
     {case.__name__: case for case in CASES}[CASE](temporary)
