@@ -286,6 +286,18 @@ def unsupported(directory):
     print(f"{len(UNSUPPORTED)} unsupported things, {len(lines)} lines")
 
 
+def passing(directory):
+    """Data that would reach the output without passing through memory passes through it."""
+    alone = run([fixture("passing")], directory)
+    check(alone.returncode == 0 and b"sendfile refused" not in alone.stderr,
+          "sendfile(2) cannot write to a pipe here", alone)
+    trace, result = record(directory, fixture("passing"))
+    check(result.returncode == 0 and result.stdout == alone.stdout, "recording", result)
+    check(result.stderr.count(b"refused: Invalid argument") == 5, "not all are refused", result)
+    replayed = run([PCP_RR, "replay", "-a", trace], "/")
+    check(replayed.returncode == 0 and replayed.stdout == alone.stdout, "replaying", replayed)
+
+
 def devices(directory):
     """Mappings that the kernel changes by itself are refused; each is named."""
     alone = run([fixture("devices")], directory)
@@ -411,7 +423,7 @@ def preempted_memory(directory):
 
 
 CASES = [killed_recorder, full_disk, full_file_system, unprivileged,
-         filtered_exec, no_program, changed_files, unsupported,
+         filtered_exec, no_program, changed_files, unsupported, passing,
          devices, calls_of_32_bits, signals_pass, preempted_memory]
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
     {case.__name__: case for case in CASES}[CASE](temporary)
