@@ -59,6 +59,7 @@ CASES = {
     "attributes": ["@attributes"],
     "untraced": ["@untraced"],
     "filters": ["@filters"],
+    "early_alarms": ["@early_alarms"],
     "jobs": ["bash", "-c", JOBS],
     # man(1) of Debian keeps its helpers in a sandbox of libseccomp.
     "man": ["sh", "-c", MANUAL],

@@ -35,6 +35,9 @@ void call(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, FaultAction&
   memory.write(place, std::as_bytes(std::span(before)));
   tracee.set_registers(registers);
   tracee.set_signal_mask(mask);
+  if (calls.stop_discarded()) {
+    ::syscall(SYS_tkill, tracee.tid(), SIGSTOP);
+  }
   calls.check("asking for the action of SIGSEGV", result);
 }
 

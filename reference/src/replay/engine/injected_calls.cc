@@ -81,6 +81,8 @@ std::int64_t InjectedCalls::call_with(long number, const std::array<std::uint64_
       throw Error(ErrorCode::kInternal,
                   "a system call that thread " + std::to_string(tracee_.tid()) +
                       " was to make ended in signal " + std::to_string(stop.signal()));
+    } else if (stop.signal() == SIGSTOP) {
+      stop_discarded_ = true;
     }
   }
 }

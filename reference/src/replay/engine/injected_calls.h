@@ -42,7 +42,8 @@ private:
 // of under PTRACE_SYSEMU stays skipped.
 //
 // The tracee must have been given PTRACE_O_TRACESYSGOOD. Signals that arrive meanwhile are
-// discarded; a replay has none. x86-64 only. Use from the tracing thread.
+// discarded: a replay has none, and a recorder has them blocked. x86-64 only. Use from the tracing
+// thread.
 class InjectedCalls {
 public:
   // `instruction`: address of a `syscall` instruction in the task's memory.
@@ -65,6 +66,9 @@ public:
   }
   std::uint64_t check(std::string_view what, std::int64_t result) const;
 
+  // Whether SIGSTOP, which nobody can block, was among the discarded signals.
+  bool stop_discarded() const { return stop_discarded_; }
+
   // The task that the last call created, where the trace options report it: attached, not yet
   // waited for.
   std::optional<pid_t> new_task() const { return new_task_; }
@@ -74,6 +78,7 @@ private:
   std::uint64_t instruction_;
   user_regs_struct base_;
   std::optional<pid_t> new_task_;
+  bool stop_discarded_ = false;
 };
 
 } // namespace rrpcp::replay

@@ -13,12 +13,14 @@
 
 #include <capnp/message.h>
 #include <cerrno>
+#include <csignal>
 #include <elf.h>
 #include <fcntl.h>
 #include <optional>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 #include <vector>
 
 namespace rrpcp::replay {
@@ -78,6 +80,9 @@ void prepare_program(Tracee& task) {
   const user_regs_struct registers = registers_of(task);
   const std::vector<ProcMapping> mappings = read_mappings(task.tid());
   RemoteMemory memory(task.tid());
+  // Signals that come meanwhile wait until the program runs.
+  const std::uint64_t mask = task.signal_mask();
+  task.set_signal_mask(~std::uint64_t{0});
   SyscallSite site(task, mappings);
   InjectedCalls calls(task, site.address());
   calls.require("trapping the time-stamp counter", SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
@@ -98,6 +103,10 @@ void prepare_program(Tracee& task) {
   restored.orig_rax = ~std::uint64_t{0};
   task.set_registers(restored);
   task.stop();
+  task.set_signal_mask(mask);
+  if (calls.stop_discarded()) {
+    ::syscall(SYS_tkill, task.tid(), SIGSTOP);
+  }
 }
 
 void write_image(Tracee& task, const std::string& path, const KeepFile& keep) {
