@@ -60,6 +60,7 @@ CASES = {
     "untraced": ["@untraced"],
     "filters": ["@filters"],
     "early_alarms": ["@early_alarms"],
+    "killed": ["@killed"],
     "jobs": ["bash", "-c", JOBS],
     # man(1) of Debian keeps its helpers in a sandbox of libseccomp.
     "man": ["sh", "-c", MANUAL],

@@ -242,6 +242,25 @@ def changed_files(directory):
     check(libc.encode() in replayed.stderr, "the message names the file", replayed)
 
 
+def killed_program(directory):
+    """A process that somebody kills, wherever it stands, is recorded as killed; others go on."""
+    for attempt in range(12):
+        trace = os.path.join(directory, f"trace-{attempt}")
+        script = f"{fixture('many_events')} 100000000 & echo $!; wait $!; echo ended $?"
+        with subprocess.Popen([PCP_RR, "record", "-o", trace, "--", "bash", "-c", script],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as recorder:
+            first = recorder.stdout.readline()
+            time.sleep(0.02 + 0.007 * attempt)
+            os.kill(int(first), signal.SIGKILL)
+            rest, errors = recorder.communicate(timeout=TIMEOUT)
+        check(recorder.returncode == 0 and rest == b"ended 137\n",
+              f"attempt {attempt}: status {recorder.returncode}, {rest}, {errors}")
+        replayed = run([PCP_RR, "replay", "-a", trace], "/")
+        check(replayed.returncode == 0 and replayed.stdout == first + rest, "replaying", replayed)
+    print("12 killed at different places")
+
+
 UNSUPPORTED = {  # what the program is told
     "io_uring_setup": "Function not implemented",
     "io_uring_enter": "Function not implemented",
@@ -423,7 +442,7 @@ def preempted_memory(directory):
 
 
 CASES = [killed_recorder, full_disk, full_file_system, unprivileged,
-         filtered_exec, no_program, changed_files, unsupported, passing,
+         filtered_exec, no_program, changed_files, killed_program, unsupported, passing,
          devices, calls_of_32_bits, signals_pass, preempted_memory]
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
     {case.__name__: case for case in CASES}[CASE](temporary)

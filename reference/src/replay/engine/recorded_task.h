@@ -23,6 +23,7 @@ struct RecordedTask {
     kRunning, // the one that executes its program
     kInCall,  // in a system call that was begun by an event of its own
     kStopped, // in a group stop
+    kDying,   // was killed where it stood; its end has not been reported yet
   };
 
   RecordedTask(pid_t task, pid_t process, Tracee traced)

@@ -170,6 +170,7 @@ private:
   void resume_call(RecordedTask& task);
   RecordedTask* find(pid_t tid);
   void erase(pid_t tid);
+  bool note_dying();
   void end();
 
   // calls
@@ -641,6 +642,24 @@ void Recorder::begin_call(RecordedTask& task) {
   ++in_call_;
 }
 
+// A task can be killed at any time, also where we take it to stand still. Its end is reported
+// later. Returns whether there is such a task that was not known.
+bool Recorder::note_dying() {
+  bool found = false;
+  for (auto& [tid, task] : tasks_) {
+    unsigned long message = 0;
+    if (task->state != State::kDying && task->tracee.attached() && task->tracee.stopped() &&
+        ::ptrace(PTRACE_GETEVENTMSG, tid, nullptr, &message) != 0 && errno == ESRCH) {
+      if (task->state == State::kInCall) {
+        --in_call_;
+      }
+      task->state = State::kDying;
+      found = true;
+    }
+  }
+  return found;
+}
+
 void Recorder::end() {
   for (auto& [tid, task] : tasks_) {
     if (tid == task->pid) {
@@ -668,17 +687,23 @@ RecordResult Recorder::run() {
     if (status_ && !options_.wait_for_all && !std::exchange(ended, true)) {
       end();
     }
-    RecordedTask* task = ended ? nullptr : choose();
-    if (task != nullptr) {
-      run_task(*task);
-      if (in_call_ > 0 || !reported_.empty()) {
+    try {
+      RecordedTask* task = ended ? nullptr : choose();
+      if (task != nullptr) {
+        run_task(*task);
+        if (in_call_ > 0 || !reported_.empty()) {
+          collect_reports();
+        }
+      } else if (std::optional<TaskReport> report = waiter_.wait()) {
+        queue(*report);
         collect_reports();
       }
-    } else if (std::optional<TaskReport> report = waiter_.wait()) {
-      queue(*report);
-      collect_reports();
+      handle_reports();
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kProcessGone || !note_dying()) {
+        throw;
+      }
     }
-    handle_reports();
   }
   RecordResult result;
   result.status = status_.value_or(0);
@@ -1684,8 +1709,12 @@ void Recorder::preempt(RecordedTask& task) {
   writer_->begin(root.asReader(), total);
   std::vector<std::byte> buffer;
   for (const EventData::Write& write : list) {
-    buffer.resize(write.data.length);
-    task.memory.read(write.address, buffer);
+    buffer.assign(write.data.length, std::byte{0});
+    try {
+      task.memory.read(write.address, buffer);
+    } catch (const Error&) {
+      // It was killed meanwhile, and its memory with it.
+    }
     writer_->add_data(buffer);
   }
   flush_now_and_then();
