@@ -296,6 +296,25 @@ bool waits_with_own_mask(const user_regs_struct& registers) {
          (registers.orig_rax == SYS_rt_sigsuspend || registers.orig_rax == SYS_ppoll);
 }
 
+// Clears the bits of XSTATE_BV of components that hold their initial state, zeros. Whether a
+// processor counts such a component as in use depends on what it was interrupted by (Intel SDM
+// volume 1, section 13.6: XINUSE may be 1 though the state is the initial one).
+void normalize_xstate(std::string& area) {
+  constexpr std::size_t kInUse = 512; // XSTATE_BV
+  struct Component {
+    int bit;
+    std::size_t offset;
+    std::size_t length;
+  };
+  constexpr Component kComponents[] = {{1, 160, 256}, {2, 576, 256}}; // XMM, upper halves of YMM
+  for (const Component& component : kComponents) {
+    if (area.size() >= component.offset + component.length &&
+        area.find_first_not_of('\0', component.offset) >= component.offset + component.length) {
+      area[kInUse] = static_cast<char>(area[kInUse] & ~(1 << component.bit));
+    }
+  }
+}
+
 void read_thread(World& world, pid_t pid, pid_t tid, std::vector<Volatile>& volatile_memory) {
   WorldThread& thread = world.threads[tid];
   Tracee tracee = Tracee::adopt(tid, true);
@@ -304,6 +323,9 @@ void read_thread(World& world, pid_t pid, pid_t tid, std::vector<Volatile>& vola
       thread.registers[type] =
           std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size());
     }
+  }
+  if (auto extended = thread.registers.find(0x202); extended != thread.registers.end()) {
+    normalize_xstate(extended->second);
   }
   thread.facts["signal mask"] = hex_text(tracee.signal_mask());
   int i = 0;
