@@ -242,6 +242,24 @@ def changed_files(directory):
     check(libc.encode() in replayed.stderr, "the message names the file", replayed)
 
 
+def other_mounts(directory):
+    """A program that lies in a mount namespace of its own, where we see another under its name."""
+    own = ["unshare", "--mount"] if os.geteuid() == 0 else [
+        "unshare", "--user", "--map-root-user", "--mount"]
+    place = os.path.join(directory, "place")
+    os.mkdir(place)
+    program = os.path.join(place, "program")
+    shutil.copy("/bin/false", program)
+    mount = f"mount -t tmpfs none {place}"
+    if run([*own, "sh", "-c", mount], directory).returncode != 0:
+        skip("a file system cannot be mounted")
+    trace, result = record(directory, *own, "sh", "-c",
+                           f"{mount} && cp /bin/echo {program} && {program} the other one")
+    check(result.returncode == 0 and result.stdout == b"the other one\n", "recording", result)
+    replayed = run([PCP_RR, "replay", "-a", trace], "/")
+    check(replayed.returncode == 0 and replayed.stdout == result.stdout, "replaying", replayed)
+
+
 def killed_program(directory):
     """A process that somebody kills, wherever it stands, is recorded as killed; others go on."""
     for attempt in range(12):
@@ -442,7 +460,7 @@ def preempted_memory(directory):
 
 
 CASES = [killed_recorder, full_disk, full_file_system, unprivileged,
-         filtered_exec, no_program, changed_files, killed_program, unsupported, passing,
+         filtered_exec, no_program, changed_files, other_mounts, killed_program, unsupported, passing,
          devices, calls_of_32_bits, signals_pass, preempted_memory]
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
     {case.__name__: case for case in CASES}[CASE](temporary)

@@ -23,6 +23,7 @@
 #include <capnp/message.h>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <elf.h>
 #include <fcntl.h>
@@ -196,6 +197,7 @@ private:
   std::uint32_t object_number(const struct stat& status);
   void begin_call(RecordedTask& task);
   void on_new_task(RecordedTask& task);
+  static ScopedFd open_mapped(const RecordedTask& task, const std::string& path);
   void on_exec(RecordedTask& task, pid_t former);
   void record_last_writes(const RecordedTask& dead, RecordedTask& survivor);
   void on_gone(RecordedTask& task, const TraceeStop& stop);
@@ -1364,6 +1366,28 @@ void Recorder::on_new_task(RecordedTask& task) {
   }
 }
 
+// Opens a file that the task has mapped. In another mount namespace than ours another file may lie
+// under its name, so that comes last.
+ScopedFd Recorder::open_mapped(const RecordedTask& task, const std::string& path) {
+  ScopedFd file;
+  for (const ProcMapping& mapping : read_mappings(task.tid)) {
+    if (mapping.name == path) {
+      char name[64];
+      std::snprintf(name, sizeof name, "map_files/%llx-%llx",
+                    static_cast<unsigned long long>(mapping.start),
+                    static_cast<unsigned long long>(mapping.end));
+      file.reset(::open(proc_path(task.pid, name).c_str(), O_RDONLY | O_CLOEXEC));
+      break;
+    }
+  }
+  if (!file && try_read_link(proc_path(task.pid, "ns/mnt")) != try_read_link("/proc/self/ns/mnt")) {
+    file.reset(::open((proc_path(task.pid, "root") + path).c_str(), O_RDONLY | O_CLOEXEC));
+  } else if (!file) {
+    file.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  }
+  return file;
+}
+
 void Recorder::on_exec(RecordedTask& task, pid_t former) {
   // All other threads of the process are gone, and the one that called has the process's id now.
   RecordedTask* caller = &task;
@@ -1431,7 +1455,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   }
   const std::string image = "images/" + std::to_string(images_++) + ".pcp";
   write_image(task.tracee, options_.directory + "/" + image, [&](const std::string& path, pid_t) {
-    ScopedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    const ScopedFd file = open_mapped(task, path);
     if (!file) {
       throw system_error(errno, "cannot open a file that the program has mapped").in_file(path);
     }
