@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/scoped_fd.h"
+#include "process/page_scan.h"
 #include "process/remote_calls.h"
 #include "process/tracee.h"
 
@@ -148,6 +149,37 @@ void join_neighbours(std::vector<WorldMapping>& mappings) {
   mappings = joined;
 }
 
+// The pages of a mapping that may have contents: in anonymous memory those that were touched.
+std::vector<std::uint64_t> pages_to_read(pid_t pid, int pagemap, const WorldMapping& mapping) {
+  // The memory in which a sanitizer keeps notes takes terabytes of addresses, whose page map would
+  // be gigabytes.
+  constexpr std::uint64_t kLargest = std::uint64_t{1} << 38;
+  std::vector<std::uint64_t> addresses;
+  const std::uint64_t length = mapping.end - mapping.start;
+  if (mapping.inode == 0 && length > kLargest) {
+    PageScanner(pid).scan(mapping.start, mapping.end, [&](const TouchedRange& range) {
+      for (std::uint64_t address = range.start; address < range.end; address += kPage) {
+        addresses.push_back(address);
+      }
+    });
+    return addresses;
+  }
+  const std::size_t pages = length / kPage;
+  std::vector<std::uint64_t> entries(pages);
+  if (mapping.inode == 0 &&
+      ::pread(pagemap, entries.data(), pages * 8, static_cast<off_t>(mapping.start / kPage * 8)) !=
+          static_cast<ssize_t>(pages * 8)) {
+    throw std::runtime_error("cannot read the page map");
+  }
+  for (std::size_t i = 0; i < pages; ++i) {
+    constexpr std::uint64_t kPresentOrSwapped = std::uint64_t{3} << 62;
+    if (mapping.inode != 0 || (entries[i] & kPresentOrSwapped) != 0) { // else zeros
+      addresses.push_back(mapping.start + i * kPage);
+    }
+  }
+  return addresses;
+}
+
 void read_pages(World& world, pid_t pid, const std::vector<WorldMapping>& mappings) {
   const Memory memory(pid);
   ScopedFd pagemap(
@@ -157,19 +189,7 @@ void read_pages(World& world, pid_t pid, const std::vector<WorldMapping>& mappin
     if (mapping.name.starts_with("[v")) { // [vvar], [vsyscall]: the kernel's own; [vdso] too
       continue;
     }
-    const std::size_t pages = (mapping.end - mapping.start) / kPage;
-    std::vector<std::uint64_t> entries(pages);
-    if (mapping.inode == 0 &&
-        ::pread(pagemap.get(), entries.data(), pages * 8,
-                static_cast<off_t>(mapping.start / kPage * 8)) != static_cast<ssize_t>(pages * 8)) {
-      throw std::runtime_error("cannot read the page map");
-    }
-    for (std::size_t i = 0; i < pages; ++i) {
-      constexpr std::uint64_t kPresentOrSwapped = std::uint64_t{3} << 62;
-      if (mapping.inode == 0 && (entries[i] & kPresentOrSwapped) == 0) {
-        continue; // never touched: zeros
-      }
-      const std::uint64_t address = mapping.start + i * kPage;
+    for (const std::uint64_t address : pages_to_read(pid, pagemap.get(), mapping)) {
       std::optional<std::string> page = memory.read(address, kPage);
       if (page && *page != zero) {
         world.pages[address] = xxh3_64(std::as_bytes(std::span(*page)));
