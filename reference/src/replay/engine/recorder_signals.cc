@@ -1,0 +1,260 @@
+// Signals, faults and preemption.
+
+#include "process/proc_maps.h"
+#include "process/proc_status.h"
+#include "replay/engine/changed_pages.h"
+#include "replay/engine/fault_action.h"
+#include "replay/engine/injected_calls.h"
+#include "replay/engine/recorder.h"
+#include "replay/engine/suspended_filters.h"
+#include "replay/trace/event.h"
+#include "rrpcp/error.h"
+
+#include <capnp/message.h>
+#include <csignal>
+#include <cstring>
+#include <optional>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+namespace rrpcp::replay {
+
+namespace {
+
+using State = RecordedTask::State;
+
+// Bytes of a preempted task's memory that are held at once.
+constexpr std::uint64_t kMaxPreemptedRange = 1 << 20;
+constexpr std::uint64_t kResetHandler = 0x80000000; // SA_RESETHAND
+
+// Frame of a signal handler (arch/x86/include/asm/sigframe.h): where the pointer to the FPU state
+// is in it, and how large that is.
+constexpr std::uint64_t kFramePointerOffset = 8 + 40 + 184;
+constexpr std::uint64_t kFrameWithoutFpu = 8 + 304 + 128;
+constexpr std::uint64_t kFpuMagicOffset = 464;
+constexpr std::uint32_t kFpuMagic = 0x46505853;
+constexpr std::uint64_t kFpuLegacySize = 512;
+constexpr std::uint64_t kFpuTrailer = 4;
+
+bool is_synchronous(const siginfo_t& info) {
+  switch (info.si_signo) {
+  case SIGILL:
+  case SIGTRAP:
+  case SIGBUS:
+  case SIGFPE:
+  case SIGSEGV:
+    return info.si_code > 0;
+  default:
+    return false;
+  }
+}
+
+} // namespace
+
+// Returns true where the task goes on in the middle of its program.
+bool Recorder::on_signal(RecordedTask& task, int signal) {
+  const user_regs_struct registers = task.tracee.registers();
+  siginfo_t info = task.tracee.signal_info();
+  if (signal == SIGSEGV && info.si_code == SI_KERNEL && emulate(task, registers)) {
+    return false;
+  }
+  const bool boundary = std::memcmp(&registers, &task.boundary, sizeof registers) == 0;
+  const bool synchronous = is_synchronous(info);
+  const ProcStatus status = ProcStatus::read(task.pid, task.tid);
+  const bool caught = (status.caught >> (signal - 1) & 1) != 0;
+  if (!caught) {
+    if (synchronous) {
+      task.fatal_fault = registers;
+    }
+    task.resume_signal = signal;
+    if (boundary) {
+      task.state = State::kReady;
+      return false;
+    }
+    task.state = State::kRunning;
+    task.tracee.resume(PTRACE_SYSCALL, std::exchange(task.resume_signal, 0));
+    return true;
+  }
+  if (synchronous) {
+    deliver(task, info, schema::SignalCause::FAULT, registers);
+    return false;
+  }
+  if (boundary) {
+    if (!task.held.empty() && task.held.front().si_signo == signal) {
+      info = task.held.front();
+      task.held.pop_front();
+      task.tracee.set_signal_info(info);
+    }
+    deliver(task, info, schema::SignalCause::ASYNCHRONOUS,
+            std::exchange(task.called_off, std::nullopt));
+    return false;
+  }
+  task.held.push_back(info);
+  task.state = State::kRunning;
+  task.tracee.resume(PTRACE_SYSCALL);
+  return true;
+}
+
+// Executes an instruction that the kernel does not let the task execute.
+bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers) {
+  std::array<std::byte, 3> code{};
+  if (task.forgoes_counter || task.memory.read_some(registers.rip, code) < 2 ||
+      code[0] != std::byte{0x0f}) {
+    return false;
+  }
+  user_regs_struct after = registers;
+  schema::TrappedInstruction instruction;
+  unsigned auxiliary = 0;
+  const std::uint64_t time = __rdtscp(&auxiliary);
+  if (code[1] == std::byte{0x31}) {
+    instruction = schema::TrappedInstruction::RDTSC;
+    after.rip += 2;
+  } else if (code[1] == std::byte{0x01} && code[2] == std::byte{0xf9}) {
+    instruction = schema::TrappedInstruction::RDTSCP;
+    after.rip += 3;
+    after.rcx = auxiliary;
+  } else {
+    return false;
+  }
+  after.rax = time & 0xffffffff;
+  after.rdx = time >> 32;
+  task.tracee.set_registers(after);
+  EventData& event = begin_event(EventKind::kTrap, task);
+  event.instruction = instruction;
+  event.registers = registers;
+  event.registers_after = after;
+  if ((task.mask & kFaultBit) != 0 || ignores(*task.fault_action)) {
+    // The fault has unblocked its signal and reset its action.
+    task.tracee.set_signal_mask(task.mask);
+    const SuspendedFilters suspended(task);
+    if (task.site != 0) {
+      set_fault_action(task.tracee, task.memory, task.site, *task.fault_action);
+    } else {
+      SyscallSite site(task.tracee, read_mappings(task.tid));
+      set_fault_action(task.tracee, task.memory, site.address(), *task.fault_action);
+    }
+    event.signal_mask = task.mask; // says so to a replay
+  }
+  write_event();
+  task.boundary = after;
+  task.state = State::kReady;
+  return true;
+}
+
+// Lets the task enter its handler.
+void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::SignalCause cause,
+                       const std::optional<user_regs_struct>& reached) {
+  task.tracee.resume(PTRACE_SINGLESTEP, info.si_signo);
+  const TraceeStop stop = task.tracee.wait();
+  if (stop.gone()) {
+    task.fatal_fault = reached;
+    on_gone(task, stop);
+    return;
+  }
+  if (stop.signal() != SIGTRAP) {
+    // The frame could not be written, or something else comes first.
+    task.fatal_fault = reached;
+    task.state = State::kReady;
+    task.reported = true;
+    reported_.push_back(task.tid);
+    return;
+  }
+  const user_regs_struct registers = task.tracee.registers();
+  EventData& event = begin_event(EventKind::kSignal, task);
+  event.registers = reached;
+  event.registers_after = registers;
+  event.registers_after->orig_rax = ~std::uint64_t{0};
+  event.cause = cause;
+  event.signal_info = event.append(std::as_bytes(std::span(&info, 1)));
+  note_mask(task);
+  if (info.si_signo == SIGSEGV && ((*task.fault_action)[1] & kResetHandler) != 0) {
+    (*task.fault_action)[0] = 0; // SIG_DFL
+  }
+  if (const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate)) {
+    event.extended_registers = event.append(*xstate);
+  }
+  std::uint64_t end = registers.rsp + kFrameWithoutFpu;
+  const auto fpu = task.memory.read_value<std::uint64_t>(registers.rsp + kFramePointerOffset);
+  if (fpu != 0) {
+    std::array<std::uint32_t, 2> magic{};
+    task.memory.read(fpu + kFpuMagicOffset, std::as_writable_bytes(std::span(magic)));
+    end = fpu + (magic[0] == kFpuMagic ? magic[1] + kFpuTrailer : kFpuLegacySize);
+  }
+  add_memory(task, registers.rsp, end - registers.rsp, event.memory);
+  write_event();
+  task.boundary = registers;
+  task.state = State::kReady;
+}
+
+// Takes the task back from the entry of a system call to before it, so that a signal is delivered
+// there.
+void Recorder::call_off(RecordedTask& task) {
+  user_regs_struct registers = task.entry;
+  registers.orig_rax = ~std::uint64_t{0};
+  task.tracee.set_registers(registers);
+  task.tracee.resume(PTRACE_SYSCALL);
+  const TraceeStop stop = task.tracee.wait();
+  if (stop.gone()) {
+    on_gone(task, stop);
+    return;
+  }
+  registers.rip -= kSyscallLength;
+  registers.rax = task.entry.orig_rax;
+  task.tracee.set_registers(registers);
+  task.boundary = task.tracee.registers();
+  task.called_off = task.entry;
+  task.state = State::kReady;
+}
+
+// Sends the first held signal again: the task meets it before it executes anything.
+void Recorder::raise_held(RecordedTask& task) {
+  ::syscall(SYS_tgkill, task.pid, task.tid, task.held.front().si_signo);
+}
+
+// The pages are as much as the program has in use: they go to the trace without being gathered.
+void Recorder::preempt(RecordedTask& task) {
+  const user_regs_struct registers = task.tracee.registers();
+  EventData& event = begin_event(EventKind::kPreemption, task);
+  event.registers_after = registers;
+  event.registers_after->orig_rax = ~std::uint64_t{0};
+  if (const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate)) {
+    event.extended_registers = event.append(*xstate);
+  }
+  std::vector<EventData::Write>& list = event.memory;
+  std::uint64_t total = 0;
+  auto note = [&](std::uint64_t address, std::span<const std::byte> bytes) {
+    total += bytes.size();
+    if (!list.empty() && list.back().address + list.back().data.length == address &&
+        list.back().data.length < kMaxPreemptedRange) {
+      list.back().data.length += bytes.size();
+    } else {
+      list.push_back({address, {0, bytes.size()}});
+    }
+  };
+  if (task.slice) {
+    task.slice->visit_changes(task.tid, task.memory, note);
+  } else {
+    visit_writable_pages(task.tid, task.memory, note);
+  }
+  capnp::MallocMessageBuilder message;
+  schema::Event::Builder root = message.initRoot<schema::Event>();
+  event_.encode(root);
+  writer_->begin(root.asReader(), total);
+  std::vector<std::byte> buffer;
+  for (const EventData::Write& write : list) {
+    buffer.assign(write.data.length, std::byte{0});
+    try {
+      task.memory.read(write.address, buffer);
+    } catch (const Error&) {
+      // It was killed meanwhile, and its memory with it.
+    }
+    writer_->add_data(buffer);
+  }
+  flush_now_and_then();
+  task.boundary = registers;
+  yield_ = true;
+}
+
+} // namespace rrpcp::replay

@@ -1,0 +1,310 @@
+// Tasks that come, execute another program and go.
+
+#include "base/scoped_fd.h"
+#include "process/proc_file.h"
+#include "process/proc_maps.h"
+#include "process/proc_status.h"
+#include "replay/engine/fault_action.h"
+#include "replay/engine/process_image.h"
+#include "replay/engine/recorder.h"
+#include "replay/engine/suspended_filters.h"
+#include "replay/trace/event.h"
+#include "rrpcp/error.h"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <elf.h>
+#include <fcntl.h>
+#include <optional>
+#include <sched.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace rrpcp::replay {
+
+namespace {
+
+using State = RecordedTask::State;
+
+constexpr std::uint64_t kCloneClearHandlers = 0x100000000; // CLONE_CLEAR_SIGHAND
+
+// struct clone_args of clone3(2).
+struct CloneArguments {
+  std::uint64_t flags = 0;
+  std::uint64_t pidfd = 0;
+  std::uint64_t child_tid = 0;
+  std::uint64_t parent_tid = 0;
+};
+
+} // namespace
+
+void Recorder::on_new_task(RecordedTask& task) {
+  const auto tid = static_cast<pid_t>(task.tracee.event_message());
+  CloneArguments arguments;
+  switch (task.call.number) {
+  case SYS_clone3:
+    arguments = task.memory.read_value<CloneArguments>(task.call[0]);
+    break;
+  case SYS_clone:
+    arguments.flags = task.call[0] & ~std::uint64_t{0xff};
+    arguments.parent_tid = task.call[2];
+    arguments.pidfd = task.call[2];
+    arguments.child_tid = task.call[3];
+    break;
+  case SYS_vfork:
+    arguments.flags = CLONE_VM | CLONE_VFORK;
+    break;
+  default:
+    break;
+  }
+  const bool thread = (arguments.flags & CLONE_THREAD) != 0;
+  auto made =
+      std::make_unique<RecordedTask>(tid, thread ? task.pid : tid, Tracee::adopt(tid, false));
+  RecordedTask& child = *made;
+  child.site = task.site;
+  child.mask = task.mask;
+  child.forgoes_counter = task.forgoes_counter;
+  child.dumpable = (arguments.flags & CLONE_VM) != 0
+                       ? task.dumpable
+                       : std::make_shared<std::optional<int>>(*task.dumpable);
+  child.fault_action = (arguments.flags & CLONE_SIGHAND) != 0
+                           ? task.fault_action
+                           : std::make_shared<FaultAction>(*task.fault_action);
+  if ((arguments.flags & kCloneClearHandlers) != 0 && !ignores(*child.fault_action)) {
+    *child.fault_action = {};
+  }
+  if (auto early = early_.find(tid); early != early_.end()) {
+    child.tracee.take_report(early->second);
+    early_.erase(early);
+  } else {
+    child.tracee.wait();
+  }
+  tasks_.emplace(tid, std::move(made));
+  order_.push_back(tid);
+  EventData& event = begin_event(EventKind::kNewTask, task);
+  if (!task.begun) {
+    event.registers = task.entry;
+  }
+  event.child = tid;
+  event.child_process = child.pid;
+  event.flags = arguments.flags;
+  const bool alive = !child.tracee.last_stop().gone();
+  if (task.untraced) {
+    task.untraced = false;
+    put_back_untraced(task, task);
+    if (alive && (arguments.flags & CLONE_VM) == 0) {
+      put_back_untraced(task, child);
+    }
+  }
+  if (alive) {
+    event.child_registers = child.tracee.registers();
+    event.child_registers.orig_rax = ~std::uint64_t{0};
+    child.boundary = child.tracee.registers();
+    if ((arguments.flags & CLONE_CHILD_SETTID) != 0) {
+      add_memory(child, arguments.child_tid, sizeof(pid_t), event.child_memory);
+    }
+  }
+  if ((arguments.flags & CLONE_PARENT_SETTID) != 0) {
+    add_memory(task, arguments.parent_tid, sizeof(pid_t), event.memory);
+  }
+  if ((arguments.flags & CLONE_PIDFD) != 0) {
+    add_memory(task, arguments.pidfd, sizeof(int), event.memory);
+  }
+  if ((arguments.flags & CLONE_CHILD_CLEARTID) != 0) {
+    child.clear_tid = arguments.child_tid;
+  }
+  write_event();
+  task.begun = true;
+  if (!alive) { // killed at birth
+    child.reported = true;
+    reported_.push_back(tid);
+  }
+  if (task.state != State::kInCall) {
+    task.state = State::kInCall;
+    ++in_call_;
+  }
+  task.tracee.resume(PTRACE_SYSCALL);
+  if ((arguments.flags & CLONE_VFORK) == 0) {
+    if (std::optional<TraceeStop> stop = await_call(task)) {
+      handle(task, *stop);
+    }
+  }
+}
+
+// Opens a file that the task has mapped. In another mount namespace than ours another file may lie
+// under its name, so that comes last.
+ScopedFd Recorder::open_mapped(const RecordedTask& task, const std::string& path) {
+  ScopedFd file;
+  for (const ProcMapping& mapping : read_mappings(task.tid)) {
+    if (mapping.name == path) {
+      char name[64];
+      std::snprintf(name, sizeof name, "map_files/%llx-%llx",
+                    static_cast<unsigned long long>(mapping.start),
+                    static_cast<unsigned long long>(mapping.end));
+      file.reset(::open(proc_path(task.pid, name).c_str(), O_RDONLY | O_CLOEXEC));
+      break;
+    }
+  }
+  if (!file && try_read_link(proc_path(task.pid, "ns/mnt")) != try_read_link("/proc/self/ns/mnt")) {
+    file.reset(::open((proc_path(task.pid, "root") + path).c_str(), O_RDONLY | O_CLOEXEC));
+  } else if (!file) {
+    file.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  }
+  return file;
+}
+
+void Recorder::on_exec(RecordedTask& task, pid_t former) {
+  // All other threads of the process are gone, and the one that called has the process's id now.
+  RecordedTask* caller = &task;
+  if (former != task.tid) {
+    if (RecordedTask* other = find(former)) {
+      caller = other;
+    }
+  }
+  const bool begun = caller->begun;
+  const bool counted = caller->state == State::kInCall;
+  const user_regs_struct entry = caller->entry;
+  if (caller != &task) {
+    task.held = std::move(caller->held);
+    task.forgoes_counter = caller->forgoes_counter;
+    if (task.state == State::kInCall) {
+      --in_call_; // the leader's own call ended with it
+    }
+    caller->tracee.release();
+    erase(former);
+  }
+  std::vector<pid_t> gone;
+  for (const auto& [tid, other] : tasks_) {
+    if (other->pid == task.pid && tid != task.tid) {
+      gone.push_back(tid);
+    }
+  }
+  for (pid_t tid : gone) {
+    if (find(tid)->state == State::kInCall) {
+      --in_call_;
+    }
+    find(tid)->tracee.release();
+    erase(tid);
+  }
+  if (counted) {
+    --in_call_;
+  }
+  task.tracee.resume(PTRACE_SYSCALL);
+  const TraceeStop stop = task.tracee.wait();
+  if (stop.gone()) {
+    on_gone(task, stop);
+    return;
+  }
+  task.in_call = false;
+  task.begun = false;
+  task.reported = false;
+  task.memory = RemoteMemory(task.tid);
+  task.clear_tid = 0;
+  task.robust_list = 0;
+  task.site = 0;
+  task.dumpable = std::make_shared<std::optional<int>>();
+  task.mask = task.tracee.signal_mask();
+  const bool ignored = (ProcStatus::read(task.pid, task.tid).ignored & kFaultBit) != 0;
+  task.fault_action = std::make_shared<FaultAction>(FaultAction{ignored ? 1u : 0u});
+  const SuspendedFilters suspended(task);
+  try {
+    prepare_program(task.tracee);
+  } catch (const Error& error) {
+    if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState) {
+      throw;
+    }
+    throw Error(ErrorCode::kUnsupportedState,
+                "a filter of seccomp(2) keeps the recorder from preparing a program (" +
+                    std::string(error.what()) + ")")
+        .with_hint("with CAP_SYS_ADMIN the recorder suspends the filter meanwhile");
+  }
+  const std::string image = "images/" + std::to_string(images_++) + ".pcp";
+  write_image(task.tracee, options_.directory + "/" + image, [&](const std::string& path, pid_t) {
+    const ScopedFd file = open_mapped(task, path);
+    if (!file) {
+      throw system_error(errno, "cannot open a file that the program has mapped").in_file(path);
+    }
+    return files_->keep(file.get(), path).path;
+  });
+  EventData& event = begin_event(EventKind::kExec, task);
+  if (!begun) {
+    event.registers = entry;
+  }
+  event.image = image;
+  event.executable = try_read_link(proc_path(task.pid, "exe")).value_or("");
+  if (std::optional<std::string> text = try_read_file(proc_path(task.pid, "cmdline"))) {
+    std::string_view rest = *text;
+    while (!rest.empty()) {
+      event.arguments.emplace_back(cut_field(rest, '\0'));
+    }
+  }
+  event.former_task = former != task.tid ? former : 0;
+  write_event();
+  task.boundary = task.tracee.registers();
+  task.state = State::kReady;
+}
+
+// What the kernel did to the memory of a dead task, as `survivor` sees it: the word of
+// set_tid_address(2) and the futexes of its robust list.
+void Recorder::record_last_writes(const RecordedTask& dead, RecordedTask& survivor) {
+  if (dead.clear_tid != 0) {
+    add_memory(survivor, dead.clear_tid, sizeof(pid_t), event_.memory);
+  }
+  if (dead.robust_list == 0) {
+    return;
+  }
+  struct Head { // struct robust_list_head of linux/futex.h
+    std::uint64_t first = 0;
+    std::int64_t offset = 0;
+    std::uint64_t pending = 0;
+  } head;
+  const auto bytes = std::as_writable_bytes(std::span(&head, 1));
+  if (survivor.memory.read_some(dead.robust_list, bytes) != bytes.size()) {
+    return;
+  }
+  constexpr int kMaxEntries = 2048; // ROBUST_LIST_LIMIT
+  constexpr std::uint64_t kPriorityInheritance = 1;
+  std::uint64_t at = head.first & ~kPriorityInheritance;
+  for (int i = 0; i < kMaxEntries && at != 0 && at != dead.robust_list; ++i) {
+    add_memory(survivor, at + static_cast<std::uint64_t>(head.offset), sizeof(pid_t),
+               event_.memory);
+    std::uint64_t next = 0;
+    survivor.memory.read_some(at, std::as_writable_bytes(std::span(&next, 1)));
+    at = next & ~kPriorityInheritance;
+  }
+}
+
+void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
+  if (task.in_call && !task.begun) {
+    // It ran to the call, in which it was killed, by a filter of seccomp(2) for one: others may
+    // have seen what it did before.
+    begin_event(EventKind::kSystemCallBegun, task).registers = task.entry;
+    write_event();
+  }
+  EventData& event = begin_event(EventKind::kExit, task);
+  event.registers = task.fatal_fault;
+  event.status = stop.status();
+  // What the kernel wrote on behalf of the dead is seen by those who shared its memory.
+  for (auto& [tid, other] : tasks_) {
+    if (other.get() != &task && other->pid == task.pid && other->tracee.attached()) {
+      try {
+        record_last_writes(task, *other);
+      } catch (const Error&) {
+        event.memory.clear(); // the whole process ends
+      }
+      break;
+    }
+  }
+  write_event();
+  if (task.state == State::kInCall) {
+    --in_call_;
+  }
+  if (task.tid == first_process_) {
+    status_ = stop.status();
+  }
+  erase(task.tid);
+}
+
+} // namespace rrpcp::replay
