@@ -1,6 +1,7 @@
 #include "rrpcp/restore.h"
 
 #include "container/kj_errors.h"
+#include "process/proc_status.h"
 #include "process/restore/descriptor_limit.h"
 #include "process/restore/process_builder.h"
 #include "process/restore/state_checks.h"
@@ -10,6 +11,7 @@
 #include <csignal>
 #include <optional>
 #include <sys/ptrace.h>
+#include <time.h>
 #include <utility>
 
 namespace rrpcp {
@@ -40,6 +42,20 @@ void check_kind(const CheckpointReader& reader) {
                                                   std::to_string(state.getProcesses().size()) +
                                                   " processes, and one at a time can be restored")
         .in_file(reader.name());
+  }
+}
+
+// A thread that its tracer lets go of in a group stop is awake for a moment, in which it executes
+// nothing, before it stops again.
+void wait_until_stopped(pid_t process, pid_t tid) {
+  constexpr int kMostNaps = 10'000;
+  for (int i = 0; i < kMostNaps; ++i) {
+    const std::optional<ProcStatus> status = ProcStatus::try_read(process, tid);
+    if (!status || status->state != 'R') {
+      return;
+    }
+    const timespec nap{0, 100'000};
+    ::nanosleep(&nap, nullptr);
   }
 }
 
@@ -129,6 +145,9 @@ void RestoredProcess::detach_stopped() {
   impl_->stop_group();
   for (BuiltTask& task : impl_->process.release()) {
     task.tracee.detach();
+  }
+  for (const pid_t tid : impl_->tids) {
+    wait_until_stopped(impl_->pid, tid);
   }
 }
 
