@@ -151,9 +151,9 @@ void join_neighbours(std::vector<WorldMapping>& mappings) {
 
 // The pages of a mapping that may have contents: in anonymous memory those that were touched.
 std::vector<std::uint64_t> pages_to_read(pid_t pid, int pagemap, const WorldMapping& mapping) {
-  // The memory in which a sanitizer keeps notes takes terabytes of addresses, whose page map would
+  // A sanitizer sets terabytes of addresses aside for its notes and its heap, whose page map would
   // be gigabytes.
-  constexpr std::uint64_t kLargest = std::uint64_t{1} << 38;
+  constexpr std::uint64_t kLargest = std::uint64_t{1} << 32;
   std::vector<std::uint64_t> addresses;
   const std::uint64_t length = mapping.end - mapping.start;
   if (mapping.inode == 0 && length > kLargest) {
