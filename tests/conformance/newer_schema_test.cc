@@ -218,5 +218,34 @@ TEST(NewerSchema, UnknownIncompatibleFeaturesAreRefusedByName) {
   }
 }
 
+// What is reserved today holds something in a file whose feature words say so; such a file is read.
+// Found by fuzzing (fuzz/corpus/fuzz_validate/reserved-with-feature-bit).
+TEST(NewerSchema, ReservedBytesMayBeUsedBehindAFeatureBit) {
+  const auto bytes = test::write_sample_checkpoint({}, {.profile = Profile::kFast, .threads = 1});
+  for (const std::size_t word : {format::kHeaderReadOnlyCompat, format::kHeaderCompatible}) {
+    for (const bool announced : {true, false}) {
+      test::Forge forge(bytes);
+      forge.edit_header = [&](std::span<std::byte> header) {
+        store_le<std::uint64_t>(header, word, announced ? std::uint64_t{1} << 9 : 0);
+        header[format::kHeaderReserved + 3] = std::byte{7};
+      };
+      forge.edit_table = [](std::span<std::byte> table) {
+        table[format::kChunkReserved] = std::byte{7};
+      };
+      forge.edit_footer = [](std::span<std::byte> footer) {
+        footer[format::kFooterReserved0] = std::byte{7};
+        footer[format::kFooterReserved] = std::byte{7};
+      };
+      const std::vector<std::byte> newer = forge.assemble();
+      EXPECT_EQ(validate_bytes(newer, "newer").valid(), announced);
+      if (announced) {
+        EXPECT_NO_THROW(CheckpointReader::open_bytes(newer, "newer"));
+      } else {
+        EXPECT_THROW(CheckpointReader::open_bytes(newer, "newer"), Error);
+      }
+    }
+  }
+}
+
 } // namespace
 } // namespace rrpcp

@@ -295,7 +295,9 @@ class Checkpoint:
              and header["chunkPages"] * header["pageSize"] <= 1 << 24, "header.chunk-pages")
         need(header["positionKind"] <= 3, "header.position-kind")
         need(0 <= header["event"] <= header["markEvent"], "header.event")
-        need(not any(data[96:248]), "header.reserved")
+        self.reserved_in_use = (header["readOnlyCompatibleFeatures"] != 0
+                                or header["compatibleFeatures"] != 0)
+        need(self.reserved_in_use or not any(data[96:248]), "header.reserved")
         return header
 
     def _footer(self):
@@ -321,7 +323,7 @@ class Checkpoint:
         need(footer["manifestOffset"] == footer["tableOffset"] + footer["chunkCount"] * size,
              "footer.manifest-offset")
         need(footer["manifestOffset"] + footer["manifestLength"] == start, "footer.manifest-length")
-        need(not any(foot[52:56]) and not any(foot[112:144]), "footer.reserved")
+        need(self.reserved_in_use or not any(foot[52:56] + foot[112:144]), "footer.reserved")
         return footer
 
     def _chunks(self):

@@ -154,10 +154,16 @@ Header decode_header(std::span<const std::byte> bytes, const std::string& name) 
   if (header.event < 0 || header.mark_event < header.event) {
     throw damaged("the event numbers are out of range", kHeaderEvent, "header.event");
   }
-  if (!is_zero(in.subspan(kHeaderReserved, kHeaderChecksum - kHeaderReserved))) {
+  if (!may_use_reserved(header) &&
+      !is_zero(in.subspan(kHeaderReserved, kHeaderChecksum - kHeaderReserved))) {
     throw damaged("reserved bytes of the header are not zero", kHeaderReserved, "header.reserved");
   }
   return header;
+}
+
+bool may_use_reserved(const Header& header) {
+  return (header.read_only_compatible & ~kKnownReadOnlyCompat) != 0 ||
+         (header.compatible & ~kKnownCompatible) != 0;
 }
 
 FooterBytes encode_footer(const Footer& footer, std::uint64_t header_checksum) {
@@ -258,8 +264,9 @@ Footer decode_footer(std::span<const std::byte> in, const Header& header, std::u
                       " bytes is no message",
                   kFooterManifestLength, "footer.manifest-length");
   }
-  if (!is_zero(in.subspan(kFooterReserved, kFooterChecksum - kFooterReserved)) ||
-      !is_zero(in.subspan(kFooterReserved0, 4))) {
+  if (!may_use_reserved(header) &&
+      (!is_zero(in.subspan(kFooterReserved, kFooterChecksum - kFooterReserved)) ||
+       !is_zero(in.subspan(kFooterReserved0, 4)))) {
     throw damaged("reserved bytes of the footer are not zero", kFooterReserved, "footer.reserved");
   }
   return footer;

@@ -22,6 +22,10 @@ HeaderBytes encode_header(const HeaderFields& fields, std::uint64_t incompatible
 // magic, checksum, version, features, ranges, reserved bytes. `name` is for errors.
 Header decode_header(std::span<const std::byte> bytes, const std::string& name);
 
+// Whether bytes that are reserved today may hold something: a newer release uses them behind a
+// feature bit only (spec/compatibility.md).
+bool may_use_reserved(const Header& header);
+
 // The footer with its checksum. `header_checksum` is the copy of the header's.
 FooterBytes encode_footer(const Footer& footer, std::uint64_t header_checksum);
 

@@ -130,6 +130,8 @@ private:
     return bits == 0;
   }
 
+  bool uses_reserved() const { return facts_.header && may_use_reserved(*facts_.header); }
+
   void check_header_fields(std::span<const std::byte> in, Header& header) {
     bool usable = true;
     auto length = load_le<std::uint32_t>(in, kHeaderLength);
@@ -172,7 +174,7 @@ private:
     if (header.machine == 0) {
       findings_.at("header.machine", kHeaderMachine, "the machine is 0");
     }
-    if (facts_.fully_known &&
+    if (!may_use_reserved(header) &&
         !is_zero(in.subspan(kHeaderReserved, kHeaderChecksum - kHeaderReserved))) {
       findings_.at("header.reserved", kHeaderReserved, "reserved bytes are not zero");
     }
@@ -263,7 +265,7 @@ private:
       bad("footer.manifest-length", kFooterManifestLength,
           "the manifest is said to have " + to_string(footer.manifest_length) + " bytes");
     }
-    if (facts_.fully_known &&
+    if (!uses_reserved() &&
         (!is_zero(in.subspan(kFooterReserved0, 4)) ||
          !is_zero(in.subspan(kFooterReserved, kFooterChecksum - kFooterReserved)))) {
       findings_.at("footer.reserved", start + kFooterReserved0, "reserved bytes are not zero");
@@ -371,7 +373,7 @@ private:
       bad("chunk.codec", kChunkCodec, "codec " + to_string(chunk.codec) + " is not defined");
       break;
     }
-    if (facts_.fully_known &&
+    if (!uses_reserved() &&
         !is_zero(entry.subspan(kChunkReserved, kChunkEntrySize - kChunkReserved))) {
       findings_.at("chunk.reserved",
                    footer.table_offset + index * footer.chunk_entry_size + kChunkReserved,
