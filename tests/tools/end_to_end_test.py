@@ -99,7 +99,7 @@ def start_python(folder, _):
             block += state.to_bytes(8, "little")
         file.write(block)
     script = os.path.join(HERE, "..", "demo", "long_computation.py")
-    return Program(["/usr/bin/python3", script, "input", "progress", "12000"], "/dev/null", folder)
+    return Program(["/usr/bin/python3", script, "input", "progress", "40000"], "/dev/null", folder)
 
 
 def start_sqlite(folder, _):
