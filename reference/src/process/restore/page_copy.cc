@@ -1,7 +1,5 @@
 #include "process/restore/page_copy.h"
 
-#include "base/page_buffer.h"
-#include "process/restore/huge_pages.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -122,15 +120,11 @@ private:
   std::vector<iovec> to_;
 };
 
-void deliver(std::span<const Part> parts, std::span<const std::byte> chunk, HugePages* huge_pages,
-             ProcessWriter& writer) {
+void deliver(std::span<const Part> parts, std::span<const std::byte> chunk, ProcessWriter& writer) {
   for (const Part& part : parts) {
     std::span<const std::byte> bytes = chunk.subspan(part.offset, part.bytes);
     switch (part.target.kind) {
     case PageTarget::Kind::kProcess:
-      if (part.target.may_be_huge && huge_pages != nullptr) {
-        huge_pages->prepare(part.target.position, bytes);
-      }
       writer.add(part.target.position, bytes);
       break;
     case PageTarget::Kind::kDescriptor:
@@ -185,7 +179,7 @@ void parallel_for(std::uint64_t count, unsigned threads,
 }
 
 void copy_pages(const CheckpointReader& reader, std::vector<PageCopy> copies, pid_t process,
-                HugePages* huge_pages, unsigned threads) {
+                unsigned threads) {
   const std::vector<Part> parts = split_by_chunk(reader, copies);
   copies.clear();
   std::vector<std::span<const Part>> groups; // one per chunk
@@ -197,19 +191,14 @@ void copy_pages(const CheckpointReader& reader, std::vector<PageCopy> copies, pi
     groups.push_back(std::span(parts).subspan(i, end - i));
     i = end;
   }
-  const std::size_t chunk_bytes =
-      std::size_t{reader.header().page_size} * reader.header().chunk_pages;
   threads = threads == 0 ? available_processors() : threads;
-  std::vector<PageBuffer> buffers(threads);
+  std::vector<std::vector<std::byte>> buffers(threads);
   parallel_for(groups.size(), threads, [&](std::uint64_t i, unsigned worker) {
-    if (!buffers[worker]) {
-      buffers[worker] = PageBuffer(chunk_bytes);
-    }
-    const std::uint64_t index = groups[i].front().chunk;
-    const std::span<std::byte> chunk = buffers[worker].span().first(reader.chunk(index).length);
-    reader.read_chunk(index, chunk);
+    std::vector<std::byte>& chunk = buffers[worker];
+    chunk.resize(reader.chunk(groups[i].front().chunk).length);
+    reader.read_chunk(groups[i].front().chunk, chunk);
     ProcessWriter writer(process);
-    deliver(groups[i], chunk, huge_pages, writer);
+    deliver(groups[i], chunk, writer);
   });
 }
 

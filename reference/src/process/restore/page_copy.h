@@ -21,8 +21,6 @@ struct PageTarget {
   std::uint64_t position = 0;
   // For kDescriptor.
   int descriptor = -1;
-  // For kProcess: private anonymous memory, which may get huge pages.
-  bool may_be_huge = false;
 };
 
 struct PageCopy {
@@ -33,15 +31,12 @@ struct PageCopy {
   PageTarget target;
 };
 
-class HugePages;
-
-// Carries out `copies`. `process` is the new process; it is this process's tracee. `huge_pages` may
-// be null. `threads`: how many work at it, the calling one included; 0: as many as processors are
-// available. A chunk is
+// Carries out `copies`. `process` is the new process; it is this process's tracee. `threads`: how
+// many work at it, the calling one included; 0: as many as processors are available. A chunk is
 // read once for all copies of its pages. Memory stays bounded: one chunk per thread.
 // Throws Error: kDamaged for a checksum that does not match, kSystem.
 void copy_pages(const CheckpointReader& reader, std::vector<PageCopy> copies, pid_t process,
-                HugePages* huge_pages, unsigned threads);
+                unsigned threads);
 
 // Calls `work(i, worker)` for i from 0 to count - 1 from up to `threads` threads, the calling one
 // included; `worker` is a number below `threads` that only one thread has at a time. The first

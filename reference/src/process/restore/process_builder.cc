@@ -4,7 +4,6 @@
 #include "process/proc_status.h"
 #include "process/remote_calls.h"
 #include "process/remote_memory.h"
-#include "process/restore/huge_pages.h"
 #include "process/restore/xsave_area.h"
 #include "rrpcp/error.h"
 
@@ -128,8 +127,7 @@ public:
     wait_until([&] { return __atomic_load_n(&control().stage, __ATOMIC_SEQ_CST) >= kStageMapped; });
     const std::vector<PageCopy>& own = plan_.space().copies();
     copies.insert(copies.end(), own.begin(), own.end());
-    HugePages huge_pages(copies, plan_.space().mapped_from_checkpoint(), process_.pid());
-    copy_pages(reader_, std::move(copies), process_.pid(), &huge_pages, options_.threads);
+    copy_pages(reader_, std::move(copies), process_.pid(), options_.threads);
     permit(kStageFilled);
     const std::size_t threads = plan_.tasks().size();
     wait_until(

@@ -232,7 +232,7 @@ void SpacePlan::plan_stream(PlannedMapping& planned, std::uint64_t address, std:
 
 void SpacePlan::plan_copy(PlannedMapping& planned, std::uint64_t address, std::uint64_t first,
                           std::uint64_t bytes) {
-  copies_.push_back({first, bytes, {PageTarget::Kind::kProcess, address, -1, !planned.object}});
+  copies_.push_back({first, bytes, {PageTarget::Kind::kProcess, address, -1}});
   planned.needs_writing = true;
 }
 
