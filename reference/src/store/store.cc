@@ -80,8 +80,10 @@ std::optional<StoreEntry> examine(int directory, const char* name, const std::st
 // event; marks that are reached from a boundary sort by the mark.
 auto position_key(const StoreEntry& entry) {
   const Header& header = entry.header;
-  return std::tuple(header.event, header.position_kind == format::kPositionBetween, header.ticks,
-                    header.order, header.mark_event, entry.id, entry.path);
+  using Key = std::tuple<std::int64_t, bool, std::int64_t, std::uint32_t, std::int64_t,
+                         const std::optional<CheckpointId>&, const std::string&>;
+  return Key(header.event, header.position_kind == format::kPositionBetween, header.ticks,
+             header.order, header.mark_event, entry.id, entry.path);
 }
 
 } // namespace
