@@ -58,7 +58,9 @@ inline constexpr auto kDiagnostics = [] {
       {"header.event", E, S,
        "An event number is negative, or the mark's event lies before the stored state's.", kWriter},
       {"header.machine", E, S, "The header names no machine.", kWriter},
-      {"header.reserved", E, S, "Reserved bytes of the header are not zero.", kWriter},
+      {"header.reserved", E, S,
+       "Reserved bytes of the header are not zero, and no unknown feature bit announces them.",
+       kWriter},
       {"header.manifest-mismatch", E, S, "The header says something else than the manifest.",
        kWriter},
       // Footer
@@ -85,7 +87,9 @@ inline constexpr auto kDiagnostics = [] {
       {"footer.manifest-offset", E, S, "The manifest does not follow the chunk table.", kWriter},
       {"footer.manifest-length", E, S,
        "The manifest does not reach to the footer, or has no possible length.", kWriter},
-      {"footer.reserved", E, S, "Reserved bytes of the footer are not zero.", kWriter},
+      {"footer.reserved", E, S,
+       "Reserved bytes of the footer are not zero, and no unknown feature bit announces them.",
+       kWriter},
       // Chunk table and padding
       {"chunk-table.digest", E, S, "The chunk table's digest does not match its bytes.",
        kCopyAgain},
@@ -103,7 +107,10 @@ inline constexpr auto kDiagnostics = [] {
        "A chunk does not lie where the layout puts it: directly after the one before, a raw one at "
        "the next page boundary.",
        kWriter},
-      {"chunk.reserved", E, S, "Reserved bytes of a chunk-table entry are not zero.", kWriter},
+      {"chunk.reserved", E, S,
+       "Reserved bytes of a chunk-table entry are not zero, and no unknown feature bit announces "
+       "them.",
+       kWriter},
       {"page-data.padding", E, S, "Bytes between two parts of the file are not zero.", kCopyAgain},
       // Manifest as a message
       {"manifest.digest", E, S, "The manifest's digest does not match its bytes.", kCopyAgain},
