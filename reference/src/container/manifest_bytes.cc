@@ -4,7 +4,6 @@
 #include "base/hash.h"
 #include "rrpcp/error.h"
 
-#include <capnp/message.h>
 #include <cstring>
 #include <vector>
 
@@ -162,13 +161,8 @@ private:
 
 } // namespace
 
-kj::Array<capnp::word> manifest_message(schema::State::Reader state,
-                                        schema::Provenance::Reader provenance) {
-  capnp::MallocMessageBuilder message;
-  auto manifest = message.initRoot<schema::Manifest>();
-  manifest.setState(state);
-  manifest.setProvenance(provenance);
-  kj::Array<capnp::word> canonical = capnp::canonicalize(manifest.asReader());
+kj::Array<capnp::word> manifest_message(schema::Manifest::Reader manifest) {
+  kj::Array<capnp::word> canonical = capnp::canonicalize(manifest);
   if (canonical.size() > UINT32_MAX) {
     throw Error(ErrorCode::kLimit, "the manifest is larger than 32 GiB");
   }
@@ -180,10 +174,14 @@ kj::Array<capnp::word> manifest_message(schema::State::Reader state,
   return framed;
 }
 
+kj::Array<capnp::word> canonical_state(schema::State::Reader state) {
+  return capnp::canonicalize(state);
+}
+
 CheckpointId checkpoint_id(schema::State::Reader state, std::span<const ChunkEntry> chunks) {
   Xxh3Stream128 stream;
   {
-    kj::Array<capnp::word> canonical = capnp::canonicalize(state);
+    const kj::Array<capnp::word> canonical = canonical_state(state);
     stream.update(std::as_bytes(std::span(canonical.begin(), canonical.size())));
   }
   for (const ChunkEntry& chunk : chunks) {

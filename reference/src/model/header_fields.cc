@@ -24,6 +24,7 @@ HeaderFields header_fields(schema::State::Reader state) {
     fields.event = clone.getEvent();
     fields.ticks = clone.getTicks();
     fields.mark_event = fields.event;
+    fields.mark_ticks = fields.ticks;
     switch (position.which()) {
     case schema::Position::AT_EVENT:
       fields.position_kind = format::kPositionAtEvent;
@@ -31,10 +32,12 @@ HeaderFields header_fields(schema::State::Reader state) {
     case schema::Position::FORWARD_TO:
       fields.position_kind = format::kPositionForwardTo;
       fields.mark_event = position.getForwardTo().getEvent();
+      fields.mark_ticks = position.getForwardTo().getTicks();
       break;
     case schema::Position::BETWEEN:
       fields.position_kind = format::kPositionBetween;
       fields.order = position.getBetween().getOrder();
+      fields.instructions = position.getBetween().getInstructions();
       break;
     default:
       throw Error(ErrorCode::kUnsupportedFeature, "the kind of position is not known");
