@@ -10,9 +10,9 @@
 #include "support/temp_dir.h"
 
 #include <capnp/message.h>
+#include <cstring>
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <cstring>
 #include <map>
 #include <random>
 #include <rapidcheck/gtest.h>
@@ -85,6 +85,8 @@ Written write(const Layout& layout, int fd, const WriterOptions& options) {
   auto state = message.initRoot<schema::State>();
   test::fill_at_random(state, random);
   state.setMachine(layout.machine);
+  state.setElfClass(layout.machine == 3 ? 1 : 2);
+  state.setDataEncoding(1);
   state.disownTrace();
   state.disownPosition();
   auto geometry = state.initPageStream();

@@ -1,8 +1,8 @@
 #include "pcp-inspect/diff_message.h"
 
-#include "common/text.h"
 #include "common/message_json.h"
 #include "common/names.h"
+#include "common/text.h"
 #include "rrpcp/schema/memory.capnp.h"
 
 #include <algorithm>
@@ -31,7 +31,7 @@ constexpr Key kKeys[] = {
     {"Extension", {"id", nullptr}},
     {"FileDescriptor", {"fd", nullptr}},
     {"FileMonitor", {"fd", nullptr}},
-    {"IntervalTimer", {"which", nullptr}},
+    {"IntervalTimer", {"timer", nullptr}},
     {"MappedFile", {"device", "inode"}},
     {"Mapping", {"start", nullptr}},
     {"PosixTimer", {"id", nullptr}},

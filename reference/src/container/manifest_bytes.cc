@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "container/canonical.h"
 #include "rrpcp/error.h"
 
 #include <capnp/message.h>
@@ -168,10 +169,7 @@ kj::Array<capnp::word> manifest_message(schema::State::Reader state,
   auto manifest = message.initRoot<schema::Manifest>();
   manifest.setState(state);
   manifest.setProvenance(provenance);
-  kj::Array<capnp::word> canonical = capnp::canonicalize(manifest.asReader());
-  if (canonical.size() > UINT32_MAX) {
-    throw Error(ErrorCode::kLimit, "the manifest is larger than 32 GiB");
-  }
+  const kj::Array<capnp::word> canonical = canonical_message(manifest.asReader());
   // One segment: the count minus one, then the segment's length in words.
   auto framed = kj::heapArray<capnp::word>(canonical.size() + 1);
   const std::uint32_t frame[2] = {0, static_cast<std::uint32_t>(canonical.size())};
@@ -183,7 +181,7 @@ kj::Array<capnp::word> manifest_message(schema::State::Reader state,
 CheckpointId checkpoint_id(schema::State::Reader state, std::span<const ChunkEntry> chunks) {
   Xxh3Stream128 stream;
   {
-    kj::Array<capnp::word> canonical = capnp::canonicalize(state);
+    const kj::Array<capnp::word> canonical = canonical_message(state);
     stream.update(std::as_bytes(std::span(canonical.begin(), canonical.size())));
   }
   for (const ChunkEntry& chunk : chunks) {

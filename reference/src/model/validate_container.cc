@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "container/canonical.h"
 #include "container/chunk_table.h"
 #include "container/header.h"
 #include "container/manifest_bytes.h"
@@ -441,9 +442,10 @@ private:
     auto message =
         std::make_unique<capnp::FlatArrayMessageReader>(facts_.manifest_words.asPtr(), options);
     try {
-      if (!message->isCanonical()) {
-        findings_.at("manifest.canonical", footer.manifest_offset,
-                     "the manifest is not in canonical form");
+      if (auto problem = find_noncanonical(bytes.subspan(sizeof(capnp::word)))) {
+        findings_.at("manifest.canonical",
+                     footer.manifest_offset + (problem->word + 1) * sizeof(capnp::word),
+                     std::move(problem->what));
       }
       facts_.message = std::move(message);
     } catch (const kj::Exception& exception) {
