@@ -103,7 +103,7 @@ public:
     build_tasks();
     build_spaces();
     build_cpu(header);
-    build_session();
+    build_session(header);
     build_extensions();
   }
 
@@ -710,7 +710,7 @@ private:
     }
   }
 
-  void build_session() {
+  void build_session(const TraceHeader& header) {
     auto session = state_.initSession();
     auto statistics = session.initStatistics();
     statistics.setBytesWritten(info_.getStatistics().getBytesWritten());
@@ -727,7 +727,10 @@ private:
       task.setTaskSerial(continued.getTaskSerial());
     }
     session.setWhere(info_.getWhere());
-    session.initRr().setCheckpointNumber(info_.getId());
+    auto rr = session.initRr();
+    rr.setCheckpointNumber(info_.getId());
+    rr.setHasPointerAuthentication(header.has_pointer_authentication);
+    rr.setHasTpidr(header.has_tpidr);
     build_last_signal(session);
     build_step(session);
   }

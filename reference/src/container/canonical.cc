@@ -24,11 +24,48 @@ struct Size {
   std::uint64_t pointers = 0;
 };
 
-bool says_nothing(capnp::AnyPointer::Reader pointer) {
-  return pointer.isNull() || (pointer.isList() && pointer.getAs<capnp::AnyList>().size() == 0);
+// What a plan says of each pointer of one struct.
+class Pointers {
+public:
+  Pointers(const ValuePlan* plan, capnp::AnyStruct::Reader value) {
+    if (plan == nullptr || !plan->has_text) {
+      return;
+    }
+    const std::vector<std::uint16_t> tags = union_tags(*plan, value.getDataSection());
+    fields_.resize(plan->pointers);
+    for (const PlannedField& field : plan->fields) {
+      if (field.bits == 0 && is_set(field.arms, tags)) {
+        fields_[field.place] = &field;
+      }
+    }
+  }
+
+  // Null where nothing is known, or nothing needs to be.
+  const PlannedField* field(unsigned pointer) const {
+    return pointer < fields_.size() ? fields_[pointer] : nullptr;
+  }
+
+private:
+  std::vector<const PlannedField*> fields_;
+};
+
+bool says_nothing(capnp::AnyPointer::Reader pointer, bool is_text) {
+  if (pointer.isNull()) {
+    return true;
+  }
+  if (!pointer.isList()) {
+    return false;
+  }
+  const auto list = pointer.getAs<capnp::AnyList>();
+  return list.size() == 0 ||
+         (is_text && list.size() == 1 && list.getElementSize() == capnp::ElementSize::BYTE);
 }
 
-Size size_of(capnp::AnyStruct::Reader value) {
+bool says_nothing(capnp::AnyPointer::Reader pointer, const PlannedField* field) {
+  return says_nothing(pointer, field != nullptr && field->kind == PlannedField::Kind::kText);
+}
+
+Size size_of(capnp::AnyStruct::Reader value, const ValuePlan* plan) {
   Size size;
   const auto data = value.getDataSection();
   size.data = (data.size() + kWord - 1) / kWord;
@@ -42,17 +79,24 @@ Size size_of(capnp::AnyStruct::Reader value) {
   }
   const auto pointers = value.getPointerSection();
   size.pointers = pointers.size();
-  while (size.pointers != 0 && says_nothing(pointers[static_cast<unsigned>(size.pointers - 1)])) {
-    --size.pointers;
+  if (size.pointers != 0) {
+    const Pointers known(plan, value);
+    while (size.pointers != 0) {
+      const auto last = static_cast<unsigned>(size.pointers - 1);
+      if (!says_nothing(pointers[last], known.field(last))) {
+        break;
+      }
+      --size.pointers;
+    }
   }
   return size;
 }
 
 class Encoder {
 public:
-  explicit Encoder(capnp::AnyStruct::Reader root) {
+  Encoder(capnp::AnyStruct::Reader root, const ValuePlan* plan) {
     out_.push_back(0);
-    put_struct(0, root);
+    put_struct(0, root, plan);
   }
 
   kj::Array<capnp::word> take() const {
@@ -77,44 +121,53 @@ private:
     return (target - at - 1) << 2 & 0xfffffffc;
   }
 
-  void put_struct(std::uint64_t at, capnp::AnyStruct::Reader value) {
-    const Size size = size_of(value);
+  void put_struct(std::uint64_t at, capnp::AnyStruct::Reader value, const ValuePlan* plan) {
+    const Size size = size_of(value, plan);
     if (size.data + size.pointers == 0) {
       out_[at] = 0xfffffffc; // offset -1: it has no place
       return;
     }
     const std::uint64_t start = claim(size.data + size.pointers);
     out_[at] = offset(at, start) | size.data << 32 | size.pointers << 48;
-    put_body(start, value, size);
+    put_body(start, value, size, plan);
   }
 
   // `size` is what the body has; the value may have less or more.
-  void put_body(std::uint64_t start, capnp::AnyStruct::Reader value, Size size) {
+  void put_body(std::uint64_t start, capnp::AnyStruct::Reader value, Size size,
+                const ValuePlan* plan) {
     const auto data = value.getDataSection();
-    std::memcpy(&out_[start], data.begin(), std::min<std::size_t>(data.size(), size.data * kWord));
+    if (size.data != 0 && data.size() != 0) {
+      std::memcpy(&out_[start], data.begin(),
+                  std::min<std::size_t>(data.size(), size.data * kWord));
+    }
     const auto pointers = value.getPointerSection();
+    if (size.pointers == 0 || pointers.size() == 0) {
+      return;
+    }
+    const Pointers known(plan, value);
     for (unsigned i = 0; i < size.pointers && i < pointers.size(); ++i) {
-      put_pointer(start + size.data + i, pointers[i]);
+      put_pointer(start + size.data + i, pointers[i], known.field(i));
     }
   }
 
-  void put_pointer(std::uint64_t at, capnp::AnyPointer::Reader pointer) {
-    if (says_nothing(pointer)) {
+  void put_pointer(std::uint64_t at, capnp::AnyPointer::Reader pointer, const PlannedField* field) {
+    if (says_nothing(pointer, field)) {
       return;
     }
     if (pointer.isStruct()) {
-      put_struct(at, pointer.getAs<capnp::AnyStruct>());
+      put_struct(at, pointer.getAs<capnp::AnyStruct>(), field != nullptr ? field->type : nullptr);
     } else if (pointer.isList()) {
-      put_list(at, pointer.getAs<capnp::AnyList>());
+      put_list(at, pointer.getAs<capnp::AnyList>(), field);
     } else {
       throw Error(ErrorCode::kInvalidArgument, "a message with capabilities cannot be stored");
     }
   }
 
-  void put_list(std::uint64_t at, capnp::AnyList::Reader list) {
+  void put_list(std::uint64_t at, capnp::AnyList::Reader list, const PlannedField* field) {
     const auto code = static_cast<unsigned>(list.getElementSize());
     if (code == kCompositeList) {
-      put_composite(at, list.as<capnp::List<capnp::AnyStruct>>());
+      put_composite(at, list.as<capnp::List<capnp::AnyStruct>>(),
+                    field != nullptr ? field->type : nullptr);
       return;
     }
     const std::uint64_t count = list.size();
@@ -122,9 +175,12 @@ private:
     const std::uint64_t start = claim((bits + 63) / 64);
     out_[at] = 1 | offset(at, start) | std::uint64_t{code} << 32 | count << 35;
     if (code == kPointerList) {
+      const bool texts = field != nullptr && field->element == PlannedField::Kind::kText;
       const auto pointers = list.as<capnp::List<capnp::AnyPointer>>();
       for (unsigned i = 0; i < count; ++i) {
-        put_pointer(start + i, pointers[i]);
+        if (!says_nothing(pointers[i], texts)) {
+          put_pointer(start + i, pointers[i], nullptr);
+        }
       }
       return;
     }
@@ -136,10 +192,11 @@ private:
     }
   }
 
-  void put_composite(std::uint64_t at, capnp::List<capnp::AnyStruct>::Reader list) {
+  void put_composite(std::uint64_t at, capnp::List<capnp::AnyStruct>::Reader list,
+                     const ValuePlan* plan) {
     Size size;
     for (const auto element : list) {
-      const Size own = size_of(element);
+      const Size own = size_of(element, plan);
       size.data = std::max(size.data, own.data);
       size.pointers = std::max(size.pointers, own.pointers);
     }
@@ -149,7 +206,7 @@ private:
                std::uint64_t{list.size()} * step << 35;
     out_[start] = std::uint64_t{list.size()} << 2 | size.data << 32 | size.pointers << 48;
     for (unsigned i = 0; i < list.size(); ++i) {
-      put_body(start + 1 + i * step, list[i], size);
+      put_body(start + 1 + i * step, list[i], size, plan);
     }
   }
 
@@ -244,8 +301,8 @@ private:
 
 } // namespace
 
-kj::Array<capnp::word> canonical_message(capnp::AnyStruct::Reader root) {
-  return Encoder(root).take();
+kj::Array<capnp::word> canonical_message(capnp::AnyStruct::Reader root, const ValuePlan* plan) {
+  return Encoder(root, plan).take();
 }
 
 std::optional<CanonicalProblem> find_noncanonical(std::span<const std::byte> segment) {

@@ -169,7 +169,8 @@ kj::Array<capnp::word> manifest_message(schema::State::Reader state,
   auto manifest = message.initRoot<schema::Manifest>();
   manifest.setState(state);
   manifest.setProvenance(provenance);
-  const kj::Array<capnp::word> canonical = canonical_message(manifest.asReader());
+  const kj::Array<capnp::word> canonical =
+      canonical_message(manifest.asReader(), &manifest_plans().root());
   // One segment: the count minus one, then the segment's length in words.
   auto framed = kj::heapArray<capnp::word>(canonical.size() + 1);
   const std::uint32_t frame[2] = {0, static_cast<std::uint32_t>(canonical.size())};
@@ -181,7 +182,8 @@ kj::Array<capnp::word> manifest_message(schema::State::Reader state,
 CheckpointId checkpoint_id(schema::State::Reader state, std::span<const ChunkEntry> chunks) {
   Xxh3Stream128 stream;
   {
-    const kj::Array<capnp::word> canonical = canonical_message(state);
+    const kj::Array<capnp::word> canonical =
+        canonical_message(state, &manifest_plans().of(capnp::Schema::from<schema::State>()));
     stream.update(std::as_bytes(std::span(canonical.begin(), canonical.size())));
   }
   for (const ChunkEntry& chunk : chunks) {

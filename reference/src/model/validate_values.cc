@@ -1,10 +1,9 @@
 // What the schemas alone say: every struct of the manifest is looked at, whatever it means.
+#include "container/value_plan.h"
 #include "model/state_check.h"
-#include "model/value_plan.h"
 
 #include <algorithm>
 #include <capnp/any.h>
-#include <cstring>
 #include <string>
 
 namespace rrpcp {
@@ -15,18 +14,6 @@ using capnp::AnyList;
 using capnp::AnyPointer;
 using capnp::AnyStruct;
 using Kind = PlannedField::Kind;
-
-// Bits `place` to `place` + `bits` - 1 of a data section; those beyond its end are zero.
-std::uint64_t bits_at(kj::ArrayPtr<const capnp::byte> data, unsigned place, unsigned bits) {
-  const unsigned first = place / 8;
-  if (first >= data.size()) {
-    return 0;
-  }
-  std::uint64_t value = 0;
-  std::memcpy(&value, data.begin() + first, std::min<std::size_t>(8, data.size() - first));
-  value >>= place % 8;
-  return bits == 64 ? value : value & ((std::uint64_t{1} << bits) - 1);
-}
 
 std::uint64_t word_at(kj::ArrayPtr<const capnp::byte> data, std::size_t word) {
   return bits_at(data, static_cast<unsigned>(word * 64), 64);
@@ -47,16 +34,16 @@ public:
       return;
     }
     const auto data = value.getDataSection();
-    std::vector<std::uint16_t> tags;
+    const std::vector<std::uint16_t> tags = union_tags(plan, data);
     std::vector<std::uint64_t> mask = plan.mask;
     std::vector<bool> pointers(plan.pointers);
     bool unknown_arm = false;
-    for (const PlannedUnion& planned : plan.unions) {
-      tags.push_back(static_cast<std::uint16_t>(bits_at(data, planned.place, 16)));
-      if (set(planned.arms, tags)) {
+    for (unsigned u = 0; u < plan.unions.size(); ++u) {
+      const PlannedUnion& planned = plan.unions[u];
+      if (is_set(planned.arms, tags)) {
         add_bits(mask, planned.place, 16);
-        if (tags.back() >= planned.count) {
-          check_.unknown(path, "union arm", tags.back());
+        if (tags[u] >= planned.count) {
+          check_.unknown(path, "union arm", tags[u]);
           unknown_arm = true;
         }
       }
@@ -66,7 +53,7 @@ public:
       return; // nobody can say what belongs to it
     }
     for (const PlannedField& field : plan.fields) {
-      if (set(field.arms, tags)) {
+      if (is_set(field.arms, tags)) {
         if (field.bits != 0) {
           add_bits(mask, field.place, field.bits);
         } else {
@@ -78,13 +65,6 @@ public:
   }
 
 private:
-  static bool set(const std::vector<std::pair<unsigned, std::uint16_t>>& arms,
-                  const std::vector<std::uint16_t>& tags) {
-    return std::all_of(arms.begin(), arms.end(), [&](const auto& arm) {
-      return arm.first < tags.size() && tags[arm.first] == arm.second;
-    });
-  }
-
   static void add_bits(std::vector<std::uint64_t>& mask, unsigned place, unsigned bits) {
     const std::uint64_t ones = bits == 64 ? UINT64_MAX : (std::uint64_t{1} << bits) - 1;
     mask[place / 64] |= ones << (place % 64);
@@ -94,7 +74,7 @@ private:
                       const std::vector<std::uint16_t>& tags) {
     const auto data = value.getDataSection();
     for (const PlannedField& field : plan.judged) {
-      if (!set(field.arms, tags)) {
+      if (!is_set(field.arms, tags)) {
         continue;
       }
       if (field.bits != 0) {
@@ -183,7 +163,11 @@ private:
         pointer.getAs<AnyList>().getElementSize() != capnp::ElementSize::BYTE) {
       malformed(path, "a list of bytes");
     } else if (kind == Kind::kText) {
-      check_.text(path, pointer.getAs<capnp::Text>());
+      if (pointer.getAs<AnyList>().size() == 1) {
+        check_.findings_.in("value.text", path, "an empty text must be null");
+      } else {
+        check_.text(path, pointer.getAs<capnp::Text>());
+      }
     } else if (is_text) {
       check_.no_nul(path, pointer.getAs<capnp::Data>());
     }
@@ -243,8 +227,7 @@ private:
 };
 
 void StateCheck::check_values() {
-  static const ValuePlans plans(capnp::Schema::from<schema::Manifest>());
-  ValueWalk(*this).look_at(Path(""), manifest_, plans.root());
+  ValueWalk(*this).look_at(Path(""), manifest_, manifest_plans().root());
 }
 
 } // namespace rrpcp

@@ -1,7 +1,10 @@
-#include "model/value_plan.h"
+#include "container/value_plan.h"
+
+#include "rrpcp/schema/manifest.capnp.h"
 
 #include <algorithm>
 #include <capnp/schema.capnp.h>
+#include <cstring>
 #include <iterator>
 
 namespace rrpcp {
@@ -81,7 +84,62 @@ void set_bits(std::vector<std::uint64_t>& mask, unsigned place, unsigned bits) {
 
 } // namespace
 
-ValuePlans::ValuePlans(capnp::StructSchema root) : root_(plan(root)) {}
+std::uint64_t bits_at(kj::ArrayPtr<const capnp::byte> data, unsigned place, unsigned bits) {
+  const unsigned first = place / 8;
+  if (first >= data.size()) {
+    return 0;
+  }
+  std::uint64_t value = 0;
+  std::memcpy(&value, data.begin() + first, std::min<std::size_t>(8, data.size() - first));
+  value >>= place % 8;
+  return bits == 64 ? value : value & ((std::uint64_t{1} << bits) - 1);
+}
+
+std::vector<std::uint16_t> union_tags(const ValuePlan& plan, kj::ArrayPtr<const capnp::byte> data) {
+  std::vector<std::uint16_t> tags;
+  for (const PlannedUnion& planned : plan.unions) {
+    tags.push_back(static_cast<std::uint16_t>(bits_at(data, planned.place, 16)));
+  }
+  return tags;
+}
+
+bool is_set(const std::vector<std::pair<unsigned, std::uint16_t>>& arms,
+            const std::vector<std::uint16_t>& tags) {
+  return std::all_of(arms.begin(), arms.end(), [&](const auto& arm) {
+    return arm.first < tags.size() && tags[arm.first] == arm.second;
+  });
+}
+
+ValuePlans::ValuePlans(capnp::StructSchema root) : root_(plan(root)) {
+  // Whether there is a text somewhere below: until nothing changes, because types may form cycles.
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (const auto& plan : plans_) {
+      const bool has =
+          std::any_of(plan->fields.begin(), plan->fields.end(), [](const PlannedField& field) {
+            return field.kind == PlannedField::Kind::kText ||
+                   field.element == PlannedField::Kind::kText ||
+                   (field.type != nullptr && field.type->has_text);
+          });
+      changed = changed || has != plan->has_text;
+      plan->has_text = has;
+    }
+  }
+}
+
+const ValuePlan& ValuePlans::of(capnp::StructSchema schema) const {
+  for (const auto& plan : plans_) {
+    if (plan->id == schema.getProto().getId()) {
+      return *plan;
+    }
+  }
+  return *root_;
+}
+
+const ValuePlans& manifest_plans() {
+  static const ValuePlans plans(capnp::Schema::from<schema::Manifest>());
+  return plans;
+}
 
 ValuePlans::~ValuePlans() = default;
 

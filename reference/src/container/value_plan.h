@@ -65,7 +65,19 @@ struct ValuePlan {
   std::vector<PlannedField> judged;
   // A union comes before those that lie in its arms.
   std::vector<PlannedUnion> unions;
+  // It has a Text, or something that it refers to has one.
+  bool has_text = false;
 };
+
+// Bits `place` to `place` + `bits` - 1 of a data section; those beyond its end are zero.
+std::uint64_t bits_at(kj::ArrayPtr<const capnp::byte> data, unsigned place, unsigned bits);
+
+// The tags of all unions of a struct, in the order of ValuePlan::unions.
+std::vector<std::uint16_t> union_tags(const ValuePlan& plan, kj::ArrayPtr<const capnp::byte> data);
+
+// Whether all of a field's or union's arms are set.
+bool is_set(const std::vector<std::pair<unsigned, std::uint16_t>>& arms,
+            const std::vector<std::uint16_t>& tags);
 
 // Plans of a struct and all that it refers to.
 class ValuePlans {
@@ -76,6 +88,8 @@ public:
   ValuePlans& operator=(const ValuePlans&) = delete;
 
   const ValuePlan& root() const { return *root_; }
+  // The plan of a type that can be reached from the root; the root's where there is none.
+  const ValuePlan& of(capnp::StructSchema schema) const;
 
 private:
   const ValuePlan* plan(capnp::StructSchema schema);
@@ -85,5 +99,8 @@ private:
   std::vector<std::unique_ptr<ValuePlan>> plans_;
   const ValuePlan* root_;
 };
+
+// Of the manifest and all that it has.
+const ValuePlans& manifest_plans();
 
 } // namespace rrpcp
