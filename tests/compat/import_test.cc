@@ -245,9 +245,9 @@ TEST(Import, TellsPositionsInsideEvents) {
   for (const LegacyEntry& entry : trace.entries()) {
     const CheckpointReader imported = test::import_to(trace.load(entry), golden.file("c.pcp"));
     EXPECT_EQ(imported.header().position_kind, format::kPositionBetween);
-    EXPECT_TRUE(imported.state().getSession().hasCurrentStep());
-    EXPECT_EQ(imported.state().getSession().getCurrentStep().getAction(),
-              schema::ReplayStep::Action::ENTER_SYSTEM_CALL);
+    EXPECT_TRUE(imported.state().getSession().getRr().hasCurrentStep());
+    EXPECT_EQ(imported.state().getSession().getRr().getCurrentStep().getAction(),
+              schema::rr::ReplayStep::Action::ENTER_SYSTEM_CALL);
   }
 }
 
@@ -287,9 +287,9 @@ TEST(Export, RefusesWhatTheGenerationCannotSay) {
       test::import_to(trace.load(test::entry_at(trace, 244)), golden.file("c.pcp"));
   const CheckpointReader changed =
       test::rewrite(imported, golden.file("changed.pcp"), [](schema::State::Builder state) {
-        state.getAddressSpaces()[1].setSyscallBuffering(true);
-        auto monitor = state.getFileTables()[0].getMonitors()[0];
-        monitor.setKind(schema::FileMonitor::Kind::PID_FD);
+        state.getAddressSpaces()[1].getRr().setSyscallBuffering(true);
+        auto monitor = state.getFileTables()[0].getRr().getMonitors()[0];
+        monitor.setKind(schema::rr::FileMonitor::Kind::PID_FD);
         monitor.initPidFd().setTid(1);
       });
   test::remove_checkpoints(golden.trace());

@@ -192,8 +192,10 @@ def check(description, spec, golden):
         with open(os.path.join(valid, name[:-4] + ".json"), encoding="utf-8") as file:
             expected = json.load(file)
         pairs = [(read["header"], expected["header"], "header"),
-                 (dict(read["footer"], length=read["footer_end"]["length"]), expected["footer"],
+                 (dict(read["footer"], footer_length=read["footer_end"]["length"]), expected["footer"],
                   "footer")]
+        for section in read["sections"]:
+            section["section_length"] = section.pop("length")
         pairs += [(section, expected["sections"][i], "sections[%d]" % i)
                   for i, section in enumerate(read["sections"])]
         pairs += [(entry, expected["chunks"][i], "chunks[%d]" % i)

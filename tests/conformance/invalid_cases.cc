@@ -49,6 +49,7 @@ public:
     runs();
     objects();
     files();
+    rr();
     rest();
     return std::move(cases_);
   }
@@ -355,6 +356,7 @@ private:
              forge.change([](Manifest manifest) { manifest.getState().setMachine(243); });
            },
            {"task.thread-area"});
+    in_live("state.elf-class", [](State state) { state.setElfClass(3); });
     in_live("state.producer", [](State state) { state.setProducer("rr"); });
     in_live("state.reference", [](State state) { state.getTasks()[2].setFileTable(9); },
             {"state.unreferenced"});
@@ -445,9 +447,6 @@ private:
     in_live("space.layout", [&](State state) { space(state).getLayout().setBrk(0); });
     in_live("space.auxv", [&](State state) { space(state).getAuxv()[2].setType(0); });
     in_live("space.executable", [&](State state) { state.getAddressSpaces()[1].setExecutable(2); });
-    in_replay("space.saved-memory", [&](State state) {
-      exchange<schema::SavedMemory>(space(state).getSavedMemory(), 0, 1);
-    });
     in_live("space.stack", [&](State state) {
       space(state).getMappings()[3].setRole(schema::MappingRole::STACK);
     });
@@ -525,11 +524,8 @@ private:
     in_live("context.umask", [](State state) { state.getFileSystemContexts()[0].setUmask(01000); });
     in_live("descriptor.order",
             [](State state) { state.getFileTables()[0].getDescriptors()[1].setFd(0); });
-    in_replay("monitor.order",
-              [](State state) { state.getFileTables()[0].getMonitors()[1].setFd(0); });
-    in_replay("monitor.kind", [](State state) {
-      state.getFileTables()[0].getMonitors()[0].setKind(schema::FileMonitor::Kind::BPF_MAP);
-    });
+    in_live("descriptor.unknown",
+            [](State state) { state.getFileTables()[0].setContentsUnknown(true); });
     auto file = [](State state, unsigned i) { return state.getOpenFiles()[i]; };
     in_live("open-file.offset", [&](State state) { file(state, 1).setOffset(UINT64_MAX); });
     in_live("open-file.lock", [&](State state) { file(state, 1).getLocks()[1].setStart(11); });
@@ -540,16 +536,33 @@ private:
             [&](State state) { file(state, 7).getEpoll().getWatches()[1].setFd(3); });
   }
 
+  void rr() {
+    in_replay("rr.saved-memory", [](State state) {
+      exchange<schema::rr::SavedMemory>(state.getAddressSpaces()[0].getRr().getSavedMemory(), 0, 1);
+    });
+    in_replay("rr.mapping-use", [](State state) {
+      state.getAddressSpaces()[0].getMappings()[3].initRr().setUse(
+          schema::rr::MappingUse::PATCH_STUBS);
+    });
+    auto table = [](State state, unsigned i) { return state.getFileTables()[i].getRr(); };
+    in_replay("rr.monitor-order", [&](State state) { table(state, 0).getMonitors()[1].setFd(0); });
+    in_replay("rr.monitor-kind", [&](State state) {
+      table(state, 0).getMonitors()[0].setKind(schema::rr::FileMonitor::Kind::BPF_MAP);
+    });
+    in_replay("rr.monitors-unknown",
+              [&](State state) { table(state, 0).setMonitorsUnknown(true); });
+    auto session = [](State state) { return state.getSession().getRr(); };
+    in_replay("rr.mapped-files",
+              [&](State state) { session(state).getMappedFiles()[1].setInode(4711); });
+    in_replay("rr.step", [&](State state) { session(state).getCurrentStep().setSystemCall(-2); });
+  }
+
   void rest() {
     in_live("cpu.missing", [](State state) { state.disownCpu(); });
     in_live("cpu.xsave-layout",
             [](State state) { state.getCpu().getXsaveLayout()[0].setNumber(5); });
     in_live("cpu.cpuid", [](State state) { state.getCpu().getCpuid()[1].setLeaf(1); });
     in_replay("session.next-serial", [](State state) { state.getSession().setNextTaskSerial(2); });
-    in_replay("session.mapped-files",
-              [](State state) { state.getSession().getMappedFiles()[1].setInode(4711); });
-    in_replay("session.step",
-              [](State state) { state.getSession().getCurrentStep().setSystemCall(-2); });
     auto extension = [](State state, std::initializer_list<const char*> ids) {
       auto list = state.initExtensions(static_cast<unsigned>(ids.size()));
       unsigned i = 0;

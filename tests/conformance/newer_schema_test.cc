@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/scoped_fd.h"
+#include "container/canonical.h"
 #include "rrpcp/error.h"
 #include "rrpcp/format.h"
 #include "rrpcp/reader.h"
@@ -137,7 +138,7 @@ std::vector<std::byte> newer_file(const NewerSchemas& schemas, std::uint64_t see
   geometry.set("pageSize", base.header().page_size);
   geometry.set("chunkPages", base.header().chunk_pages);
   geometry.set("pageCount", base.footer().page_count);
-  kj::Array<capnp::word> words = manifest.asReader().as<capnp::AnyStruct>().canonicalize();
+  kj::Array<capnp::word> words = canonical_message(manifest.asReader().as<capnp::AnyStruct>());
   forge.manifest.assign(8, std::byte{0});
   store_le<std::uint32_t>(std::span(forge.manifest), 4, static_cast<std::uint32_t>(words.size()));
   auto bytes = std::as_bytes(std::span(words.begin(), words.size()));
@@ -175,8 +176,8 @@ TEST(NewerSchema, RewritingKeepsEverythingThatIsUnknown) {
     EXPECT_EQ(copy.id(), reader.id());
     EXPECT_EQ(copy.header().minor, 9);
     EXPECT_EQ(copy.header().compatible, 1u << 3);
-    EXPECT_TRUE(capnp::canonicalize(copy.manifest()).asBytes() ==
-                capnp::canonicalize(reader.manifest()).asBytes());
+    EXPECT_TRUE(canonical_message(copy.manifest()).asBytes() ==
+                canonical_message(reader.manifest()).asBytes());
   }
 }
 

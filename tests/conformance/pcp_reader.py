@@ -23,10 +23,6 @@ BITS = {"Void": 0, "Bool": 1}
 for size in (8, 16, 32, 64):
     BITS["Int%d" % size] = BITS["UInt%d" % size] = size
 
-TEXT_FIELDS = {"clonedFileDataPath", "commandLine", "executablePath", "legacyPageFile", "name",
-               "originalDirectory", "originalExecutable", "path", "rootDirectory", "workingDirectory",
-               "where"}
-
 
 class Refused(Exception):
     """The file breaks a rule; the first argument is the diagnostic code."""
@@ -44,8 +40,8 @@ ENUM = re.compile(r"enum (\w+) @\w+ \{")
 ENUMERANT = re.compile(r"(\w+) @\d+;$")
 GROUP = re.compile(r"(\w+) :group \{(?:  # union tag = (\d+))?")
 UNION = re.compile(r"union \{  # tag bits \[(\d+)")
-SLOT = re.compile(r"(\w+) @\d+ :(.*?)(?: = (\S+))?;  # (?:ptr\[(\d+)\]|bits\[(\d+), (\d+)\))"
-                  r"(?:, union tag = (\d+))?$")
+SLOT = re.compile(r'(\w+) @\d+ :(.*?)(?: = (\S+?))?((?: \$(?:import "[^"]*"\.)?\w+\(void\))*);'
+                  r"  # (?:ptr\[(\d+)\]|bits\[(\d+), (\d+)\))(?:, union tag = (\d+))?$")
 
 
 class Members:
@@ -58,9 +54,9 @@ class Members:
 class Field:
     """`type` is a type's name, ("List", type), or Members for groups and unnamed unions."""
 
-    def __init__(self, name, type_, place=0, default=0, tag=None, scope=()):
+    def __init__(self, name, type_, place=0, default=0, tag=None, scope=(), marks=""):
         self.name, self.type, self.place, self.default = name, type_, place, default
-        self.tag, self.scope = tag, scope
+        self.tag, self.scope, self.marks, self.text = tag, scope, marks, "text" in marks.split()
 
 
 class Schemas:
@@ -98,21 +94,22 @@ class Schemas:
                 open_things[-1].append(match[1])
                 continue
             else:
-                if open_things and line and not line.startswith(("const ", "#")):
+                if open_things and line and not line.startswith(("const ", "annotation ", "#")):
                     raise ValueError("cannot read the schema: " + line)
                 continue
             open_things.append(thing)
 
     @staticmethod
     def _slot(match, scope):
-        name, type_, default, pointer, bit, _, tag = match.groups()
+        name, type_, default, marks, pointer, bit, _, tag = match.groups()
         type_ = re.sub(r'import "[^"]*"\.', "", type_)
         if list_of := re.fullmatch(r"List\((.*)\)", type_):
             type_ = ("List", list_of[1])
         default = {None: 0, "true": 1, "false": 0}.get(default) if default in (None, "true", "false") \
             else int(default, 0)
         return Field(name, type_, int(pointer or bit or 0), default,
-                     None if tag is None else int(tag), tuple(part for part in scope if part))
+                     None if tag is None else int(tag), tuple(part for part in scope if part),
+                     " ".join(re.findall(r"(\w+)\(void\)", marks)))
 
     def find(self, scope, name):
         """The full name of the enum or struct that `name` means inside `scope`."""
@@ -168,7 +165,8 @@ class Message:
         return code, count, start, 0, 0
 
     def number(self, body, type_, bit, default=0):
-        """A number `bit` bits into a struct's data section; absent words are zero."""
+        """A number `bit` bits into a struct's data section as a document shows it; absent words are
+        zero."""
         width = BITS[type_]
         value = 0
         if width and bit + width <= 64 * body[1]:
@@ -179,7 +177,7 @@ class Message:
             return bool(value)
         if type_.startswith("Int") and value >> (width - 1):
             value -= 1 << width
-        return value
+        return str(value) if width == 64 else value
 
     def struct_json(self, members, body):
         out = {}
@@ -211,7 +209,7 @@ class Message:
     def pointer_json(self, field, type_, word):
         if type_ in ("Text", "Data"):
             return self.bytes_json(type_, b"" if word is None else self.bytes_of(type_, word),
-                                   field.name)
+                                   field.text)
         if isinstance(type_, tuple):
             return [] if word is None else self.list_json(field, type_[1], word)
         body = None if word is None else self.read_struct(word)
@@ -231,8 +229,8 @@ class Message:
         return data
 
     @staticmethod
-    def bytes_json(type_, data, name):
-        if type_ == "Data" and name not in TEXT_FIELDS:
+    def bytes_json(type_, data, is_text):
+        if type_ == "Data" and not is_text:
             return data.hex()
         try:
             return data.decode("utf-8")
@@ -258,6 +256,17 @@ class Message:
 
 
 # The container -----------------------------------------------------------------------------------
+
+# Fields of header, footer and chunk table that have 64 bits.
+WIDE = set("incompatibleFeatures readOnlyCompatibleFeatures compatibleFeatures event ticks markEvent "
+           "checksum manifestOffset manifestLength tableOffset chunkCount pageCount fileLength offset "
+           "storedChecksum".split())
+
+
+def with_strings(fields):
+    """As a document shows them: numbers of 64 bits are strings."""
+    return {name: str(value) if name in WIDE else value for name, value in fields.items()}
+
 
 def xxh3_64(data):
     return xxhash.xxh3_64_intdigest(data)
@@ -332,7 +341,7 @@ class Checkpoint:
         names = ("directoryOffset sectionCount sectionEntrySize directoryDigest checkpointId "
                  "pageCount chunkCount chunkEntrySize headerChecksum fileLength").split()
         footer = dict(zip(names, values))
-        footer["length"] = length
+        footer["footerLength"] = length
         footer["directoryDigest"] = footer["directoryDigest"].hex()
         footer["checkpointId"] = footer["checkpointId"][:16].hex()
         need(footer["fileLength"] == len(data), "footer.file-length")
@@ -360,7 +369,7 @@ class Checkpoint:
         self.of_kind = {}
         for i in range(footer["sectionCount"]):
             values = struct.unpack_from("<IIQQ8s32s", directory, i * size)
-            section = dict(zip("kind flags offset length reserved digest".split(), values))
+            section = dict(zip("kind flags offset sectionLength reserved digest".split(), values))
             need(section["kind"] != 0, "section.kind")
             expected = {1: 1, 2: 1, 3: 2}.get(section["kind"])
             need(section["flags"] == expected if expected is not None
@@ -371,18 +380,18 @@ class Checkpoint:
             section["digest"] = section["digest"].hex()
             offset = section["offset"]
             need(offset % 8 == 0 and (offset >= 256 if i == 0 else offset == align(end, 8))
-                 and offset + section["length"] <= start, "section.offset")
+                 and offset + section["sectionLength"] <= start, "section.offset")
             need(i == 0 or not any(self.data[end:offset]), "page-data.padding")
-            end = offset + section["length"]
+            end = offset + section["sectionLength"]
             need(expected is None or section["kind"] not in self.of_kind, "section.duplicate")
             self.of_kind[section["kind"]] = section
             sections.append(section)
         need(align(end, 8) == start, "section.offset")
         need(not any(self.data[end:start]), "page-data.padding")
         need(1 in self.of_kind and 2 in self.of_kind, "section.missing")
-        need(self.of_kind[1]["length"] == footer["chunkCount"] * footer["chunkEntrySize"],
+        need(self.of_kind[1]["sectionLength"] == footer["chunkCount"] * footer["chunkEntrySize"],
              "section.length")
-        length = self.of_kind[2]["length"]
+        length = self.of_kind[2]["sectionLength"]
         need(16 <= length <= (1 << 32) + 8 and length % 8 == 0, "section.length")
         for section in sections:
             if section["kind"] not in (1, 2):
@@ -390,7 +399,7 @@ class Checkpoint:
         return sections
 
     def _bytes(self, section):
-        return self.data[section["offset"]:section["offset"] + section["length"]]
+        return self.data[section["offset"]:section["offset"] + section["sectionLength"]]
 
     def _chunks(self):
         footer, page = self.footer, self.header["pageSize"]
@@ -442,10 +451,10 @@ class Checkpoint:
         need(digest(data) == self.of_kind[2]["digest"], "manifest.digest")
         segments, words = struct.unpack_from("<II", data, 0)
         need(segments == 0 and 8 * words == len(data) - 8, "manifest.layout")
-        message = Message(memoryview(data)[8:], schemas)
-        root = message.read_struct(0)
+        self.message = Message(memoryview(data)[8:], schemas)
+        root = self.message.read_struct(0)
         need(root is not None, "manifest.message")
-        return message.struct_json(schemas.structs["Manifest"], root)
+        return self.message.struct_json(schemas.structs["Manifest"], root)
 
     def _seal(self):
         seal = self._bytes(self.of_kind[3])
@@ -464,15 +473,15 @@ class Checkpoint:
         page, hashed, count, at = self.header["pageSize"], xxhash.xxh3_128(), 0, 0
         for run in runs:
             if run["kind"] == "stream":
-                for i in range(run["pages"]):
-                    data = self.stream[(run["first"] + i) * page:][:page]
+                for i in range(int(run["pages"])):
+                    data = self.stream[(int(run["first"]) + i) * page:][:page]
                     need(len(data) == page, "run.stream")
                     if any(data):
                         hashed.update(struct.pack("<Q", at + i))
                         hashed.update(data)
                         count += 1
-            at += run["pages"]
-        return {"storedPages": count, "digest": hashed.hexdigest()}
+            at += int(run["pages"])
+        return {"storedPages": str(count), "digest": hashed.hexdigest()}
 
     def document(self):
         state = self.manifest["state"]
@@ -482,8 +491,10 @@ class Checkpoint:
                   for space in state["addressSpaces"]]
         objects = [self.own_pages(item["runs"])
                    for item in state["memoryObjects"]]
-        return {"document": "org.rrpcp.checkpoint", "documentVersion": 1, "header": self.header,
-                "footer": self.footer, "sections": self.sections, "chunks": self.chunks, "manifest": self.manifest,
+        return {"document": "org.rrpcp.checkpoint", "documentVersion": 1,
+                "header": with_strings(self.header), "footer": with_strings(self.footer),
+                "sections": [with_strings(section) for section in self.sections],
+                "chunks": [with_strings(chunk) for chunk in self.chunks], "manifest": self.manifest,
                 "contents": {"addressSpaces": spaces, "memoryObjects": objects}}
 
 

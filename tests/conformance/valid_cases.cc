@@ -1,12 +1,11 @@
 #include "conformance/valid_cases.h"
 
+#include "base/scoped_fd.h"
 #include "support/sample_state.h"
 
 #include <capnp/message.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include "base/scoped_fd.h"
 
 namespace rrpcp::test {
 
@@ -17,6 +16,8 @@ std::vector<std::byte> empty_checkpoint() {
   capnp::MallocMessageBuilder message;
   auto state = message.initRoot<schema::State>();
   state.setMachine(62);
+  state.setElfClass(2);
+  state.setDataEncoding(1);
   state.setProducer("org.rrpcp.process");
   auto geometry = state.initPageStream();
   geometry.setPageSize(4096);

@@ -31,6 +31,8 @@ CheckpointId write_sample(const std::string& path, std::span<const std::byte> pa
   capnp::MallocMessageBuilder message;
   auto state = message.initRoot<schema::State>();
   state.setMachine(62);
+  state.setElfClass(2);
+  state.setDataEncoding(1);
   state.initPageStream().setPageSize(4096);
   state.setProducer("org.rrpcp.process");
   CheckpointWriter writer(output, header_fields(state.asReader()), options);

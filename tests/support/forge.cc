@@ -76,14 +76,18 @@ void Forge::change(const std::function<void(schema::Manifest::Builder)>& edit) {
 void Forge::sync_header(schema::State::Reader state) {
   std::span<std::byte> out(header);
   store_le<std::uint16_t>(out, kHeaderMachine, state.getMachine());
+  store_le<std::uint8_t>(out, kHeaderElfClass, state.getElfClass());
+  store_le<std::uint8_t>(out, kHeaderDataEncoding, state.getDataEncoding());
   std::int64_t event = 0, ticks = 0, mark = 0, mark_ticks = 0;
   std::uint32_t order = 0;
   std::uint64_t instructions = 0;
+  std::int32_t task = 0;
   std::uint16_t kind = kPositionNone;
   if (state.hasPosition()) {
     auto position = state.getPosition();
     event = mark = position.getClone().getEvent();
     ticks = mark_ticks = position.getClone().getTicks();
+    task = position.getClone().getTask();
     kind = kPositionAtEvent;
     if (position.isForwardTo()) {
       kind = kPositionForwardTo;
@@ -101,6 +105,7 @@ void Forge::sync_header(schema::State::Reader state) {
   store_le(out, kHeaderMarkTicks, mark_ticks);
   store_le(out, kHeaderOrder, order);
   store_le(out, kHeaderInstructions, instructions);
+  store_le(out, kHeaderCurrentTask, task);
   store_le(out, kHeaderPositionKind, kind);
   std::fill_n(out.begin() + kHeaderTraceUuid, 16, std::byte{0});
   if (state.hasTrace() && state.getTrace().getUuid().size() == 16) {

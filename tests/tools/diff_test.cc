@@ -168,13 +168,13 @@ TEST_F(Diff, DescriptorsSignalsAndSessionAreCompared) {
     state.getSignalHandlerTables()[0].getActions()[0].setHandler(0x400300);
     state.getSession().getStatistics().setTicksProcessed(5);
     state.getPosition().getClone().setTicks(123456);
-    state.getPosition().getForwardTo().setStepKey(4);
+    state.getPosition().getForwardTo().getRr().setStepKey(4);
     state.getFileSystemContexts()[0].setUmask(077);
     state.getProcesses()[0].getPendingSignals()[0].setSignal(12);
   });
   EXPECT_EQ(result.code, 1);
   for (const char* line :
-       {"position: forward to step key 3 vs 4\n",
+       {"position: forward to rr step key 3 vs 4\n",
         "session: statistics ticks processed 999999 vs 5\n",
         "process 100: pending signals #1 signal 10 vs 12\n",
         "task 101: name 'work\\x1b[31m' vs 'new'\n",

@@ -81,7 +81,7 @@ TEST_F(Inspect, InfoAsJson) {
   EXPECT_EQ(info["machine"]["name"], "x86-64");
   EXPECT_EQ(info["memory"]["storedPages"], 16);
   EXPECT_EQ(info["memory"]["filePages"], 3);
-  EXPECT_EQ(info["memory"]["kernelPages"], 4);
+  EXPECT_EQ(info["memory"]["unstoredPages"], 4);
   EXPECT_EQ(info["memory"]["missingPages"], 0);
   EXPECT_EQ(info["pageStream"]["pages"], 11);
   EXPECT_EQ(info["pageStream"]["references"], 14);
@@ -433,17 +433,18 @@ TEST_F(Inspect, ValuesOfANewerSchemaAreShownAsNumbers) {
   options.change = [](schema::State::Builder state) {
     set_union_tag(state.getOpenFiles()[3], 500);
     set_union_tag(state.getMemoryObjects()[1], 501);
-    set_union_tag(state.getFileTables()[1].getMonitors()[0], 502);
+    set_union_tag(state.getFileTables()[1].getRr().getMonitors()[0], 502);
     auto mapping = state.getAddressSpaces()[0].getMappings()[1];
     mapping.setRole(static_cast<schema::MappingRole>(77));
     mapping.getRuns()[0].setKind(static_cast<schema::RunKind>(78));
-    state.getFileTables()[1].getMonitors()[1].setKind(static_cast<schema::FileMonitor::Kind>(79));
+    state.getFileTables()[1].getRr().getMonitors()[1].setKind(
+        static_cast<schema::rr::FileMonitor::Kind>(79));
   };
   const std::string path = sample(options);
   const Json state = inspect_json({path})["manifest"]["state"];
   EXPECT_EQ(state["openFiles"][3]["which"], 500);
   EXPECT_EQ(state["memoryObjects"][1]["which"], 501);
-  EXPECT_EQ(state["fileTables"][1]["monitors"][0]["which"], 502);
+  EXPECT_EQ(state["fileTables"][1]["rr"]["monitors"][0]["which"], 502);
   EXPECT_EQ(state["addressSpaces"][0]["mappings"][1]["role"], 77);
   EXPECT_EQ(state["addressSpaces"][0]["mappings"][1]["runs"][0]["kind"], 78);
   EXPECT_THAT(inspect({"files", path}).out, HasSubstr("unknown (500)"));

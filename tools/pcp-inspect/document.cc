@@ -51,7 +51,7 @@ Json footer_json(const Footer& footer) {
   json["chunkCount"] = footer.chunk_count;
   json["chunkEntrySize"] = footer.chunk_entry_size;
   json["fileLength"] = footer.file_length;
-  json["length"] = footer.length;
+  json["footerLength"] = footer.length;
   return json;
 }
 
@@ -62,7 +62,7 @@ Json sections_json(const std::vector<Section>& sections) {
     json["kind"] = section.kind;
     json["flags"] = section.flags;
     json["offset"] = section.offset;
-    json["length"] = section.length;
+    json["sectionLength"] = section.length;
     json["digest"] = hex(std::span<const std::uint8_t>(section.digest));
     list.push_back(std::move(json));
   }

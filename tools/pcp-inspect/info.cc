@@ -1,9 +1,9 @@
 // `pcp-inspect info`: a checkpoint on one screen.
 
-#include "common/text.h"
-#include "pcp-inspect/inspect.h"
 #include "common/message_json.h"
 #include "common/names.h"
+#include "common/text.h"
+#include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
 #include "pcp-inspect/segments.h"
 
@@ -140,7 +140,8 @@ void show_memory(Console& console, const CheckpointReader& reader) {
   source("stored", mapped.stream);
   source("zero", mapped.zero);
   source("in files", mapped.file);
-  source("kernel", mapped.kernel);
+  source("not stored", mapped.unstored);
+  source("guard", mapped.guard);
   source("nothing", mapped.nothing);
   source("unknown", mapped.unknown);
 
@@ -265,10 +266,11 @@ Json to_json(const CheckpointReader& reader) {
   json["tasks"] = state.getTasks().size();
   json["addressSpaces"] = state.getAddressSpaces().size();
   json["memory"] = {
-      {"mappings", memory.mappings},           {"bytes", memory.bytes},
-      {"storedPages", memory.mapped.stream},   {"zeroPages", memory.mapped.zero},
-      {"filePages", memory.mapped.file},       {"kernelPages", memory.mapped.kernel},
-      {"missingPages", memory.mapped.nothing}, {"unknownPages", memory.mapped.unknown}};
+      {"mappings", memory.mappings},          {"bytes", memory.bytes},
+      {"storedPages", memory.mapped.stream},  {"zeroPages", memory.mapped.zero},
+      {"filePages", memory.mapped.file},      {"unstoredPages", memory.mapped.unstored},
+      {"guardPages", memory.mapped.guard},    {"missingPages", memory.mapped.nothing},
+      {"unknownPages", memory.mapped.unknown}};
   json["pageStream"] = {{"pages", footer.page_count}, {"references", memory.references}};
   Json codecs = Json::object();
   for (const auto& [codec, count] : chunks.by_codec) {

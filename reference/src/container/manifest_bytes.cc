@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "container/canonical.h"
 #include "rrpcp/error.h"
 
 #include <cstring>
@@ -162,10 +163,7 @@ private:
 } // namespace
 
 kj::Array<capnp::word> manifest_message(schema::Manifest::Reader manifest) {
-  kj::Array<capnp::word> canonical = capnp::canonicalize(manifest);
-  if (canonical.size() > UINT32_MAX) {
-    throw Error(ErrorCode::kLimit, "the manifest is larger than 32 GiB");
-  }
+  const kj::Array<capnp::word> canonical = canonical_message(manifest, &manifest_plans().root());
   // One segment: the count minus one, then the segment's length in words.
   auto framed = kj::heapArray<capnp::word>(canonical.size() + 1);
   const std::uint32_t frame[2] = {0, static_cast<std::uint32_t>(canonical.size())};
@@ -175,7 +173,7 @@ kj::Array<capnp::word> manifest_message(schema::Manifest::Reader manifest) {
 }
 
 kj::Array<capnp::word> canonical_state(schema::State::Reader state) {
-  return capnp::canonicalize(state);
+  return canonical_message(state, &manifest_plans().of(capnp::Schema::from<schema::State>()));
 }
 
 CheckpointId checkpoint_id(schema::State::Reader state, std::span<const ChunkEntry> chunks) {

@@ -8,6 +8,8 @@ namespace rrpcp {
 HeaderFields header_fields(schema::State::Reader state) {
   HeaderFields fields;
   fields.machine = state.getMachine();
+  fields.elf_class = state.getElfClass();
+  fields.data_encoding = state.getDataEncoding();
   auto geometry = state.getPageStream();
   fields.page_size = geometry.getPageSize();
   fields.chunk_pages = geometry.getChunkPages();
@@ -23,6 +25,7 @@ HeaderFields header_fields(schema::State::Reader state) {
     auto clone = position.getClone();
     fields.event = clone.getEvent();
     fields.ticks = clone.getTicks();
+    fields.current_task = clone.getTask();
     fields.mark_event = fields.event;
     fields.mark_ticks = fields.ticks;
     switch (position.which()) {

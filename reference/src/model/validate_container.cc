@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "container/canonical.h"
 #include "container/manifest_bytes.h"
 #include "container/seal.h"
 #include "framing/chunk_table.h"
@@ -170,8 +171,10 @@ private:
     auto message =
         std::make_unique<capnp::FlatArrayMessageReader>(facts_.manifest_words.asPtr(), options);
     try {
-      if (!message->isCanonical()) {
-        findings_.at("manifest.canonical", section.offset, "the manifest is not in canonical form");
+      if (auto problem = find_noncanonical(bytes.subspan(sizeof(capnp::word)))) {
+        findings_.at("manifest.canonical",
+                     section.offset + (problem->word + 1) * sizeof(capnp::word),
+                     std::move(problem->what));
       }
       facts_.message = std::move(message);
     } catch (const kj::Exception& exception) {
@@ -264,6 +267,9 @@ void validate_agreement(const ContainerFacts& facts, schema::State::Reader state
   };
   const Path root("state");
   compare("machine", root / "machine", header.machine, state.getMachine(), kHeaderMachine);
+  compare("ELF class", root / "elfClass", header.elf_class, state.getElfClass(), kHeaderElfClass);
+  compare("data encoding", root / "dataEncoding", header.data_encoding, state.getDataEncoding(),
+          kHeaderDataEncoding);
   auto geometry = state.getPageStream();
   compare("page size", root / "pageStream", header.page_size, geometry.getPageSize(),
           kHeaderPageSize);
@@ -291,10 +297,12 @@ void validate_agreement(const ContainerFacts& facts, schema::State::Reader state
   std::int64_t event = 0, ticks = 0, mark_event = 0, mark_ticks = 0;
   std::uint32_t order = 0;
   std::uint64_t instructions = 0;
+  std::int32_t task = 0;
   if (state.hasPosition()) {
     auto position = state.getPosition();
     event = mark_event = position.getClone().getEvent();
     ticks = mark_ticks = position.getClone().getTicks();
+    task = position.getClone().getTask();
     switch (position.which()) {
     case schema::Position::AT_EVENT:
       kind = kPositionAtEvent;
@@ -329,6 +337,8 @@ void validate_agreement(const ContainerFacts& facts, schema::State::Reader state
   compare("number of ticks at the mark", position, static_cast<std::uint64_t>(header.mark_ticks),
           static_cast<std::uint64_t>(mark_ticks), kHeaderMarkTicks);
   compare("order", position, header.order, order, kHeaderOrder);
+  compare("current task", position, static_cast<std::uint64_t>(std::int64_t{header.current_task}),
+          static_cast<std::uint64_t>(std::int64_t{task}), kHeaderCurrentTask);
   compare("number of instructions", position, header.instructions, instructions,
           kHeaderInstructions);
 }
