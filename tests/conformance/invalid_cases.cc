@@ -154,13 +154,12 @@ private:
     header_field<std::uint16_t>("header.position-kind", kHeaderPositionKind, 4,
                                 {"header.manifest-mismatch"});
     header_field<std::uint16_t>("header.digest-algorithm", kHeaderDigestAlgorithm, 0);
-    header_field<std::uint8_t>("header.elf", kHeaderElfClass, 3, {"header.manifest-mismatch"});
     header_field<std::int64_t>("header.event", kHeaderMarkEvent, -1, {"header.manifest-mismatch"});
     forged("header.machine",
            [](Forge& forge) {
              forge.change([](Manifest manifest) { manifest.getState().setMachine(0); });
            },
-           {"state.machine", "task.thread-area"});
+           {"task.thread-area"});
     header_field<std::uint8_t>("header.reserved", kHeaderReserved + 127, 1);
     header_field<std::int64_t>("header.manifest-mismatch", kHeaderTicks, 5);
     header_field<std::uint64_t>("header.feature-unset", kHeaderIncompatible, 0);
@@ -171,8 +170,8 @@ private:
     damaged("footer.magic", [](Bytes& bytes) { bytes.back() = std::byte{'\r'}; });
     damaged("footer.checksum",
             [](Bytes& bytes) { bytes[bytes.size() - kFooterSize] ^= std::byte{0x80}; });
-    footer_field<std::uint16_t>("footer.version",
-                                kFooterSize - kFooterEndSize + kFooterEndVersion, 2);
+    footer_field<std::uint16_t>("footer.version", kFooterSize - kFooterEndSize + kFooterEndVersion,
+                                2);
     forged("footer.length", [](Forge& forge) { forge.longer_footer = Bytes(8); });
     forged("footer.file-length", [](Forge& forge) {
       forge.edit_footer = [](std::span<std::byte> foot) {
@@ -199,14 +198,15 @@ private:
   }
 
   void sections() {
-    damaged("directory.digest", [](Bytes& bytes) {
-      bytes[bytes.size() - kFooterSize - 1] ^= std::byte{1};
-    });
+    damaged("directory.digest",
+            [](Bytes& bytes) { bytes[bytes.size() - kFooterSize - 1] ^= std::byte{1}; });
     const auto with_section = [this](std::string code, std::uint32_t kind, std::uint32_t flags,
                                      std::vector<std::string> more = {}) {
       forged(
           std::move(code),
-          [&](Forge& forge) { forge.sections.push_back({kind, flags, Bytes(11, std::byte{7})}); },
+          [&](Forge& forge) {
+            forge.sections.push_back({kind, flags, Bytes(11, std::byte{7})});
+          },
           std::move(more));
     };
     with_section("section.kind", 0, 0);
@@ -218,23 +218,26 @@ private:
     forged("section.duplicate", [](Forge& forge) {
       forge.sections.push_back({kSectionManifest, kSectionMustUnderstand, forge.manifest});
     });
-    forged("section.missing", [](Forge& forge) {
-      // The chunk table becomes a section that nobody knows.
-      forge.edit_directory = [](std::span<std::byte> directory) {
-        store_le<std::uint32_t>(directory, kSectionKind, 77);
-        store_le<std::uint32_t>(directory, kSectionFlags, 0);
-      };
-    }, {"section.unknown"});
+    forged("section.missing",
+           [](Forge& forge) {
+             // The chunk table becomes a section that nobody knows.
+             forge.edit_directory = [](std::span<std::byte> directory) {
+               store_le<std::uint32_t>(directory, kSectionKind, 77);
+               store_le<std::uint32_t>(directory, kSectionFlags, 0);
+             };
+           },
+           {"section.unknown"});
     forged("section.length", [](Forge& forge) {
       // One entry more than there are chunks: 40 bytes that were the manifest's first.
       forge.manifest.insert(forge.manifest.begin(), kChunkEntrySize, std::byte{0});
       forge.edit_directory = [](std::span<std::byte> directory) {
-        for (const auto& [field, sign] : {std::pair(kSectionLength, 1),
-                                          std::pair(kSectionEntrySize + kSectionOffset, 1),
-                                          std::pair(kSectionEntrySize + kSectionLength, -1)}) {
-          store_le<std::uint64_t>(directory, field,
-                                  load_le<std::uint64_t>(directory, field) +
-                                      static_cast<std::uint64_t>(sign * std::int64_t{kChunkEntrySize}));
+        for (const auto& [field, sign] :
+             {std::pair(kSectionLength, 1), std::pair(kSectionEntrySize + kSectionOffset, 1),
+              std::pair(kSectionEntrySize + kSectionLength, -1)}) {
+          store_le<std::uint64_t>(
+              directory, field,
+              load_le<std::uint64_t>(directory, field) +
+                  static_cast<std::uint64_t>(sign * std::int64_t{kChunkEntrySize}));
         }
       };
     });
@@ -246,8 +249,8 @@ private:
       add("section.digest", {"section.unknown"}, std::move(bytes));
     }
     const auto sealed = [this](std::string code, const std::function<void(Bytes&)>& edit) {
-      Forge forge(write_sample_checkpoint(
-          small(SamplePosition::kNone), {.profile = Profile::kFast, .threads = 1, .seal = true}));
+      Forge forge(write_sample_checkpoint(small(SamplePosition::kNone),
+                                          {.profile = Profile::kFast, .threads = 1, .seal = true}));
       edit(forge.sections[0].bytes);
       add(std::move(code), {}, forge.assemble());
     };
@@ -259,8 +262,8 @@ private:
 
   // The place of the section of a kind.
   static std::uint64_t section_at(const Bytes& bytes, std::uint32_t kind) {
-    const auto directory = load_le<std::uint64_t>(
-        bytes, bytes.size() - kFooterSize + kFooterDirectoryOffset);
+    const auto directory =
+        load_le<std::uint64_t>(bytes, bytes.size() - kFooterSize + kFooterDirectoryOffset);
     // Chunk table and manifest are the first ones, in this order.
     return load_le<std::uint64_t>(bytes,
                                   directory + (kind - 1) * kSectionEntrySize + kSectionOffset);
@@ -276,9 +279,8 @@ private:
   }
 
   void chunks() {
-    damaged("chunk-table.digest", [](Bytes& bytes) {
-      bytes[section_at(bytes, kSectionChunkTable)] ^= std::byte{1};
-    });
+    damaged("chunk-table.digest",
+            [](Bytes& bytes) { bytes[section_at(bytes, kSectionChunkTable)] ^= std::byte{1}; });
     entry_field<std::uint16_t>("chunk.codec", kChunkCodec, 7);
     entry_field<std::uint32_t>("chunk.length", kChunkLength, 4096);
     entry_field<std::uint64_t>("chunk.stored-length", kChunkStoredChecksum, 1, Profile::kRaw);

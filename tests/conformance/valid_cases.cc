@@ -84,10 +84,9 @@ std::vector<ValidCase> valid_cases() {
   cases.push_back({"empty", empty_checkpoint()});
   for (const Description& description : descriptions) {
     cases.push_back({description.name,
-                     write_sample_checkpoint(description.sample,
-                                             {.profile = description.profile,
-                                              .threads = 1,
-                                              .seal = description.seal})});
+                     write_sample_checkpoint(description.sample, {.profile = description.profile,
+                                                                  .threads = 1,
+                                                                  .seal = description.seal})});
   }
   return cases;
 }

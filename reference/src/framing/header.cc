@@ -130,13 +130,6 @@ HeaderResult check_header(std::span<const std::byte> bytes, Sink& sink) {
   if (header.machine == 0) {
     sink.at("header.machine", kHeaderMachine, "the machine is 0");
   }
-  if (header.fully_known() &&
-      (header.elf_class < kElfClass32 || header.elf_class > kElfClass64 ||
-       header.data_encoding < kLittleEndian || header.data_encoding > kBigEndian)) {
-    sink.at("header.elf", kHeaderElfClass,
-            "the ELF class is " + to_string(header.elf_class) + ", the data encoding " +
-                to_string(header.data_encoding));
-  }
   if (!header.may_use_reserved() &&
       !is_zero(in.subspan(kHeaderReserved, kHeaderChecksum - kHeaderReserved))) {
     sink.at("header.reserved", kHeaderReserved, "reserved bytes of the header are not zero");
