@@ -5,9 +5,9 @@
 #include "replay/engine/call_outputs.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/recorder.h"
-#include "replay/engine/system_call_names.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
+#include "trace/event.h"
+#include "trace/system_call_names.h"
 
 #include <cerrno>
 #include <csignal>

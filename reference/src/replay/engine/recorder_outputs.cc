@@ -6,8 +6,8 @@
 #include "replay/engine/call_outputs.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/recorder.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
+#include "trace/event.h"
 
 #include <algorithm>
 #include <cerrno>

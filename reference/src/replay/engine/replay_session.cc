@@ -11,9 +11,9 @@
 #include "replay/engine/fault_action.h"
 #include "replay/engine/injected_calls.h"
 #include "replay/engine/register_compare.h"
-#include "replay/engine/system_call_names.h"
 #include "rrpcp/error.h"
 #include "rrpcp/reader.h"
+#include "trace/system_call_names.h"
 
 #include <algorithm>
 #include <array>

@@ -7,8 +7,8 @@
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/supervisor_state.h"
 #include "replay/engine/system_call.h"
-#include "replay/trace/event.h"
 #include "rrpcp/trace_reader.h"
+#include "trace/event.h"
 
 #include <chrono>
 #include <cstddef>
