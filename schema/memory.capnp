@@ -4,6 +4,8 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("rrpcp::schema");
 
+using MemoryPolicy = import "task.capnp".MemoryPolicy;
+
 const noIndex :UInt32 = 0xffffffff;
 # Value of an index field that refers to nothing.
 
@@ -44,6 +46,31 @@ struct AddressSpace {
   machine @11 :UInt16;
   # ELF e_machine of the space's tasks, where it is not the State's (a 32-bit program on a 64-bit
   # machine). 0: the State's.
+
+  attributes @12 :SpaceAttributes;
+  # Absent: not recorded.
+}
+
+struct SpaceAttributes {
+  # What the kernel keeps of an address space beside its mappings. Every field is recorded where the
+  # struct is present.
+
+  coreDumpFilter @0 :UInt32;
+  # /proc/PID/coredump_filter (core(5)).
+  denyWriteExecute @1 :UInt32;
+  # PR_MDWE_* of prctl(2) PR_GET_MDWE.
+  hugePagesDisabled @2 :UInt32;
+  # prctl(2) PR_GET_THP_DISABLE.
+  mergeAll @3 :Bool;
+  # prctl(2) PR_GET_MEMORY_MERGE.
+  lockFuture @4 :Bool;
+  # mlockall(2) MCL_FUTURE …
+  lockFutureOnFault @5 :Bool;
+  # … with MCL_ONFAULT.
+  membarrier @6 :UInt32;
+  # MEMBARRIER_CMD_REGISTER_* of membarrier(2), as MEMBARRIER_CMD_GET_REGISTRATIONS gives them.
+  addressMask @7 :UInt64 = 0xffffffffffffffff;
+  # x86: arch_prctl(2) ARCH_GET_UNTAG_MASK. All bits: addresses have no tags.
 }
 
 struct MemoryLayout {
@@ -129,6 +156,21 @@ struct Mapping {
   maximumProtection @16 :UInt32;
   # Shared mappings: PROT_* that mprotect(2) may give, which depends on how the object had been
   # opened. 0: not known.
+
+  lockedOnFault @17 :Bool;
+  # With MAP_LOCKED: pages are locked when they are touched (mlock2(2) MLOCK_ONFAULT).
+
+  droppable @18 :Bool;
+  # mmap(2) MAP_DROPPABLE; `flags` has MAP_PRIVATE then.
+
+  sealed @19 :Bool;
+  # mseal(2).
+
+  userFaults @20 :UInt32;
+  # UFFDIO_REGISTER_MODE_* of userfaultfd(2). 0: none.
+
+  memoryPolicy @21 :MemoryPolicy;
+  # mbind(2), set_mempolicy_home_node(2). Absent: the thread's.
 }
 
 enum MappingRole {
@@ -195,7 +237,17 @@ struct Memfd {
   name @0 :Data;
   # As given to memfd_create(2), without "memfd:" and " (deleted)".
   seals @1 :UInt32;
-  # F_SEAL_* of fcntl(2).
+  # F_SEAL_* of fcntl(2), F_SEAL_EXEC included.
+  mode @2 :UInt32;
+  # Permission bits of st_mode; execution is what MFD_NOEXEC_SEAL and MFD_EXEC decide.
+  uid @3 :UInt32;
+  gid @4 :UInt32;
+  modifiedAt @5 :Int64;
+  # st_mtim in nanoseconds since 1970-01-01T00:00:00Z.
+  hugePageSize @6 :UInt64;
+  # Bytes, with MFD_HUGETLB. 0: ordinary pages.
+  secret @7 :Bool;
+  # memfd_secret(2).
 }
 
 struct SystemVSegment {
@@ -205,6 +257,13 @@ struct SystemVSegment {
   # Identifier at capture.
   mode @2 :UInt32;
   # Permission bits.
+  uid @3 :UInt32;
+  gid @4 :UInt32;
+  # shm_perm.uid, .gid of shmctl(2).
+  creatorUid @5 :UInt32;
+  creatorGid @6 :UInt32;
+  hugePageSize @7 :UInt64;
+  # Bytes, with SHM_HUGETLB. 0: ordinary pages.
 }
 
 struct FileIdentity {
@@ -223,6 +282,9 @@ struct FileIdentity {
   # Digests of the ranges that `backing` runs use, ordered by offset, not overlapping.
   deleted @7 :Bool;
   # The path no longer named the file at capture.
+  uid @8 :UInt32;
+  gid @9 :UInt32;
+  # st_uid, st_gid, recorded where the file is made anew: where it was deleted.
 }
 
 enum PathBase {

@@ -22,9 +22,9 @@ BITS = {"Void": 0, "Bool": 1}
 for size in (8, 16, 32, 64):
     BITS["Int%d" % size] = BITS["UInt%d" % size] = size
 
-TEXT_FIELDS = {"clonedFileDataPath", "commandLine", "executablePath", "legacyPageFile", "name",
-               "originalDirectory", "originalExecutable", "path", "rootDirectory", "workingDirectory",
-               "where"}
+TEXT_FIELDS = {"clonedFileDataPath", "commandLine", "controlGroups", "domainName", "executablePath",
+               "legacyPageFile", "name", "nodeName", "originalDirectory", "originalExecutable", "path",
+               "rootDirectory", "securityLabel", "workingDirectory", "where"}
 
 
 class Refused(Exception):

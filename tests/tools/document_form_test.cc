@@ -49,10 +49,24 @@ std::set<std::string> data_fields() {
 TEST(DocumentForm, EveryDataFieldIsDecidedUpon) {
   // A new field of type Data: decide whether people read it as text, then add it here and, if it is
   // text, to the table in spec/inspect-json.md.
-  const std::set<std::string> text = {
-      "arguments",      "environment",    "executable", "clonedFileDataPath", "commandLine",
-      "executablePath", "legacyPageFile", "name",       "originalDirectory",  "originalExecutable",
-      "path",           "rootDirectory",  "where",      "workingDirectory"};
+  const std::set<std::string> text = {"arguments",
+                                      "clonedFileDataPath",
+                                      "commandLine",
+                                      "controlGroups",
+                                      "domainName",
+                                      "environment",
+                                      "executable",
+                                      "executablePath",
+                                      "legacyPageFile",
+                                      "name",
+                                      "nodeName",
+                                      "originalDirectory",
+                                      "originalExecutable",
+                                      "path",
+                                      "rootDirectory",
+                                      "securityLabel",
+                                      "where",
+                                      "workingDirectory"};
   const std::set<std::string> bytes = {"registers",
                                        "registersAfter",
                                        "extendedRegisters",
@@ -64,7 +78,16 @@ TEST(DocumentForm, EveryDataFieldIsDecidedUpon) {
                                        "payload",
                                        "raw",
                                        "uuid",
-                                       "threadLocals"};
+                                       "threadLocals",
+                                       "address",
+                                       "attributes",
+                                       "bootId",
+                                       "events",
+                                       "handle",
+                                       "nodes",
+                                       "processors",
+                                       "program",
+                                       "value"};
   std::set<std::string> decided = text;
   decided.insert(bytes.begin(), bytes.end());
   EXPECT_EQ(data_fields(), decided);

@@ -13,10 +13,24 @@ using capnp::DynamicStruct;
 using capnp::DynamicValue;
 
 // The bytes of paths and names, which are text more often than not.
-constexpr std::array<std::string_view, 14> kTextFields = {
-    "arguments",      "environment",    "executable", "clonedFileDataPath", "commandLine",
-    "executablePath", "legacyPageFile", "name",       "originalDirectory",  "originalExecutable",
-    "path",           "rootDirectory",  "where",      "workingDirectory"};
+constexpr std::array<std::string_view, 18> kTextFields = {"arguments",
+                                                          "clonedFileDataPath",
+                                                          "commandLine",
+                                                          "controlGroups",
+                                                          "domainName",
+                                                          "environment",
+                                                          "executable",
+                                                          "executablePath",
+                                                          "legacyPageFile",
+                                                          "name",
+                                                          "nodeName",
+                                                          "originalDirectory",
+                                                          "originalExecutable",
+                                                          "path",
+                                                          "rootDirectory",
+                                                          "securityLabel",
+                                                          "where",
+                                                          "workingDirectory"};
 
 std::string_view view_of(capnp::Data::Reader data) {
   return {data.asChars().begin(), data.size()};

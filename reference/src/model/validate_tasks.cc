@@ -51,6 +51,7 @@ void StateCheck::check_process(const Path& path, schema::Process::Reader process
   each(path / "commandLine", process.getCommandLine(),
        [&](const Path& at, capnp::Data::Reader argument) { no_nul(at, argument); });
 
+  check_process_attributes(path, process);
   auto interval_timers = process.getIntervalTimers();
   each(path / "intervalTimers", interval_timers,
        [&](const Path& at, schema::IntervalTimer::Reader timer) {
@@ -151,6 +152,15 @@ void StateCheck::check_task(const Path& path, schema::Task::Reader task) {
   refer(file_tables_, path / "fileTable", task.getFileTable(), true);
   refer(contexts_, path / "fileSystemContext", task.getFileSystemContext(), true);
   refer(handlers_, path / "signalHandlers", task.getSignalHandlers(), true);
+  refer(namespaces_, path / "namespaces", task.getNamespaces(), true);
+  if (task.hasCredentials()) {
+    check_credentials(path / "credentials", task.getCredentials());
+  }
+  if (task.hasAttributes()) {
+    check_task_attributes(path / "attributes", task.getAttributes());
+  }
+  each(path / "namespaceTids", task.getNamespaceTids(),
+       [&](const Path& at, std::int32_t tid) { not_negative(at, tid); });
   no_nul(path / "name", task.getName());
   if (task.getName().size() > 15) {
     findings_.in("task.name", path / "name",
