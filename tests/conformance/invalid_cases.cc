@@ -6,6 +6,7 @@
 #include "support/sample_state.h"
 
 #include <algorithm>
+#include <capnp/any.h>
 #include <capnp/message.h>
 #include <cstring>
 #include <string_view>
@@ -271,6 +272,11 @@ private:
     in_live("value.nul",
             [](State state) { state.getTasks()[0].setName(data(std::string_view("a\0b", 3))); });
     in_live("value.negative", [](State state) { state.getProcesses()[0].setParentPid(-1); });
+    in_replay("value.missing", [](State state) { state.getPosition().disownClone(); });
+    in_live("value.undefined", [](State state) {
+      auto action = state.getSignalHandlerTables()[0].getActions()[0];
+      capnp::toAny(action).getDataSection()[1] = 1; // behind the signal's number
+    });
   }
 
   void state() {
@@ -310,6 +316,9 @@ private:
     in_replay(
         "position.mark", [](State state) { state.getPosition().getForwardTo().setEvent(999); },
         {"header.event"}, SamplePosition::kForwardTo);
+    in_replay("position.registers", [](State state) {
+      state.getPosition().getClone().getRegisters()[0].setNoteType(0x7000);
+    });
     in_replay("trace.uuid", [](State state) { state.getTrace().setUuid(data("short")); });
     in_replay("trace.format", [](State state) { state.getTrace().setFormat(""); });
     in_replay("trace.cursor",
@@ -427,6 +436,12 @@ private:
       list[2].setFirst(state.getAddressSpaces()[1].getMappings()[1].getRuns()[0].getFirst());
     });
     in_live("run.cover", [&](State state) { runs(state)[1].setPages(1); });
+    in_live("run.guard", [](State state) {
+      state.getMemoryObjects()[2].getRuns()[0].setKind(schema::RunKind::GUARD);
+    });
+    in_live("run.default", [](State state) {
+      state.getAddressSpaces()[0].getMappings()[5].initRuns(1)[0].setPages(4);
+    });
   }
 
   void objects() {
