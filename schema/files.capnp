@@ -59,6 +59,7 @@ struct OpenFile {
     terminal :group {
       # A tty(4) or pts(4).
       path @9 :Data $Common.text;
+      settings @22 :TerminalSettings;   # absent: not recorded
     }
     pipe :group {
       # One end of pipe(2); ends with the same id belong together.
@@ -68,7 +69,7 @@ struct OpenFile {
       external @13 :Bool;     # the other end is held by a process outside the checkpoint
     }
     socket :group {
-      # Described for people; cannot be carried.
+      # One that cannot be carried: described for people.
       description @14 :Text;
     }
     eventfd :group {
@@ -92,7 +93,114 @@ struct OpenFile {
     # fifo(7) with a name.
     path @21 :FileIdentity $Common.required;
     # Opened with O_PATH.
+    timerfd :group {
+      # timerfd_create(2).
+      clock @23 :Int32;         # clockid_t
+      settings @24 :UInt32;     # TFD_TIMER_* of timerfd_settime(2)
+      interval @25 :UInt64;     # nanoseconds; 0: one shot
+      remaining @26 :UInt64;    # nanoseconds until the next expiration; 0: disarmed
+      ticks @27 :UInt64;        # expirations that were not read yet
+    }
+    signalfd :group {
+      # signalfd(2).
+      mask @28 :UInt64;         # bit N-1 for signal N
+    }
+    inotify :group {
+      # inotify(7).
+      watches @29 :List(InotifyWatch);
+      events @30 :Data;         # struct inotify_event that were not read yet
+    }
+    pidfd :group {
+      # pidfd_open(2).
+      pid @31 :Int32;           # process, or thread where flags has PIDFD_THREAD; as the holder
+                                # sees it. -1: it has ended and was waited for
+      inCheckpoint @32 :Bool;   # it is a process or task of this checkpoint
+    }
+    socketEnd @33 :SocketEnd $Common.required;
+    # One of a pair of connected sockets whose other end is in the checkpoint, or gone.
   }
+  ownerIsThread @34 :Bool;
+  # fcntl(2) F_GETOWN_EX: `owner` is a thread's id (F_OWNER_TID).
+  ownerUid @35 :UInt32;
+  ownerEffectiveUid @36 :UInt32;
+  # fcntl(2) F_GETOWNER_UIDS: by whose rights the owner is signalled.
+  contentsObject @37 :UInt32 = 0xffffffff;
+  # Regular files: index into State.memoryObjects of an embedded file, where the checkpoint has what
+  # the path no longer names (unlink(2), O_TMPFILE). noIndex: the path has it.
+}
+
+struct TerminalSettings {
+  attributes @0 :Data;
+  # struct termios2 of TCGETS2 (ioctl_tty(2)), 44 bytes on x86 and AArch64.
+  rows @1 :UInt16;
+  columns @2 :UInt16;
+  xPixels @3 :UInt16;
+  yPixels @4 :UInt16;
+  # TIOCGWINSZ.
+  foregroundGroup @5 :Int32 $Common.notNegative;
+  # TIOCGPGRP. 0: none, or not known.
+  session @6 :Int32 $Common.notNegative;
+  # TIOCGSID. 0: none, or not known.
+}
+
+struct InotifyWatch {
+  descriptor @0 :Int32 $Common.notNegative;
+  # What inotify_add_watch(2) gave.
+  mask @1 :UInt32;
+  # IN_*.
+  path @2 :Data $Common.text;
+  # Where the producer found what is watched. Empty: nowhere.
+  device @3 :UInt64;
+  inode @4 :UInt64;
+  # Its st_dev and st_ino.
+  handleType @5 :Int32;
+  handle @6 :Data;
+  # Its file handle (name_to_handle_at(2)). Empty: none.
+}
+
+struct SocketEnd {
+  id @0 :UInt64;
+  # Inode at capture.
+  peer @1 :UInt64;
+  # Id of the other end. 0: it is gone.
+  domain @2 :UInt32;
+  # AF_* of socket(2).
+  type @3 :UInt32;
+  # SOCK_*.
+  protocol @4 :UInt32;
+  received @5 :List(SocketMessage);
+  # What can be read, in order.
+  readShut @6 :Bool;
+  writeShut @7 :Bool;
+  # shutdown(2).
+  options @8 :List(SocketOption);
+  # Those that differ from a new socket's, ordered by (level, name).
+  peerPid @9 :Int32 $Common.notNegative;
+  peerUid @10 :UInt32;
+  peerGid @11 :UInt32;
+  # SO_PEERCRED.
+  address @12 :Data;
+  # struct sockaddr of getsockname(2). Empty: none.
+}
+
+struct SocketMessage {
+  data @0 :Data;
+  # A message, or for a stream bytes of one sender.
+  openFiles @1 :List(UInt32);
+  # SCM_RIGHTS: indices into State.openFiles.
+  pid @2 :Int32 $Common.notNegative;
+  uid @3 :UInt32;
+  gid @4 :UInt32;
+  # SCM_CREDENTIALS of the sender. pid 0: not recorded.
+  address @5 :Data;
+  # struct sockaddr of the sender. Empty: none.
+}
+
+struct SocketOption {
+  level @0 :Int32;
+  name @1 :Int32;
+  # Of getsockopt(2).
+  value @2 :Data;
 }
 
 struct EpollWatch {
@@ -111,6 +219,14 @@ struct FileLock {
   # First byte.
   end @3 :UInt64;
   # Last byte, inclusive; 2^63-1: to the end of the file.
+  breaking @4 :LeaseBreak;
+  # Leases: whether somebody has asked for the file, and what is left of the lease then.
+
+  enum LeaseBreak {
+    none @0;
+    toRead @1;                # a write lease that is to become a read lease
+    toNone @2;                # to be given up
+  }
 
   enum Kind {
     posix @0;                 # fcntl(2) F_SETLK

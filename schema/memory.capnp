@@ -6,6 +6,7 @@ $Cxx.namespace("rrpcp::schema");
 
 using Common = import "common.capnp";
 using Rr = import "rr.capnp";
+using MemoryPolicy = import "task.capnp".MemoryPolicy;
 
 const noIndex :UInt32 = 0xffffffff;
 # Value of an index field that refers to nothing.
@@ -39,8 +40,33 @@ struct AddressSpace {
   elfClass @8 :UInt8;
   # ELF class of the space's tasks (elf.h), 1 or 2, where it is not the State's. 0: the State's.
 
-  rr @9 :Rr.SpaceState;
+  attributes @9 :SpaceAttributes;
+  # Absent: not recorded.
+
+  rr @10 :Rr.SpaceState;
   # What rr keeps of a space besides. Absent: another producer.
+}
+
+struct SpaceAttributes {
+  # What the kernel keeps of an address space beside its mappings. Every field is recorded where the
+  # struct is present.
+
+  coreDumpFilter @0 :UInt32;
+  # /proc/PID/coredump_filter (core(5)).
+  denyWriteExecute @1 :UInt32;
+  # PR_MDWE_* of prctl(2) PR_GET_MDWE.
+  hugePagesDisabled @2 :UInt32;
+  # prctl(2) PR_GET_THP_DISABLE.
+  mergeAll @3 :Bool;
+  # prctl(2) PR_GET_MEMORY_MERGE.
+  lockFuture @4 :Bool;
+  # mlockall(2) MCL_FUTURE …
+  lockFutureOnFault @5 :Bool;
+  # … with MCL_ONFAULT.
+  membarrier @6 :UInt32;
+  # MEMBARRIER_CMD_REGISTER_* of membarrier(2), as MEMBARRIER_CMD_GET_REGISTRATIONS gives them.
+  addressMask @7 :UInt64 = 0xffffffffffffffff;
+  # x86: arch_prctl(2) ARCH_GET_UNTAG_MASK. All bits: addresses have no tags.
 }
 
 struct MemoryLayout {
@@ -111,7 +137,22 @@ struct Mapping {
   # Shared mappings: PROT_* that mprotect(2) may give, which depends on how the object had been
   # opened. 0: not known.
 
-  rr @14 :Rr.MappingState;
+  lockedOnFault @14 :Bool;
+  # With MAP_LOCKED: pages are locked when they are touched (mlock2(2) MLOCK_ONFAULT).
+
+  droppable @15 :Bool;
+  # mmap(2) MAP_DROPPABLE; `flags` has MAP_PRIVATE then.
+
+  sealed @16 :Bool;
+  # mseal(2).
+
+  userFaults @17 :UInt32;
+  # UFFDIO_REGISTER_MODE_* of userfaultfd(2). 0: none.
+
+  memoryPolicy @18 :MemoryPolicy;
+  # mbind(2), set_mempolicy_home_node(2). Absent: the thread's.
+
+  rr @19 :Rr.MappingState;
   # What rr keeps of a mapping besides. Absent: another producer.
 }
 
@@ -180,7 +221,19 @@ struct Memfd {
   name @0 :Data $Common.text;
   # As given to memfd_create(2), without "memfd:" and " (deleted)".
   seals @1 :UInt32;
-  # F_SEAL_* of fcntl(2).
+  # F_SEAL_* of fcntl(2), F_SEAL_EXEC included.
+  mode @2 :UInt32 = 0xffffffff;
+  # Permission bits of st_mode; execution is what MFD_NOEXEC_SEAL and MFD_EXEC decide. 2^32-1: not
+  # recorded.
+  uid @3 :UInt32 = 0xffffffff;
+  gid @4 :UInt32 = 0xffffffff;
+  # st_uid, st_gid. 2^32-1: not recorded.
+  modifiedAt @5 :Int64 = -0x8000000000000000;
+  # st_mtim in nanoseconds since 1970-01-01T00:00:00Z. -2^63: not recorded.
+  hugePageSize @6 :UInt64;
+  # Bytes, with MFD_HUGETLB. 0: ordinary pages.
+  secret @7 :Bool;
+  # memfd_secret(2).
 }
 
 struct SystemVSegment {
@@ -190,6 +243,14 @@ struct SystemVSegment {
   # Identifier at capture. -1: not recorded.
   mode @2 :UInt32 = 0xffffffff;
   # Permission bits. 2^32-1: not recorded.
+  uid @3 :UInt32 = 0xffffffff;
+  gid @4 :UInt32 = 0xffffffff;
+  # shm_perm.uid, .gid of shmctl(2). 2^32-1: not recorded.
+  creatorUid @5 :UInt32 = 0xffffffff;
+  creatorGid @6 :UInt32 = 0xffffffff;
+  # shm_perm.cuid, .cgid. 2^32-1: not recorded.
+  hugePageSize @7 :UInt64;
+  # Bytes, with SHM_HUGETLB. 0: ordinary pages.
 }
 
 struct FileIdentity {
@@ -208,6 +269,9 @@ struct FileIdentity {
   # Digests of the ranges that `backing` runs use, ordered by offset, not overlapping.
   deleted @7 :Bool;
   # The path no longer named the file at capture.
+  uid @8 :UInt32 = 0xffffffff;
+  gid @9 :UInt32 = 0xffffffff;
+  # st_uid, st_gid, recorded where the file is made anew: where it was deleted. 2^32-1: not recorded.
 }
 
 enum PathBase {

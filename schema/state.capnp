@@ -15,11 +15,11 @@ struct State {
   machine @0 :UInt16;
   # ELF e_machine of the tasks (elf.h EM_*): 62 x86-64, 183 AArch64, 3 i386. Required.
 
-  elfClass @16 :UInt8;
+  elfClass @20 :UInt8;
   # ELF class of the tasks (elf.h EI_CLASS): 1 ELFCLASS32, 2 ELFCLASS64. Required: some machines have
   # one number for both.
 
-  dataEncoding @17 :UInt8;
+  dataEncoding @21 :UInt8;
   # Byte order of the tasks (elf.h EI_DATA): 1 ELFDATA2LSB, 2 ELFDATA2MSB. Required.
 
   pageStream @1 :PageStream $Common.required;
@@ -67,6 +67,35 @@ struct State {
 
   extensions @15 :List(Extension);
   # State that the model does not know, ordered by id; ids are unique.
+
+  namespaceSets @16 :List(Tasks.NamespaceSet);
+  # Namespaces; tasks refer to them by index.
+
+  clocks @17 :Clocks;
+  # The machine's clocks at the moment of capture. Absent: not recorded.
+
+  omissions @18 :List(Omission);
+  # What was left out because whoever captured allowed it, ordered by (name, what).
+
+  inspectOnly @19 :Bool;
+  # The state is for looking at, and must not be restored or replayed.
+}
+
+struct Clocks {
+  # clock_gettime(2), nanoseconds, as the tasks see them.
+  realtime @0 :Int64;
+  monotonic @1 :Int64;
+  boottime @2 :Int64;
+  bootId @3 :Data;
+  # The 16 bytes of /proc/sys/kernel/random/boot_id: ids of namespaces, and monotonic clocks, can be
+  # compared only with those of the same start of the machine.
+}
+
+struct Omission {
+  name @0 :Text;
+  # Under which it was allowed, as "children" (spec/restore.md).
+  what @1 :Text;
+  # One sentence for people.
 }
 
 struct PageStream {

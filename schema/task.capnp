@@ -19,8 +19,8 @@ struct Process {
   # getsid(2). 0: not known.
   serial @4 :UInt32;
   # Replayer's serial of the thread group: unique in a session, tids are not.
-  personality @5 :UInt32;
-  # personality(2).
+  personality @5 :UInt32 = 0xffffffff;
+  # personality(2), the same in all threads. 2^32-1: not recorded.
   pendingSignals @6 :List(SignalInfo);
   # Pending for the whole process, in queue order.
   intervalTimers @7 :List(IntervalTimer);
@@ -31,16 +31,31 @@ struct Process {
   # Absent: not recorded.
   commandLine @10 :List(Data) $Common.text;
   # argv at capture (/proc/PID/cmdline). For people.
-  noNewPrivileges @11 :Bool;
-  # prctl(2) PR_GET_NO_NEW_PRIVS.
-  notDumpable @12 :Bool;
+  notDumpable @11 :Bool;
   # prctl(2) PR_GET_DUMPABLE is 0.
-  childSubreaper @13 :Bool;
+  childSubreaper @12 :Bool;
   # prctl(2) PR_GET_CHILD_SUBREAPER.
-  posixTimers @14 :List(PosixTimer);
+  posixTimers @13 :List(PosixTimer);
   # timer_create(2), ordered by id.
-  rr @15 :Rr.ThreadGroupState;
+  stopSignal @14 :Int32;
+  # The signal that had stopped the process (SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU). 0: it ran.
+  outOfMemoryAdjustment @15 :Int32;
+  # /proc/PID/oom_score_adj, -1000 to 1000.
+  semaphoreUndo @16 :List(SemaphoreUndo);
+  # semop(2) with SEM_UNDO: what the kernel undoes at exit, ordered by (identifier, number).
+  rr @17 :Rr.ThreadGroupState;
   # What rr keeps of a thread group besides. Absent: another producer.
+}
+
+struct SemaphoreUndo {
+  identifier @0 :Int32;
+  # semget(2), at capture.
+  key @1 :Int32;
+  # Key of the set; 0 is IPC_PRIVATE.
+  number @2 :UInt32;
+  # Of the semaphore in its set.
+  adjustment @3 :Int32;
+  # Is added to the semaphore's value.
 }
 
 struct IntervalTimer {
@@ -89,6 +104,16 @@ struct Credentials {
   permittedCapabilities @7 :UInt64;
   effectiveCapabilities @8 :UInt64;
   inheritableCapabilities @9 :UInt64;
+  boundingCapabilities @10 :UInt64;
+  ambientCapabilities @11 :UInt64;
+  fileSystemUid @12 :UInt32;
+  # setfsuid(2)
+  fileSystemGid @13 :UInt32;
+  # setfsgid(2)
+  securebits @14 :UInt32;
+  # SECBIT_* of prctl(2) PR_GET_SECUREBITS; PR_GET_KEEPCAPS is bit 4 of it.
+  securityLabel @15 :Data $Common.text;
+  # Label that the kernel's security module gave (/proc/PID/attr/current). Empty: none.
 }
 
 struct Task {
@@ -135,8 +160,150 @@ struct Task {
   # What a replayer keeps of the task. Absent without one.
   savedSignalMask @19 :UInt64 = 0xffffffffffffffff;
   # Mask that sigsuspend-like calls restore on return. 2^64-1: none, or not known.
-  rr @20 :Rr.TaskState;
+  credentials @20 :Credentials;
+  # The thread's own, where they differ from its process's. Absent: those of the process.
+  attributes @21 :TaskAttributes;
+  # Absent: not recorded.
+  namespaces @22 :UInt32 = 0xffffffff;
+  # Index into State.namespaceSets. noIndex: not recorded.
+  namespaceTids @23 :List(Int32) $Common.notNegative;
+  # The thread's ids, from the producer's pid namespace down to the thread's own, where those
+  # differ (/proc/PID/status NSpid). Empty: there is one id only.
+  rr @24 :Rr.TaskState;
   # What rr keeps of a task besides. Absent: another producer.
+}
+
+struct TaskAttributes {
+  # What the kernel keeps of each thread beside ids, registers and signals. Every field is recorded
+  # where the struct is present.
+
+  noNewPrivileges @0 :Bool;
+  # prctl(2) PR_GET_NO_NEW_PRIVS.
+  seccompMode @1 :UInt32;
+  # seccomp(2): 0 none, 1 strict, 2 filters.
+  seccompFilters @2 :List(SeccompFilter);
+  # In the order in which they were installed. May be empty in mode 2: not recorded.
+  systemCallDispatch @3 :SystemCallDispatch;
+  # prctl(2) PR_SET_SYSCALL_USER_DISPATCH. Absent: off.
+  timerSlack @4 :UInt64;
+  # Nanoseconds; prctl(2) PR_GET_TIMERSLACK, /proc/PID/timerslack_ns.
+  machineCheckPolicy @5 :UInt32 = 2;
+  # PR_MCE_KILL_* of prctl(2) PR_MCE_KILL_GET: 0 late, 1 early, 2 the system's.
+  ioFlusher @6 :Bool;
+  # prctl(2) PR_GET_IO_FLUSHER.
+  timestampsForbidden @7 :Bool;
+  # x86: prctl(2) PR_GET_TSC is PR_TSC_SIGSEGV.
+  cpuidForbidden @8 :Bool;
+  # x86: arch_prctl(2) ARCH_GET_CPUID is 0.
+  speculation @9 :List(SpeculationControl);
+  # prctl(2) PR_GET_SPECULATION_CTRL, ordered by feature: those that the thread may and did change.
+  scheduling @10 :Scheduling;
+  # Absent: SCHED_OTHER with all fields 0.
+  ioPriority @11 :UInt32;
+  # ioprio_get(2): class in bits 13 and up. 0: none.
+  processors @12 :Data;
+  # sched_getaffinity(2): bit N%8 of byte N/8 for processor N, without zero bytes at the end.
+  memoryPolicy @13 :MemoryPolicy;
+  # get_mempolicy(2). Absent: the default.
+  coreSchedulingCookie @14 :UInt64;
+  # prctl(2) PR_SCHED_CORE_GET. 0: none.
+  controlGroups @15 :Data $Common.text;
+  # /proc/PID/cgroup. For people.
+  landlocked @16 :Bool;
+  # The thread is confined by landlock(7), as far as the producer could find out.
+}
+
+struct SeccompFilter {
+  program @0 :Data;
+  # struct sock_filter of 8 bytes each, as ptrace(2) PTRACE_SECCOMP_GET_FILTER gives them.
+  flags @1 :UInt64;
+  # SECCOMP_FILTER_FLAG_* (PTRACE_SECCOMP_GET_METADATA).
+}
+
+struct SystemCallDispatch {
+  # ptrace(2) PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG.
+  mode @0 :UInt64;
+  # PR_SYS_DISPATCH_*.
+  start @1 :UInt64;
+  length @2 :UInt64;
+  # Addresses whose calls are let pass.
+  selector @3 :UInt64;
+  # Address of the selector byte. 0: none.
+}
+
+struct SpeculationControl {
+  feature @0 :UInt32;
+  # PR_SPEC_* of prctl(2): 0 store bypass, 1 indirect branch, 2 L1D flush.
+  state @1 :UInt32;
+  # PR_SPEC_ENABLE, PR_SPEC_DISABLE, PR_SPEC_FORCE_DISABLE, PR_SPEC_DISABLE_NOEXEC.
+}
+
+struct Scheduling {
+  # struct sched_attr of sched_getattr(2).
+  policy @0 :UInt32;
+  # SCHED_*.
+  flags @1 :UInt64;
+  # SCHED_FLAG_*.
+  nice @2 :Int32;
+  # -20 to 19.
+  priority @3 :UInt32;
+  # Of SCHED_FIFO and SCHED_RR, 1 to 99.
+  runtime @4 :UInt64;
+  deadline @5 :UInt64;
+  period @6 :UInt64;
+  # Nanoseconds.
+  utilizationMinimum @7 :UInt32;
+  utilizationMaximum @8 :UInt32;
+}
+
+struct MemoryPolicy {
+  # set_mempolicy(2), mbind(2).
+  mode @0 :UInt32;
+  # MPOL_* with its MPOL_F_* mode flags.
+  nodes @1 :Data;
+  # Bit N%8 of byte N/8 for node N, without zero bytes at the end.
+}
+
+struct NamespaceSet {
+  # namespaces(7) that a thread is in: /proc/PID/task/TID/ns. A member that is absent is not known.
+  user @0 :Namespace;
+  mount @1 :Namespace;
+  pid @2 :Namespace;
+  pidForChildren @3 :Namespace;
+  time @4 :Namespace;
+  timeForChildren @5 :Namespace;
+  interProcess @6 :Namespace;
+  # "ipc"
+  network @7 :Namespace;
+  # "net"
+  hostName @8 :Namespace;
+  # "uts"
+  controlGroup @9 :Namespace;
+  # "cgroup"
+  uidMap @10 :List(IdRange);
+  gidMap @11 :List(IdRange);
+  # user_namespaces(7), as the producer's user namespace sees them. Empty: that namespace itself.
+  monotonicOffset @12 :Int64;
+  boottimeOffset @13 :Int64;
+  # time_namespaces(7): nanoseconds that are added to the machine's clocks.
+  nodeName @14 :Data $Common.text;
+  domainName @15 :Data $Common.text;
+  # uname(2), where `hostName` is not the producer's.
+}
+
+struct Namespace {
+  device @0 :UInt64;
+  inode @1 :UInt64;
+  # st_dev and st_ino of the entry. They identify it until the machine is started anew.
+  foreign @2 :Bool;
+  # The program that made the checkpoint was not in it.
+}
+
+struct IdRange {
+  # A line of /proc/PID/uid_map.
+  inside @0 :UInt32;
+  outside @1 :UInt32;
+  count @2 :UInt32;
 }
 
 struct RegisterSet {

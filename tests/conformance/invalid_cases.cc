@@ -6,6 +6,7 @@
 #include "support/sample_state.h"
 
 #include <algorithm>
+#include <capnp/any.h>
 #include <capnp/message.h>
 #include <cstring>
 #include <string_view>
@@ -350,6 +351,11 @@ private:
     in_live("value.nul",
             [](State state) { state.getTasks()[0].setName(data(std::string_view("a\0b", 3))); });
     in_live("value.negative", [](State state) { state.getProcesses()[0].setParentPid(-1); });
+    in_replay("value.missing", [](State state) { state.getPosition().disownClone(); });
+    in_live("value.undefined", [](State state) {
+      auto action = state.getSignalHandlerTables()[0].getActions()[0];
+      capnp::toAny(action).getDataSection()[1] = 1; // behind the signal's number
+    });
   }
 
   void state() {
@@ -360,6 +366,8 @@ private:
            {"task.thread-area"});
     in_live("state.elf-class", [](State state) { state.setElfClass(3); });
     in_live("state.producer", [](State state) { state.setProducer("rr"); });
+    in_live("state.clocks", [](State state) { state.getClocks().setBootId(data("short")); });
+    in_live("state.omission", [](State state) { state.getOmissions()[0].setName(""); });
     in_live("state.reference", [](State state) { state.getTasks()[2].setFileTable(9); },
             {"state.unreferenced"});
     in_live("state.unreferenced",
@@ -387,6 +395,9 @@ private:
     in_replay(
         "position.mark", [](State state) { state.getPosition().getForwardTo().setEvent(999); },
         {"header.event"}, SamplePosition::kForwardTo);
+    in_replay("position.registers", [](State state) {
+      state.getPosition().getClone().getRegisters()[0].setNoteType(0x7000);
+    });
     in_replay("trace.uuid", [](State state) { state.getTrace().setUuid(data("short")); });
     in_replay("trace.format", [](State state) { state.getTrace().setFormat(""); });
     in_replay("trace.cursor",
@@ -400,6 +411,10 @@ private:
             {"task.order"});
     in_live("process.timer",
             [](State state) { state.getProcesses()[0].getIntervalTimers()[0].setWhich(2); });
+    in_live("process.attributes", [](State state) { state.getProcesses()[0].setStopSignal(9); });
+    in_live("credentials.capabilities", [](State state) {
+      state.getProcesses()[0].getCredentials().setEffectiveCapabilities(1);
+    });
     in_live("process.resource-limit",
             [](State state) { state.getProcesses()[0].getResourceLimits()[1].setSoft(5000); });
   }
@@ -413,6 +428,10 @@ private:
     in_live("task.name",
             [](State state) { state.getTasks()[0].setName(data("sixteen-bytes-xx")); });
     in_live("task.registers", [](State state) { state.getTasks()[2].disownRegisters(); });
+    in_live("task.attributes",
+            [](State state) { state.getTasks()[1].getAttributes().setMachineCheckPolicy(3); });
+    in_live("namespace.ids",
+            [](State state) { state.getNamespaceSets()[1].getUidMap()[0].setCount(0); });
     in_live("task.alternate-stack",
             [](State state) { state.getTasks()[1].getAlternateStack().setSize(0); });
     in_live("task.rseq", [](State state) { state.getTasks()[0].getRseq().setAddress(0); });
@@ -449,6 +468,8 @@ private:
     in_live("space.layout", [&](State state) { space(state).getLayout().setBrk(0); });
     in_live("space.auxv", [&](State state) { space(state).getAuxv()[2].setType(0); });
     in_live("space.executable", [&](State state) { state.getAddressSpaces()[1].setExecutable(2); });
+    in_live("space.attributes",
+            [&](State state) { space(state).getAttributes().setLockFuture(false); });
     in_live("space.stack", [&](State state) {
       space(state).getMappings()[3].setRole(schema::MappingRole::STACK);
     });
@@ -467,6 +488,7 @@ private:
     in_live("mapping.protection", [&](State state) { mapping(state, 3).setProtection(0x13); });
     in_live("mapping.flags", [&](State state) { mapping(state, 3).setFlags(0x32); });
     in_live("mapping.advice", [&](State state) { mapping(state, 5).setAdvice(0x18); });
+    in_live("mapping.attributes", [&](State state) { mapping(state, 5).setUserFaults(8); });
     in_live("mapping.pkey", [&](State state) { mapping(state, 5).setPkey(16); });
     in_live("mapping.object", [&](State state) { mapping(state, 0).setFlags(0x22); });
     in_live("mapping.object-offset", [&](State state) { mapping(state, 7).setObjectOffset(100); });
@@ -493,6 +515,12 @@ private:
       list[2].setFirst(state.getAddressSpaces()[1].getMappings()[1].getRuns()[0].getFirst());
     });
     in_live("run.cover", [&](State state) { runs(state)[1].setPages(1); });
+    in_live("run.guard", [](State state) {
+      state.getMemoryObjects()[2].getRuns()[0].setKind(schema::RunKind::GUARD);
+    });
+    in_live("run.default", [](State state) {
+      state.getAddressSpaces()[0].getMappings()[5].initRuns(1)[0].setPages(4);
+    });
   }
 
   void objects() {
@@ -533,6 +561,12 @@ private:
     in_live("open-file.lock", [&](State state) { file(state, 1).getLocks()[1].setStart(11); });
     in_live("open-file.object", [&](State state) { file(state, 8).getMemfd().setObject(2); },
             {"state.unreferenced"});
+    in_live("open-file.owner", [&](State state) { file(state, 16).setOwner(-5); });
+    in_live("open-file.contents", [&](State state) { file(state, 16).setContentsObject(0); });
+    in_live("open-file.inotify",
+            [&](State state) { file(state, 13).getInotify().getWatches()[1].setDescriptor(1); });
+    in_live("open-file.socket",
+            [&](State state) { file(state, 15).getSocketEnd().getOptions()[1].setName(7); });
     in_live("open-file.pipe", [&](State state) { file(state, 4).getPipe().setCapacity(5); });
     in_live("open-file.epoll",
             [&](State state) { file(state, 7).getEpoll().getWatches()[1].setFd(3); });

@@ -167,6 +167,12 @@ private:
     auto details = memfd.initMemfd();
     details.setName(data("sample"));
     details.setSeals(2);
+    details.setMode(0640);
+    details.setUid(1000);
+    details.setGid(100);
+    details.setModifiedAt(1700000000000000001);
+    details.setHugePageSize(2 << 20);
+    details.setSecret(true);
     // 4: a System V segment.
     auto segment = objects[4];
     segment.setLength(page_);
@@ -176,6 +182,11 @@ private:
     shm.setKey(0x1234);
     shm.setId(32768);
     shm.setMode(0600);
+    shm.setUid(1000);
+    shm.setGid(100);
+    shm.setCreatorUid(1001);
+    shm.setCreatorGid(101);
+    shm.setHugePageSize(2 << 20);
     // 5: an empty memfd that no mapping shows, only a descriptor.
     auto empty = objects[5];
     empty.setInode(101);
@@ -236,9 +247,16 @@ private:
     put_runs(heap.initRuns(3), {{kStream, 3, heap_page_}, {kZero, 2}, {kStream, 1, heap_page_}});
     auto library = map(0x13000000, 3, 5, kPrivate, 1);
     library.setName(data("/lib/libsample.so"));
-    auto advised = map(0x14000000, 4, 3, kPrivate | kAnonymous | 0x4000);
-    advised.setAdvice(1 << 0 | 1 << 2 | 1 << 3);
+    auto advised = map(0x14000000, 4, 3, kPrivate | kAnonymous | 0x6000);
+    advised.setAdvice(1 << 0 | 1 << 2 | 1 << 3 | 1 << 6);
     advised.setPkey(1);
+    advised.setLockedOnFault(true);
+    advised.setDroppable(true);
+    advised.setSealed(true);
+    advised.setUserFaults(3);
+    auto policy = advised.initMemoryPolicy();
+    policy.setMode(1);
+    policy.setNodes(data("\x01"));
     map(0x20000000, 4, 3, kShared | kAnonymous, 2);
     map(0x21000000, 2, 3, kShared, 3);
     map(0x22000000, 1, 1, kShared, 4);
@@ -267,6 +285,15 @@ private:
       put_runs(vsyscall.initRuns(1), {{kUnknown, 1}});
     }
 
+    auto attributes = space.initAttributes();
+    attributes.setCoreDumpFilter(0x33);
+    attributes.setDenyWriteExecute(1);
+    attributes.setHugePagesDisabled(1);
+    attributes.setMergeAll(true);
+    attributes.setLockFuture(true);
+    attributes.setLockFutureOnFault(true);
+    attributes.setMembarrier(1 << 4);
+    attributes.setAddressMask(~(0x3full << 57));
     auto layout = space.initLayout();
     layout.setStartCode(0x10000000);
     layout.setEndCode(0x10000100);
@@ -412,7 +439,23 @@ private:
     auto arguments = first.initCommandLine(2);
     arguments.set(0, data("program"));
     arguments.set(1, data("--caf\xc3\xa9\xff"));
-    first.setNoNewPrivileges(true);
+    credentials.setBoundingCapabilities(0x1ffffffffff);
+    credentials.setInheritableCapabilities(1ull << 19);
+    credentials.setAmbientCapabilities(1ull << 19);
+    credentials.setFileSystemUid(1001);
+    credentials.setFileSystemGid(101);
+    credentials.setSecurebits(0x10);
+    credentials.setSecurityLabel(data("unconfined"));
+    first.setStopSignal(19);
+    first.setOutOfMemoryAdjustment(-500);
+    auto undo = first.initSemaphoreUndo(2);
+    undo[0].setIdentifier(32769);
+    undo[0].setKey(0x4321);
+    undo[0].setAdjustment(-1);
+    undo[1].setIdentifier(32769);
+    undo[1].setKey(0x4321);
+    undo[1].setNumber(3);
+    undo[1].setAdjustment(2);
     auto second = processes[1];
     second.setPid(101);
     second.setParentPid(100);
@@ -512,6 +555,12 @@ private:
     stack.setSize(0x4000);
     stack.setFlags(0x80000000);
     thread.setSavedSignalMask(0x200);
+    thread.initCredentials().setEffectiveUid(1002);
+    thread.setNamespaceTids({5102, 102});
+    task_attributes(thread.initAttributes());
+    tasks[0].setNamespaces(0);
+    thread.setNamespaces(1);
+    namespaces();
     auto child = tasks[2];
     child.setTid(101);
     child.setProcess(1);
@@ -556,11 +605,160 @@ private:
     }
   }
 
+  void task_attributes(schema::TaskAttributes::Builder attributes) {
+    attributes.setNoNewPrivileges(true);
+    attributes.setSeccompMode(2);
+    auto filters = attributes.initSeccompFilters(1);
+    filters[0].setProgram(data(std::string_view("\x06\0\0\0\0\0\xff\x7f", 8)));
+    filters[0].setFlags(2);
+    auto dispatch = attributes.initSystemCallDispatch();
+    dispatch.setMode(1);
+    dispatch.setStart(0x10000000);
+    dispatch.setLength(0x1000);
+    dispatch.setSelector(0x12000010);
+    attributes.setTimerSlack(50000);
+    attributes.setMachineCheckPolicy(1);
+    attributes.setIoFlusher(true);
+    attributes.setTimestampsForbidden(true);
+    attributes.setCpuidForbidden(true);
+    auto speculation = attributes.initSpeculation(2);
+    speculation[0].setState(4);
+    speculation[1].setFeature(1);
+    speculation[1].setState(2);
+    auto scheduling = attributes.initScheduling();
+    scheduling.setPolicy(3);
+    scheduling.setFlags(1);
+    scheduling.setNice(-5);
+    scheduling.setPriority(7);
+    scheduling.setRuntime(1000000);
+    scheduling.setDeadline(2000000);
+    scheduling.setPeriod(3000000);
+    scheduling.setUtilizationMinimum(10);
+    scheduling.setUtilizationMaximum(1000);
+    attributes.setIoPriority(2 << 13 | 4);
+    attributes.setProcessors(data("\x0f"));
+    auto policy = attributes.initMemoryPolicy();
+    policy.setMode(2);
+    policy.setNodes(data("\x01"));
+    attributes.setCoreSchedulingCookie(12345);
+    attributes.setControlGroups(data("0::/user.slice\n"));
+    attributes.setLandlocked(true);
+  }
+
+  void namespaces() {
+    auto sets = state_.initNamespaceSets(2);
+    for (auto set : sets) {
+      std::uint64_t inode = 4026531834;
+      for (auto space : {set.initUser(), set.initMount(), set.initPid(), set.initPidForChildren(),
+                         set.initTime(), set.initTimeForChildren(), set.initInterProcess(),
+                         set.initNetwork(), set.initHostName(), set.initControlGroup()}) {
+        space.setDevice(4);
+        space.setInode(inode++);
+      }
+    }
+    auto inner = sets[1];
+    inner.getUser().setInode(4026532001);
+    inner.getUser().setForeign(true);
+    auto ids = inner.initUidMap(1);
+    ids[0].setOutside(1000);
+    ids[0].setCount(1);
+    ids = inner.initGidMap(1);
+    ids[0].setInside(5);
+    ids[0].setOutside(100);
+    ids[0].setCount(10);
+    inner.setMonotonicOffset(-1000000000);
+    inner.setBoottimeOffset(86400000000000);
+    inner.setNodeName(data("inner"));
+    inner.setDomainName(data("example"));
+    auto clocks = state_.initClocks();
+    clocks.setRealtime(1750000000000000000);
+    clocks.setMonotonic(123456789012);
+    clocks.setBoottime(223456789012);
+    clocks.setBootId(data("0123456789abcdef"));
+    auto omissions = state_.initOmissions(1);
+    omissions[0].setName("children");
+    omissions[0].setWhat("child processes (103); they are left out");
+    state_.setInspectOnly(true);
+  }
+
+  // The kinds of open files that the first ones do not have.
+  void further_files(capnp::List<schema::OpenFile>::Builder files) {
+    auto timer = files[11].initTimerfd();
+    timer.setClock(1);
+    timer.setSettings(1);
+    timer.setInterval(1000000);
+    timer.setRemaining(500000);
+    timer.setTicks(2);
+    files[12].initSignalfd().setMask(0x4000);
+    auto inotify = files[13].initInotify();
+    auto watches = inotify.initWatches(2);
+    watches[0].setDescriptor(1);
+    watches[0].setMask(0xfff);
+    watches[0].setPath(data("/tmp"));
+    watches[0].setDevice(0x801);
+    watches[0].setInode(4713);
+    watches[0].setHandleType(1);
+    watches[0].setHandle(data("handle"));
+    watches[1].setDescriptor(3);
+    inotify.setEvents(data(std::string_view("\1\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0", 16)));
+    auto pidfd = files[14].initPidfd();
+    pidfd.setPid(101);
+    pidfd.setInCheckpoint(true);
+    auto socket = files[15].initSocketEnd();
+    socket.setId(880);
+    socket.setPeer(881);
+    socket.setDomain(1);
+    socket.setType(1);
+    socket.setProtocol(0);
+    auto received = socket.initReceived(1);
+    received[0].setData(data("queued"));
+    received[0].setOpenFiles({1});
+    received[0].setPid(100);
+    received[0].setUid(1000);
+    received[0].setGid(100);
+    received[0].setAddress(data(std::string_view("\1\0", 2)));
+    socket.setReadShut(true);
+    socket.setWriteShut(true);
+    auto options = socket.initOptions(2);
+    options[0].setLevel(1);
+    options[0].setName(7);
+    options[0].setValue(data("\x01\x02\x03\x04"));
+    options[1].setLevel(1);
+    options[1].setName(16);
+    socket.setPeerPid(100);
+    socket.setPeerUid(1000);
+    socket.setPeerGid(100);
+    socket.setAddress(data(std::string_view("\1\0", 2)));
+    auto unlinked = files[16].initRegular();
+    identity(unlinked, "/tmp/unlinked", 2 * page_ + 1000);
+    unlinked.setDeleted(true);
+    unlinked.setUid(1000);
+    unlinked.setGid(100);
+    files[16].setContentsObject(1);
+    files[16].setOwner(102);
+    files[16].setOwnerIsThread(true);
+    files[16].setOwnerUid(1000);
+    files[16].setOwnerEffectiveUid(1001);
+    auto lease = files[16].initLocks(1)[0];
+    lease.setKind(schema::FileLock::Kind::LEASE);
+    lease.setEnd(INT64_MAX);
+    lease.setBreaking(schema::FileLock::LeaseBreak::TO_NONE);
+  }
+
   void files() {
-    auto files = state_.initOpenFiles(11);
+    auto files = state_.initOpenFiles(17);
+    further_files(files);
     auto terminal = files[0];
     terminal.setFlags(02);
     terminal.initTerminal().setPath(data("/dev/pts/0"));
+    auto settings = terminal.getTerminal().initSettings();
+    settings.setAttributes(data("termios"));
+    settings.setRows(24);
+    settings.setColumns(80);
+    settings.setXPixels(640);
+    settings.setYPixels(480);
+    settings.setForegroundGroup(100);
+    settings.setSession(100);
     auto regular = files[1];
     regular.setFlags(0102002);
     regular.setOffset(4096);
@@ -599,8 +797,8 @@ private:
     files[10].initOther().setDescription("anon_inode:inotify");
 
     auto tables = state_.initFileTables(2);
-    auto descriptors = tables[0].initDescriptors(11);
-    for (unsigned i = 0; i < 11; ++i) {
+    auto descriptors = tables[0].initDescriptors(files.size());
+    for (unsigned i = 0; i < files.size(); ++i) {
       descriptors[i].setFd(static_cast<std::int32_t>(i < 3 ? i : i + 1));
       descriptors[i].setOpenFile(i);
       descriptors[i].setCloseOnExec(i % 2 == 1);

@@ -99,6 +99,7 @@ private:
   // validate_state.cc
   void check_cpu(const Path& path, schema::Cpu::Reader cpu);
   void check_extensions(const Path& path);
+  void check_clocks_and_omissions(const Path& path);
   void check_references();
   // validate_position.cc
   void check_position_and_trace(const Path& path);
@@ -115,6 +116,14 @@ private:
   void check_signal_handlers(const Path& path);
   void check_signal_mask(const Path& path, std::uint64_t mask);
   void check_signal_info(const Path& path, schema::SignalInfo::Reader info);
+  // validate_attributes.cc
+  void check_process_attributes(const Path& path, schema::Process::Reader process);
+  void check_credentials(const Path& path, schema::Credentials::Reader credentials);
+  void check_task_attributes(const Path& path, schema::TaskAttributes::Reader attributes);
+  void check_space_attributes(const Path& path, schema::SpaceAttributes::Reader attributes);
+  // Returns what is wrong with it; empty: nothing.
+  static const char* fault_of(schema::MemoryPolicy::Reader policy);
+  void check_namespace_sets(const Path& path);
   // validate_memory.cc
   void check_address_spaces(const Path& path);
   void check_address_space(const Path& path, schema::AddressSpace::Reader space);
@@ -129,6 +138,7 @@ private:
   // validate_files.cc
   void check_open_files(const Path& path);
   void check_open_file(const Path& path, schema::OpenFile::Reader file);
+  void check_socket_end(const Path& path, schema::SocketEnd::Reader socket);
   void check_file_tables(const Path& path);
   void check_file_system_contexts(const Path& path);
   // validate_rr.cc
@@ -155,6 +165,7 @@ private:
   ReferenceCounter file_tables_;
   ReferenceCounter contexts_;
   ReferenceCounter handlers_;
+  ReferenceCounter namespaces_;
   // Pages of the stream that a run refers to.
   RangeSet stream_;
   // Bytes of each memory object that a backing run of a mapping takes from it.

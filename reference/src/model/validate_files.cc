@@ -79,6 +79,17 @@ void StateCheck::check_open_file(const Path& path, schema::OpenFile::Reader file
                    to_string(lock.getStart()) + " to " + to_string(lock.getEnd()));
     }
   });
+  if (file.getOwnerIsThread() && file.getOwner() <= 0) {
+    findings_.in("open-file.owner", path / "owner", "it is no thread");
+  }
+  const std::uint32_t contents = file.getContentsObject();
+  refer(objects_, path / "contentsObject", contents, true);
+  if (contents < objects_.size() &&
+      (!file.isRegular() || !state_.getMemoryObjects()[contents].isFile() ||
+       state_.getMemoryObjects()[contents].getRuns().size() == 0)) {
+    findings_.in("open-file.contents", path / "contentsObject",
+                 "it is no embedded file of a regular file");
+  }
   switch (file.which()) {
   case schema::OpenFile::REGULAR:
     check_file_identity(path / "regular", file.getRegular());
@@ -129,9 +140,41 @@ void StateCheck::check_open_file(const Path& path, schema::OpenFile::Reader file
     }
     break;
   }
+  case schema::OpenFile::SIGNALFD:
+    check_signal_mask(path / "signalfd" / "mask", file.getSignalfd().getMask());
+    break;
+  case schema::OpenFile::INOTIFY:
+    each_pair(path / "inotify" / "watches", file.getInotify().getWatches(),
+              [&](const Path& at, schema::InotifyWatch::Reader a, schema::InotifyWatch::Reader b) {
+                if (a.getDescriptor() >= b.getDescriptor()) {
+                  findings_.in("open-file.inotify", at,
+                               "watch " + to_string(b.getDescriptor()) + " after " +
+                                   to_string(a.getDescriptor()));
+                }
+              });
+    break;
+  case schema::OpenFile::SOCKET_END:
+    check_socket_end(path / "socketEnd", file.getSocketEnd());
+    break;
   default:
     break;
   }
+}
+
+void StateCheck::check_socket_end(const Path& path, schema::SocketEnd::Reader socket) {
+  each(path / "received", socket.getReceived(),
+       [&](const Path& at, schema::SocketMessage::Reader message) {
+         const Path files = at / "openFiles";
+         for (unsigned i = 0; i < message.getOpenFiles().size(); ++i) {
+           refer(open_files_, files[i], message.getOpenFiles()[i], false);
+         }
+       });
+  each_pair(path / "options", socket.getOptions(),
+            [&](const Path& at, schema::SocketOption::Reader a, schema::SocketOption::Reader b) {
+              if (std::pair(a.getLevel(), a.getName()) >= std::pair(b.getLevel(), b.getName())) {
+                findings_.in("open-file.socket", at, "it does not come after the one before it");
+              }
+            });
 }
 
 void StateCheck::check_file_tables(const Path& path) {

@@ -17,8 +17,11 @@ constexpr std::uint32_t kMapShared = 1, kMapPrivate = 2, kMapAnonymous = 0x20;
 constexpr std::uint32_t kMapHugetlb = 0x40000, kHugetlbSize = 0xfc000000;
 // GROWSDOWN, LOCKED, NORESERVE, STACK (asm-generic/mman.h; the same on x86 and AArch64).
 constexpr std::uint32_t kMapKept = 0x100 | 0x2000 | 0x4000 | 0x20000;
-constexpr std::uint32_t kAdviceHuge = 1u << 3, kAdviceNoHuge = 1u << 4, kAdviceAll = (1u << 6) - 1;
-constexpr std::uint32_t kSealsAll = 0x3f; // F_SEAL_SEAL to F_SEAL_EXEC
+constexpr std::uint32_t kAdviceHuge = 1u << 3, kAdviceNoHuge = 1u << 4, kAdviceAll = (1u << 8) - 1;
+constexpr std::uint32_t kAdviceSequential = 1u << 6, kAdviceRandom = 1u << 7;
+constexpr std::uint32_t kMapLocked = 0x2000;
+constexpr std::uint32_t kUserFaultModes = 7; // linux/userfaultfd.h UFFDIO_REGISTER_MODE_*
+constexpr std::uint32_t kSealsAll = 0x3f;    // F_SEAL_SEAL to F_SEAL_EXEC
 
 std::string hex(std::uint64_t value) {
   static constexpr char kDigits[] = "0123456789abcdef";
@@ -101,6 +104,9 @@ void StateCheck::check_address_space(const Path& path, schema::AddressSpace::Rea
                                  ", before the one before it ends at " + hex(a.getEnd()));
               }
             });
+  if (space.hasAttributes()) {
+    check_space_attributes(path / "attributes", space.getAttributes());
+  }
   if (space.hasLayout()) {
     auto layout = space.getLayout();
     const Path at = path / "layout";
@@ -164,12 +170,27 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
     findings_.in("mapping.flags", path / "flags", hex(flags));
   }
   const std::uint32_t advice = mapping.getAdvice();
-  if ((advice & ~kAdviceAll) != 0 ||
-      (advice & (kAdviceHuge | kAdviceNoHuge)) == (kAdviceHuge | kAdviceNoHuge)) {
+  auto both = [&](std::uint32_t a, std::uint32_t b) {
+    return (advice & a) != 0 && (advice & b) != 0;
+  };
+  if ((advice & ~kAdviceAll) != 0 || both(kAdviceHuge, kAdviceNoHuge) ||
+      both(kAdviceSequential, kAdviceRandom)) {
     findings_.in("mapping.advice", path / "advice", hex(advice));
   }
   if (mapping.hasRr()) {
     check_rr_mapping(path / "rr", mapping);
+  }
+  if (mapping.getLockedOnFault() && (flags & kMapLocked) == 0) {
+    findings_.in("mapping.attributes", path / "lockedOnFault", "the mapping is not locked");
+  }
+  if (mapping.getDroppable() && (!is_private || (flags & kMapAnonymous) == 0)) {
+    findings_.in("mapping.attributes", path / "droppable", "it is no private anonymous memory");
+  }
+  if ((mapping.getUserFaults() & ~kUserFaultModes) != 0) {
+    findings_.in("mapping.attributes", path / "userFaults", hex(mapping.getUserFaults()));
+  }
+  if (const char* fault = fault_of(mapping.getMemoryPolicy()); *fault != 0) {
+    findings_.in("mapping.attributes", path / "memoryPolicy", fault);
   }
 
   const std::uint32_t object = mapping.getObject();

@@ -50,6 +50,8 @@ std::vector<PageTail> StateCheck::run() {
           [&] { check_file_system_contexts(path / "fileSystemContexts"); });
   guarded(path / "signalHandlerTables",
           [&] { check_signal_handlers(path / "signalHandlerTables"); });
+  guarded(path / "namespaceSets", [&] { check_namespace_sets(path / "namespaceSets"); });
+  guarded(path, [&] { check_clocks_and_omissions(path); });
   guarded(path / "session", [&] {
     if (state_.hasSession()) {
       check_session(path / "session", state_.getSession());
@@ -125,10 +127,34 @@ void StateCheck::check_extensions(const Path& path) {
             });
 }
 
+void StateCheck::check_clocks_and_omissions(const Path& path) {
+  const std::size_t boot_id = state_.getClocks().getBootId().size();
+  if (boot_id != 0 && boot_id != 16) {
+    findings_.in("state.clocks", path / "clocks" / "bootId",
+                 "it has " + std::to_string(boot_id) + " bytes");
+  }
+  auto omissions = state_.getOmissions();
+  each(path / "omissions", omissions, [&](const Path& at, schema::Omission::Reader omission) {
+    if (omission.getName().size() == 0) {
+      findings_.in("state.omission", at / "name", "there is no name");
+    }
+  });
+  each_pair(path / "omissions", omissions,
+            [&](const Path& at, schema::Omission::Reader a, schema::Omission::Reader b) {
+              auto key = [](schema::Omission::Reader of) {
+                return std::pair(std::string_view(of.getName().begin(), of.getName().size()),
+                                 std::string_view(of.getWhat().begin(), of.getWhat().size()));
+              };
+              if (key(a) >= key(b)) {
+                findings_.in("state.omission", at, "it does not come after the one before it");
+              }
+            });
+}
+
 void StateCheck::check_references() {
   const Path path("state");
   for (const ReferenceCounter* counter :
-       {&spaces_, &objects_, &open_files_, &file_tables_, &contexts_, &handlers_}) {
+       {&spaces_, &objects_, &open_files_, &file_tables_, &contexts_, &handlers_, &namespaces_}) {
     const Path list = path / counter->list();
     bool complete = true;
     for (std::uint64_t i = 0; i < counter->size(); ++i) {

@@ -48,6 +48,7 @@ void StateCheck::check_process(const Path& path, schema::Process::Reader process
   each(path / "pendingSignals", process.getPendingSignals(),
        [&](const Path& at, schema::SignalInfo::Reader info) { check_signal_info(at, info); });
 
+  check_process_attributes(path, process);
   auto interval_timers = process.getIntervalTimers();
   each(path / "intervalTimers", interval_timers,
        [&](const Path& at, schema::IntervalTimer::Reader timer) {
@@ -147,6 +148,13 @@ void StateCheck::check_task(const Path& path, schema::Task::Reader task) {
   refer(file_tables_, path / "fileTable", task.getFileTable(), true);
   refer(contexts_, path / "fileSystemContext", task.getFileSystemContext(), true);
   refer(handlers_, path / "signalHandlers", task.getSignalHandlers(), true);
+  refer(namespaces_, path / "namespaces", task.getNamespaces(), true);
+  if (task.hasCredentials()) {
+    check_credentials(path / "credentials", task.getCredentials());
+  }
+  if (task.hasAttributes()) {
+    check_task_attributes(path / "attributes", task.getAttributes());
+  }
   if (task.getName().size() > 15) {
     findings_.in("task.name", path / "name",
                  "it has " + to_string(task.getName().size()) + " bytes");

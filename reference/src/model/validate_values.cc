@@ -205,6 +205,11 @@ private:
     }
     if (size != size_of_bits(field.element_bits)) {
       malformed(path, "a list of numbers");
+    } else if (field.not_negative && field.element_bits == 32) {
+      const auto numbers = list.as<capnp::List<std::int32_t>>();
+      for (unsigned i = 0; i < numbers.size(); ++i) {
+        check_.not_negative(path[i], numbers[i]);
+      }
     }
   }
 

@@ -179,7 +179,7 @@ void TraceState::scan() {
     }
     StreamChunk chunk;
     try {
-      chunk = decode_stream_chunk(bytes, header.checksum, chunks.size(), offset, name);
+      chunk = decode_stream_chunk(bytes, header, chunks.size(), offset, name);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kDamaged) {
         throw;
@@ -320,7 +320,7 @@ void TraceState::load(std::uint64_t number, ChunkBuffer& buffer) const {
         .at(entry.offset);
   }
   const std::span<const std::byte> in(buffer.stored_);
-  const StreamChunk chunk = decode_stream_chunk(in, header.checksum, number, entry.offset, name);
+  const StreamChunk chunk = decode_stream_chunk(in, header, number, entry.offset, name);
   if (chunk.extent() != extent || chunk.first_event != entry.first_event ||
       chunk.events != entry.events || chunk.contents != entry.contents ||
       chunk.decoded_offset != entry.decoded_offset ||

@@ -244,7 +244,6 @@ void collect_process(Tracee& thread, const ProcStatus& status, const CallSite& s
   collect_credentials(status, process.initCredentials());
   collect_limits(tid, process);
   collect_command_line(tid, process);
-  process.setNoNewPrivileges(status.no_new_privileges);
   std::vector<SignalInfoBytes> pending =
       complete_queue(thread.queued_signals(SignalQueue::kProcess), status.shared_pending);
   if (!pending.empty()) {

@@ -128,9 +128,8 @@ MemoryObjects::MemoryObjects(const CheckpointReader& reader, const RestoreOption
     }
     for (schema::PageRun::Reader run : object.getRuns()) {
       if (run.getKind() > schema::RunKind::BACKING) {
-        obstacles.add(ErrorCode::kUnsupportedState,
-                      "memory object " + std::to_string(i) +
-                          " has pages whose contents are not stored");
+        obstacles.add(ErrorCode::kUnsupportedState, "memory object " + std::to_string(i) +
+                                                        " has pages whose contents are not stored");
         break;
       }
     }

@@ -453,7 +453,7 @@ void ProcessPlan::add_attribute_ops(OpList& ops) const {
                     process_.getProcessGroup());
   }
   ops.system_call({"setting the personality"}, SYS_personality, process_.getPersonality());
-  if (process_.getNoNewPrivileges()) {
+  if (task(0).getAttributes().getNoNewPrivileges()) {
     ops.system_call({"giving up new privileges"}, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   }
   ops.system_call({"setting the subreaper attribute"}, SYS_prctl, PR_SET_CHILD_SUBREAPER,
