@@ -17,8 +17,8 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Codes at level "structure" or "checksums" that do not keep a reader from reading the file.
 HARMLESS = {"header.newer-minor", "header.read-only-feature", "header.compatible-feature",
-            "header.machine", "header.manifest-mismatch", "footer.page-count", "manifest.canonical",
-            "footer.magic", "footer.checkpoint-id", "chunk.reserved", "footer.chunk-entry-size"}
+            "header.manifest-mismatch", "footer.page-count", "manifest.canonical",
+            "footer.magic", "footer.checkpoint-id", "section.unknown", "seal.algorithm", "seal.state"}
 
 
 def read(command):
@@ -87,7 +87,7 @@ def main(arguments):
             code, extension = os.path.splitext(name)
             part = code.split(".")[0]
             if extension != ".pcp" or code in HARMLESS or part not in (
-                    "header", "footer", "chunk-table", "chunk", "page-data"):
+                    "header", "footer", "directory", "section", "seal", "chunk-table", "chunk", "page-data"):
                 continue
             path = os.path.join(invalid, name)
             if read(["/usr/bin/python3", os.path.join(HERE, "pcp_reader.py"), layout, path]):

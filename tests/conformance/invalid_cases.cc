@@ -36,6 +36,7 @@ public:
   std::vector<InvalidCase> build() {
     header();
     footer();
+    sections();
     chunks();
     manifest_bytes();
     values();
@@ -149,17 +150,18 @@ private:
     header_field<std::uint64_t>("header.read-only-feature", kHeaderReadOnlyCompat, 1);
     header_field<std::uint64_t>("header.compatible-feature", kHeaderCompatible, 1);
     header_field<std::uint32_t>("header.length", kHeaderLength, 512);
-    header_field<std::uint32_t>("header.page-size", kHeaderPageSize, 8192);
+    header_field<std::uint32_t>("header.page-size", kHeaderPageSize, 12288);
     header_field<std::uint32_t>("header.chunk-pages", kHeaderChunkPages, 0);
     header_field<std::uint16_t>("header.position-kind", kHeaderPositionKind, 4,
                                 {"header.manifest-mismatch"});
+    header_field<std::uint16_t>("header.digest-algorithm", kHeaderDigestAlgorithm, 0);
     header_field<std::int64_t>("header.event", kHeaderMarkEvent, -1, {"header.manifest-mismatch"});
     forged("header.machine",
            [](Forge& forge) {
              forge.change([](Manifest manifest) { manifest.getState().setMachine(0); });
            },
-           {"state.machine", "task.thread-area"});
-    header_field<std::uint8_t>("header.reserved", kHeaderReserved + 151, 1);
+           {"task.thread-area"});
+    header_field<std::uint8_t>("header.reserved", kHeaderReserved + 127, 1);
     header_field<std::int64_t>("header.manifest-mismatch", kHeaderTicks, 5);
     header_field<std::uint64_t>("header.feature-unset", kHeaderIncompatible, 0);
   }
@@ -169,6 +171,9 @@ private:
     damaged("footer.magic", [](Bytes& bytes) { bytes.back() = std::byte{'\r'}; });
     damaged("footer.checksum",
             [](Bytes& bytes) { bytes[bytes.size() - kFooterSize] ^= std::byte{0x80}; });
+    footer_field<std::uint16_t>("footer.version", kFooterSize - kFooterEndSize + kFooterEndVersion,
+                                2);
+    forged("footer.length", [](Forge& forge) { forge.longer_footer = Bytes(8); });
     forged("footer.file-length", [](Forge& forge) {
       forge.edit_footer = [](std::span<std::byte> foot) {
         store_le<std::uint64_t>(foot, kFooterFileLength,
@@ -177,15 +182,92 @@ private:
     });
     footer_field<std::uint64_t>("footer.header-checksum", kFooterHeaderChecksum, 1);
     footer_field<std::uint32_t>("footer.chunk-entry-size", kFooterChunkEntrySize, 48);
+    footer_field<std::uint32_t>("footer.section-entry-size", kFooterSectionEntrySize, 72);
+    footer_field<std::uint64_t>("footer.directory", kFooterDirectoryOffset, 4096);
     footer_field<std::uint64_t>("footer.page-count", kFooterPageCount, std::uint64_t{1} << 52);
-    footer_field<std::uint64_t>("footer.chunk-count", kFooterChunkCount, 2,
-                                {"footer.manifest-offset"});
-    footer_field<std::uint64_t>("footer.table-offset", kFooterTableOffset, 128);
-    footer_field<std::uint64_t>("footer.manifest-offset", kFooterManifestOffset, 4096,
-                                {"footer.manifest-length"});
-    footer_field<std::uint64_t>("footer.manifest-length", kFooterManifestLength, 16);
+    footer_field<std::uint64_t>("footer.chunk-count", kFooterChunkCount, 2);
     footer_field<std::uint8_t>("footer.reserved", kFooterReserved, 1);
     footer_field<std::uint8_t>("footer.checkpoint-id", kFooterCheckpointId, 1);
+  }
+
+  // A value in the directory's entry of the section at `index`.
+  template <typename T>
+  void section_field(std::string code, std::size_t index, std::size_t field, T value) {
+    forged(std::move(code), [&](Forge& forge) {
+      forge.edit_directory = set<T>(index * kSectionEntrySize + field, value);
+    });
+  }
+
+  void sections() {
+    damaged("directory.digest",
+            [](Bytes& bytes) { bytes[bytes.size() - kFooterSize - 1] ^= std::byte{1}; });
+    const auto with_section = [this](std::string code, std::uint32_t kind, std::uint32_t flags,
+                                     std::vector<std::string> more = {}) {
+      forged(
+          std::move(code),
+          [&](Forge& forge) {
+            forge.sections.push_back({kind, flags, Bytes(11, std::byte{7})});
+          },
+          std::move(more));
+    };
+    with_section("section.kind", 0, 0);
+    with_section("section.flags", 77, 4, {"section.unknown"});
+    with_section("section.must-understand", 77, kSectionMustUnderstand);
+    with_section("section.unknown", 77, kSectionSafeToCopy);
+    section_field<std::uint8_t>("section.reserved", 0, kSectionReserved + 7, 1);
+    section_field<std::uint64_t>("section.offset", 1, kSectionOffset, 4096);
+    forged("section.duplicate", [](Forge& forge) {
+      forge.sections.push_back({kSectionManifest, kSectionMustUnderstand, forge.manifest});
+    });
+    forged("section.missing",
+           [](Forge& forge) {
+             // The chunk table becomes a section that nobody knows.
+             forge.edit_directory = [](std::span<std::byte> directory) {
+               store_le<std::uint32_t>(directory, kSectionKind, 77);
+               store_le<std::uint32_t>(directory, kSectionFlags, 0);
+             };
+           },
+           {"section.unknown"});
+    forged("section.length", [](Forge& forge) {
+      // One entry more than there are chunks: 40 bytes that were the manifest's first.
+      forge.manifest.insert(forge.manifest.begin(), kChunkEntrySize, std::byte{0});
+      forge.edit_directory = [](std::span<std::byte> directory) {
+        for (const auto& [field, sign] :
+             {std::pair(kSectionLength, 1), std::pair(kSectionEntrySize + kSectionOffset, 1),
+              std::pair(kSectionEntrySize + kSectionLength, -1)}) {
+          store_le<std::uint64_t>(
+              directory, field,
+              load_le<std::uint64_t>(directory, field) +
+                  static_cast<std::uint64_t>(sign * std::int64_t{kChunkEntrySize}));
+        }
+      };
+    });
+    {
+      Forge forge(live());
+      forge.sections.push_back({77, 0, Bytes(11, std::byte{7})});
+      Bytes bytes = forge.assemble();
+      bytes[bytes.size() - kFooterSize - 3 * kSectionEntrySize - 16] ^= std::byte{1};
+      add("section.digest", {"section.unknown"}, std::move(bytes));
+    }
+    const auto sealed = [this](std::string code, const std::function<void(Bytes&)>& edit) {
+      Forge forge(write_sample_checkpoint(small(SamplePosition::kNone),
+                                          {.profile = Profile::kFast, .threads = 1, .seal = true}));
+      edit(forge.sections[0].bytes);
+      add(std::move(code), {}, forge.assemble());
+    };
+    sealed("seal.algorithm", [](Bytes& seal) { seal[kSealAlgorithm] = std::byte{9}; });
+    sealed("seal.form", [](Bytes& seal) { seal.resize(seal.size() - 32); });
+    sealed("seal.state", [](Bytes& seal) { seal[kSealState] ^= std::byte{1}; });
+    sealed("seal.chunk", [](Bytes& seal) { seal[kSealChunks + 31] ^= std::byte{1}; });
+  }
+
+  // The place of the section of a kind.
+  static std::uint64_t section_at(const Bytes& bytes, std::uint32_t kind) {
+    const auto directory =
+        load_le<std::uint64_t>(bytes, bytes.size() - kFooterSize + kFooterDirectoryOffset);
+    // Chunk table and manifest are the first ones, in this order.
+    return load_le<std::uint64_t>(bytes,
+                                  directory + (kind - 1) * kSectionEntrySize + kSectionOffset);
   }
 
   // A value in an entry of the chunk table.
@@ -198,10 +280,8 @@ private:
   }
 
   void chunks() {
-    damaged("chunk-table.digest", [](Bytes& bytes) {
-      auto table = load_le<std::uint64_t>(bytes, bytes.size() - kFooterSize + kFooterTableOffset);
-      bytes[table] ^= std::byte{1};
-    });
+    damaged("chunk-table.digest",
+            [](Bytes& bytes) { bytes[section_at(bytes, kSectionChunkTable)] ^= std::byte{1}; });
     entry_field<std::uint16_t>("chunk.codec", kChunkCodec, 7);
     entry_field<std::uint32_t>("chunk.length", kChunkLength, 4096);
     entry_field<std::uint64_t>("chunk.stored-length", kChunkStoredChecksum, 1, Profile::kRaw);
@@ -223,8 +303,7 @@ private:
 
   void manifest_bytes() {
     damaged("manifest.digest", [](Bytes& bytes) {
-      auto at = load_le<std::uint64_t>(bytes, bytes.size() - kFooterSize + kFooterManifestOffset);
-      bytes[at + 100] ^= std::byte{0x10};
+      bytes[section_at(bytes, kSectionManifest) + 100] ^= std::byte{0x10};
     });
     forged("manifest.layout", [](Forge& forge) {
       forge.edit_manifest = [](std::span<std::byte> message) {

@@ -4,12 +4,13 @@
 usage: pcp_reader.py LAYOUT FILE
 
 Prints the document of spec/inspect-json.md, with contents. LAYOUT is the schemas' text with the
-places of all fields, as `capnp compile -ocapnp schema/*.capnp` prints it. Header, chunk table,
-manifest and footer are read as spec/format.md says, messages as the Cap'n Proto encoding
+places of all fields, as `capnp compile -ocapnp schema/*.capnp` prints it. Header, sections
+and footer are read as spec/format.md says, messages as the Cap'n Proto encoding
 specification says; no code is shared with the library. A file that breaks a rule of the container is
 refused with the rule's diagnostic code (exit status 1). Needs python3-zstandard, python3-xxhash.
 """
 
+import hashlib
 import json
 import re
 import struct
@@ -258,7 +259,7 @@ class Message:
 
 # Fields of header, footer and chunk table that have 64 bits.
 WIDE = set("incompatibleFeatures readOnlyCompatibleFeatures compatibleFeatures event ticks markEvent "
-           "checksum manifestOffset manifestLength tableOffset chunkCount pageCount fileLength offset "
+           "markTicks instructions checksum directoryOffset sectionLength chunkCount pageCount fileLength offset "
            "storedChecksum".split())
 
 
@@ -271,8 +272,13 @@ def xxh3_64(data):
     return xxhash.xxh3_64_intdigest(data)
 
 
-def xxh3_128(data):
-    return xxhash.xxh3_128_hexdigest(data)
+def digest(data):
+    """Digest algorithm 1: XXH3-128, then zeros."""
+    return xxhash.xxh3_128_hexdigest(data) + 32 * "0"
+
+
+def align(offset, to):
+    return -(-offset // to) * to
 
 
 class Checkpoint:
@@ -280,18 +286,22 @@ class Checkpoint:
         self.data = data
         self.header = self._header()
         self.footer = self._footer()
+        self.sections = self._sections()
         self.chunks = self._chunks()
         self.stream = b"".join(self._decode(chunk) for chunk in self.chunks)
         self.manifest = self._manifest(schemas)
+        if 3 in self.of_kind:
+            self._seal()
 
     def _header(self):
         data = self.data
-        need(data[:8] == b"\x89PCP\r\n\x1a\n", "header.magic")
+        need(data[:8] == b"\x89PCP\r\n\x1a\n"[:len(data)], "header.magic")
         need(len(data) >= 256, "header.truncated")
-        values = struct.unpack_from("<HHIQQQ16sqqqIHHII", data, 8)
+        values = struct.unpack_from("<HHIQQQ16sqqqIHHIIqQiBBH", data, 8)
         names = ("major minor length incompatibleFeatures readOnlyCompatibleFeatures "
                  "compatibleFeatures traceUuid event ticks markEvent order positionKind machine "
-                 "pageSize chunkPages").split()
+                 "pageSize chunkPages markTicks instructions currentTask elfClass dataEncoding "
+                 "digestAlgorithm").split()
         header = dict(zip(names, values))
         header["traceUuid"] = header["traceUuid"].hex()
         header["checksum"], = struct.unpack_from("<Q", data, 248)
@@ -299,46 +309,100 @@ class Checkpoint:
         need(header["major"] == 1, "header.version")
         need(header["incompatibleFeatures"] & ~1 == 0, "header.incompatible-feature")
         need(header.pop("length") == 256, "header.length")
-        need(header["pageSize"] in (4096, 16384, 65536), "header.page-size")
-        need(1 <= header["chunkPages"] <= 4096
-             and header["chunkPages"] * header["pageSize"] <= 1 << 24, "header.chunk-pages")
-        need(header["positionKind"] <= 3, "header.position-kind")
-        need(0 <= header["event"] <= header["markEvent"], "header.event")
         self.reserved_in_use = (header["readOnlyCompatibleFeatures"] != 0
                                 or header["compatibleFeatures"] != 0)
-        need(self.reserved_in_use or not any(data[96:248]), "header.reserved")
+        self.fully_known = header["minor"] == 0 and not self.reserved_in_use
+        need(header["digestAlgorithm"] == 1, "header.digest-algorithm")
+        page = header["pageSize"]
+        need(4096 <= page <= 1 << 21 and page & (page - 1) == 0, "header.page-size")
+        need(1 <= header["chunkPages"] <= 4096 and header["chunkPages"] * page <= 1 << 24,
+             "header.chunk-pages")
+        need(header["positionKind"] <= 3 or not self.fully_known, "header.position-kind")
+        need(0 <= header["event"] <= header["markEvent"], "header.event")
+        need(header["machine"] != 0, "header.machine")
+        need(self.reserved_in_use or not any(data[120:248]), "header.reserved")
         return header
 
+    def _entry_size(self, size, known, code):
+        need(known <= size <= 4096 and size % 8 == 0 and (size == known or not self.fully_known), code)
+
     def _footer(self):
-        data, start = self.data, len(self.data) - 160
-        need(start >= 256 and data[-8:] == b"\x89PCPEND\n", "footer.missing")
+        data = self.data
+        need(len(data) >= 256 + 160 and data[-8:] == b"\x89PCPEND\n", "footer.missing")
+        length, version, reserved, checksum = struct.unpack_from("<IHHQ", data, len(data) - 24)
+        need(160 <= length <= min(4096, len(data) - 256) and length % 8 == 0, "footer.checksum")
+        start = len(data) - length
         foot = data[start:]
-        need(struct.unpack_from("<Q", foot, 144)[0] == xxh3_64(foot[:144]), "footer.checksum")
-        values = struct.unpack_from("<QQ16sQQI4x16s16sQQQ", foot, 0)
-        names = ("manifestOffset manifestLength manifestDigest tableOffset chunkCount "
-                 "chunkEntrySize tableDigest checkpointId pageCount headerChecksum "
-                 "fileLength").split()
+        need(checksum == xxh3_64(foot[:-16]), "footer.checksum")
+        need(version == 1, "footer.version")
+        values = struct.unpack_from("<QII32s32sQQI4xQQ", foot, 0)
+        names = ("directoryOffset sectionCount sectionEntrySize directoryDigest checkpointId "
+                 "pageCount chunkCount chunkEntrySize headerChecksum fileLength").split()
         footer = dict(zip(names, values))
-        for name in ("manifestDigest", "tableDigest", "checkpointId"):
-            footer[name] = footer[name].hex()
-        need(footer.pop("headerChecksum") == self.header["checksum"], "footer.header-checksum")
+        footer["footerLength"] = length
+        footer["directoryDigest"] = footer["directoryDigest"].hex()
+        footer["checkpointId"] = footer["checkpointId"][:16].hex()
         need(footer["fileLength"] == len(data), "footer.file-length")
-        size = footer["chunkEntrySize"]
-        need(40 <= size <= 4096 and size % 8 == 0, "footer.chunk-entry-size")
+        need(footer.pop("headerChecksum") == self.header["checksum"], "footer.header-checksum")
+        need(length == 160 or not self.fully_known, "footer.length")
+        need(footer["pageCount"] * self.header["pageSize"] < 1 << 63, "footer.page-count")
         need(footer["chunkCount"] == -(-footer["pageCount"] // self.header["chunkPages"]),
              "footer.chunk-count")
-        need(256 <= footer["tableOffset"] <= start and footer["tableOffset"] % 8 == 0,
-             "footer.table-offset")
-        need(footer["manifestOffset"] == footer["tableOffset"] + footer["chunkCount"] * size,
-             "footer.manifest-offset")
-        need(footer["manifestOffset"] + footer["manifestLength"] == start, "footer.manifest-length")
-        need(self.reserved_in_use or not any(foot[52:56] + foot[112:144]), "footer.reserved")
+        self._entry_size(footer["chunkEntrySize"], 40, "footer.chunk-entry-size")
+        self._entry_size(footer["sectionEntrySize"], 64, "footer.section-entry-size")
+        offset = footer["directoryOffset"]
+        need(1 <= footer["sectionCount"] <= 1024 and offset >= 256 and offset % 8 == 0
+             and offset + footer["sectionCount"] * footer["sectionEntrySize"] == start,
+             "footer.directory")
+        need(self.reserved_in_use or not (reserved or any(foot[100:104] + foot[120:136])),
+             "footer.reserved")
         return footer
+
+    def _sections(self):
+        footer = self.footer
+        size, start = footer["sectionEntrySize"], footer["directoryOffset"]
+        directory = self.data[start:start + footer["sectionCount"] * size]
+        need(digest(directory) == footer["directoryDigest"], "directory.digest")
+        sections, end = [], 0
+        self.of_kind = {}
+        for i in range(footer["sectionCount"]):
+            values = struct.unpack_from("<IIQQ8s32s", directory, i * size)
+            section = dict(zip("kind flags offset sectionLength reserved digest".split(), values))
+            need(section["kind"] != 0, "section.kind")
+            expected = {1: 1, 2: 1, 3: 2}.get(section["kind"])
+            need(section["flags"] == expected if expected is not None
+                 else section["flags"] <= 3 or not self.fully_known, "section.flags")
+            need(expected is not None or not section["flags"] & 1, "section.must-understand")
+            need(self.reserved_in_use or not any(section.pop("reserved")), "section.reserved")
+            section.pop("reserved", None)
+            section["digest"] = section["digest"].hex()
+            offset = section["offset"]
+            need(offset % 8 == 0 and (offset >= 256 if i == 0 else offset == align(end, 8))
+                 and offset + section["sectionLength"] <= start, "section.offset")
+            need(i == 0 or not any(self.data[end:offset]), "page-data.padding")
+            end = offset + section["sectionLength"]
+            need(expected is None or section["kind"] not in self.of_kind, "section.duplicate")
+            self.of_kind[section["kind"]] = section
+            sections.append(section)
+        need(align(end, 8) == start, "section.offset")
+        need(not any(self.data[end:start]), "page-data.padding")
+        need(1 in self.of_kind and 2 in self.of_kind, "section.missing")
+        need(self.of_kind[1]["sectionLength"] == footer["chunkCount"] * footer["chunkEntrySize"],
+             "section.length")
+        length = self.of_kind[2]["sectionLength"]
+        need(16 <= length <= (1 << 32) + 8 and length % 8 == 0, "section.length")
+        for section in sections:
+            if section["kind"] not in (1, 2):
+                need(digest(self._bytes(section)) == section["digest"], "section.digest")
+        return sections
+
+    def _bytes(self, section):
+        return self.data[section["offset"]:section["offset"] + section["sectionLength"]]
 
     def _chunks(self):
         footer, page = self.footer, self.header["pageSize"]
-        table = self.data[footer["tableOffset"]:footer["manifestOffset"]]
-        need(xxh3_128(table) == footer["tableDigest"], "chunk-table.digest")
+        table = self._bytes(self.of_kind[1])
+        need(digest(table) == self.of_kind[1]["digest"], "chunk-table.digest")
         chunks, end = [], 256
         for i in range(footer["chunkCount"]):
             values = struct.unpack_from("<QIIQQH", table, i * footer["chunkEntrySize"])
@@ -348,13 +412,22 @@ class Checkpoint:
             pages = min(self.header["chunkPages"],
                         footer["pageCount"] - i * self.header["chunkPages"])
             need(chunk["length"] == pages * page, "chunk.length")
-            start = -(-end // page) * page if chunk["codec"] == 0 else end
-            need(chunk["offset"] == start, "chunk.offset")
-            need(not any(self.data[end:start]), "page-data.padding")
-            end = start + chunk["storedLength"]
+            if chunk["codec"] == 0:
+                need(chunk["storedLength"] == chunk["length"]
+                     and chunk["storedChecksum"] == chunk["checksum"], "chunk.stored-length")
+                need(chunk["offset"] % page == 0 and 0 <= chunk["offset"] - end < 1 << 21,
+                     "chunk.offset")
+            else:
+                need(0 < chunk["storedLength"] < chunk["length"], "chunk.stored-length")
+                need(chunk["offset"] == end, "chunk.offset")
+            need(not any(self.data[end:chunk["offset"]]), "page-data.padding")
+            rest = table[i * footer["chunkEntrySize"] + 34:i * footer["chunkEntrySize"] + 40]
+            need(self.reserved_in_use or not any(rest), "chunk.reserved")
+            end = chunk["offset"] + chunk["storedLength"]
             chunks.append(chunk)
-        need(-(-end // 8) * 8 == footer["tableOffset"], "footer.table-offset")
-        need(not any(self.data[end:footer["tableOffset"]]), "page-data.padding")
+        first = self.sections[0]["offset"]
+        need(align(end, 8) == first, "section.offset")
+        need(not any(self.data[end:first]), "page-data.padding")
         return chunks
 
     def _decode(self, chunk):
@@ -372,9 +445,8 @@ class Checkpoint:
         return data
 
     def _manifest(self, schemas):
-        footer = self.footer
-        data = self.data[footer["manifestOffset"]:][:footer["manifestLength"]]
-        need(xxh3_128(data) == footer["manifestDigest"], "manifest.digest")
+        data = self._bytes(self.of_kind[2])
+        need(digest(data) == self.of_kind[2]["digest"], "manifest.digest")
         segments, words = struct.unpack_from("<II", data, 0)
         need(segments == 0 and 8 * words == len(data) - 8, "manifest.layout")
         self.message = Message(memoryview(data)[8:], schemas)
@@ -382,20 +454,32 @@ class Checkpoint:
         need(root is not None, "manifest.message")
         return self.message.struct_json(schemas.structs["Manifest"], root)
 
+    def _seal(self):
+        seal = self._bytes(self.of_kind[3])
+        need(len(seal) >= 4, "seal.form")
+        if struct.unpack_from("<I", seal, 0)[0] != 1:
+            return
+        need(len(seal) == 40 + 32 * len(self.chunks) and not any(seal[4:8]), "seal.form")
+        at = 0
+        for i, chunk in enumerate(self.chunks):
+            pages = self.stream[at:at + chunk["length"]]
+            need(hashlib.sha256(pages).digest() == seal[40 + 32 * i:][:32], "seal.chunk")
+            at += chunk["length"]
+
     def own_pages(self, runs):
         """Number and digest of the stored pages that are not zero (spec, "Contents")."""
-        page, digest, count, at = self.header["pageSize"], xxhash.xxh3_128(), 0, 0
+        page, hashed, count, at = self.header["pageSize"], xxhash.xxh3_128(), 0, 0
         for run in runs:
             if run["kind"] == "stream":
                 for i in range(int(run["pages"])):
                     data = self.stream[(int(run["first"]) + i) * page:][:page]
                     need(len(data) == page, "run.stream")
                     if any(data):
-                        digest.update(struct.pack("<Q", at + i))
-                        digest.update(data)
+                        hashed.update(struct.pack("<Q", at + i))
+                        hashed.update(data)
                         count += 1
             at += int(run["pages"])
-        return {"storedPages": str(count), "digest": digest.hexdigest()}
+        return {"storedPages": str(count), "digest": hashed.hexdigest()}
 
     def document(self):
         state = self.manifest["state"]
@@ -407,6 +491,7 @@ class Checkpoint:
                    for item in state["memoryObjects"]]
         return {"document": "org.rrpcp.checkpoint", "documentVersion": 1,
                 "header": with_strings(self.header), "footer": with_strings(self.footer),
+                "sections": [with_strings(section) for section in self.sections],
                 "chunks": [with_strings(chunk) for chunk in self.chunks], "manifest": self.manifest,
                 "contents": {"addressSpaces": spaces, "memoryObjects": objects}}
 

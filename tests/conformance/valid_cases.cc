@@ -42,12 +42,14 @@ std::vector<ValidCase> valid_cases() {
     const char* name;
     Sample sample;
     Profile profile;
+    bool seal = false;
   };
   const Description descriptions[] = {
       {"x86-64-live-raw", {.machine = 62}, Profile::kRaw},
       {"x86-64-live-fast", {.machine = 62}, Profile::kFast},
       {"x86-64-live-default", {.machine = 62}, Profile::kDefault},
       {"x86-64-live-small", {.machine = 62}, Profile::kSmall},
+      {"x86-64-live-sealed", {.machine = 62, .plain = true, .seed = 9}, Profile::kFast, true},
       {"x86-64-at-event",
        {.machine = 62, .position = SamplePosition::kAtEvent, .extensions = true, .seed = 2},
        Profile::kDefault},
@@ -82,8 +84,9 @@ std::vector<ValidCase> valid_cases() {
   cases.push_back({"empty", empty_checkpoint()});
   for (const Description& description : descriptions) {
     cases.push_back({description.name,
-                     write_sample_checkpoint(description.sample,
-                                             {.profile = description.profile, .threads = 1})});
+                     write_sample_checkpoint(description.sample, {.profile = description.profile,
+                                                                  .threads = 1,
+                                                                  .seal = description.seal})});
   }
   return cases;
 }

@@ -5,6 +5,7 @@
 #include "container/manifest_bytes.h"
 #include "rrpcp/memory_view.h"
 #include "rrpcp/reader.h"
+#include "rrpcp/rewrite.h"
 #include "rrpcp/writer.h"
 #include "support/checkpoint_bytes.h"
 #include "support/random_message.h"
@@ -188,13 +189,7 @@ RC_GTEST_PROP(RoundTripProperty, CopyInAnotherProfileKeepsIdAndState, ()) {
   CheckpointReader reader = CheckpointReader::open(dir.file("a"));
   ScopedFd file(::open(dir.file("b").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   Output output(file.get(), "copy");
-  capnp::MallocMessageBuilder message;
-  message.setRoot(reader.state());
-  auto state = message.getRoot<schema::State>();
-  CheckpointWriter writer(output, header_fields(reader.state()), {.profile = Profile::kRaw});
-  reader.read_stream(0, reader.footer().page_count,
-                     [&](std::span<const std::byte> pages) { writer.append_stream(pages); });
-  RC_ASSERT(writer.finish(state, reader.manifest().getProvenance()) == written.id);
+  RC_ASSERT(rewrite_checkpoint(reader, output, {.profile = Profile::kRaw}) == written.id);
   RC_ASSERT(equal(canonical_message(CheckpointReader::open(dir.file("b")).state()), written.state));
 }
 
