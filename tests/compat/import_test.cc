@@ -4,6 +4,7 @@
 #include "compat/golden.h"
 #include "legacy/checkpoint_impl.h"
 #include "legacy/compare_messages.h"
+#include "legacy/registers.h"
 #include "rrpcp/compat.h"
 #include "rrpcp/compat_validate.h"
 #include "rrpcp/memory_view.h"
@@ -11,7 +12,9 @@
 #include "support/checkpoint_bytes.h"
 
 #include <algorithm>
+#include <capnp/message.h>
 #include <cctype>
+#include <elf.h>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -22,6 +25,37 @@ namespace rrpcp {
 namespace {
 
 namespace fs = std::filesystem;
+
+// rr's ExtraRegisters of AArch64 have 528 bytes, or 536 where the trace has TPIDR_EL0.
+TEST(Registers, Aarch64RecordsWithTpidrComeBackWhole) {
+  for (const std::size_t size : {528u, 536u}) {
+    SCOPED_TRACE(size);
+    std::vector<capnp::byte> general(288), extra(size);
+    for (std::size_t i = 0; i < extra.size(); ++i) {
+      extra[i] = static_cast<capnp::byte>(i);
+    }
+    general[280] = 0x39;
+    const auto sets = compat::to_register_sets(EM_AARCH64, {general.data(), general.size()},
+                                               {extra.data(), extra.size()});
+    const auto of_type = [&](std::uint32_t type) {
+      return std::find_if(sets.begin(), sets.end(),
+                          [&](const auto& set) { return set.note_type == type; });
+    };
+    ASSERT_NE(of_type(NT_PRFPREG), sets.end());
+    EXPECT_EQ(of_type(NT_PRFPREG)->bytes.size(), 528u);
+    EXPECT_EQ(of_type(NT_ARM_TLS) != sets.end(), size == 536);
+    capnp::MallocMessageBuilder message;
+    auto task = message.initRoot<schema::Task>();
+    compat::set_register_sets(task.initRegisters(static_cast<unsigned>(sets.size())), sets);
+    const auto records = compat::from_register_sets(EM_AARCH64, task.asReader().getRegisters());
+    EXPECT_TRUE(std::equal(records.extra_registers.begin(), records.extra_registers.end(),
+                           reinterpret_cast<const std::byte*>(extra.data()),
+                           reinterpret_cast<const std::byte*>(extra.data()) + extra.size()));
+    EXPECT_TRUE(std::equal(records.registers.begin(), records.registers.end(),
+                           reinterpret_cast<const std::byte*>(general.data()),
+                           reinterpret_cast<const std::byte*>(general.data()) + general.size()));
+  }
+}
 
 class GoldenTest : public testing::TestWithParam<const char*> {
 protected:

@@ -1,6 +1,7 @@
 #include "conformance/valid_cases.h"
 
 #include "base/scoped_fd.h"
+#include "conformance/corner_cases.h"
 #include "support/sample_state.h"
 
 #include <capnp/message.h>
@@ -87,6 +88,9 @@ std::vector<ValidCase> valid_cases() {
                      write_sample_checkpoint(description.sample, {.profile = description.profile,
                                                                   .threads = 1,
                                                                   .seal = description.seal})});
+  }
+  for (ValidCase& corner : corner_cases()) {
+    cases.push_back(std::move(corner));
   }
   return cases;
 }

@@ -438,6 +438,7 @@ private:
     credentials.setSavedGid(100);
     credentials.setGroups({100, 27});
     credentials.setPermittedCapabilities(1ull << 19);
+    credentials.setEffectiveCapabilities(1ull << 19);
     auto arguments = first.initCommandLine(2);
     arguments.set(0, data("program"));
     arguments.set(1, data("--caf\xc3\xa9\xff"));

@@ -239,10 +239,10 @@ TEST_F(Diff, AsJsonItHasPathsAndValues) {
   EXPECT_EQ(json["equal"], false);
   ASSERT_EQ(json["differences"].size(), 2u) << result.out;
   EXPECT_EQ(json["differences"][0]["path"], "tasks[100].registers[1].rax");
-  EXPECT_EQ(json["differences"][0]["b"], UINT64_MAX);
+  EXPECT_EQ(json["differences"][0]["b"], std::to_string(UINT64_MAX));
   EXPECT_EQ(json["differences"][1]["kind"], "memory");
-  EXPECT_EQ(json["differences"][1]["start"], kSampleHeap + 0x5000);
-  EXPECT_EQ(json["differences"][1]["differentBytes"], 1);
+  EXPECT_EQ(json["differences"][1]["start"], std::to_string(kSampleHeap + 0x5000));
+  EXPECT_EQ(json["differences"][1]["differentBytes"], "1");
 }
 
 TEST_F(Diff, TheSameFileContentIsEqualToItsCopy) {

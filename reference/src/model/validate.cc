@@ -29,8 +29,10 @@ ValidationReport validate(const ByteSource& source, const ValidateOptions& optio
   if (facts.message) {
     try {
       auto manifest = facts.message->getRoot<schema::Manifest>();
-      state = manifest.getState();
-      validate_agreement(facts, *state, findings);
+      if (manifest.hasState()) {
+        state = manifest.getState();
+        validate_agreement(facts, *state, findings);
+      }
       manifest_usable = true;
     } catch (const kj::Exception& exception) {
       findings.in("manifest.message", "state", exception.getDescription().cStr());
@@ -51,7 +53,7 @@ ValidationReport validate(const ByteSource& source, const ValidateOptions& optio
     report.checked_bytes =
         validate_chunks(source, *facts.header, *facts.chunks, tails,
                         facts.seal ? facts.seal->chunks : no_seal, options, findings);
-    if (manifest_usable) {
+    if (state && manifest_usable) {
       try {
         if (checkpoint_id(*state, *facts.chunks) != facts.footer->id) {
           findings.at("footer.checkpoint-id",

@@ -15,6 +15,9 @@ constexpr std::uint16_t kMachines[] = {3, 62, 183}; // EM_386, EM_X86_64, EM_AAR
 std::vector<PageTail> StateCheck::run() {
   const Path path("state");
   guarded("", [&] { check_values(); });
+  if (!manifest_.hasState()) {
+    return {};
+  }
   if (machine_ != 0 && // which the header's check reports
       std::find(std::begin(kMachines), std::end(kMachines), machine_) == std::end(kMachines)) {
     findings_.in("state.machine", path / "machine",
