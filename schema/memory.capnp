@@ -287,4 +287,6 @@ struct RangeDigest {
   high @2 :UInt64;
   low @3 :UInt64;
   # XXH3-128 (seed 0) of the range: upper and lower 64 bits.
+  sha256 @4 :Data;
+  # SHA-256 of the range, 32 bytes, by which forged contents are told too. Empty: not recorded.
 }

@@ -410,7 +410,7 @@ private:
     in_live("process.empty", [](State state) { state.getTasks()[2].setProcess(0); },
             {"task.order"});
     in_live("process.timer",
-            [](State state) { state.getProcesses()[0].getIntervalTimers()[0].setWhich(2); });
+            [](State state) { state.getProcesses()[0].getIntervalTimers()[0].setTimer(2); });
     in_live("process.attributes", [](State state) { state.getProcesses()[0].setStopSignal(9); });
     in_live("credentials.capabilities", [](State state) {
       state.getProcesses()[0].getCredentials().setEffectiveCapabilities(1);

@@ -43,6 +43,12 @@ CheckpointId write_sample(const std::string& path, std::span<const std::byte> pa
   mapping.setEnd(0x10000 + pages.size());
   mapping.setProtection(3);
   mapping.setFlags(0x22);
+  state.initProcesses(1)[0].setPid(100);
+  auto task = state.initTasks(1)[0];
+  task.setTid(100);
+  auto registers = task.initRegisters(1)[0];
+  registers.setNoteType(1); // NT_PRSTATUS
+  registers.initData(216);
   set_runs(mapping.initRuns(static_cast<unsigned>(runs.size())), runs);
   capnp::MallocMessageBuilder provenance;
   auto origin = provenance.initRoot<schema::Provenance>();

@@ -145,6 +145,8 @@ private:
     digests[1].setLength(page_ + 100);
     digests[1].setHigh(1);
     digests[1].setLow(2);
+    auto strong = digests[1].initSha256(32);
+    std::fill(strong.begin(), strong.end(), 0x5a);
     // 1: a library that is embedded, with a partial last page.
     auto library = objects[1];
     library.setLength(2 * page_ + 1000);

@@ -222,8 +222,17 @@ void show(Console& console, const CheckpointReader& reader) {
   show_memory(console, reader);
   console.print("  file          %s: page data %s, manifest %s\n",
                 human_size(footer.file_length).c_str(),
-                human_size(footer.table_offset - format::kHeaderSize).c_str(),
-                human_size(footer.manifest_length).c_str());
+                human_size(reader.sections()[0].offset - format::kHeaderSize).c_str(),
+                human_size(reader.find_section(format::kSectionManifest)->length).c_str());
+  for (const Section& section : reader.sections()) {
+    if (section.kind > format::kSectionSeal) {
+      console.print("  section       kind %u, %s, not known to this program\n", section.kind,
+                    human_size(section.length).c_str());
+    }
+  }
+  if (const auto seal = reader.seal_digest()) {
+    console.print("  seal          SHA-256 %s\n", hex(std::span<const std::uint8_t>(*seal)).c_str());
+  }
   for (const auto extension : state.getExtensions()) {
     console.print("  extension     %s version %u, %s, %s\n", foreign(extension.getId()).c_str(),
                   extension.getVersion(), human_size(extension.getPayload().size()).c_str(),
@@ -253,6 +262,7 @@ Json to_json(const CheckpointReader& reader) {
                       {"event", header.event},
                       {"ticks", header.ticks},
                       {"markEvent", header.mark_event},
+                      {"markTicks", header.mark_ticks},
                       {"order", header.order}};
   json["trace"] = state.hasTrace() ? Json{{"uuid", header.trace_uuid.to_string()},
                                           {"format", text(state.getTrace().getFormat())},
@@ -281,7 +291,15 @@ Json to_json(const CheckpointReader& reader) {
                     {"storedBytes", chunks.stored},
                     {"codecs", codecs}};
   json["fileLength"] = footer.file_length;
-  json["manifestLength"] = footer.manifest_length;
+  json["manifestLength"] = reader.find_section(format::kSectionManifest)->length;
+  const auto seal = reader.seal_digest();
+  json["seal"] = seal ? Json(hex(std::span<const std::uint8_t>(*seal))) : Json();
+  json["unknownSections"] = Json::array();
+  for (const Section& section : reader.sections()) {
+    if (section.kind > format::kSectionSeal) {
+      json["unknownSections"].push_back({{"kind", section.kind}, {"bytes", section.length}});
+    }
+  }
   json["extensions"] = Json::array();
   for (const auto extension : state.getExtensions()) {
     json["extensions"].push_back({{"id", text(extension.getId())},

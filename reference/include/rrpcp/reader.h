@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -139,6 +140,9 @@ public:
   schema::Manifest::Reader manifest() const;
   schema::State::Reader state() const;
 
+  // SHA-256 of the seal, which stands for the whole content (spec/format.md, "Seal"); nothing where
+  // the file has none. Says what the file says: only validate_file() compares the content.
+  std::optional<std::array<std::uint8_t, 32>> seal_digest() const;
   // The section directory as it lies in the file, entries of footer().section_entry_size bytes.
   std::span<const std::byte> section_directory() const;
   // Bytes of the file as they are, for what has no structure. Throws Error, kInvalidArgument beyond

@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/mapped_range.h"
 #include "base/scoped_fd.h"
+#include "base/sha256.h"
 #include "container/chunk_codec.h"
 #include "container/kj_errors.h"
 #include "container/manifest_bytes.h"
@@ -327,6 +328,16 @@ void CheckpointReader::read_section(
                              " does not match its bytes",
                          section.offset, "section.digest");
   }
+}
+
+std::optional<std::array<std::uint8_t, 32>> CheckpointReader::seal_digest() const {
+  const Section* seal = find_section(format::kSectionSeal);
+  if (seal == nullptr) {
+    return std::nullopt;
+  }
+  Sha256Stream digest;
+  read_section(*seal, [&](std::span<const std::byte> piece) { digest.update(piece); });
+  return digest.digest();
 }
 
 ChunkEntry CheckpointReader::chunk(std::uint64_t index) const {

@@ -51,7 +51,8 @@ void StateCheck::check_file_identity(const Path& path, schema::FileIdentity::Rea
   each(path / "digests", file.getDigests(),
        [&](const Path& at, schema::RangeDigest::Reader digest) {
          std::uint64_t end = 0;
-         if (digest.getLength() == 0 || digest.getOffset() < previous_end ||
+         if ((digest.getSha256().size() != 0 && digest.getSha256().size() != 32) ||
+             digest.getLength() == 0 || digest.getOffset() < previous_end ||
              __builtin_add_overflow(digest.getOffset(), digest.getLength(), &end) ||
              end > file.getSize()) {
            findings_.in("file.digest", at,

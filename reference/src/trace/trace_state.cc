@@ -417,7 +417,8 @@ RecordHead TraceState::record(const ChunkBuffer& buffer, std::uint64_t offset) c
   if (words > (in.size() - kRecordHeadSize) / 8) {
     throw damaged("a record's message does not fit in its chunk", number, offset);
   }
-  if (head.data_length > INT64_MAX || !is_zero(in.subspan(kRecordReserved, 6))) {
+  if (head.data_length > INT64_MAX ||
+      (!may_use_reserved(header) && !is_zero(in.subspan(kRecordReserved, 6)))) {
     throw damaged("a record's head is wrong", number, offset);
   }
   const std::span<const std::byte> framed = in.subspan(kRecordMessage, 8 + words * 8);
