@@ -1,0 +1,349 @@
+#include "trace/file_store.h"
+
+#include "model/elf_build_id.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <capnp/message.h>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <fcntl.h>
+#include <iterator>
+#include <linux/fs.h>
+#include <span>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace rrpcp {
+
+namespace {
+
+constexpr std::size_t kBufferSize = 1u << 20;
+
+std::int64_t nanoseconds(const timespec& time) {
+  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+std::size_t read_piece(int fd, std::uint64_t offset, std::span<std::byte> out,
+                       const std::string& name) {
+  for (;;) {
+    const ssize_t n = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
+    if (n >= 0) {
+      return static_cast<std::size_t>(n);
+    }
+    if (errno != EINTR) {
+      throw system_error(errno, "cannot read").in_file(name).at(offset);
+    }
+  }
+}
+
+void write_piece(int fd, std::uint64_t offset, std::span<const std::byte> bytes,
+                 const std::string& name) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n < 0) {
+      throw system_error(errno, "cannot write").in_file(name).at(offset);
+    }
+    offset += static_cast<std::uint64_t>(n);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+}
+
+// A change within the clock tick in which a file was looked at leaves its times as they are: only
+// times that lie this far back say that nothing changed since.
+bool is_settled(const struct stat& status) {
+  timespec now = {};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return nanoseconds(now) - nanoseconds(status.st_ctim) > 2'000'000'000;
+}
+
+// Whether nobody is expected to change the file in place. Whoever records as root may write to
+// everything, so that the owner alone says nothing.
+bool is_systems(std::string_view path, const struct stat& status) {
+  static constexpr std::string_view kSystemFolders[] = {"/usr/", "/bin/", "/sbin/", "/lib"};
+  return status.st_uid == 0 && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0 &&
+         !path.starts_with("/usr/local/") &&
+         std::any_of(std::begin(kSystemFolders), std::end(kSystemFolders),
+                     [&](std::string_view folder) { return path.starts_with(folder); });
+}
+
+// The last component of a path, made fit for a file name.
+std::string base_name(std::string_view path) {
+  std::string name(path.substr(path.rfind('/') + 1));
+  name.resize(std::min<std::size_t>(name.size(), 100));
+  for (char& c : name) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '.' || c == '-' || c == '_' || c == '+';
+    c = plain ? c : '_';
+  }
+  return name;
+}
+
+// 128 bits as hexadecimal digits: enough for a name, since contents are compared where one exists.
+std::string digest_text(const Sha256Digest& digest) {
+  std::string text;
+  for (std::size_t i = 0; i < 16; ++i) {
+    char digits[3];
+    std::snprintf(digits, sizeof digits, "%02x", unsigned{digest[i]});
+    text += digits;
+  }
+  return text;
+}
+
+// Whether two open files have the same contents.
+bool same_contents(int a, int b, const std::string& name) {
+  std::vector<std::byte> left(kBufferSize), right(kBufferSize);
+  for (std::uint64_t offset = 0;;) {
+    const std::size_t n = read_piece(a, offset, left, name);
+    if (n == 0) {
+      return read_piece(b, offset, std::span(right).first(1), name) == 0;
+    }
+    for (std::size_t done = 0; done < n;) {
+      const std::size_t m = read_piece(b, offset + done, std::span(right).first(n - done), name);
+      if (m == 0 || std::memcmp(&left[done], right.data(), m) != 0) {
+        return false;
+      }
+      done += m;
+    }
+    offset += n;
+  }
+}
+
+} // namespace
+
+FileDigests digest_file(int fd, const std::string& name) {
+  Xxh3Stream128 stream;
+  Sha256Stream strong;
+  std::vector<std::byte> buffer(kBufferSize);
+  for (std::uint64_t offset = 0;;) {
+    const std::size_t n = read_piece(fd, offset, buffer, name);
+    if (n == 0) {
+      return {stream.digest(), strong.digest()};
+    }
+    stream.update(std::span<const std::byte>(buffer).first(n));
+    strong.update(std::span<const std::byte>(buffer).first(n));
+    offset += n;
+  }
+}
+
+void copy_file_contents(int from, int to, const std::string& name) {
+  struct stat status = {};
+  if (::fstat(from, &status) != 0) {
+    throw system_error(errno, "cannot examine").in_file(name);
+  }
+  std::vector<std::byte> buffer(kBufferSize);
+  off_t at = 0;
+  while (at < status.st_size) {
+    off_t data = ::lseek(from, at, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) {
+      break; // a hole up to the end
+    }
+    off_t hole = data < 0 ? status.st_size : ::lseek(from, data, SEEK_HOLE);
+    if (data < 0 || hole < 0) {
+      data = at; // a file system that does not tell
+      hole = status.st_size;
+    }
+    for (at = data; at < hole;) {
+      const std::size_t wanted =
+          std::min<std::size_t>(buffer.size(), static_cast<std::size_t>(hole - at));
+      const std::size_t n =
+          read_piece(from, static_cast<std::uint64_t>(at), std::span(buffer).first(wanted), name);
+      if (n == 0) {
+        break; // became shorter meanwhile
+      }
+      write_piece(to, static_cast<std::uint64_t>(at), std::span(buffer).first(n), name);
+      at += static_cast<off_t>(n);
+    }
+    at = std::max(at, hole);
+  }
+  if (::ftruncate(to, status.st_size) != 0) {
+    throw system_error(errno, "cannot set the size").in_file(name);
+  }
+}
+
+TraceFileStore::TraceFileStore(TraceWriter& writer)
+    : writer_(writer), folder_(writer.directory() + "/" + std::string(trace_format::kFilesName)) {
+  if (::mkdir(folder_.c_str(), 0770) != 0 && errno != EEXIST) {
+    throw system_error(errno, "cannot make the folder for the trace's files").in_file(folder_);
+  }
+  folder_fd_.reset(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder_fd_) {
+    throw system_error(errno, "cannot open the folder for the trace's files").in_file(folder_);
+  }
+}
+
+std::string TraceFileStore::take(int fd, const struct stat& status, bool may_link,
+                                 schema::TraceFile::Way& way) {
+  for (;;) {
+    std::uint64_t random = 0;
+    if (::getrandom(&random, sizeof random, 0) != sizeof random) {
+      throw system_error(errno, "cannot get random bytes for a temporary name");
+    }
+    const std::string name = std::string(kTakingPrefix) + std::to_string(random);
+    const std::string path = folder_ + "/" + name;
+    ScopedFd copy(
+        ::openat(folder_fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!copy && errno == EEXIST) {
+      continue;
+    }
+    if (!copy) {
+      throw system_error(errno, "cannot create").in_file(path);
+    }
+    try {
+      if (::ioctl(copy.get(), FICLONE, fd) == 0) {
+        way = schema::TraceFile::Way::REFLINK;
+      } else if (may_link && ::unlinkat(folder_fd_.get(), name.c_str(), 0) == 0 &&
+                 ::linkat(AT_FDCWD, ("/proc/self/fd/" + std::to_string(fd)).c_str(),
+                          folder_fd_.get(), name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+        way = schema::TraceFile::Way::HARD_LINK;
+        return name;
+      } else {
+        if (may_link) { // the link failed: another file system, or not allowed
+          copy.reset(::openat(folder_fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+                              0600));
+          if (!copy) {
+            throw system_error(errno, "cannot create").in_file(path);
+          }
+        }
+        way = schema::TraceFile::Way::COPY;
+        copy_file_contents(fd, copy.get(), path);
+      }
+      // Nobody is to write to it by mistake; what may be executed may still be.
+      const timespec times[2] = {status.st_atim, status.st_mtim};
+      if (::futimens(copy.get(), times) != 0 ||
+          ::fchmod(copy.get(), 0440 | (status.st_mode & 0110)) != 0) {
+        throw system_error(errno, "cannot set times and mode").in_file(path);
+      }
+      return name;
+    } catch (const Error&) {
+      ::unlinkat(folder_fd_.get(), name.c_str(), 0);
+      throw;
+    }
+  }
+}
+
+std::string TraceFileStore::name_for(int fd, const Sha256Digest& digest,
+                                     const std::string& base) const {
+  for (unsigned copy = 1;; ++copy) {
+    std::string name =
+        digest_text(digest) + (copy == 1 ? "" : "." + std::to_string(copy)) + "-" + base;
+    const ScopedFd there(
+        ::openat(folder_fd_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    struct stat status = {};
+    if (!there && errno == ENOENT) {
+      return name;
+    }
+    if (there && ::fstat(there.get(), &status) == 0 && S_ISREG(status.st_mode) &&
+        same_contents(fd, there.get(), folder_ + "/" + name)) {
+      return name;
+    }
+  }
+}
+
+const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_change) {
+  const std::string shown(path);
+  struct stat status = {};
+  if (::fstat(fd, &status) != 0) {
+    throw system_error(errno, "cannot examine").in_file(shown);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    throw Error(ErrorCode::kInvalidArgument, "only regular files can be kept").in_file(shown);
+  }
+  Seen& seen = seen_[{status.st_dev, status.st_ino}];
+  const bool same_times = !seen.kept.path.empty() && seen.size == status.st_size &&
+                          seen.modified_at == nanoseconds(status.st_mtim) &&
+                          seen.changed_at == nanoseconds(status.st_ctim);
+  if (same_times && !(may_change && seen.linked) &&
+      (is_settled(status) || digest_file(fd, shown).sha256 == seen.digest)) {
+    return seen.kept;
+  }
+  const bool may_link = !may_change && is_systems(path, status);
+  schema::TraceFile::Way way = schema::TraceFile::Way::COPY;
+  const std::string taken = take(fd, status, may_link, way);
+  const std::string taken_path = folder_ + "/" + taken;
+  capnp::MallocMessageBuilder message;
+  auto file = message.initRoot<schema::TraceFile>();
+  KeptFile kept;
+  FileDigests digest;
+  try {
+    // The copy is what counts: the original may change while it is copied.
+    const ScopedFd copy(::openat(folder_fd_.get(), taken.c_str(), O_RDONLY | O_CLOEXEC));
+    struct stat copied = {};
+    if (!copy || ::fstat(copy.get(), &copied) != 0) {
+      throw system_error(errno, "cannot open").in_file(taken_path);
+    }
+    digest = digest_file(copy.get(), taken_path);
+    const std::string name = name_for(copy.get(), digest.sha256, base_name(path));
+    kept.path = std::string(trace_format::kFilesName) + "/" + name;
+    // A link to another inode of the same content must not stay linked where it may change.
+    if (::renameat(folder_fd_.get(), taken.c_str(), folder_fd_.get(), name.c_str()) != 0) {
+      throw system_error(errno, "cannot rename").in_file(taken_path);
+    }
+    // rename(2) does nothing where both are the same file already.
+    ::unlinkat(folder_fd_.get(), taken.c_str(), 0);
+    auto data = [](std::string_view text) {
+      return kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size());
+    };
+    file.setPath(data(path));
+    file.setDevice(status.st_dev);
+    file.setInode(status.st_ino);
+    file.setWay(way);
+    auto stored = file.initStored();
+    stored.setPath(data(kept.path));
+    stored.setPathBase(schema::PathBase::TRACE);
+    stored.setSize(static_cast<std::uint64_t>(copied.st_size));
+    stored.setModifiedAt(nanoseconds(status.st_mtim));
+    stored.setMode(status.st_mode);
+    const std::vector<std::byte> build_id = read_build_id(copy.get());
+    if (!build_id.empty()) {
+      stored.setBuildId(
+          kj::arrayPtr(reinterpret_cast<const kj::byte*>(build_id.data()), build_id.size()));
+    }
+    if (copied.st_size != 0) {
+      auto range = stored.initDigests(1)[0];
+      range.setLength(static_cast<std::uint64_t>(copied.st_size));
+      range.setHigh(digest.xxh3.high);
+      range.setLow(digest.xxh3.low);
+      range.setSha256(kj::arrayPtr(digest.sha256.data(), digest.sha256.size()));
+    }
+  } catch (const Error&) {
+    ::unlinkat(folder_fd_.get(), taken.c_str(), 0);
+    throw;
+  }
+  kept.number = writer_.add_file(file.asReader());
+  unsynced_.push_back(writer_.directory() + "/" + kept.path);
+  if (struct stat now = {}; way == schema::TraceFile::Way::HARD_LINK && ::fstat(fd, &now) == 0 &&
+                            now.st_size == status.st_size &&
+                            nanoseconds(now.st_mtim) == nanoseconds(status.st_mtim)) {
+    status = now; // the new link is a change of the inode
+  }
+  seen.size = status.st_size;
+  seen.modified_at = nanoseconds(status.st_mtim);
+  seen.changed_at = nanoseconds(status.st_ctim);
+  seen.digest = digest.sha256;
+  seen.linked = way == schema::TraceFile::Way::HARD_LINK;
+  seen.kept = std::move(kept);
+  return seen.kept;
+}
+
+void TraceFileStore::sync() {
+  for (const std::string& path : unsynced_) {
+    const ScopedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file || ::fdatasync(file.get()) != 0) {
+      throw system_error(errno, "cannot sync a file of the trace").in_file(path);
+    }
+  }
+  unsynced_.clear();
+  if (::fsync(folder_fd_.get()) != 0 && errno != EINVAL) {
+    throw system_error(errno, "cannot sync the folder of the trace's files").in_file(folder_);
+  }
+}
+
+} // namespace rrpcp
