@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -58,6 +59,9 @@ std::vector<const char*> with_separator(int argc, char** argv) {
 // The program, to which signals for this command are passed on.
 volatile std::sig_atomic_t g_program = 0;
 
+// Signals that this command was started with ignored.
+std::uint64_t g_ignored = 0;
+
 void pass_to_program(int signal) {
   if (g_program != 0) {
     ::kill(static_cast<pid_t>(g_program), signal);
@@ -67,18 +71,20 @@ void pass_to_program(int signal) {
 void do_nothing(int) {}
 
 // What the terminal sends reaches the program as well, and this command sees it to its end. (By
-// handlers, which the program does not inherit.)
-void prepare_signals() {
-  struct sigaction action {};
-  action.sa_handler = do_nothing;
-  for (int signal : {SIGINT, SIGQUIT, SIGXFSZ}) {
-    ::sigaction(signal, &action, nullptr);
-  }
-  action.sa_handler = pass_to_program;
-  for (int signal : {SIGTERM, SIGHUP, SIGUSR1, SIGUSR2}) {
-    ::sigaction(signal, &action, nullptr);
-  }
-  std::signal(SIGPIPE, SIG_DFL);
+// handlers, which the program does not inherit.) What was ignored is not passed on.
+void prepare_signals(std::uint64_t ignored) {
+  auto handle = [&](std::initializer_list<int> signals, void (*handler)(int)) {
+    struct sigaction action {};
+    action.sa_handler = handler;
+    for (int signal : signals) {
+      if ((ignored >> (signal - 1) & 1) == 0) {
+        ::sigaction(signal, &action, nullptr);
+      }
+    }
+  };
+  handle({SIGINT, SIGQUIT, SIGXFSZ}, do_nothing);
+  handle({SIGTERM, SIGHUP, SIGUSR1, SIGUSR2}, pass_to_program);
+  std::signal(SIGCHLD, SIG_DFL); // reports of the program are waited for by it
 }
 
 // Ends this process as the program ended.
@@ -100,6 +106,10 @@ int pass_on(int status) {
 }
 
 } // namespace
+
+void note_inherited_signals() {
+  g_ignored = ignored_signals();
+}
 
 int rr_record(int argc, char** argv, Console& console) {
   Command command({"pcp-rr record", "[OPTION]... [--] PROGRAM [ARGUMENT]...",
@@ -148,7 +158,8 @@ int rr_record(int argc, char** argv, Console& console) {
       set_latest_trace(options.directory);
     }
   };
-  prepare_signals();
+  options.ignored_signals = g_ignored;
+  prepare_signals(options.ignored_signals);
   std::optional<Checkpointer> checkpointer;
   if (interval != 0) {
     checkpointer.emplace(options.directory, static_cast<std::int64_t>(interval));

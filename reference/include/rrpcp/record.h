@@ -9,6 +9,9 @@
 
 namespace rrpcp {
 
+// Which signals the calling process ignores now, bit N-1 for signal N.
+std::uint64_t ignored_signals();
+
 struct RecordOptions {
   // The trace directory, which exists and has no trace yet.
   std::string directory;
@@ -16,6 +19,9 @@ struct RecordOptions {
   std::vector<std::string> command;
   // Record until every process has ended, not only the first.
   bool wait_for_all = false;
+  // Signals that the program finds ignored, bit N-1 for signal N; all others have their default
+  // action. By default what the calling process ignores.
+  std::uint64_t ignored_signals = rrpcp::ignored_signals();
   // Told about what cannot be recorded as it is, once for each kind of thing.
   std::function<void(const std::string&)> notice = {};
   // Told the process id once the program is there, before it executes anything.
