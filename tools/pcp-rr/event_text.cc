@@ -4,7 +4,7 @@
 #include "common/names.h"
 #include "common/text.h"
 #include "pcp-rr/trace_argument.h"
-#include "replay/engine/system_call_names.h"
+#include "replay/calls/call_table.h"
 
 #include <array>
 #include <cstring>

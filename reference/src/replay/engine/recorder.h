@@ -3,7 +3,7 @@
 
 #include "base/scoped_fd.h"
 #include "process/tracee.h"
-#include "replay/engine/call_outputs.h"
+#include "replay/calls/call_memory.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/recorded_task.h"
 #include "replay/engine/task_waiter.h"
@@ -134,7 +134,7 @@ private:
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> objects_;
   std::set<std::string> noticed_;
   EventData event_;
-  std::vector<OutputRange> ranges_;
+  std::vector<CallRange> ranges_;
   std::vector<std::span<const std::byte>> pieces_;
   std::vector<capnp::word> scratch_;
   std::uint64_t killed_ = 0;

@@ -2,10 +2,10 @@
 
 #include "process/proc_file.h"
 #include "process/proc_status.h"
-#include "replay/engine/call_outputs.h"
+#include "replay/calls/call_memory.h"
+#include "replay/calls/call_table.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/recorder.h"
-#include "replay/engine/system_call_names.h"
 #include "replay/trace/event.h"
 #include "rrpcp/error.h"
 

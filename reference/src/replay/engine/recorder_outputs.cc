@@ -3,7 +3,7 @@
 #include "base/scoped_fd.h"
 #include "process/proc_file.h"
 #include "process/proc_maps.h"
-#include "replay/engine/call_outputs.h"
+#include "replay/calls/call_memory.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/recorder.h"
 #include "replay/trace/event.h"
@@ -76,7 +76,7 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   ranges_.clear();
   call_outputs(call.number == SYS_restart_syscall ? task.restarted : call, result, task.memory,
                ranges_);
-  for (const OutputRange& range : ranges_) {
+  for (const CallRange& range : ranges_) {
     add_memory(task, range.address, range.length, event_.memory);
   }
   if (task.digests) {
@@ -90,7 +90,7 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
     ranges_.clear();
     written_bytes(call, result, task.memory, ranges_);
     event_.output = task.output;
-    for (const OutputRange& range : ranges_) {
+    for (const CallRange& range : ranges_) {
       event_.output_ranges.push_back({range.address, range.length});
     }
   }

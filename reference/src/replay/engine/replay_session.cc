@@ -8,10 +8,10 @@
 #include "process/restore/process_builder.h"
 #include "process/restore/process_plan.h"
 #include "process/restore/xsave_area.h"
+#include "replay/calls/call_table.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/injected_calls.h"
 #include "replay/engine/register_compare.h"
-#include "replay/engine/system_call_names.h"
 #include "rrpcp/error.h"
 #include "rrpcp/reader.h"
 

@@ -4,9 +4,9 @@
 #include "base/scoped_fd.h"
 #include "process/remote_memory.h"
 #include "process/tracee.h"
+#include "replay/calls/system_call.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/supervisor_state.h"
-#include "replay/engine/system_call.h"
 #include "replay/trace/event.h"
 #include "rrpcp/trace_reader.h"
 
