@@ -3,9 +3,9 @@
 
 #include "process/remote_memory.h"
 #include "process/tracee.h"
-#include "replay/calls/system_call.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/fault_action.h"
+#include "trace/system_call.h"
 
 #include <chrono>
 #include <cstdint>

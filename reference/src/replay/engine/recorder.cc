@@ -6,9 +6,9 @@
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/task_waiter.h"
 #include "replay/engine/trace_start.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
 #include "rrpcp/record.h"
+#include "trace/event.h"
 
 #include <algorithm>
 #include <capnp/message.h>

@@ -3,14 +3,14 @@
 
 #include "base/scoped_fd.h"
 #include "process/tracee.h"
-#include "replay/calls/call_memory.h"
+#include "replay/engine/call_memory.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/recorded_task.h"
 #include "replay/engine/task_waiter.h"
-#include "replay/trace/event.h"
-#include "replay/trace/file_store.h"
 #include "rrpcp/record.h"
 #include "rrpcp/trace_writer.h"
+#include "trace/event.h"
+#include "trace/file_store.h"
 
 #include <capnp/common.h>
 #include <chrono>

@@ -2,12 +2,12 @@
 
 #include "process/proc_file.h"
 #include "process/proc_status.h"
-#include "replay/calls/call_memory.h"
-#include "replay/calls/call_table.h"
+#include "replay/engine/call_memory.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/recorder.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
+#include "trace/call_table.h"
+#include "trace/event.h"
 
 #include <cerrno>
 #include <csignal>

@@ -3,11 +3,11 @@
 #include "base/scoped_fd.h"
 #include "process/proc_file.h"
 #include "process/proc_maps.h"
-#include "replay/calls/call_memory.h"
+#include "replay/engine/call_memory.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/recorder.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
+#include "trace/event.h"
 
 #include <algorithm>
 #include <cerrno>

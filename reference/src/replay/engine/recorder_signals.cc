@@ -7,8 +7,8 @@
 #include "replay/engine/injected_calls.h"
 #include "replay/engine/recorder.h"
 #include "replay/engine/suspended_filters.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
+#include "trace/event.h"
 
 #include <capnp/message.h>
 #include <csignal>

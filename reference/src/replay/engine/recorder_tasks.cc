@@ -8,8 +8,8 @@
 #include "replay/engine/process_image.h"
 #include "replay/engine/recorder.h"
 #include "replay/engine/suspended_filters.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
+#include "trace/event.h"
 
 #include <cerrno>
 #include <csignal>

@@ -1,6 +1,6 @@
-#include "replay/calls/call_memory.h"
+#include "replay/engine/call_memory.h"
 
-#include "replay/calls/call_table.h"
+#include "trace/call_table.h"
 
 #include <algorithm>
 #include <array>

@@ -1,7 +1,7 @@
 // The words in which the rows of the table say what a call reads and writes.
 #pragma once
 
-#include "replay/calls/call_row.h"
+#include "trace/call_row.h"
 
 namespace rrpcp::replay::words {
 

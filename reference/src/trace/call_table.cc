@@ -1,6 +1,6 @@
-#include "replay/calls/call_table.h"
+#include "trace/call_table.h"
 
-#include "replay/calls/part_words.h"
+#include "trace/part_words.h"
 
 #include <algorithm>
 #include <cerrno>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "process/remote_memory.h"
-#include "replay/calls/system_call.h"
+#include "trace/system_call.h"
 
 #include <cstdint>
 #include <vector>

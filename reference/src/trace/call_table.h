@@ -3,8 +3,8 @@
 // refused.
 #pragma once
 
-#include "replay/calls/call_row.h"
-#include "replay/calls/system_call.h"
+#include "trace/call_row.h"
+#include "trace/system_call.h"
 
 #include <span>
 #include <string>
