@@ -87,7 +87,7 @@ bool Recorder::on_entry(RecordedTask& task) {
   case SYS_sched_yield:
   case SYS_nanosleep:
   case SYS_clock_nanosleep:
-    yield_ = true;
+    scheduler_.yield();
     break;
   default:
     break;
@@ -342,13 +342,12 @@ void Recorder::note_object(RecordedTask& task) {
 
 void Recorder::begin_call(RecordedTask& task) {
   if (!task.begun) {
-    EventData& event = begin_event(EventKind::kSystemCallBegun, task);
+    EventData& event = writer_->begin(EventKind::kSystemCallBegun, task);
     event.registers = task.entry;
-    write_event();
+    writer_->write();
     task.begun = true;
   }
   task.state = State::kInCall;
-  ++in_call_;
 }
 
 void Recorder::on_call_end(RecordedTask& task) {
@@ -380,7 +379,7 @@ void Recorder::on_call_end(RecordedTask& task) {
     task.memory.write(task.call[1], std::as_bytes(std::span(&mode, 1)));
   }
   EventData& event =
-      begin_event(task.begun ? EventKind::kSystemCallFinished : EventKind::kSystemCall, task);
+      writer_->begin(task.begun ? EventKind::kSystemCallFinished : EventKind::kSystemCall, task);
   if (!task.begun) {
     event.registers = task.entry;
   }
@@ -393,7 +392,7 @@ void Recorder::on_call_end(RecordedTask& task) {
     event.result = -ENOSYS;
     registers.orig_rax = ~std::uint64_t{0};
     event.registers_after = registers;
-    write_event();
+    writer_->write();
     end_call(task);
     return;
   }
@@ -410,14 +409,11 @@ void Recorder::on_call_end(RecordedTask& task) {
     event.registers_after = registers;
   }
   record_outputs(task, result);
-  write_event();
+  writer_->write();
   end_call(task);
 }
 
 void Recorder::end_call(RecordedTask& task) {
-  if (task.begun) {
-    --in_call_;
-  }
   task.in_call = false;
   task.state = State::kReady;
 }
@@ -434,7 +430,7 @@ bool Recorder::was_filtered(const RecordedTask& task) const {
 // The event has changed the mask.
 void Recorder::note_mask(RecordedTask& task) {
   task.mask = task.tracee.signal_mask();
-  event_.signal_mask = task.mask;
+  writer_->event().signal_mask = task.mask;
 }
 
 } // namespace rrpcp::replay
