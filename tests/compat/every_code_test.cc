@@ -309,8 +309,10 @@ INSTANTIATE_TEST_SUITE_P(Codes, EveryCode, testing::ValuesIn(defects()),
 
 TEST(EveryCodeHas, ADefect) {
   Codes known;
-  for (const Diagnostic& diagnostic : compat_diagnostics()) {
-    known.emplace(diagnostic.code);
+  for (const DiagnosticGroup group : {DiagnosticGroup::kLegacy, DiagnosticGroup::kRrTrace}) {
+    for (const Diagnostic& diagnostic : diagnostics(group)) {
+      known.emplace(diagnostic.code);
+    }
   }
   const std::vector<std::string> made = defects();
   EXPECT_EQ(known, Codes(made.begin(), made.end()));

@@ -1,7 +1,6 @@
 // The library against the conformance suite and against the pages of the spec.
 
 #include "base/bytes.h"
-#include "model/diagnostics.h"
 #include "rrpcp/format.h"
 #include "rrpcp/validate.h"
 #include "support/checkpoint_bytes.h"
@@ -11,7 +10,6 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
@@ -79,7 +77,7 @@ TEST(Conformance, InvalidFilesGiveTheirCodes) {
     EXPECT_EQ(report.valid(), !error);
     ++files;
   }
-  EXPECT_EQ(files, diagnostics().size());
+  EXPECT_EQ(files, diagnostics(DiagnosticGroup::kCheckpoint).size());
   test::print_figure("crafted bad files, each with the expected codes", files);
 }
 
@@ -103,32 +101,10 @@ TEST(Conformance, EveryCodeHasAFileAndEveryFileACode) {
     files.insert(file.stem().string());
   }
   std::set<std::string> codes;
-  for (const Diagnostic& diagnostic : diagnostics()) {
+  for (const Diagnostic& diagnostic : diagnostics(DiagnosticGroup::kCheckpoint)) {
     EXPECT_TRUE(codes.emplace(diagnostic.code).second) << diagnostic.code << " occurs twice";
   }
   EXPECT_EQ(files, codes);
-}
-
-TEST(Conformance, ThePageListsWhatTheLibraryKnows) {
-  std::map<std::string, std::string> rows;
-  std::istringstream page(read_text(kSpec / "validation.md"));
-  for (std::string line; std::getline(page, line);) {
-    if (line.starts_with("| `")) {
-      const std::string code = line.substr(3, line.find('`', 3) - 3);
-      if (code.starts_with("legacy.") || code.starts_with("rr-trace.")) {
-        continue; // of rr's own files: tests/compat/legacy_page_test.cc
-      }
-      EXPECT_TRUE(rows.emplace(code, line).second) << code << " occurs twice";
-    }
-  }
-  for (const Diagnostic& diagnostic : diagnostics()) {
-    std::ostringstream row;
-    row << "| `" << diagnostic.code << "` | " << severity_name(diagnostic.severity) << " | "
-        << validation_level_name(diagnostic.level) << " | " << diagnostic.meaning << " | "
-        << diagnostic.cure << " |";
-    EXPECT_EQ(rows[std::string(diagnostic.code)], row.str());
-  }
-  EXPECT_EQ(rows.size(), diagnostics().size());
 }
 
 TEST(Conformance, EveryRuleOfTheSpecHasACodeAndEveryCodeARule) {
@@ -137,7 +113,7 @@ TEST(Conformance, EveryRuleOfTheSpecHasACodeAndEveryCodeARule) {
   for (const std::string& code : rules) {
     EXPECT_NE(find_diagnostic(code), nullptr) << code;
   }
-  for (const Diagnostic& diagnostic : diagnostics()) {
+  for (const Diagnostic& diagnostic : diagnostics(DiagnosticGroup::kCheckpoint)) {
     EXPECT_TRUE(rules.contains(std::string(diagnostic.code)))
         << diagnostic.code << " belongs to no rule of format.md or model.md";
   }

@@ -187,25 +187,5 @@ TEST_F(TraceValidateTest, EventNotPrepared) {
   EXPECT_THROW(ReplayTraceValidator(trace_, {}).check(reader), Error);
 }
 
-TEST(TraceDiagnostics, ThePageListsWhatTheLibraryKnows) {
-  std::map<std::string, std::string> rows;
-  std::istringstream page(test::file_text(RRPCP_SPEC_DIR "/trace.md"));
-  for (std::string line; std::getline(page, line);) {
-    if (line.starts_with("| `pcp-trace.")) {
-      const std::string code = line.substr(3, line.find('`', 3) - 3);
-      EXPECT_TRUE(rows.emplace(code, line).second) << code << " occurs twice";
-    }
-  }
-  for (const Diagnostic& diagnostic : trace_diagnostics()) {
-    std::ostringstream row;
-    row << "| `" << diagnostic.code << "` | " << severity_name(diagnostic.severity) << " | "
-        << validation_level_name(diagnostic.level) << " | " << diagnostic.meaning << " | "
-        << diagnostic.cure << " |";
-    EXPECT_EQ(rows[std::string(diagnostic.code)], row.str());
-    EXPECT_EQ(find_diagnostic(diagnostic.code), nullptr);
-  }
-  EXPECT_EQ(rows.size(), trace_diagnostics().size());
-}
-
 } // namespace
 } // namespace rrpcp

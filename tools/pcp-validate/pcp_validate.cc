@@ -146,10 +146,7 @@ Json json_report(const std::string& file, const ValidationReport& report) {
 int explain(Console& console, const std::string& code) {
   Json list = Json::array();
   bool found = false;
-  std::vector<Diagnostic> known(diagnostics().begin(), diagnostics().end());
-  known.insert(known.end(), compat_diagnostics().begin(), compat_diagnostics().end());
-  known.insert(known.end(), trace_diagnostics().begin(), trace_diagnostics().end());
-  for (const Diagnostic& diagnostic : known) {
+  for (const Diagnostic& diagnostic : diagnostics()) {
     if (code != "all" && diagnostic.code != code) {
       continue;
     }

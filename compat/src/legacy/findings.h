@@ -1,17 +1,12 @@
-// Making findings from the table of diagnostics.
+// Lists of findings.
 #pragma once
 
-#include "rrpcp/validate.h"
+#include "base/diagnostics.h"
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace rrpcp::compat {
-
-// The finding of a code of compat_diagnostics().
-Finding make_finding(std::string_view code, std::string file, std::string message,
-                     std::string path = {});
 
 bool has_error(const std::vector<Finding>& findings);
 

@@ -72,7 +72,7 @@ public:
         manifest_(message_.initRoot<schema::Manifest>()), state_(manifest_.initState()) {
     for (const std::string& difference : plan_.differences) {
       result_.findings.push_back(
-          make_finding("legacy.shared-differs", legacy.entry.path, difference));
+          finding_of("legacy.shared-differs", legacy.entry.path, difference));
     }
     build_state(legacy, plan_, find_cursor(), state_);
     state_.getPageStream().setChunkPages(
@@ -96,7 +96,7 @@ private:
     try {
       return legacy_.context->cursor(legacy_.message.clone_mark().getTime());
     } catch (const Error& error) {
-      result_.findings.push_back(make_finding("rr-trace.cursor", legacy_.entry.path, error.what()));
+      result_.findings.push_back(finding_of("rr-trace.cursor", legacy_.entry.path, error.what()));
       return std::nullopt;
     }
   }

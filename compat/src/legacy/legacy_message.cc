@@ -2,7 +2,21 @@
 
 #include "rrpcp/error.h"
 
-namespace rrpcp::compat {
+namespace rrpcp {
+
+std::string_view generation_name(Generation generation) {
+  switch (generation) {
+  case Generation::kRr2022:
+    return "rr-2022";
+  case Generation::kRr2024:
+    return "rr-2024";
+  case Generation::kRr2025:
+    return "rr-2025";
+  }
+  return "unknown";
+}
+
+namespace compat {
 
 namespace {
 
@@ -197,4 +211,5 @@ void set_contents_path(legacy::rr2024::KernelMapping::Builder mapping, std::stri
   }
 }
 
-} // namespace rrpcp::compat
+} // namespace compat
+} // namespace rrpcp

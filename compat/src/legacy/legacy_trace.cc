@@ -72,8 +72,8 @@ Error message_problem(const Error& error) {
   return with_code(error, unfinished ? "legacy.incomplete" : "legacy.message");
 }
 
-Finding finding_of(const Error& error) {
-  return make_finding(error.diagnostic(), error.file(), error.message());
+Finding finding_about(const Error& error) {
+  return finding_of(error.diagnostic(), error.file(), error.message());
 }
 
 class Finder {
@@ -121,12 +121,12 @@ private:
     try {
       bytes = read_beneath(fd_.get(), kIndexName, path, kMaxMessageFile);
     } catch (const Error& error) {
-      impl_.findings.push_back(finding_of(with_code(error, "legacy.index")));
+      impl_.findings.push_back(finding_about(with_code(error, "legacy.index")));
       return;
     }
     if (bytes.empty()) {
       impl_.findings.push_back(
-          make_finding("legacy.incomplete", path, "the index of checkpoints is empty"));
+          finding_of("legacy.incomplete", path, "the index of checkpoints is empty"));
       return;
     }
     IndexCandidate older = decode_index(bytes, Generation::kRr2022, machine_);
@@ -139,10 +139,10 @@ private:
     if (fits_older == fits_newer) {
       const bool decoded = older.index || newer.index;
       impl_.findings.push_back(
-          make_finding(decoded ? "legacy.generation-unknown" : "legacy.index", path,
-                       fits_older ? "the index fits both rr-2022 and rr-2024"
-                                  : "the index is neither of rr-2022 (" + older.objection +
-                                        ") nor of rr-2024 (" + newer.objection + ")"));
+          finding_of(decoded ? "legacy.generation-unknown" : "legacy.index", path,
+                     fits_older ? "the index fits both rr-2022 and rr-2024"
+                                : "the index is neither of rr-2022 (" + older.objection +
+                                      ") nor of rr-2024 (" + newer.objection + ")"));
       return;
     }
     add_indexed(fits_older ? *older.index : *newer.index);
@@ -178,21 +178,21 @@ private:
       return;
     }
     if (doomed_.contains(name)) {
-      impl_.findings.push_back(make_finding("legacy.orphan", path_of(name),
-                                            "the removal of this checkpoint was interrupted"));
+      impl_.findings.push_back(finding_of("legacy.orphan", path_of(name),
+                                          "the removal of this checkpoint was interrupted"));
       return;
     }
     if (!S_ISDIR(info.st_mode) && !S_ISLNK(info.st_mode)) {
-      impl_.findings.push_back(make_finding("legacy.orphan", path_of(name),
-                                            "the file has the name of a checkpoint, but no index "
-                                            "names it"));
+      impl_.findings.push_back(finding_of("legacy.orphan", path_of(name),
+                                          "the file has the name of a checkpoint, but no index "
+                                          "names it"));
       return;
     }
     if (has_index_ &&
         ::fstatat(fd_.get(), (name + "/metadata").c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
-      impl_.findings.push_back(make_finding("legacy.orphan", path_of(name),
-                                            "the directory of page files belongs to no checkpoint "
-                                            "that the index names"));
+      impl_.findings.push_back(finding_of("legacy.orphan", path_of(name),
+                                          "the directory of page files belongs to no checkpoint "
+                                          "that the index names"));
       return;
     }
     LegacyEntry entry;
@@ -212,8 +212,8 @@ private:
       const std::int64_t event = message.clone_mark().getTime();
       if (event != entry.event) {
         impl_.findings.push_back(
-            make_finding("legacy.name", entry.page_directory,
-                         "it holds a checkpoint at event " + std::to_string(event)));
+            finding_of("legacy.name", entry.page_directory,
+                       "it holds a checkpoint at event " + std::to_string(event)));
         entry.event = event;
       }
     } catch (const Error& error) {
@@ -266,8 +266,8 @@ public:
     }
     if (elsewhere_) {
       impl_.findings.push_back(
-          make_finding("legacy.elsewhere", impl_.entry.path,
-                       "the message names page files in '" + impl_.original_directory + "'"));
+          finding_of("legacy.elsewhere", impl_.entry.path,
+                     "the message names page files in '" + impl_.original_directory + "'"));
     }
   }
 
@@ -280,10 +280,10 @@ private:
     BeneathResult opened = open_beneath(trace_fd.get(), base_name(path), O_RDONLY | O_DIRECTORY);
     if (opened.problem == BeneathProblem::kSymlink) {
       impl_.findings.push_back(
-          make_finding("legacy.page-symlink", path, "is a symbolic link, which is not followed"));
+          finding_of("legacy.page-symlink", path, "is a symbolic link, which is not followed"));
     } else if (opened.problem != BeneathProblem::kNone) {
-      impl_.findings.push_back(make_finding("legacy.page-missing", path,
-                                            "the directory of the page files cannot be opened"));
+      impl_.findings.push_back(finding_of("legacy.page-missing", path,
+                                          "the directory of the page files cannot be opened"));
     }
     fd_ = std::move(opened.fd);
   }
@@ -352,7 +352,7 @@ private:
 
   void add(std::string_view code, std::string message, const std::string& file = {}) {
     impl_.findings.push_back(
-        make_finding(code, file.empty() ? impl_.entry.path : file, std::move(message)));
+        finding_of(code, file.empty() ? impl_.entry.path : file, std::move(message)));
   }
 
   LegacyCheckpoint::Impl& impl_;

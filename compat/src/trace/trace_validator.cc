@@ -256,8 +256,7 @@ public:
 
 private:
   void add(std::string_view code, std::string message, std::string path = {}) {
-    findings_.push_back(
-        make_finding(code, checkpoint_.name(), std::move(message), std::move(path)));
+    findings_.push_back(finding_of(code, checkpoint_.name(), std::move(message), std::move(path)));
   }
 
   // The current task of a state that was taken inside the event has moved on from its last frame.
@@ -429,7 +428,7 @@ std::vector<Finding> TraceValidator::check(const CheckpointReader& checkpoint) c
     std::vector<Finding> damage;
     for (const auto& error : {impl_->tasks_damage, impl_->mappings_damage}) {
       if (error) {
-        damage.push_back(make_finding("rr-trace.stream", checkpoint.name(), error->what()));
+        damage.push_back(finding_of("rr-trace.stream", checkpoint.name(), error->what()));
       }
     }
     if (!impl_->tasks_damage) {

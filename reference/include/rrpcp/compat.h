@@ -27,12 +27,6 @@ enum class Generation { kRr2022, kRr2024, kRr2025 };
 // "rr-2022", "rr-2024", "rr-2025".
 std::string_view generation_name(Generation generation);
 
-// What can be said about checkpoints of older generations ("legacy.…") and about how a checkpoint
-// agrees with its trace ("rr-trace.…"), in the order of spec/validation.md. Codes are stable.
-std::span<const Diagnostic> compat_diagnostics();
-// Null for a code that does not exist.
-const Diagnostic* find_compat_diagnostic(std::string_view code);
-
 // A checkpoint of an older generation as it was found on disk, readable or not.
 struct LegacyEntry {
   Generation generation = Generation::kRr2025;

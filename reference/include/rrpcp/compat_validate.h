@@ -25,10 +25,12 @@ public:
 
   const RrTrace& trace() const;
 
-  // Everything about `checkpoint` that contradicts the trace, with codes of compat_diagnostics()
-  // ("rr-trace.…"): uuid and format; its event; the stored cursor; tasks alive at the event and their
-  // registers and ticks; mappings; backing files. Empty: it agrees. Throws Error(kInvalidArgument)
-  // for an event that was not among those prepared, kDamaged for a manifest that cannot be read.
+  // Everything about `checkpoint` that contradicts the trace, with codes of
+  // DiagnosticGroup::kRrTrace
+  // ("rr-trace.…"): uuid and format; its event; the stored cursor; tasks alive at the event and
+  // their registers and ticks; mappings; backing files. Empty: it agrees. Throws
+  // Error(kInvalidArgument) for an event that was not among those prepared, kDamaged for a manifest
+  // that cannot be read.
   std::vector<Finding> check(const CheckpointReader& checkpoint) const;
 
 private:

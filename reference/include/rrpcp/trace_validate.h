@@ -14,9 +14,6 @@
 
 namespace rrpcp {
 
-// The diagnostics "pcp-trace.…", in the order of spec/trace.md. Codes are stable.
-std::span<const Diagnostic> trace_diagnostics();
-
 // A trace prepared for judging checkpoints at some events. Immutable after construction; may be
 // used from several threads.
 class ReplayTraceValidator {

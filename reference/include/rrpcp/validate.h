@@ -1,6 +1,7 @@
 // Judging a checkpoint file: everything that is wrong with it, not only the first thing.
 #pragma once
 
+#include "rrpcp/diagnostic.h"
 #include "rrpcp/reader.h"
 
 #include <cstddef>
@@ -14,64 +15,6 @@
 #include <vector>
 
 namespace rrpcp {
-
-// How deep a validation goes. Each level contains the ones before it.
-enum class ValidationLevel {
-  // Header, footer, chunk table, padding and manifest as bytes: costs nothing that grows with the
-  // page data.
-  kStructure,
-  // Every stored byte: the checksums of all chunks, as stored and as decoded, and the checkpoint
-  // id.
-  kChecksums,
-  // Every rule of spec/model.md about what the manifest says.
-  kSemantics,
-};
-
-// "structure", "checksums", "semantics".
-std::string_view validation_level_name(ValidationLevel level);
-// Throws Error(kInvalidArgument) for any other text, naming the three.
-ValidationLevel parse_validation_level(std::string_view name);
-
-enum class Severity {
-  kInfo,    // worth knowing; says nothing against the file
-  kWarning, // the file can be used, but something about it is not as it should be
-  kError,   // the file breaks a rule of the format
-};
-
-// "info", "warning", "error".
-std::string_view severity_name(Severity severity);
-
-// One thing that the validator can say. The code is stable: it is never given another meaning and
-// never reused. spec/validation.md has the same list.
-struct Diagnostic {
-  std::string_view code;
-  Severity severity;
-  ValidationLevel level;
-  // What it means, and what can be done about it; one or two sentences each.
-  std::string_view meaning;
-  std::string_view cure;
-};
-
-// All diagnostics, in the order of spec/validation.md.
-std::span<const Diagnostic> diagnostics();
-// Null for a code that does not exist.
-const Diagnostic* find_diagnostic(std::string_view code);
-
-// One thing that was found in one file.
-struct Finding {
-  // Points into diagnostics().
-  std::string_view code;
-  Severity severity = Severity::kError;
-  std::string file;
-  // Byte of the file, where the finding is about bytes.
-  std::optional<std::uint64_t> offset;
-  // Place in the manifest, as "state.addressSpaces[0].mappings[3].runs[1]"; else empty.
-  std::string path;
-  // What exactly was found: one sentence without a final period.
-  std::string message;
-  // What to do: the diagnostic's cure.
-  std::string_view hint;
-};
 
 struct ValidationReport {
   // Ordered by level, then place. At most ValidateOptions::max_findings_per_code of each code.

@@ -16,18 +16,6 @@ std::string Path::str() const {
   return text + name_;
 }
 
-Finding finding_of(const Diagnostic& diagnostic, std::string file, std::string message,
-                   std::string path) {
-  Finding finding;
-  finding.code = diagnostic.code;
-  finding.severity = diagnostic.severity;
-  finding.file = std::move(file);
-  finding.path = std::move(path);
-  finding.message = std::move(message);
-  finding.hint = diagnostic.cure;
-  return finding;
-}
-
 void Findings::at(DiagnosticCode code, std::uint64_t offset, std::string message) {
   add(code, offset, {}, std::move(message));
 }

@@ -1,7 +1,8 @@
 // Collecting what a validation finds.
 #pragma once
 
-#include "model/diagnostics.h"
+#include "base/diagnostics.h"
+#include "rrpcp/validate.h"
 
 #include <cstdint>
 #include <mutex>
@@ -35,10 +36,6 @@ private:
   const char* name_ = nullptr;
   std::uint64_t index_ = kNoIndex;
 };
-
-// A finding of the kind that `diagnostic` describes.
-Finding finding_of(const Diagnostic& diagnostic, std::string file, std::string message,
-                   std::string path);
 
 // Takes findings from any thread; keeps at most a given number of each code.
 class Findings {

@@ -9,7 +9,6 @@
 #include "model/validate_state.h"
 #include "rrpcp/error.h"
 
-#include <algorithm>
 #include <kj/exception.h>
 
 namespace rrpcp {
@@ -65,51 +64,6 @@ ValidationReport validate(const ByteSource& source, const ValidateOptions& optio
 }
 
 } // namespace
-
-std::string_view validation_level_name(ValidationLevel level) {
-  switch (level) {
-  case ValidationLevel::kStructure:
-    return "structure";
-  case ValidationLevel::kChecksums:
-    return "checksums";
-  case ValidationLevel::kSemantics:
-    return "semantics";
-  }
-  return "unknown";
-}
-
-ValidationLevel parse_validation_level(std::string_view name) {
-  for (auto level :
-       {ValidationLevel::kStructure, ValidationLevel::kChecksums, ValidationLevel::kSemantics}) {
-    if (validation_level_name(level) == name) {
-      return level;
-    }
-  }
-  throw Error(ErrorCode::kInvalidArgument, "'" + std::string(name) + "' is not a validation level")
-      .with_hint("use structure, checksums or semantics");
-}
-
-std::string_view severity_name(Severity severity) {
-  switch (severity) {
-  case Severity::kInfo:
-    return "info";
-  case Severity::kWarning:
-    return "warning";
-  case Severity::kError:
-    return "error";
-  }
-  return "unknown";
-}
-
-std::span<const Diagnostic> diagnostics() {
-  return kDiagnostics;
-}
-
-const Diagnostic* find_diagnostic(std::string_view code) {
-  auto found = std::find_if(kDiagnostics.begin(), kDiagnostics.end(),
-                            [&](const Diagnostic& diagnostic) { return diagnostic.code == code; });
-  return found == kDiagnostics.end() ? nullptr : &*found;
-}
 
 std::uint64_t ValidationReport::count(Severity severity) const {
   std::uint64_t count = 0;

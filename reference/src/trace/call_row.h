@@ -60,10 +60,13 @@ struct Part {
 struct FileChange {
   enum class Kind : std::uint8_t {
     kNone,
-    kWritten, // as many bytes as the result says, of descriptor `descriptor`
-    kSize,    // the size of some file, perhaps not the descriptor's
-    kAnywhere // contents and size of descriptor `descriptor`
+    kWritten,      // as many bytes as the result says, of descriptor `descriptor`
+    kSize,         // the size of descriptor `descriptor`
+    kSizeOfPath,   // the size of the file that the path, the first text, names
+    kSizeOfResult, // the size of the new descriptor, where the flags `at` have O_TRUNC
+    kAnywhere,     // contents and size of descriptor `descriptor`
   };
+  static constexpr std::uint8_t kAlways = 0xff; // `at` of kSizeOfResult: whatever the flags are
   // Where they were written.
   enum class Place : std::uint8_t {
     kPosition, // before the position of the descriptor

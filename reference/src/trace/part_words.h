@@ -82,8 +82,15 @@ constexpr FileChange written_at(unsigned descriptor, unsigned argument) {
 constexpr FileChange written_before(unsigned descriptor, unsigned pointer) {
   return {FileChange::Kind::kWritten, u8(descriptor), FileChange::Place::kPointer, u8(pointer)};
 }
-constexpr FileChange resized() {
-  return {FileChange::Kind::kSize};
+constexpr FileChange resized(unsigned descriptor) {
+  return {FileChange::Kind::kSize, u8(descriptor)};
+}
+constexpr FileChange resized_path() {
+  return {FileChange::Kind::kSizeOfPath};
+}
+// Of the descriptor that the call returns, where the flags in argument `flags` say so.
+constexpr FileChange truncated(unsigned flags = FileChange::kAlways) {
+  return {FileChange::Kind::kSizeOfResult, 0, FileChange::Place::kPosition, u8(flags)};
 }
 constexpr FileChange changed_anywhere(unsigned descriptor) {
   return {FileChange::Kind::kAnywhere, u8(descriptor)};

@@ -1,5 +1,6 @@
 #include "rrpcp/trace_validate.h"
 
+#include "base/diagnostics.h"
 #include "container/kj_errors.h"
 #include "model/backing_file.h"
 #include "model/findings.h"
@@ -16,55 +17,6 @@
 namespace rrpcp {
 
 namespace {
-
-constexpr Severity kE = Severity::kError;
-constexpr Severity kI = Severity::kInfo;
-constexpr ValidationLevel kS = ValidationLevel::kStructure;
-constexpr ValidationLevel kM = ValidationLevel::kSemantics;
-
-constexpr std::string_view kWrongTrace =
-    "Use the trace that the checkpoint was made from; if this is it, make the checkpoint again.";
-constexpr std::string_view kRemake = "Remove the checkpoint and make it again.";
-constexpr std::string_view kFile =
-    "Put the file back from a copy of the trace: a replay needs it too.";
-
-constexpr auto kTable = std::to_array<Diagnostic>({
-    {"pcp-trace.uuid", kE, kM, "The checkpoint belongs to another trace.", kWrongTrace},
-    {"pcp-trace.format", kE, kM, "The checkpoint names another format or version of trace.",
-     kWrongTrace},
-    {"pcp-trace.event-missing", kE, kM, "The trace has no such event.", kWrongTrace},
-    {"pcp-trace.cursor", kE, kM,
-     "The place in the trace at which replay goes on is not that of the event.", kRemake},
-    {"pcp-trace.cursor-moved", kI, kM,
-     "The place in the trace's file is another one since the trace was packed.",
-     "Nothing needs to be done: the event is found by its number."},
-    {"pcp-trace.task-missing", kE, kM,
-     "A task that is alive at the event is not in the checkpoint.", kRemake},
-    {"pcp-trace.task-unknown", kE, kM, "A task of the checkpoint is not alive at the event.",
-     kRemake},
-    {"pcp-trace.registers", kE, kM,
-     "A task's general registers are not those after its last event before the checkpoint.",
-     kRemake},
-    {"pcp-trace.ticks", kE, kM,
-     "A task's ticks are not the number of its events before the checkpoint.", kRemake},
-    {"pcp-trace.file-missing", kE, kM, "A kept file that the checkpoint needs is missing.", kFile},
-    {"pcp-trace.file-size", kE, kM, "A kept file that the checkpoint needs has another size.",
-     kFile},
-    {"pcp-trace.file-content", kE, kM, "A kept file that the checkpoint needs has other contents.",
-     kFile},
-    {"pcp-trace.stream", kE, kS, "The trace cannot be read as far as the event.",
-     "Copy the trace again from an intact original."},
-});
-
-Finding make_finding(std::string_view code, std::string file, std::string message,
-                     std::string path) {
-  const auto found = std::find_if(kTable.begin(), kTable.end(),
-                                  [&](const Diagnostic& entry) { return entry.code == code; });
-  if (found == kTable.end()) {
-    throw Error(ErrorCode::kInternal, "no diagnostic is called " + std::string(code));
-  }
-  return finding_of(*found, std::move(file), std::move(message), std::move(path));
-}
 
 // What the trace says about one event.
 struct Moment {
@@ -95,8 +47,7 @@ public:
 
 private:
   void add(std::string_view code, std::string message, std::string path = {}) {
-    findings_.push_back(
-        make_finding(code, checkpoint_.name(), std::move(message), std::move(path)));
+    findings_.push_back(finding_of(code, checkpoint_.name(), std::move(message), std::move(path)));
   }
 
   bool check_binding() {
@@ -245,10 +196,6 @@ private:
 };
 
 } // namespace
-
-std::span<const Diagnostic> trace_diagnostics() {
-  return kTable;
-}
 
 struct ReplayTraceValidator::Impl {
   explicit Impl(TraceReader opened) : trace(std::move(opened)) {}

@@ -57,13 +57,14 @@ void Recorder::start() {
     arguments.push_back(const_cast<char*>(argument.c_str()));
   }
   arguments.push_back(nullptr);
+  const int inherited = ::personality(0xffffffff);
   const pid_t pid = ::fork();
   if (pid < 0) {
     throw system_error(errno, "cannot create a process");
   }
   if (pid == 0) {
     ::sigprocmask(SIG_SETMASK, &inherited_mask_, nullptr);
-    ::personality(ADDR_NO_RANDOMIZE);
+    ::personality(static_cast<unsigned long>(inherited) | ADDR_NO_RANDOMIZE);
     char byte = 0;
     if (::read(ready_read.get(), &byte, 1) == 1) {
       ::execvp(arguments[0], arguments.data());
@@ -76,6 +77,7 @@ void Recorder::start() {
   first_process_ = pid;
   RecordedTask& first = scheduler_.add(
       std::make_unique<RecordedTask>(pid, pid, Tracee::seize(pid, kRecorderOptions)));
+  first.says_not_random = (inherited & ADDR_NO_RANDOMIZE) != 0;
   if (::write(ready_write.get(), "x", 1) != 1) {
     throw system_error(errno, "cannot start the program");
   }
