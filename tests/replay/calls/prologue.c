@@ -83,8 +83,12 @@ static void before(void) {
   iov[0] = (struct iovec){A, 10};
   iov[1] = (struct iovec){A + 100, 20};
   iov[2] = (struct iovec){A + 4090, 100};
-  msg = (struct msghdr){.msg_name = A + 1000, .msg_namelen = 128, .msg_iov = iov, .msg_iovlen = 3,
-                        .msg_control = A + 2000, .msg_controllen = 200};
+  msg = (struct msghdr){.msg_name = A + 1000,
+                        .msg_namelen = 128,
+                        .msg_iov = iov,
+                        .msg_iovlen = 3,
+                        .msg_control = A + 2000,
+                        .msg_controllen = 200};
   mm[0].msg_hdr = mm[1].msg_hdr = msg;
   errno = 0;
 }
@@ -111,7 +115,9 @@ static void after(const char* name, long r) {
   munmap(M, 3 * 4096);
 }
 
-static void nothing(int signal) { (void)signal; }
+static void nothing(int signal) {
+  (void)signal;
+}
 
 static void prepare(void) {
   char text[4096];
