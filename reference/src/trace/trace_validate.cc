@@ -3,7 +3,6 @@
 #include "base/diagnostics.h"
 #include "container/kj_errors.h"
 #include "model/backing_file.h"
-#include "model/findings.h"
 #include "trace/task_moments.h"
 
 #include <algorithm>

@@ -34,7 +34,9 @@ sigset_t current_mask() {
 } // namespace
 
 Recorder::Recorder(const RecordOptions& options)
-    : options_(options), inherited_mask_(current_mask()) {}
+    : options_(options), inherited_mask_(current_mask()),
+      code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
+            [this](const std::string& text) { notice_once(text); }) {}
 
 void Recorder::notice_once(const std::string& text) {
   if (options_.notice && noticed_.insert(text).second) {

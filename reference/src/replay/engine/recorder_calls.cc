@@ -415,6 +415,7 @@ void Recorder::on_call_end(RecordedTask& task) {
     event.registers_after = registers;
   }
   record_outputs(task, result);
+  replace_in_new_code(task, result);
   writer_->write();
   end_call(task);
 }

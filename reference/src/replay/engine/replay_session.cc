@@ -133,9 +133,9 @@ bool ReplaySession::apply(Deadline deadline) {
   const pid_t runner = current_.former_task != 0 ? current_.former_task : current_.task;
   std::optional<FaultAction> fault;
   if (current_.kind == EventKind::kTrap && current_.signal_mask) {
-    // SIGSEGV is blocked or ignored: the fault will make the kernel forget its action.
+    // SIGILL may be blocked or ignored: the fault would make the kernel forget its action.
     Task& faulting = task(runner);
-    fault = fault_action(faulting.tracee, faulting.memory, site(faulting));
+    fault = fault_action(faulting.tracee, faulting.memory, site(faulting), SIGILL);
   }
   if (!first && current_.registers) {
     if (!reach(task(runner), deadline)) {
@@ -183,7 +183,7 @@ bool ReplaySession::apply(Deadline deadline) {
     Task& trapped = task(current_.task);
     set_after(trapped, {});
     if (fault) {
-      set_fault_action(trapped.tracee, trapped.memory, site(trapped), *fault);
+      set_fault_action(trapped.tracee, trapped.memory, site(trapped), SIGILL, *fault);
     }
     break;
   }

@@ -93,9 +93,6 @@ public:
   pid_t real_process(pid_t tid) { return task(tid).pid; }
   // Descriptor of a shared object (O_RDWR), owned by the session.
   int object(std::uint32_t number) const;
-  // Lets a task make no further use of the time-stamp counter: what every replayed task needs and
-  // no checkpoint holds. Threads and processes made from it inherit it.
-  static void trap_time_stamp_counter(Tracee& tracee);
 
 private:
   struct Task {
@@ -122,6 +119,7 @@ private:
 
   // The way of a task to its event: session_arrival.cc.
   bool reach(Task& task, Deadline deadline);
+  bool run_to_stop(Task& task, Deadline deadline);
 
   // System calls: session_calls.cc.
   void echo(Task& task);

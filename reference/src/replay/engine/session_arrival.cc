@@ -2,19 +2,48 @@
 
 #include "replay/engine/register_compare.h"
 #include "replay/engine/replay_session.h"
+#include "replay/engine/trapped_instructions.h"
 #include "rrpcp/error.h"
 #include "trace/call_table.h"
 #include "trace/system_call.h"
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdio>
 #include <sys/ptrace.h>
 
 namespace rrpcp::replay {
 
+namespace {
+
+bool ends_in_fault(const EventData& event) {
+  return event.kind == EventKind::kTrap || event.kind == EventKind::kExit ||
+         (event.kind == EventKind::kSignal && event.cause == schema::SignalCause::FAULT);
+}
+
+} // namespace
+
 // Lets the task run to the event and compares. False where it did not get there in time.
 bool ReplaySession::reach(Task& task, Deadline deadline) {
+  if (!ends_in_fault(current_)) {
+    return run_to_stop(task, deadline);
+  }
+  // Where the recording's processor trapped the instruction by arrangement, this one need not:
+  // `ud2` takes its place meanwhile.
+  const std::uint64_t address = current_.registers->rip;
+  std::array<std::byte, kLongestInstruction> code{};
+  const std::size_t length = task.memory.read_some(address, code);
+  if (!decode_trapped(std::span(code).first(length))) {
+    return run_to_stop(task, deadline);
+  }
+  task.memory.write(address, kUndefinedInstruction);
+  const bool reached = run_to_stop(task, deadline);
+  task.memory.write(address, std::span(code).first(kUndefinedInstruction.size()));
+  return reached;
+}
+
+bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
   task.tracee.resume(PTRACE_SYSEMU);
   for (;;) {
     TraceeStop stop;
@@ -39,9 +68,7 @@ bool ReplaySession::reach(Task& task, Deadline deadline) {
                                                std::to_string(state_.event) + ", task " +
                                                std::to_string(current_.task));
     }
-    const bool wants_fault =
-        current_.kind == EventKind::kTrap || current_.kind == EventKind::kExit ||
-        (current_.kind == EventKind::kSignal && current_.cause == schema::SignalCause::FAULT);
+    const bool wants_fault = ends_in_fault(current_);
     if (stop.syscall_stop()) {
       const user_regs_struct registers = task.tracee.registers();
       task.site = registers.rip - kSyscallLength;

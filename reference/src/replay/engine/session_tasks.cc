@@ -1,6 +1,5 @@
 // Tasks of a replay that come, execute another program and go.
 
-#include "process/proc_maps.h"
 #include "process/restore/memory_objects.h"
 #include "process/restore/obstacles.h"
 #include "process/restore/process_builder.h"
@@ -13,7 +12,6 @@
 #include <algorithm>
 #include <csignal>
 #include <sched.h>
-#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -21,15 +19,6 @@
 #include <utility>
 
 namespace rrpcp::replay {
-
-void ReplaySession::trap_time_stamp_counter(Tracee& tracee) {
-  const user_regs_struct registers = tracee.registers();
-  SyscallSite place(tracee, read_mappings(tracee.tid()));
-  InjectedCalls calls(tracee, place.address());
-  calls.require("trapping the time-stamp counter", SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
-  place.close();
-  tracee.set_registers(registers);
-}
 
 void ReplaySession::make_task(Task& parent) {
   const user_regs_struct entry =
@@ -123,7 +112,6 @@ void ReplaySession::execute() {
       ::prlimit(real, RLIMIT_STACK, &own, nullptr);
     }
   }
-  trap_time_stamp_counter(built.tasks().front().tracee);
   std::vector<restore::BuiltTask> tasks = built.release();
   tasks_[pid] =
       std::make_unique<Task>(Task{pid, real, std::move(tasks.front().tracee), RemoteMemory(real)});
