@@ -100,6 +100,10 @@ struct Event {
     # not replayed but applied: registersAfter, extendedRegisters, `memory` and `shared` have all
     # that it may have changed.
   }
+
+  followed @30 :List(FollowedMapping);
+  # Mappings of kept files that show the contents of a shared object from now on, as it is after
+  # `shared`: the file was changed, or mapped so that it can be.
 }
 
 struct MemoryWrite {
@@ -108,6 +112,8 @@ struct MemoryWrite {
   address @0 :UInt64;
   length @1 :UInt64;
   # Bytes.
+  task @2 :Int32;
+  # A task of another process, whose memory it is. 0: the event's own task, or the new one.
 }
 
 struct MemoryRange {
@@ -125,6 +131,20 @@ struct SharedWrite {
   offset @2 :UInt64;
   length @3 :UInt64;
   # Bytes, in the event's data.
+  cleared @4 :UInt64;
+  # Bytes from `offset` that are a hole of the file, before anything is written. `length` is 0 then.
+}
+
+struct FollowedMapping {
+  # A private mapping, or a piece of one. Pages that the program has written to stay as they are.
+  task @0 :Int32;
+  # A task of the process.
+  address @1 :UInt64;
+  length @2 :UInt64;
+  # Bytes.
+  object @3 :UInt32;
+  offset @4 :UInt64;
+  # Bytes, in the object.
 }
 
 struct EventMapping {
@@ -132,7 +152,8 @@ struct EventMapping {
     file @0 :Text;
     # A private mapping of this file of the trace, relative to the trace directory.
     object @1 :UInt32;
-    # A shared mapping of the object of this number, which begins to exist with its first mapping.
+    # A mapping of the object of this number, which begins to exist with its first mapping: a shared
+    # one, or a private one of a file that is an object already.
   }
   offset @2 :UInt64;
   # Bytes.
@@ -140,6 +161,9 @@ struct EventMapping {
   # Bytes that were mapped, a multiple of the page size.
   path @4 :Data;
   # What was mapped, as /proc/PID/maps named it. For people.
+  readOnly @5 :Bool;
+  # Of a shared mapping: the descriptor could not write, so that the mapping can never be made
+  # writable.
 }
 
 enum SignalCause {

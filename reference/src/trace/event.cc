@@ -78,6 +78,7 @@ void EventData::clear() {
   signal_mask.reset();
   memory.clear();
   shared.clear();
+  followed.clear();
   mapping.reset();
   output = 0;
   output_ranges.clear();
@@ -117,13 +118,14 @@ void encode_writes(const std::vector<EventData::Write>& from,
   for (unsigned i = 0; i < out.size(); ++i) {
     out[i].setAddress(from[i].address);
     out[i].setLength(from[i].data.length);
+    out[i].setTask(from[i].task);
   }
 }
 
 void decode_writes(capnp::List<schema::MemoryWrite>::Reader from,
                    std::vector<EventData::Write>& out) {
   for (schema::MemoryWrite::Reader write : from) {
-    out.push_back({write.getAddress(), {0, write.getLength()}});
+    out.push_back({write.getAddress(), {0, write.getLength()}, write.getTask()});
   }
 }
 
@@ -168,6 +170,17 @@ void EventData::encode(schema::Event::Builder out) const {
       list[i].setSize(shared[i].size);
       list[i].setOffset(shared[i].offset);
       list[i].setLength(shared[i].data.length);
+      list[i].setCleared(shared[i].cleared);
+    }
+  }
+  if (!followed.empty()) {
+    auto list = out.initFollowed(static_cast<unsigned>(followed.size()));
+    for (unsigned i = 0; i < list.size(); ++i) {
+      list[i].setTask(followed[i].task);
+      list[i].setAddress(followed[i].address);
+      list[i].setLength(followed[i].length);
+      list[i].setObject(followed[i].object);
+      list[i].setOffset(followed[i].offset);
     }
   }
   if (mapping) {
@@ -180,6 +193,7 @@ void EventData::encode(schema::Event::Builder out) const {
     built.setOffset(mapping->offset);
     built.setLength(mapping->length);
     built.setPath(to_kj(mapping->path));
+    built.setReadOnly(mapping->read_only);
   }
   if (output != 0) {
     out.setOutput(static_cast<std::uint8_t>(output));
@@ -261,8 +275,17 @@ std::span<std::byte> EventData::decode(schema::Event::Reader in, std::uint64_t d
   }
   if (in.hasShared()) {
     for (schema::SharedWrite::Reader write : in.getShared()) {
-      shared.push_back(
-          {write.getObject(), write.getSize(), write.getOffset(), {0, write.getLength()}});
+      shared.push_back({write.getObject(),
+                        write.getSize(),
+                        write.getOffset(),
+                        {0, write.getLength()},
+                        write.getCleared()});
+    }
+  }
+  if (in.hasFollowed()) {
+    for (schema::FollowedMapping::Reader from : in.getFollowed()) {
+      followed.push_back({from.getTask(), from.getAddress(), from.getLength(), from.getObject(),
+                          from.getOffset()});
     }
   }
   if (in.hasMapping()) {
@@ -277,6 +300,7 @@ std::span<std::byte> EventData::decode(schema::Event::Reader in, std::uint64_t d
     to.offset = from.getOffset();
     to.length = from.getLength();
     to.path = to_string(from.getPath());
+    to.read_only = from.getReadOnly();
   }
   output = in.getOutput();
   if (output != 0) {

@@ -43,12 +43,21 @@ public:
   struct Write {
     std::uint64_t address = 0;
     ByteRange data;
+    pid_t task = 0; // of another process; 0: the event's
   };
   struct Shared {
     std::uint32_t object = 0;
     std::uint64_t size = 0;
     std::uint64_t offset = 0;
     ByteRange data;
+    std::uint64_t cleared = 0;
+  };
+  struct Followed {
+    pid_t task = 0;
+    std::uint64_t address = 0;
+    std::uint64_t length = 0;
+    std::uint32_t object = 0;
+    std::uint64_t offset = 0;
   };
   struct Range {
     std::uint64_t address = 0;
@@ -60,6 +69,7 @@ public:
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
     std::string path;
+    bool read_only = false;
   };
 
   EventKind kind = EventKind::kSystemCall;
@@ -72,6 +82,7 @@ public:
   std::optional<std::uint64_t> signal_mask;
   std::vector<Write> memory;
   std::vector<Shared> shared;
+  std::vector<Followed> followed;
   std::optional<Mapping> mapping;
   int output = 0;
   std::vector<Range> output_ranges;

@@ -6,7 +6,7 @@
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/replaced_instructions.h"
-#include "replay/engine/system_call.h"
+#include "trace/system_call.h"
 
 #include <chrono>
 #include <cstdint>
@@ -16,6 +16,7 @@
 #include <sys/ptrace.h>
 #include <sys/types.h>
 #include <sys/user.h>
+#include <vector>
 
 namespace rrpcp::replay {
 
@@ -54,8 +55,8 @@ struct RecordedTask {
   std::optional<std::int64_t> forced_result;
   // 1 or 2: the call writes to what the recorder has as that descriptor.
   int output = 0;
-  // The call writes to a descriptor of an object that is mapped shared, with this number.
-  std::optional<std::uint32_t> written_object;
+  // The kernel was given other arguments than the program's.
+  bool arguments_changed = false;
   std::unique_ptr<PageDigests> digests;
   // What restart_syscall(2) goes on with.
   SystemCall restarted;
@@ -91,6 +92,9 @@ struct RecordedTask {
   // What the program has set of attributes that the recorder needs for itself: PR_SET_DUMPABLE,
   // shared by the tasks that share their memory, and PR_SET_TSC.
   std::shared_ptr<std::optional<int>> dumpable = std::make_shared<std::optional<int>>();
+  // Whether personality(2) says ADDR_NO_RANDOMIZE, which every recorded program has. Outlives
+  // execve(2).
+  bool says_not_random = false;
   bool forgoes_counter = false;
   // CLONE_UNTRACED was taken out of the arguments of the clone3(2) that the task is in.
   bool untraced = false;
@@ -99,6 +103,13 @@ struct RecordedTask {
   std::uint64_t clear_tid = 0;
   // set_robust_list(2); 0: none.
   std::uint64_t robust_list = 0;
+  // Where words of that list, when it was last looked at, lie in memory that processes share.
+  struct SharedWord {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    std::uint64_t offset = 0; // in the file
+  };
+  std::vector<SharedWord> shared_futexes;
 };
 
 } // namespace rrpcp::replay

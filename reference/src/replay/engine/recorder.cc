@@ -105,6 +105,7 @@ void Recorder::start() {
     arguments.push_back(const_cast<char*>(argument.c_str()));
   }
   arguments.push_back(nullptr);
+  const int inherited = ::personality(0xffffffff);
   const pid_t recorder = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) {
@@ -118,11 +119,10 @@ void Recorder::start() {
     }
     ready_write.reset();
     set_inherited_signals();
-    ::personality(ADDR_NO_RANDOMIZE);
+    ::personality(static_cast<unsigned long>(inherited) | ADDR_NO_RANDOMIZE);
     char byte = 0;
     if (::read(ready_read.get(), &byte, 1) == 1) {
-      ::prctl(PR_SET_PDEATHSIG,
-              0); // the trace option takes over; the program is to see no trace of it
+      ::prctl(PR_SET_PDEATHSIG, 0); // the trace option takes over, which the program cannot see
       ::execvp(arguments[0], arguments.data());
     }
     const int error = errno;
@@ -132,6 +132,7 @@ void Recorder::start() {
   failed_write.reset();
   first_process_ = pid;
   RecordedTask& first = scheduler_.add(std::make_unique<RecordedTask>(pid, pid, trace_first(pid)));
+  first.says_not_random = (inherited & ADDR_NO_RANDOMIZE) != 0;
   if (::write(ready_write.get(), "x", 1) != 1) {
     throw system_error(errno, "cannot start the program");
   }

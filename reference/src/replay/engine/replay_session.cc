@@ -3,6 +3,7 @@
 #include "process/restore/xsave_area.h"
 #include "replay/engine/fault_action.h"
 #include "rrpcp/error.h"
+#include "trace/call_table.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -151,6 +152,7 @@ bool ReplaySession::apply(Deadline deadline) {
   }
   state_.last_task = current_.task;
   write_shared();
+  follow_objects();
   switch (current_.kind) {
   case EventKind::kSystemCall:
   case EventKind::kSystemCallFinished:
@@ -158,6 +160,7 @@ bool ReplaySession::apply(Deadline deadline) {
     break;
   case EventKind::kSystemCallBegun:
     task_state(current_.task).in_call = true;
+    write_memory(task(current_.task), current_.memory);
     break;
   case EventKind::kExec:
     execute();
@@ -212,11 +215,12 @@ void ReplaySession::set_after(Task& task, const user_regs_struct& before) {
   }
 }
 
-void ReplaySession::write_memory(Task& task, const std::vector<EventData::Write>& writes) {
+void ReplaySession::write_memory(Task& own, const std::vector<EventData::Write>& writes) {
   for (const EventData::Write& write : writes) {
+    Task& target = write.task != 0 ? task(write.task) : own;
     std::uint64_t address = write.address;
     visit_data(write.data, [&](std::span<const std::byte> bytes) {
-      task.memory.write(address, bytes);
+      target.memory.write(address, bytes);
       address += bytes.size();
     });
     state_.bytes_written += write.data.length;

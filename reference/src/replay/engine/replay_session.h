@@ -6,9 +6,9 @@
 #include "process/tracee.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/supervisor_state.h"
-#include "replay/engine/system_call.h"
 #include "rrpcp/trace_reader.h"
 #include "trace/event.h"
+#include "trace/system_call.h"
 
 #include <chrono>
 #include <cstddef>
@@ -114,7 +114,7 @@ private:
   void load();
   bool apply(Deadline deadline);
   void set_after(Task& task, const user_regs_struct& before);
-  void write_memory(Task& task, const std::vector<EventData::Write>& writes);
+  void write_memory(Task& own, const std::vector<EventData::Write>& writes);
   void visit_data(ByteRange range, const std::function<void(std::span<const std::byte>)>& sink);
 
   // The way of a task to its event: session_arrival.cc.
@@ -125,13 +125,27 @@ private:
   void echo(Task& task);
   void finish_call(Task& task);
   void perform(Task& task, const user_regs_struct& entry);
+  void attach(Task& task, const user_regs_struct& entry);
+  void detach(Task& task, const SystemCall& call);
+  void move(Task& task, const SystemCall& call);
+  void advise(Task& task, const SystemCall& call);
+  void advise_list(Task& task, const SystemCall& call);
+  void set_stack_limit(Task& task, const SystemCall& call);
+  void set_personality(Task& task, const SystemCall& call);
+  void require_same(const SystemCall& call, std::int64_t own) const;
   std::uint64_t site(Task& task);
 
   // Mappings and shared objects: session_mappings.cc.
   void map(Task& task, const user_regs_struct& entry);
-  void map_object(Task& task, const user_regs_struct& entry, std::uint64_t address,
-                  std::uint64_t length, std::uint64_t protection, std::uint64_t flags, int fd,
-                  bool writable);
+  struct Wanted { // arguments of mmap(2)
+    std::uint64_t address = 0;
+    std::uint64_t length = 0;
+    std::uint64_t protection = 0;
+    std::uint64_t flags = 0;
+    std::uint64_t offset = 0;
+  };
+  void map_object(Task& task, std::uint64_t stack, const Wanted& wanted, int fd, bool writable);
+  void follow_objects();
   void write_shared();
   int own_object(std::uint32_t number);
 

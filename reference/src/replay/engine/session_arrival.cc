@@ -2,10 +2,10 @@
 
 #include "replay/engine/register_compare.h"
 #include "replay/engine/replay_session.h"
-#include "replay/engine/system_call.h"
 #include "replay/engine/trapped_instructions.h"
 #include "rrpcp/error.h"
-#include "trace/system_call_names.h"
+#include "trace/call_table.h"
+#include "trace/system_call.h"
 
 #include <algorithm>
 #include <array>
