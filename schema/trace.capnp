@@ -104,6 +104,18 @@ struct Event {
   followed @30 :List(FollowedMapping);
   # Mappings of kept files that show the contents of a shared object from now on, as it is after
   # `shared`: the file was changed, or mapped so that it can be.
+
+  inputs @31 :List(MemoryRange);
+  # Memory that the call reads, as far as it can be read, when it is entered: with `registers` of
+  # its entry. Empty: none.
+  inputDigest @32 :UInt64;
+  # XXH3-64 of the bytes of `inputs`, one range after the other.
+  outputDigest @33 :UInt64;
+  # XXH3-64 of the bytes of `outputRanges` in the same way. 0: not recorded.
+
+  memoryDigests @34 :List(MemoryDigests);
+  # Of all writable memory of the task after the event, in order of address, where a recorder was
+  # asked for that. Empty: it was not, or not at this event.
 }
 
 struct MemoryWrite {
@@ -114,6 +126,15 @@ struct MemoryWrite {
   # Bytes.
   task @2 :Int32;
   # A task of another process, whose memory it is. 0: the event's own task, or the new one.
+}
+
+struct MemoryDigests {
+  # Of pages that follow each other.
+  address @0 :UInt64;
+  # Of the first page.
+  digests @1 :Data;
+  # XXH3-64 of each page of TraceStart.pageSize bytes, little-endian; 1 in place of 0. 0: the
+  # page was not looked at, because a call that has not ended may change it at any time.
 }
 
 struct MemoryRange {

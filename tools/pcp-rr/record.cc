@@ -3,7 +3,7 @@
 #include "rrpcp/record.h"
 
 #include "common/text.h"
-#include "pcp-rr/checkpointer.h"
+#include "pcp-rr/follower.h"
 #include "pcp-rr/pcp_rr.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace_directory.h"
@@ -44,7 +44,8 @@ std::vector<const char*> with_separator(int argc, char** argv) {
       } else if (!text.starts_with('-')) {
         out.push_back("--");
         done = true;
-      } else if (text == "-o" || text == "--output-trace-dir" || text == "--checkpoint-interval") {
+      } else if (text == "-o" || text == "--output-trace-dir" || text == "--checkpoint-interval" ||
+                 text == "--checksum") {
         out.push_back(argv[i]);
         if (++i == argc) {
           break;
@@ -82,7 +83,7 @@ void prepare_signals(std::uint64_t ignored) {
       }
     }
   };
-  handle({SIGINT, SIGQUIT, SIGXFSZ}, do_nothing);
+  handle({SIGINT, SIGQUIT, SIGXFSZ, Follower::kTold}, do_nothing);
   handle({SIGTERM, SIGHUP, SIGUSR1, SIGUSR2}, pass_to_program);
   std::signal(SIGCHLD, SIG_DFL); // reports of the program are waited for by it
 }
@@ -120,22 +121,30 @@ int rr_record(int argc, char** argv, Console& console) {
               "DIR");
   command.add("w,wait", "record until all processes have ended, not only the first");
   command.add("checkpoint-interval", "make a checkpoint every N events, while recording", "N");
+  command.add("checksum",
+              "store digests of all writable memory every N events, for replay --verify", "N");
+  command.add("self-check", "replay beside the recording, and end it where the replay differs");
   command.add_quiet();
   std::vector<const char*> words = with_separator(argc, argv);
   const Arguments arguments = command.parse(static_cast<int>(words.size()), words.data(), console);
   if (arguments.positional().empty()) {
     throw UsageError("which program?");
   }
-  const std::uint64_t interval =
-      arguments.has("checkpoint-interval")
-          ? parse_number(arguments.get("checkpoint-interval"), "--checkpoint-interval", INT64_MAX)
-          : 0;
-  if (arguments.has("checkpoint-interval") && interval == 0) {
-    throw UsageError("--checkpoint-interval must be above 0");
-  }
+  auto interval_of = [&](const std::string& name) {
+    if (!arguments.has(name)) {
+      return std::int64_t{0};
+    }
+    const std::uint64_t value = parse_number(arguments.get(name), "--" + name, INT64_MAX);
+    if (value == 0) {
+      throw UsageError("--" + name + " must be above 0");
+    }
+    return static_cast<std::int64_t>(value);
+  };
+  const FollowerOptions following{interval_of("checkpoint-interval"), arguments.has("self-check")};
   RecordOptions options;
   options.command = arguments.positional();
   options.wait_for_all = arguments.has("wait");
+  options.checksum_interval = interval_of("checksum");
   options.notice = [&](const std::string& text) {
     if (!console.quiet) {
       std::fprintf(stderr, "pcp-rr: %s\n", printable(text).c_str());
@@ -160,9 +169,10 @@ int rr_record(int argc, char** argv, Console& console) {
   };
   options.ignored_signals = g_ignored;
   prepare_signals(options.ignored_signals);
-  std::optional<Checkpointer> checkpointer;
-  if (interval != 0) {
-    checkpointer.emplace(options.directory, static_cast<std::int64_t>(interval));
+  std::optional<Follower> follower;
+  if (following.interval != 0 || following.check) {
+    follower.emplace(options.directory, following);
+    options.stop = [&] { return follower->divergence(); };
   }
   RecordResult result;
   try {
@@ -174,7 +184,14 @@ int rr_record(int argc, char** argv, Console& console) {
     }
     throw;
   }
-  checkpointer.reset();
+  if (follower) {
+    follower->wait();
+    if (const std::optional<std::string> differs = follower->divergence()) {
+      throw Error(ErrorCode::kDivergence, *differs)
+          .with_hint("the program has ended with status " + std::to_string(result.status) +
+                     ", but its recording cannot be relied upon");
+    }
+  }
   if (result.killed != 0) {
     options.notice(human_count(result.killed, "process was", "processes were") +
                    " still running and ended with the first one (-w records to their end)");

@@ -82,6 +82,10 @@ void EventData::clear() {
   mapping.reset();
   output = 0;
   output_ranges.clear();
+  output_digest = 0;
+  inputs.clear();
+  input_digest = 0;
+  memory_digests.clear();
   image.clear();
   executable.clear();
   arguments.clear();
@@ -112,6 +116,21 @@ void EventData::shrink(ByteRange& range, std::size_t length) {
 }
 
 namespace {
+
+void encode_ranges(const std::vector<EventData::Range>& from,
+                   capnp::List<schema::MemoryRange>::Builder out) {
+  for (unsigned i = 0; i < out.size(); ++i) {
+    out[i].setAddress(from[i].address);
+    out[i].setLength(from[i].length);
+  }
+}
+
+void decode_ranges(capnp::List<schema::MemoryRange>::Reader from,
+                   std::vector<EventData::Range>& out) {
+  for (schema::MemoryRange::Reader range : from) {
+    out.push_back({range.getAddress(), range.getLength()});
+  }
+}
 
 void encode_writes(const std::vector<EventData::Write>& from,
                    capnp::List<schema::MemoryWrite>::Builder out) {
@@ -197,10 +216,18 @@ void EventData::encode(schema::Event::Builder out) const {
   }
   if (output != 0) {
     out.setOutput(static_cast<std::uint8_t>(output));
-    auto list = out.initOutputRanges(static_cast<unsigned>(output_ranges.size()));
+    encode_ranges(output_ranges, out.initOutputRanges(static_cast<unsigned>(output_ranges.size())));
+    out.setOutputDigest(output_digest);
+  }
+  if (!inputs.empty()) {
+    encode_ranges(inputs, out.initInputs(static_cast<unsigned>(inputs.size())));
+    out.setInputDigest(input_digest);
+  }
+  if (!memory_digests.empty()) {
+    auto list = out.initMemoryDigests(static_cast<unsigned>(memory_digests.size()));
     for (unsigned i = 0; i < list.size(); ++i) {
-      list[i].setAddress(output_ranges[i].address);
-      list[i].setLength(output_ranges[i].length);
+      list[i].setAddress(memory_digests[i].address);
+      list[i].setDigests(to_kj(bytes(memory_digests[i].pages)));
     }
   }
   switch (kind) {
@@ -304,8 +331,16 @@ std::span<std::byte> EventData::decode(schema::Event::Reader in, std::uint64_t d
   }
   output = in.getOutput();
   if (output != 0) {
-    for (schema::MemoryRange::Reader range : in.getOutputRanges()) {
-      output_ranges.push_back({range.getAddress(), range.getLength()});
+    decode_ranges(in.getOutputRanges(), output_ranges);
+    output_digest = in.getOutputDigest();
+  }
+  if (in.hasInputs()) {
+    decode_ranges(in.getInputs(), inputs);
+    input_digest = in.getInputDigest();
+  }
+  if (in.hasMemoryDigests()) {
+    for (schema::MemoryDigests::Reader from : in.getMemoryDigests()) {
+      memory_digests.push_back({from.getAddress(), append(to_span(from.getDigests()))});
     }
   }
   decode_kind(in);

@@ -63,6 +63,10 @@ public:
     std::uint64_t address = 0;
     std::uint64_t length = 0;
   };
+  struct Digests {
+    std::uint64_t address = 0;
+    ByteRange pages; // 8 bytes each
+  };
   struct Mapping {
     std::string file;                    // empty: an object
     std::optional<std::uint32_t> object; // nothing: a file
@@ -86,6 +90,10 @@ public:
   std::optional<Mapping> mapping;
   int output = 0;
   std::vector<Range> output_ranges;
+  std::uint64_t output_digest = 0;
+  std::vector<Range> inputs;
+  std::uint64_t input_digest = 0;
+  std::vector<Digests> memory_digests;
 
   // kExec
   std::string image;
@@ -113,6 +121,10 @@ public:
   // Takes back the last `length` bytes.
   void shrink(ByteRange& range, std::size_t length);
   std::span<const std::byte> bytes(ByteRange range) const {
+    return std::span(bytes_).subspan(range.offset, range.length);
+  }
+
+  std::span<std::byte> bytes_of(ByteRange range) {
     return std::span(bytes_).subspan(range.offset, range.length);
   }
 

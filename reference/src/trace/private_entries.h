@@ -13,8 +13,8 @@ bool make_private_directory(const std::string& path);
 // Opens the directory `path`, which must not be a symbolic link: what is written into a trace must
 // not go elsewhere. Throws Error.
 ScopedFd open_real_directory(const std::string& path);
-// Makes the file `path` with mode 0600, whatever the umask, and opens it for reading and writing. It
-// must not exist, nor be a link. Throws Error.
+// Makes the file `path` with mode 0600, whatever the umask, and opens it for reading and writing.
+// It must not exist, nor be a link. Throws Error.
 ScopedFd create_private_file(const std::string& path);
 
 } // namespace rrpcp

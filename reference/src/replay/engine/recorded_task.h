@@ -6,6 +6,7 @@
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/replaced_instructions.h"
+#include "trace/event.h"
 #include "trace/system_call.h"
 
 #include <chrono>
@@ -51,6 +52,9 @@ struct RecordedTask {
   bool begun = false;
   SystemCall call;
   user_regs_struct entry{};
+  // What the call reads, as it is at the entry: EventData::inputs and input_digest.
+  std::vector<EventData::Range> inputs;
+  std::uint64_t input_digest = 0;
   // The recorder answers the call instead of the kernel.
   std::optional<std::int64_t> forced_result;
   // 1 or 2: the call writes to what the recorder has as that descriptor.
@@ -99,6 +103,9 @@ struct RecordedTask {
   // CLONE_UNTRACED was taken out of the arguments of the clone3(2) that the task is in.
   bool untraced = false;
 
+  // Event from which on its memory is to be digested. Shared by the tasks that share their memory.
+  std::shared_ptr<std::int64_t> next_digest = std::make_shared<std::int64_t>(0);
+
   // set_tid_address(2), CLONE_CHILD_CLEARTID; 0: none.
   std::uint64_t clear_tid = 0;
   // set_robust_list(2); 0: none.
@@ -111,5 +118,12 @@ struct RecordedTask {
   };
   std::vector<SharedWord> shared_futexes;
 };
+
+// Writes into the event, to which the task has run, the entry of the call that it is in.
+inline void put_entry(const RecordedTask& task, EventData& event) {
+  event.registers = task.entry;
+  event.inputs = task.inputs;
+  event.input_digest = task.input_digest;
+}
 
 } // namespace rrpcp::replay

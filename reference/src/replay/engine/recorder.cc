@@ -61,6 +61,16 @@ Recorder::Recorder(const RecordOptions& options)
       code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
             [this](const std::string& text) { notice_once(text); }) {}
 
+void Recorder::stop_if_told() const {
+  if (!options_.stop) {
+    return;
+  }
+  if (const std::optional<std::string> reason = options_.stop()) {
+    throw Error(ErrorCode::kDivergence, *reason)
+        .with_hint("the recording was ended; what is in the trace up to there can be replayed");
+  }
+}
+
 void Recorder::notice_once(const std::string& text) {
   if (options_.notice && noticed_.insert(text).second) {
     options_.notice(text);
@@ -284,6 +294,7 @@ RecordResult Recorder::run() {
     if (status_ && !options_.wait_for_all && !std::exchange(ended, true)) {
       result.killed = scheduler_.kill_all();
     }
+    stop_if_told();
     try {
       RecordedTask* task = ended ? nullptr : scheduler_.choose();
       if (task != nullptr) {

@@ -8,6 +8,7 @@
 #include "replay/engine/event_writer.h"
 #include "replay/engine/instruction_traps.h"
 #include "replay/engine/mapped_files.h"
+#include "replay/engine/memory_digests.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/recorded_task.h"
 #include "replay/engine/scheduler.h"
@@ -46,10 +47,12 @@ private:
   bool handle(RecordedTask& task, const TraceeStop& stop);
   void resume_call(RecordedTask& task);
   void notice_once(const std::string& text);
+  void stop_if_told() const;
 
   // System calls, from their entry to their end: recorder_calls.cc.
   void require_64_bit(const RecordedTask& task) const;
   bool on_entry(RecordedTask& task);
+  void note_inputs(RecordedTask& task);
   void prepare_call(RecordedTask& task);
   void answer(RecordedTask& task, std::int64_t result, const std::string& what);
   void refuse(RecordedTask& task, const CallRow& row);
@@ -71,6 +74,7 @@ private:
   void note_mask(RecordedTask& task);
   // What a call has changed: recorder_outputs.cc.
   void record_outputs(RecordedTask& task, std::int64_t result);
+  void record_digests(RecordedTask& task);
   // Files that tasks have mapped: recorder_files.cc.
   void record_mapping(RecordedTask& task, std::uint64_t address);
   void record_segment(RecordedTask& task, std::uint64_t address);
@@ -120,13 +124,14 @@ private:
   const InstructionTraps traps_ = instruction_traps();
   CodeReplacer code_;
   std::optional<EventWriter> writer_;
-  Scheduler scheduler_;
+  Scheduler scheduler_{[this] { stop_if_told(); }};
   pid_t first_process_ = 0;
   std::optional<int> status_;
   int images_ = 0;
   MappedFiles files_;
   std::set<std::string> noticed_;
   std::vector<CallRange> ranges_;
+  RangeDigest digest_;
 };
 
 } // namespace rrpcp::replay

@@ -75,6 +75,7 @@ bool Recorder::on_entry(RecordedTask& task) {
   task.output = 0;
   task.arguments_changed = false;
   task.digests.reset();
+  note_inputs(task);
   prepare_call(task);
   switch (task.call.number) {
   case SYS_exit:
@@ -101,6 +102,19 @@ bool Recorder::on_entry(RecordedTask& task) {
   }
   resume_call(task);
   return false;
+}
+
+// What the call reads, before anything of it is changed for the kernel: a replay compares it.
+void Recorder::note_inputs(RecordedTask& task) {
+  ranges_.clear();
+  call_inputs(task.call, task.memory, ranges_);
+  task.inputs.clear();
+  for (const CallRange& range : ranges_) {
+    task.inputs.push_back({range.address, range.length});
+  }
+  if (!task.inputs.empty()) {
+    task.input_digest = digest_.of_readable(task.memory, task.inputs);
+  }
 }
 
 // Has the kernel skip the call: `result` is what it returns.
@@ -340,7 +354,7 @@ void Recorder::note_output(RecordedTask& task, const CallRow& row) {
 void Recorder::begin_call(RecordedTask& task) {
   if (!task.begun) {
     EventData& event = writer_->begin(EventKind::kSystemCallBegun, task);
-    event.registers = task.entry;
+    put_entry(task, event);
     ranges_.clear();
     outputs_so_far(task.call, task.memory, ranges_);
     for (const CallRange& range : ranges_) {
@@ -387,7 +401,7 @@ void Recorder::on_call_end(RecordedTask& task) {
   EventData& event =
       writer_->begin(task.begun ? EventKind::kSystemCallFinished : EventKind::kSystemCall, task);
   if (!task.begun) {
-    event.registers = task.entry;
+    put_entry(task, event);
   }
   event.result = result;
   user_regs_struct expected = task.entry;
@@ -416,6 +430,7 @@ void Recorder::on_call_end(RecordedTask& task) {
   }
   record_outputs(task, result);
   replace_in_new_code(task, result);
+  record_digests(task);
   writer_->write();
   end_call(task);
 }

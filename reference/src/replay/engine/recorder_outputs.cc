@@ -5,6 +5,7 @@
 #include "process/proc_maps.h"
 #include "replay/engine/call_memory.h"
 #include "replay/engine/fault_action.h"
+#include "replay/engine/memory_digests.h"
 #include "replay/engine/recorder.h"
 #include "rrpcp/error.h"
 #include "trace/event.h"
@@ -91,8 +92,56 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
     for (const CallRange& range : ranges_) {
       event.output_ranges.push_back({range.address, range.length});
     }
+    event.output_digest = digest_.of_readable(task.memory, event.output_ranges);
   }
   record_file_change(task, result);
+}
+
+// Digests of the task's memory, where they are due.
+void Recorder::record_digests(RecordedTask& task) {
+  if (options_.checksum_interval == 0 || writer_->next_event() < *task.next_digest) {
+    return;
+  }
+  // What calls that have not ended, or whose end was not looked at yet, may write.
+  std::vector<EventData::Range> changing;
+  bool foreign = false;
+  ranges_.clear();
+  for (const auto& [tid, other] : scheduler_.tasks()) {
+    if (other.get() == &task || other->state == RecordedTask::State::kReady) {
+      continue;
+    }
+    if (other->replaced != task.replaced) {
+      foreign = true;
+      continue;
+    }
+    if (!other->in_call || !outputs_known(other->call)) {
+      return; // anything: wait for a better event
+    }
+    call_outputs(other->call, -EFAULT, task.memory, ranges_);
+    changing.push_back({other->clear_tid, sizeof(pid_t)});
+  }
+  for (const CallRange& range : ranges_) {
+    changing.push_back({range.address, range.length});
+  }
+  if (foreign) {
+    for (const ProcMapping& mapping : read_mappings(task.tid)) {
+      if (mapping.shared) {
+        changing.push_back({mapping.start, mapping.length()});
+      }
+    }
+  }
+  *task.next_digest = writer_->next_event() + options_.checksum_interval;
+  EventData& event = writer_->event();
+  add_memory_digests(task.tid, task.memory, changing, event);
+  std::uint64_t bytes = 0;
+  for (const EventData::Digests& run : event.memory_digests) {
+    bytes += run.pages.length;
+  }
+  constexpr std::uint64_t kMost = 12 << 20; // of a message of at most 16 MiB: 6 GiB of memory
+  if (bytes > kMost) {
+    event.memory_digests.clear();
+    notice_once("a process has too much memory for checksums; it gets none while that is so");
+  }
 }
 
 } // namespace rrpcp::replay

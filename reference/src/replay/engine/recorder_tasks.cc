@@ -79,13 +79,16 @@ void Recorder::on_new_task(RecordedTask& task) {
       }
     }
   }
+  if ((arguments.flags & CLONE_VM) != 0) {
+    child.next_digest = task.next_digest;
+  }
   child.replaced = (arguments.flags & CLONE_VM) != 0
                        ? task.replaced
                        : std::make_shared<ReplacedInstructions>(*task.replaced);
   scheduler_.await_first(child);
   EventData& event = writer_->begin(EventKind::kNewTask, task);
   if (!task.begun) {
-    event.registers = task.entry;
+    put_entry(task, event);
   }
   event.child = tid;
   event.child_process = child.pid;
@@ -162,7 +165,8 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     }
   }
   const bool begun = caller->begun;
-  const user_regs_struct entry = caller->entry;
+  EventData entered; // the task that called is forgotten before the event begins
+  put_entry(*caller, entered);
   if (caller != &task) {
     task.held = std::move(caller->held);
     task.forgoes_counter = caller->forgoes_counter;
@@ -201,6 +205,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   task.fault_actions->segv[0] = ignored >> (SIGSEGV - 1) & 1;
   task.fault_actions->ill[0] = ignored >> (SIGILL - 1) & 1;
   task.replaced = std::make_shared<ReplacedInstructions>();
+  task.next_digest = std::make_shared<std::int64_t>(0);
   const SuspendedFilters suspended(task);
   try {
     prepare_program(task.tracee, traps_);
@@ -224,7 +229,9 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   });
   EventData& event = writer_->begin(EventKind::kExec, task);
   if (!begun) {
-    event.registers = entry;
+    event.registers = entered.registers;
+    event.inputs = entered.inputs;
+    event.input_digest = entered.input_digest;
   }
   event.image = image;
   event.executable = try_read_link(proc_path(task.pid, "exe")).value_or("");
@@ -288,7 +295,7 @@ void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
   if (task.in_call && !task.begun) {
     // It ran to the call, in which it was killed, by a filter of seccomp(2) for one: others may
     // have seen what it did before.
-    writer_->begin(EventKind::kSystemCallBegun, task).registers = task.entry;
+    put_entry(task, writer_->begin(EventKind::kSystemCallBegun, task));
     writer_->write();
   }
   EventData& event = writer_->begin(EventKind::kExit, task);

@@ -108,7 +108,9 @@ void ReplaySession::diverged(const std::string& what) const {
                                           std::to_string(state_.event) + " (" +
                                           std::string(event_kind_name(current_.kind)) + "), task " +
                                           std::to_string(current_.task) + ": " + what)
-      .in_file(directory_);
+      .in_file(directory_)
+      .with_hint("the events before it are as recorded; to find where the difference began, record "
+                 "again with --checksum and replay with --verify");
 }
 
 void ReplaySession::step() {
@@ -117,6 +119,12 @@ void ReplaySession::step() {
 
 bool ReplaySession::step_within(std::chrono::milliseconds limit) {
   return apply(Clock::now() + limit);
+}
+
+void ReplaySession::look_again() {
+  trace_ = TraceReader::open(directory_);
+  events_ = trace_.events(state_.event);
+  load();
 }
 
 void ReplaySession::run_to(std::int64_t event) {
@@ -190,6 +198,9 @@ bool ReplaySession::apply(Deadline deadline) {
   case EventKind::kPreemption:
     set_after(task(current_.task), {});
     break;
+  }
+  if (options_.verify && !current_.memory_digests.empty()) {
+    compare_memory(task(current_.task));
   }
   ++state_.event;
   events_.next();

@@ -4,6 +4,7 @@
 #include "base/scoped_fd.h"
 #include "process/remote_memory.h"
 #include "process/tracee.h"
+#include "replay/engine/memory_digests.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/supervisor_state.h"
 #include "rrpcp/trace_reader.h"
@@ -27,6 +28,8 @@ namespace rrpcp::replay {
 struct ReplayOptions {
   // Gets what the program wrote to its standard output (1) and error (2), in order.
   std::function<void(int descriptor, std::span<const std::byte> bytes)> output = {};
+  // Compares the digests of memory that the trace has.
+  bool verify = false;
   // Told about what may make the replay differ from the recording.
   std::function<void(const std::string&)> warn = {};
 };
@@ -68,6 +71,8 @@ public:
   ~ReplaySession();
 
   const TraceReader& trace() const { return trace_; }
+  // How often memory was compared.
+  std::uint64_t comparisons() const { return comparisons_; }
   const SupervisorState& state() const { return state_; }
   // Number of the current event; at the end one more than the last.
   std::int64_t event() const { return state_.event; }
@@ -84,6 +89,10 @@ public:
   bool step_within(std::chrono::milliseconds limit);
   // Applies events until `event` is current or the end is reached.
   void run_to(std::int64_t event);
+
+  // Looks again at a trace that is still being recorded: goes on with the events that have come to
+  // it since.
+  void look_again();
 
   // Of a living task, by its recorded id. Its registers and memory may be read and written; it must
   // not be resumed. In a task with TaskState::in_call, registers are those of the call's entry.
@@ -120,6 +129,9 @@ private:
   // The way of a task to its event: session_arrival.cc.
   bool reach(Task& task, Deadline deadline);
   bool run_to_stop(Task& task, Deadline deadline);
+  void compare_inputs(Task& task);
+  void compare_output(Task& task);
+  void compare_memory(Task& task);
 
   // System calls: session_calls.cc.
   void echo(Task& task);
@@ -166,6 +178,8 @@ private:
   std::map<std::uint32_t, ScopedFd> objects_;
   std::map<std::string, ScopedFd> files_; // of the trace, by name
   std::vector<std::byte> buffer_;
+  RangeDigest digest_;
+  std::uint64_t comparisons_ = 0;
 };
 
 } // namespace rrpcp::replay

@@ -17,6 +17,12 @@ namespace rrpcp::replay {
 
 namespace {
 
+std::string hexadecimal(std::uint64_t address) {
+  char text[32];
+  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(address));
+  return text;
+}
+
 bool ends_in_fault(const EventData& event) {
   return event.kind == EventKind::kTrap || event.kind == EventKind::kExit ||
          (event.kind == EventKind::kSignal && event.cause == schema::SignalCause::FAULT);
@@ -85,6 +91,7 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
                       : "") +
                  ", " + *difference);
       }
+      compare_inputs(task);
       return true;
     }
     if (const int signal = stop.signal(); signal != 0) {
@@ -95,9 +102,8 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
       if (fault) {
         const user_regs_struct registers = task.tracee.registers();
         if (!wants_fault) {
-          char address[32];
-          std::snprintf(address, sizeof address, "0x%llx", registers.rip);
-          diverged("signal " + std::to_string(signal) + " at address " + address);
+          diverged("signal " + std::to_string(signal) + " at address " +
+                   hexadecimal(registers.rip));
         }
         if (std::optional<std::string> difference =
                 first_difference(registers, *current_.registers)) {
@@ -110,4 +116,43 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
     task.tracee.resume(PTRACE_SYSEMU);
   }
 }
+// What the call that the task has come to reads: first of all what the program writes.
+void ReplaySession::compare_inputs(Task& task) {
+  if (current_.inputs.empty()) {
+    return;
+  }
+  const std::optional<std::uint64_t> digest = digest_.of(task.memory, current_.inputs);
+  if (digest == current_.input_digest) {
+    return;
+  }
+  std::string places;
+  for (std::size_t i = 0; i < current_.inputs.size() && i < 4; ++i) {
+    const EventData::Range& range = current_.inputs[i];
+    places += (i == 0 ? "" : ", ") + std::to_string(range.length) + " bytes at " +
+              hexadecimal(range.address);
+  }
+  places += current_.inputs.size() > 4 ? ", …" : "";
+  diverged("what " + system_call_name(static_cast<long>(current_.registers->orig_rax)) + " reads " +
+           (digest ? "has other contents" : "is not all there") + " (" + places + ")");
+}
+
+void ReplaySession::compare_output(Task& task) {
+  if (current_.output_digest != 0 &&
+      digest_.of(task.memory, current_.output_ranges) != current_.output_digest) {
+    diverged("the program writes other bytes to descriptor " + std::to_string(current_.output));
+  }
+}
+
+void ReplaySession::compare_memory(Task& task) {
+  ++comparisons_;
+  const std::optional<PageDifference> difference =
+      find_difference(task.tracee.tid(), task.memory, current_);
+  if (!difference) {
+    return;
+  }
+  diverged("after it, memory differs from " + hexadecimal(difference->address) + " on (" +
+           std::to_string(difference->pages) + (difference->pages == 1 ? " page" : " pages") +
+           (difference->unknown ? ", which the recorded program had not touched)" : ")"));
+}
+
 } // namespace rrpcp::replay

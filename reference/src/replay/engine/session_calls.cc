@@ -64,7 +64,11 @@ bool failed(std::int64_t result) {
 } // namespace
 
 void ReplaySession::echo(Task& task) {
-  if (current_.output == 0 || !options_.output) {
+  if (current_.output == 0) {
+    return;
+  }
+  compare_output(task);
+  if (!options_.output) {
     return;
   }
   for (const EventData::Range& range : current_.output_ranges) {

@@ -59,8 +59,8 @@ void ReplaySession::write_shared() {
       state->size = write.size;
     }
     if (write.cleared != 0 &&
-        ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(write.offset),
-                    static_cast<off_t>(write.cleared)) != 0) {
+        ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                    static_cast<off_t>(write.offset), static_cast<off_t>(write.cleared)) != 0) {
       throw system_error(errno, "cannot clear a part of a shared object");
     }
     std::uint64_t offset = write.offset;
