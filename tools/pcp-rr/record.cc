@@ -83,9 +83,12 @@ void prepare_signals(std::uint64_t ignored) {
       }
     }
   };
-  handle({SIGINT, SIGQUIT, SIGXFSZ, Follower::kTold}, do_nothing);
+  handle({SIGINT, SIGQUIT, SIGXFSZ}, do_nothing);
   handle({SIGTERM, SIGHUP, SIGUSR1, SIGUSR2}, pass_to_program);
-  std::signal(SIGCHLD, SIG_DFL); // reports of the program are waited for by it
+  struct sigaction told {};
+  told.sa_handler = do_nothing;
+  ::sigaction(Follower::kTold, &told, nullptr); // waits end by it
+  std::signal(SIGCHLD, SIG_DFL);                // reports of the program are waited for by it
 }
 
 // Ends this process as the program ended.

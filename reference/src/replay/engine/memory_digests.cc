@@ -1,5 +1,6 @@
 #include "replay/engine/memory_digests.h"
 
+#include "base/hash.h"
 #include "process/proc_maps.h"
 #include "replay/engine/changed_pages.h"
 

@@ -1,7 +1,7 @@
 // Digests of a process's memory, by which a replay is compared with the recording.
 #pragma once
 
-#include "base/hash.h"
+#include "base/xxh3_stream.h"
 #include "process/remote_memory.h"
 #include "trace/event.h"
 

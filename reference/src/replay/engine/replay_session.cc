@@ -203,6 +203,7 @@ bool ReplaySession::apply(Deadline deadline) {
     compare_memory(task(current_.task));
   }
   ++state_.event;
+  event_before_at_ = current_.time;
   events_.next();
   load();
   return true;

@@ -7,6 +7,7 @@
 #include "replay/engine/memory_digests.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/supervisor_state.h"
+#include "replay/engine/task_waiter.h"
 #include "rrpcp/trace_reader.h"
 #include "trace/event.h"
 #include "trace/system_call.h"
@@ -129,6 +130,7 @@ private:
   // The way of a task to its event: session_arrival.cc.
   bool reach(Task& task, Deadline deadline);
   bool run_to_stop(Task& task, Deadline deadline);
+  TraceeStop await_stop(Task& task);
   void compare_inputs(Task& task);
   void compare_output(Task& task);
   void compare_memory(Task& task);
@@ -179,6 +181,8 @@ private:
   std::map<std::string, ScopedFd> files_; // of the trace, by name
   std::vector<std::byte> buffer_;
   RangeDigest digest_;
+  TaskWaiter waiter_;
+  std::uint64_t event_before_at_ = 0; // EventData::time of the event before the current one
   std::uint64_t comparisons_ = 0;
 };
 

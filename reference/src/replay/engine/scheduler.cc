@@ -43,6 +43,8 @@ Scheduler::~Scheduler() {
         if (task->tracee.take_report(report->status).gone()) {
           erase(report->tid);
         }
+      } else if (!TraceeStop(report->status).gone()) {
+        ::kill(report->tid, SIGKILL); // made just now, and not told of yet
       }
     } catch (const Error&) {
       break;

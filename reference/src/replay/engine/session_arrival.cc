@@ -11,6 +11,7 @@
 #include <array>
 #include <csignal>
 #include <cstdio>
+#include <ctime>
 #include <sys/ptrace.h>
 
 namespace rrpcp::replay {
@@ -21,6 +22,16 @@ std::string hexadecimal(std::uint64_t address) {
   char text[32];
   std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(address));
   return text;
+}
+
+// That a process has used so far; 0 where it is gone.
+std::chrono::nanoseconds processor_time(pid_t pid) {
+  clockid_t clock{};
+  timespec time{};
+  if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &time) != 0) {
+    return {};
+  }
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 bool ends_in_fault(const EventData& event) {
@@ -49,6 +60,31 @@ bool ReplaySession::reach(Task& task, Deadline deadline) {
   return reached;
 }
 
+// Waits for a stop of a task that runs, however long it computes; but not for ever: what took the
+// recorded program some time does not take a replay many times that.
+TraceeStop ReplaySession::await_stop(Task& task) {
+  constexpr std::chrono::seconds kLookAgain(2);
+  constexpr std::chrono::seconds kAlwaysAllowed(120);
+  constexpr int kTimesAllowed = 50;
+  const std::chrono::nanoseconds begun = processor_time(task.pid);
+  const std::chrono::nanoseconds recorded(
+      current_.time > event_before_at_ ? current_.time - event_before_at_ : 0);
+  for (;;) {
+    if (const std::optional<TaskReport> report = waiter_.wait_for(kLookAgain, task.tracee.tid())) {
+      return task.tracee.take_report(report->status);
+    }
+    const std::chrono::nanoseconds used = processor_time(task.pid) - begun;
+    if (used > kAlwaysAllowed + kTimesAllowed * recorded) {
+      diverged(
+          "the program has computed for " +
+          std::to_string(std::chrono::duration_cast<std::chrono::seconds>(used).count()) +
+          " s and not come to the event, for which it took " +
+          std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(recorded).count()) +
+          " ms when it was recorded");
+    }
+  }
+}
+
 bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
   task.tracee.resume(PTRACE_SYSEMU);
   for (;;) {
@@ -67,7 +103,7 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
       }
       stop = *in_time;
     } else {
-      stop = task.tracee.wait();
+      stop = await_stop(task);
     }
     if (stop.gone()) {
       throw Error(ErrorCode::kProcessGone, "a replayed process was killed by somebody at event " +
