@@ -151,6 +151,19 @@ def inherited_signals(directory):
         check(replayed.returncode == 0 and replayed.stdout == native.stdout, "replay", replayed)
 
 
+def signals_to_the_group(directory):
+    """The recorder is in the program's process group, and survives what the program sends there."""
+    native = run([fixture("group_signals")], start_new_session=True)
+    check(native.returncode == 0 and b"still here" in native.stdout, "natively", native)
+    trace = os.path.join(directory, "trace")
+    recorded = run([PCP_RR, "record", "-o", trace, "--", fixture("group_signals")],
+                   start_new_session=True)
+    check(recorded.returncode == 0 and recorded.stdout == native.stdout,
+          f"natively {native.stdout}", recorded)
+    replayed = run([PCP_RR, "replay", "-a", trace])
+    check(replayed.returncode == 0 and replayed.stdout == native.stdout, "replay", replayed)
+
+
 def private(directory):
     """Nobody else can read what is in a trace, whatever the umask and whoever made the folder."""
     words = os.path.join(directory, "words")
@@ -269,7 +282,7 @@ def self_check(directory):
     check(json.loads(dumped.stdout)["events"], "nothing of the trace can be read", dumped)
 
 
-CASES = [killed_anywhere, inherited_signals, private, linked_folders, no_ptrace, checked, self_check]
+CASES = [killed_anywhere, inherited_signals, signals_to_the_group, private, linked_folders, no_ptrace, checked, self_check]
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
     {case.__name__: case for case in CASES}[CASE](temporary)
 print(CASE, "passed")

@@ -8,16 +8,19 @@
 #include "rrpcp/error.h"
 #include "rrpcp/trace_directory.h"
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
-#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <vector>
 
 namespace rrpcp::tools {
@@ -63,32 +66,98 @@ volatile std::sig_atomic_t g_program = 0;
 // Signals that this command was started with ignored.
 std::uint64_t g_ignored = 0;
 
-void pass_to_program(int signal) {
-  if (g_program != 0) {
+// Whether a recorded process has sent the signal: to its process group, which is ours too. Only
+// what a handler may do.
+bool sent_by_program(const siginfo_t& info) {
+  if (info.si_code != SI_USER && info.si_code != SI_TKILL && info.si_code != SI_QUEUE) {
+    return false;
+  }
+  char path[32] = "/proc/";
+  char digits[12];
+  std::size_t count = 0;
+  for (pid_t rest = info.si_pid; rest > 0 && count < sizeof digits; rest /= 10) {
+    digits[count++] = static_cast<char>('0' + rest % 10);
+  }
+  char* at = path + std::strlen(path);
+  while (count > 0) {
+    *at++ = digits[--count];
+  }
+  std::strcpy(at, "/status");
+  char text[2048] = {};
+  const int file = ::open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) {
+    return false;
+  }
+  [[maybe_unused]] const ssize_t n = ::read(file, text, sizeof text - 1);
+  ::close(file);
+  const char* tracer = std::strstr(text, "TracerPid:");
+  return tracer != nullptr && std::atoi(tracer + std::strlen("TracerPid:")) == ::getpid();
+}
+
+void pass_to_program(int signal, siginfo_t* info, void*) {
+  const int error = errno;
+  if (g_program != 0 && !sent_by_program(*info)) {
     ::kill(static_cast<pid_t>(g_program), signal);
+  }
+  errno = error;
+}
+
+// A fault of our own ends us as always; what somebody sends does not.
+void outlive(int signal, siginfo_t* info, void*) {
+  if (info->si_code > 0 && (signal == SIGSEGV || signal == SIGBUS || signal == SIGILL ||
+                            signal == SIGFPE || signal == SIGTRAP || signal == SIGSYS)) {
+    std::signal(signal, SIG_DFL); // met again when this returns
   }
 }
 
-void do_nothing(int) {}
+void do_nothing(int, siginfo_t*, void*) {}
 
-// What the terminal sends reaches the program as well, and this command sees it to its end. (By
-// handlers, which the program does not inherit.) What was ignored is not passed on.
+// What the terminal, or the program, sends to the process group reaches the program as well, and
+// this command sees it to its end. (By handlers, which the program does not inherit.) What was
+// ignored stays so.
 void prepare_signals(std::uint64_t ignored) {
-  auto handle = [&](std::initializer_list<int> signals, void (*handler)(int)) {
+  using Handler = void (*)(int, siginfo_t*, void*);
+  auto handle = [](int signal, Handler handler, int flags) {
     struct sigaction action {};
-    action.sa_handler = handler;
-    for (int signal : signals) {
-      if ((ignored >> (signal - 1) & 1) == 0) {
-        ::sigaction(signal, &action, nullptr);
-      }
+    ::sigaction(signal, nullptr, &action);
+    if (handler == outlive && action.sa_handler != SIG_DFL) {
+      return; // a sanitizer's
     }
+    action = {};
+    action.sa_sigaction = handler;
+    action.sa_flags = SA_SIGINFO | flags;
+    ::sigaction(signal, &action, nullptr); // some cannot be handled
   };
-  handle({SIGINT, SIGQUIT, SIGXFSZ}, do_nothing);
-  handle({SIGTERM, SIGHUP, SIGUSR1, SIGUSR2}, pass_to_program);
-  struct sigaction told {};
-  told.sa_handler = do_nothing;
-  ::sigaction(Follower::kTold, &told, nullptr); // waits end by it
-  std::signal(SIGCHLD, SIG_DFL);                // reports of the program are waited for by it
+  for (int signal = 1; signal < NSIG; ++signal) {
+    if ((ignored >> (signal - 1) & 1) != 0) {
+      continue;
+    }
+    switch (signal) {
+    case SIGTERM:
+    case SIGHUP:
+    case SIGUSR1:
+    case SIGUSR2:
+      handle(signal, pass_to_program, 0);
+      break;
+    case SIGINT:
+    case SIGQUIT:
+    case SIGXFSZ:
+      handle(signal, do_nothing, 0);
+      break;
+    case SIGCHLD: // nothing is to become of them, or what they do is right for us too
+    case SIGCONT:
+    case SIGTSTP:
+    case SIGTTIN:
+    case SIGTTOU:
+    case SIGWINCH:
+    case SIGPIPE: // as run_tool has it
+      break;
+    default:
+      handle(signal, outlive, SA_RESTART);
+      break;
+    }
+  }
+  handle(Follower::kTold, do_nothing, 0); // waits end by it
 }
 
 // Ends this process as the program ended.
@@ -113,6 +182,7 @@ int pass_on(int status) {
 
 void note_inherited_signals() {
   g_ignored = ignored_signals();
+  std::signal(SIGCHLD, SIG_DFL); // stops of the processes that are traced are waited for by it
 }
 
 int rr_record(int argc, char** argv, Console& console) {
