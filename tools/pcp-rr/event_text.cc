@@ -4,7 +4,7 @@
 #include "common/names.h"
 #include "common/text.h"
 #include "pcp-rr/trace_argument.h"
-#include "trace/system_call_names.h"
+#include "trace/call_table.h"
 
 #include <array>
 #include <cstring>

@@ -54,5 +54,8 @@ int run(int argc, char** argv, Console& console) {
 } // namespace rrpcp::tools
 
 int main(int argc, char** argv) {
+#ifdef RRPCP_LIVE
+  rrpcp::tools::note_inherited_signals();
+#endif
   return rrpcp::tools::run_tool("pcp-rr", argc, argv, rrpcp::tools::run, {.fine_exit_codes = true});
 }

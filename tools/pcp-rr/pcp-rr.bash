@@ -26,8 +26,8 @@ _pcp_rr() {
       ;;
   esac
   case $subcommand in
-    record) options+=' --output-trace-dir --wait --checkpoint-interval' ;;
-    replay) options+=' --autopilot --goto --onfork --ignore-pcp' ;;
+    record) options+=' --output-trace-dir --wait --checkpoint-interval --checksum --self-check' ;;
+    replay) options+=' --autopilot --goto --onfork --verify --ignore-pcp' ;;
     create-checkpoints)
       options+=' --interval --interval-ms --start --end --profile --ignore-pcp --follow --json'
       ;;

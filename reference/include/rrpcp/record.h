@@ -3,11 +3,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <sys/types.h>
 #include <vector>
 
 namespace rrpcp {
+
+// Which signals the calling process ignores now, bit N-1 for signal N.
+std::uint64_t ignored_signals();
 
 struct RecordOptions {
   // The trace directory, which exists and has no trace yet.
@@ -16,8 +20,17 @@ struct RecordOptions {
   std::vector<std::string> command;
   // Record until every process has ended, not only the first.
   bool wait_for_all = false;
+  // Signals that the program finds ignored, bit N-1 for signal N; all others have their default
+  // action. By default what the calling process ignores.
+  std::uint64_t ignored_signals = rrpcp::ignored_signals();
   // Told about what cannot be recorded as it is, once for each kind of thing.
   std::function<void(const std::string&)> notice = {};
+  // With every so many events, of the process that has come so far, digests of all its writable
+  // memory are stored, for replays to compare. 0: none.
+  std::int64_t checksum_interval = 0;
+  // Asked between events, and when a signal interrupts a wait: where there is a text, the recording
+  // ends with Error(kDivergence) of that text.
+  std::function<std::optional<std::string>()> stop = {};
   // Told the process id once the program is there, before it executes anything.
   std::function<void(pid_t)> started = {};
 };

@@ -10,6 +10,7 @@
 #include "rrpcp/error.h"
 #include "rrpcp/output.h"
 #include "rrpcp/writer.h"
+#include "trace/private_entries.h"
 
 #include <capnp/message.h>
 #include <cerrno>
@@ -131,10 +132,7 @@ void write_image(Tracee& task, const std::string& path, const KeepFile& keep) {
   collector.close(0);
   collector.examine();
   collector.refusals().throw_if_any(task.tid());
-  ScopedFd image(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (!image) {
-    throw system_error(errno, "cannot create").in_file(path);
-  }
+  const ScopedFd image = create_private_file(path);
   Output output(image.get(), path);
   CheckpointWriter writer(output, header_fields(state.asReader()), {Profile::kFast, 1});
   collector.write_pages(writer, {});

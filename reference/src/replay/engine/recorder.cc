@@ -1,10 +1,13 @@
 #include "replay/engine/recorder.h"
 
 #include "base/scoped_fd.h"
+#include "process/proc_file.h"
+#include "process/proc_status.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/trace_start.h"
 #include "rrpcp/error.h"
 #include "rrpcp/record.h"
+#include "trace/private_entries.h"
 
 #include <capnp/message.h>
 #include <cerrno>
@@ -13,6 +16,7 @@
 #include <fcntl.h>
 #include <optional>
 #include <sys/personality.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,6 +27,25 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using State = RecordedTask::State;
+
+// Why even a child of ours may not be traced.
+Error tracing_refused() {
+  std::string reason = "ptrace(2) is refused";
+  std::string cure = "record where it is allowed; 'pcp-rr doctor' says what is missing";
+  const std::optional<std::string> scope = try_read_file("/proc/sys/kernel/yama/ptrace_scope");
+  if (scope && scope->starts_with("3")) {
+    reason += ": /proc/sys/kernel/yama/ptrace_scope is 3";
+    cure = "set kernel.yama.ptrace_scope below 3, which takes a reboot";
+  } else if (ProcStatus::read(::getpid(), ::getpid()).seccomp != 0) {
+    reason += ": a filter of seccomp(2) is in force, as in a container";
+    cure = "allow ptrace in the container's profile (docker: --cap-add SYS_PTRACE, or "
+           "--security-opt seccomp=unconfined)";
+  } else {
+    reason += " by the system's security policy";
+  }
+  return Error(ErrorCode::kPermission, "programs cannot be recorded here: " + reason)
+      .with_hint(cure);
+}
 
 sigset_t current_mask() {
   sigset_t mask;
@@ -38,9 +61,42 @@ Recorder::Recorder(const RecordOptions& options)
       code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
             [this](const std::string& text) { notice_once(text); }) {}
 
+void Recorder::stop_if_told() const {
+  if (!options_.stop) {
+    return;
+  }
+  if (const std::optional<std::string> reason = options_.stop()) {
+    throw Error(ErrorCode::kDivergence, *reason)
+        .with_hint("the recording was ended; what is in the trace up to there can be replayed");
+  }
+}
+
 void Recorder::notice_once(const std::string& text) {
   if (options_.notice && noticed_.insert(text).second) {
     options_.notice(text);
+  }
+}
+
+// What the program is to find as the recorder found it: the mask, and which signals are ignored.
+// (Handlers of the recorder's own are reset by execve(2).)
+void Recorder::set_inherited_signals() const {
+  struct sigaction action {};
+  for (int signal = 1; signal < NSIG; ++signal) {
+    action.sa_handler = (options_.ignored_signals >> (signal - 1) & 1) != 0 ? SIG_IGN : SIG_DFL;
+    ::sigaction(signal, &action, nullptr); // some cannot be set, and are what they are
+  }
+  ::sigprocmask(SIG_SETMASK, &inherited_mask_, nullptr);
+}
+
+// Says what is in the way where tracing is not allowed at all.
+Tracee Recorder::trace_first(pid_t pid) {
+  try {
+    return Tracee::seize(pid, kRecorderOptions);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kPermission) {
+      throw;
+    }
+    throw tracing_refused();
   }
 }
 
@@ -59,15 +115,24 @@ void Recorder::start() {
     arguments.push_back(const_cast<char*>(argument.c_str()));
   }
   arguments.push_back(nullptr);
+  const int inherited = ::personality(0xffffffff);
+  const pid_t recorder = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) {
     throw system_error(errno, "cannot create a process");
   }
   if (pid == 0) {
-    ::sigprocmask(SIG_SETMASK, &inherited_mask_, nullptr);
-    ::personality(ADDR_NO_RANDOMIZE);
+    // Until it is traced it must not outlive the recorder, which may have ended already.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != recorder) {
+      ::_exit(127);
+    }
+    ready_write.reset();
+    set_inherited_signals();
+    ::personality(static_cast<unsigned long>(inherited) | ADDR_NO_RANDOMIZE);
     char byte = 0;
     if (::read(ready_read.get(), &byte, 1) == 1) {
+      ::prctl(PR_SET_PDEATHSIG, 0); // the trace option takes over, which the program cannot see
       ::execvp(arguments[0], arguments.data());
     }
     const int error = errno;
@@ -76,8 +141,8 @@ void Recorder::start() {
   }
   failed_write.reset();
   first_process_ = pid;
-  RecordedTask& first = scheduler_.add(
-      std::make_unique<RecordedTask>(pid, pid, Tracee::seize(pid, kRecorderOptions)));
+  RecordedTask& first = scheduler_.add(std::make_unique<RecordedTask>(pid, pid, trace_first(pid)));
+  first.says_not_random = (inherited & ADDR_NO_RANDOMIZE) != 0;
   if (::write(ready_write.get(), "x", 1) != 1) {
     throw system_error(errno, "cannot start the program");
   }
@@ -216,8 +281,9 @@ RecordResult Recorder::run() {
     schema::TraceStart::Builder begin = message.initRoot<schema::TraceStart>();
     describe_start(options_.command, begin);
     begin.setProcessor(binding_.processor());
-    if (::mkdir((options_.directory + "/images").c_str(), 0777) != 0) {
-      throw system_error(errno, "cannot make a directory").in_file(options_.directory);
+    const std::string images = options_.directory + "/images";
+    if (!make_private_directory(images)) {
+      throw system_error(EEXIST, "cannot make a directory").in_file(images);
     }
     writer_.emplace(options_.directory, begin.asReader());
   }
@@ -228,6 +294,7 @@ RecordResult Recorder::run() {
     if (status_ && !options_.wait_for_all && !std::exchange(ended, true)) {
       result.killed = scheduler_.kill_all();
     }
+    stop_if_told();
     try {
       RecordedTask* task = ended ? nullptr : scheduler_.choose();
       if (task != nullptr) {
@@ -251,6 +318,17 @@ RecordResult Recorder::run() {
 } // namespace rrpcp::replay
 
 namespace rrpcp {
+
+std::uint64_t ignored_signals() {
+  std::uint64_t set = 0;
+  for (int signal = 1; signal < NSIG; ++signal) {
+    struct sigaction action {};
+    if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) {
+      set |= std::uint64_t{1} << (signal - 1);
+    }
+  }
+  return set;
+}
 
 RecordResult record_program(const RecordOptions& options) {
   return replay::Recorder(options).run();

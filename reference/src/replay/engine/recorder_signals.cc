@@ -69,6 +69,7 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
     if (synchronous) {
       task.fatal_fault = registers;
     }
+    note_futexes_of_process(task.pid); // it may be about to end
     task.resume_signal = signal;
     if (boundary) {
       task.state = State::kReady;

@@ -65,6 +65,7 @@ void Recorder::on_new_task(RecordedTask& task) {
   child.site = task.site;
   child.mask = task.mask;
   child.forgoes_counter = task.forgoes_counter;
+  child.says_not_random = task.says_not_random;
   child.dumpable = (arguments.flags & CLONE_VM) != 0
                        ? task.dumpable
                        : std::make_shared<std::optional<int>>(*task.dumpable);
@@ -78,13 +79,16 @@ void Recorder::on_new_task(RecordedTask& task) {
       }
     }
   }
+  if ((arguments.flags & CLONE_VM) != 0) {
+    child.next_digest = task.next_digest;
+  }
   child.replaced = (arguments.flags & CLONE_VM) != 0
                        ? task.replaced
                        : std::make_shared<ReplacedInstructions>(*task.replaced);
   scheduler_.await_first(child);
   EventData& event = writer_->begin(EventKind::kNewTask, task);
   if (!task.begun) {
-    event.registers = task.entry;
+    put_entry(task, event);
   }
   event.child = tid;
   event.child_process = child.pid;
@@ -133,7 +137,9 @@ void Recorder::on_new_task(RecordedTask& task) {
 ScopedFd Recorder::open_mapped(const RecordedTask& task, const std::string& path) {
   ScopedFd file;
   for (const ProcMapping& mapping : read_mappings(task.tid)) {
-    if (mapping.name == path) {
+    // (The path may lack what the kernel adds to the name of a file that was removed, or of a
+    // memfd.)
+    if (mapping.name == path || mapping.name == path + " (deleted)") {
       char name[64];
       std::snprintf(name, sizeof name, "map_files/%llx-%llx",
                     static_cast<unsigned long long>(mapping.start),
@@ -159,10 +165,12 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     }
   }
   const bool begun = caller->begun;
-  const user_regs_struct entry = caller->entry;
+  EventData entered; // the task that called is forgotten before the event begins
+  put_entry(*caller, entered);
   if (caller != &task) {
     task.held = std::move(caller->held);
     task.forgoes_counter = caller->forgoes_counter;
+    task.says_not_random = caller->says_not_random;
     caller->tracee.release();
     scheduler_.erase(former);
   }
@@ -197,6 +205,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   task.fault_actions->segv[0] = ignored >> (SIGSEGV - 1) & 1;
   task.fault_actions->ill[0] = ignored >> (SIGILL - 1) & 1;
   task.replaced = std::make_shared<ReplacedInstructions>();
+  task.next_digest = std::make_shared<std::int64_t>(0);
   const SuspendedFilters suspended(task);
   try {
     prepare_program(task.tracee, traps_);
@@ -220,7 +229,9 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   });
   EventData& event = writer_->begin(EventKind::kExec, task);
   if (!begun) {
-    event.registers = entry;
+    event.registers = entered.registers;
+    event.inputs = entered.inputs;
+    event.input_digest = entered.input_digest;
   }
   event.image = image;
   event.executable = try_read_link(proc_path(task.pid, "exe")).value_or("");
@@ -245,32 +256,46 @@ void Recorder::record_last_writes(const RecordedTask& dead, RecordedTask& surviv
   if (dead.robust_list == 0) {
     return;
   }
+  for (std::uint64_t word : robust_words(dead, survivor.memory)) {
+    writer_->add_memory(survivor.memory, word, sizeof(pid_t), writer_->event().memory);
+  }
+}
+
+// The futexes of a task's robust list, as the list stands in `memory`.
+std::vector<std::uint64_t> Recorder::robust_words(const RecordedTask& task, RemoteMemory& memory) {
+  std::vector<std::uint64_t> words;
   struct Head { // struct robust_list_head of linux/futex.h
     std::uint64_t first = 0;
     std::int64_t offset = 0;
     std::uint64_t pending = 0;
   } head;
   const auto bytes = std::as_writable_bytes(std::span(&head, 1));
-  if (survivor.memory.read_some(dead.robust_list, bytes) != bytes.size()) {
-    return;
+  if (memory.read_some(task.robust_list, bytes) != bytes.size()) {
+    return words;
   }
   constexpr int kMaxEntries = 2048; // ROBUST_LIST_LIMIT
   constexpr std::uint64_t kPriorityInheritance = 1;
+  auto add = [&](std::uint64_t entry) {
+    words.push_back(entry + static_cast<std::uint64_t>(head.offset));
+  };
   std::uint64_t at = head.first & ~kPriorityInheritance;
-  for (int i = 0; i < kMaxEntries && at != 0 && at != dead.robust_list; ++i) {
-    writer_->add_memory(survivor.memory, at + static_cast<std::uint64_t>(head.offset),
-                        sizeof(pid_t), writer_->event().memory);
+  for (int i = 0; i < kMaxEntries && at != 0 && at != task.robust_list; ++i) {
+    add(at);
     std::uint64_t next = 0;
-    survivor.memory.read_some(at, std::as_writable_bytes(std::span(&next, 1)));
+    memory.read_some(at, std::as_writable_bytes(std::span(&next, 1)));
     at = next & ~kPriorityInheritance;
   }
+  if (const std::uint64_t pending = head.pending & ~kPriorityInheritance; pending != 0) {
+    add(pending);
+  }
+  return words;
 }
 
 void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
   if (task.in_call && !task.begun) {
     // It ran to the call, in which it was killed, by a filter of seccomp(2) for one: others may
     // have seen what it did before.
-    writer_->begin(EventKind::kSystemCallBegun, task).registers = task.entry;
+    put_entry(task, writer_->begin(EventKind::kSystemCallBegun, task));
     writer_->write();
   }
   EventData& event = writer_->begin(EventKind::kExit, task);
@@ -287,6 +312,7 @@ void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
       break;
     }
   }
+  record_abandoned_futexes(task);
   writer_->write();
   if (task.tid == first_process_) {
     status_ = stop.status();

@@ -3,6 +3,7 @@
 #include "process/restore/xsave_area.h"
 #include "replay/engine/fault_action.h"
 #include "rrpcp/error.h"
+#include "trace/call_table.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -107,7 +108,9 @@ void ReplaySession::diverged(const std::string& what) const {
                                           std::to_string(state_.event) + " (" +
                                           std::string(event_kind_name(current_.kind)) + "), task " +
                                           std::to_string(current_.task) + ": " + what)
-      .in_file(directory_);
+      .in_file(directory_)
+      .with_hint("the events before it are as recorded; to find where the difference began, record "
+                 "again with --checksum and replay with --verify");
 }
 
 void ReplaySession::step() {
@@ -116,6 +119,12 @@ void ReplaySession::step() {
 
 bool ReplaySession::step_within(std::chrono::milliseconds limit) {
   return apply(Clock::now() + limit);
+}
+
+void ReplaySession::look_again() {
+  trace_ = TraceReader::open(directory_);
+  events_ = trace_.events(state_.event);
+  load();
 }
 
 void ReplaySession::run_to(std::int64_t event) {
@@ -151,6 +160,7 @@ bool ReplaySession::apply(Deadline deadline) {
   }
   state_.last_task = current_.task;
   write_shared();
+  follow_objects();
   switch (current_.kind) {
   case EventKind::kSystemCall:
   case EventKind::kSystemCallFinished:
@@ -158,6 +168,7 @@ bool ReplaySession::apply(Deadline deadline) {
     break;
   case EventKind::kSystemCallBegun:
     task_state(current_.task).in_call = true;
+    write_memory(task(current_.task), current_.memory);
     break;
   case EventKind::kExec:
     execute();
@@ -188,7 +199,11 @@ bool ReplaySession::apply(Deadline deadline) {
     set_after(task(current_.task), {});
     break;
   }
+  if (options_.verify && !current_.memory_digests.empty()) {
+    compare_memory(task(current_.task));
+  }
   ++state_.event;
+  event_before_at_ = current_.time;
   events_.next();
   load();
   return true;
@@ -212,11 +227,12 @@ void ReplaySession::set_after(Task& task, const user_regs_struct& before) {
   }
 }
 
-void ReplaySession::write_memory(Task& task, const std::vector<EventData::Write>& writes) {
+void ReplaySession::write_memory(Task& own, const std::vector<EventData::Write>& writes) {
   for (const EventData::Write& write : writes) {
+    Task& target = write.task != 0 ? task(write.task) : own;
     std::uint64_t address = write.address;
     visit_data(write.data, [&](std::span<const std::byte> bytes) {
-      task.memory.write(address, bytes);
+      target.memory.write(address, bytes);
       address += bytes.size();
     });
     state_.bytes_written += write.data.length;

@@ -2,20 +2,37 @@
 
 #include "replay/engine/register_compare.h"
 #include "replay/engine/replay_session.h"
-#include "replay/engine/system_call.h"
 #include "replay/engine/trapped_instructions.h"
 #include "rrpcp/error.h"
-#include "trace/system_call_names.h"
+#include "trace/call_table.h"
+#include "trace/system_call.h"
 
 #include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdio>
+#include <ctime>
 #include <sys/ptrace.h>
 
 namespace rrpcp::replay {
 
 namespace {
+
+std::string hexadecimal(std::uint64_t address) {
+  char text[32];
+  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(address));
+  return text;
+}
+
+// That a process has used so far; 0 where it is gone.
+std::chrono::nanoseconds processor_time(pid_t pid) {
+  clockid_t clock{};
+  timespec time{};
+  if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &time) != 0) {
+    return {};
+  }
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
 
 bool ends_in_fault(const EventData& event) {
   return event.kind == EventKind::kTrap || event.kind == EventKind::kExit ||
@@ -43,6 +60,31 @@ bool ReplaySession::reach(Task& task, Deadline deadline) {
   return reached;
 }
 
+// Waits for a stop of a task that runs, however long it computes; but not for ever: what took the
+// recorded program some time does not take a replay many times that.
+TraceeStop ReplaySession::await_stop(Task& task) {
+  constexpr std::chrono::seconds kLookAgain(2);
+  constexpr std::chrono::seconds kAlwaysAllowed(120);
+  constexpr int kTimesAllowed = 50;
+  const std::chrono::nanoseconds begun = processor_time(task.pid);
+  const std::chrono::nanoseconds recorded(
+      current_.time > event_before_at_ ? current_.time - event_before_at_ : 0);
+  for (;;) {
+    if (const std::optional<TaskReport> report = waiter_.wait_for(kLookAgain, task.tracee.tid())) {
+      return task.tracee.take_report(report->status);
+    }
+    const std::chrono::nanoseconds used = processor_time(task.pid) - begun;
+    if (used > kAlwaysAllowed + kTimesAllowed * recorded) {
+      diverged(
+          "the program has computed for " +
+          std::to_string(std::chrono::duration_cast<std::chrono::seconds>(used).count()) +
+          " s and not come to the event, for which it took " +
+          std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(recorded).count()) +
+          " ms when it was recorded");
+    }
+  }
+}
+
 bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
   task.tracee.resume(PTRACE_SYSEMU);
   for (;;) {
@@ -61,7 +103,7 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
       }
       stop = *in_time;
     } else {
-      stop = task.tracee.wait();
+      stop = await_stop(task);
     }
     if (stop.gone()) {
       throw Error(ErrorCode::kProcessGone, "a replayed process was killed by somebody at event " +
@@ -85,6 +127,7 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
                       : "") +
                  ", " + *difference);
       }
+      compare_inputs(task);
       return true;
     }
     if (const int signal = stop.signal(); signal != 0) {
@@ -95,9 +138,8 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
       if (fault) {
         const user_regs_struct registers = task.tracee.registers();
         if (!wants_fault) {
-          char address[32];
-          std::snprintf(address, sizeof address, "0x%llx", registers.rip);
-          diverged("signal " + std::to_string(signal) + " at address " + address);
+          diverged("signal " + std::to_string(signal) + " at address " +
+                   hexadecimal(registers.rip));
         }
         if (std::optional<std::string> difference =
                 first_difference(registers, *current_.registers)) {
@@ -110,4 +152,43 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
     task.tracee.resume(PTRACE_SYSEMU);
   }
 }
+// What the call that the task has come to reads: first of all what the program writes.
+void ReplaySession::compare_inputs(Task& task) {
+  if (current_.inputs.empty()) {
+    return;
+  }
+  const std::optional<std::uint64_t> digest = digest_.of(task.memory, current_.inputs);
+  if (digest == current_.input_digest) {
+    return;
+  }
+  std::string places;
+  for (std::size_t i = 0; i < current_.inputs.size() && i < 4; ++i) {
+    const EventData::Range& range = current_.inputs[i];
+    places += (i == 0 ? "" : ", ") + std::to_string(range.length) + " bytes at " +
+              hexadecimal(range.address);
+  }
+  places += current_.inputs.size() > 4 ? ", …" : "";
+  diverged("what " + system_call_name(static_cast<long>(current_.registers->orig_rax)) + " reads " +
+           (digest ? "has other contents" : "is not all there") + " (" + places + ")");
+}
+
+void ReplaySession::compare_output(Task& task) {
+  if (current_.output_digest != 0 &&
+      digest_.of(task.memory, current_.output_ranges) != current_.output_digest) {
+    diverged("the program writes other bytes to descriptor " + std::to_string(current_.output));
+  }
+}
+
+void ReplaySession::compare_memory(Task& task) {
+  ++comparisons_;
+  const std::optional<PageDifference> difference =
+      find_difference(task.tracee.tid(), task.memory, current_);
+  if (!difference) {
+    return;
+  }
+  diverged("after it, memory differs from " + hexadecimal(difference->address) + " on (" +
+           std::to_string(difference->pages) + (difference->pages == 1 ? " page" : " pages") +
+           (difference->unknown ? ", which the recorded program had not touched)" : ")"));
+}
+
 } // namespace rrpcp::replay

@@ -157,7 +157,8 @@ void ReplaySession::end_task(pid_t tid) {
   }
   std::erase_if(state_.tasks, [&](const TaskState& task) { return task.tid == tid; });
   for (auto& [other, task] : tasks_) {
-    if (state_.find_task(other)->pid == ended.pid) {
+    // Where nobody is left who had its memory, there are writes into that of others only.
+    if (state_.find_task(other)->pid == ended.pid || last) {
       write_memory(*task, current_.memory);
       break;
     }
