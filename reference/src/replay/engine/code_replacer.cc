@@ -56,12 +56,16 @@ std::shared_ptr<const CodeReplacer::FileCode> CodeReplacer::file_code(int fd) {
     code->elf = true;
     for (const CodeFunctions::Segment& segment : functions->executable()) {
       const std::vector<std::byte> bytes = read_segment(fd, segment);
-      ScannedCode found = scan_code(bytes, segment.offset, [&](std::uint64_t offset) -> CodeStart {
-        if (const std::optional<CodeFunctions::Bounds> bounds = functions->find(offset)) {
-          return {bounds->begin, true};
-        }
-        return {functions->code_start(offset), false};
-      });
+      ScannedCode found =
+          scan_code(bytes, segment.offset, [&](std::uint64_t offset) -> std::optional<CodeStart> {
+            if (const std::optional<CodeFunctions::Bounds> bounds = functions->find(offset)) {
+              return CodeStart{bounds->begin, true};
+            }
+            if (functions->is_data(offset)) {
+              return std::nullopt;
+            }
+            return CodeStart{functions->code_start(offset), false};
+          });
       std::move(found.certain.begin(), found.certain.end(),
                 std::back_inserter(code->found.certain));
       std::move(found.uncertain.begin(), found.uncertain.end(),
