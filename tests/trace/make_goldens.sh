@@ -15,7 +15,7 @@ rr=$build/bin/pcp-rr
 gcc -O1 -static -nostdlib -fno-stack-protector -fno-pie -no-pie -Wl,--build-id=none \
   -Wl,-z,noseparate-code -s -o "$work/tiny" "$here/programs/tiny.c"
 cd "$work"
-env -i PATH=/usr/bin:/bin "$rr" record -q -o "$out/tiny" -- "$work/tiny" > "$out/tiny.out"
+env -i PATH=/usr/bin:/bin "$rr" record -q --cpuid x86-64 -o "$out/tiny" -- "$work/tiny" > "$out/tiny.out"
 "$rr" create-checkpoints -q -i 5 "$out/tiny"
 
 mkdir "$out/incomplete" "$out/newer-minor" "$out/newer-feature" "$out/damaged"

@@ -43,7 +43,8 @@ std::vector<const char*> with_separator(int argc, char** argv) {
       } else if (!text.starts_with('-')) {
         out.push_back("--");
         done = true;
-      } else if (text == "-o" || text == "--output-trace-dir" || text == "--checkpoint-interval") {
+      } else if (text == "-o" || text == "--output-trace-dir" || text == "--checkpoint-interval" ||
+                 text == "--cpuid") {
         out.push_back(argv[i]);
         if (++i == argc) {
           break;
@@ -110,6 +111,10 @@ int rr_record(int argc, char** argv, Console& console) {
               "DIR");
   command.add("w,wait", "record until all processes have ended, not only the first");
   command.add("checkpoint-interval", "make a checkpoint every N events, while recording", "N");
+  command.add("cpuid",
+              "let CPUID tell of no more than LEVEL has: x86-64, x86-64-v2, x86-64-v3; 'native' is "
+              "the processor as it is",
+              "LEVEL");
   command.add_quiet();
   std::vector<const char*> words = with_separator(argc, argv);
   const Arguments arguments = command.parse(static_cast<int>(words.size()), words.data(), console);
@@ -126,6 +131,7 @@ int rr_record(int argc, char** argv, Console& console) {
   RecordOptions options;
   options.command = arguments.positional();
   options.wait_for_all = arguments.has("wait");
+  options.cpuid = arguments.has("cpuid") ? arguments.get("cpuid") : "";
   options.notice = [&](const std::string& text) {
     if (!console.quiet) {
       std::fprintf(stderr, "pcp-rr: %s\n", printable(text).c_str());

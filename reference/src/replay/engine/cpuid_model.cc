@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cpuid.h>
+#include <elf.h>
 #include <iterator>
 
 namespace rrpcp::replay {
@@ -36,6 +37,10 @@ constexpr std::uint32_t kV3Of7b = bits({3, 5, 8});                // BMI1, AVX2,
 constexpr std::uint32_t kBaseExtendedD =
     bits({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 20, 23, 24, 29});
 constexpr std::uint64_t kV3State = 7; // x87, SSE, AVX
+
+constexpr std::size_t kXstateBv = 512; // in an XSAVE area: the components that are in use
+constexpr unsigned kPkruNumber = 9;
+constexpr std::uint64_t kPkru = std::uint64_t{1} << kPkruNumber;
 
 CpuidWords cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
   CpuidWords words;
@@ -137,11 +142,6 @@ bool CpuidModel::has(std::uint32_t leaf, std::uint32_t CpuidWords::*word, unsign
   return answer(0, 0).eax >= leaf && (answer(leaf, 0).*word >> bit & 1) != 0;
 }
 
-bool CpuidModel::has_protection_keys() const {
-  constexpr unsigned kPku = 3;
-  return has(kMoreFeatures, &CpuidWords::ecx, kPku);
-}
-
 void CpuidModel::restrict(schema::Cpu::Builder cpu) const {
   if (native()) {
     return;
@@ -157,23 +157,60 @@ void CpuidModel::restrict(schema::Cpu::Builder cpu) const {
   cpu.setHwcap2(0);
 }
 
-void CpuidModel::restrict(std::span<std::byte> area) const {
-  constexpr std::size_t kXstateBv = 512;
+bool offers_protection_keys(schema::Cpu::Reader cpu) {
+  constexpr unsigned kPku = 3; // of ecx
+  for (const schema::CpuidLeaf::Reader leaf : cpu.getCpuid()) {
+    if (leaf.getLeaf() == kMoreFeatures && leaf.getSubleaf() == 0) {
+      return (leaf.getEcx() >> kPku & 1) != 0;
+    }
+  }
+  return false;
+}
+
+void drop_protection_keys(std::span<std::byte> area) {
   constexpr std::uint32_t kKernelsOwn = 0x55555554; // init_pkru_value of arch/x86/mm/pkeys.c
-  constexpr unsigned kPkru = 9;
-  if (native() || has_protection_keys() || area.size() < kXstateBv + sizeof(std::uint64_t)) {
+  if (area.size() < kXstateBv + sizeof(std::uint64_t)) {
     return;
   }
   const auto in_use = load_le<std::uint64_t>(area, kXstateBv);
-  const CpuidWords where = cpuid(kXsave, kPkru);
-  if ((in_use >> kPkru & 1) == 0 || where.eax < sizeof(std::uint32_t) ||
-      where.ebx > area.size() - sizeof(std::uint32_t)) {
+  if ((in_use & kPkru) == 0) {
+    return;
+  }
+  const CpuidWords where = cpuid(kXsave, kPkruNumber);
+  if (where.eax < sizeof(std::uint32_t) || where.ebx > area.size() - sizeof(std::uint32_t)) {
     return;
   }
   const auto value = load_le<std::uint32_t>(area, where.ebx);
   if (value == kKernelsOwn || value == 0) {
-    store_le<std::uint64_t>(area, kXstateBv, in_use & ~(std::uint64_t{1} << kPkru));
+    store_le<std::uint64_t>(area, kXstateBv, in_use & ~kPkru);
     store_le<std::uint32_t>(area, where.ebx, 0);
+  }
+}
+
+void restrict_state(schema::State::Builder state, schema::Cpu::Reader told) {
+  schema::Cpu::Builder cpu = state.getCpu();
+  cpu.setCpuid(told.getCpuid());
+  cpu.setHwcap(told.getHwcap());
+  cpu.setHwcap2(told.getHwcap2());
+  if (offers_protection_keys(told)) {
+    return;
+  }
+  std::uint64_t in_use = 0;
+  for (schema::Task::Builder task : state.getTasks()) {
+    for (schema::RegisterSet::Builder set : task.getRegisters()) {
+      if (set.getNoteType() != NT_X86_XSTATE) {
+        continue;
+      }
+      capnp::Data::Builder data = set.getData();
+      const std::span<std::byte> area(reinterpret_cast<std::byte*>(data.begin()), data.size());
+      drop_protection_keys(area);
+      if (area.size() >= kXstateBv + sizeof(std::uint64_t)) {
+        in_use |= load_le<std::uint64_t>(area, kXstateBv);
+      }
+    }
+  }
+  if ((in_use & kPkru) == 0) {
+    cpu.setXsaveFeatures(cpu.getXsaveFeatures() & ~kPkru);
   }
 }
 

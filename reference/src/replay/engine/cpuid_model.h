@@ -36,17 +36,23 @@ public:
   std::uint64_t extended_state() const;
   // Whether there is RDRAND (leaf 1), RDSEED or RDPID (leaf 7).
   bool has(std::uint32_t leaf, std::uint32_t CpuidWords::*word, unsigned bit) const;
-  bool has_protection_keys() const;
 
-  // Puts what the program was told into a description of this processor.
+  // Takes out of a description of this processor what the program is not told.
   void restrict(schema::Cpu::Builder cpu) const;
-  // Takes PKRU out of `area`, an XSAVE area of this processor, where the model has no protection
-  // keys and the register is as the kernel sets it: other processors have none.
-  void restrict(std::span<std::byte> area) const;
 
 private:
   std::string name_;
   int level_ = 0; // 0: native; 1 to 3 of the psABI
 };
+
+// Whether a processor so described has protection keys, and with them the register PKRU.
+bool offers_protection_keys(schema::Cpu::Reader cpu);
+
+// Takes PKRU out of `area`, an XSAVE area of this processor, where it is as the kernel sets it: for
+// programs that were not told of protection keys, and may be replayed where there are none.
+void drop_protection_keys(std::span<std::byte> area);
+
+// Has `state`, of this machine, say of the processor what the program was told of it, `told`.
+void restrict_state(schema::State::Builder state, schema::Cpu::Reader told);
 
 } // namespace rrpcp::replay

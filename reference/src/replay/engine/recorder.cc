@@ -2,6 +2,7 @@
 
 #include "base/scoped_fd.h"
 #include "replay/engine/changed_pages.h"
+#include "replay/engine/host_trials.h"
 #include "replay/engine/trace_start.h"
 #include "rrpcp/error.h"
 #include "rrpcp/record.h"
@@ -34,7 +35,7 @@ sigset_t current_mask() {
 } // namespace
 
 Recorder::Recorder(const RecordOptions& options)
-    : options_(options), inherited_mask_(current_mask()),
+    : options_(options), inherited_mask_(current_mask()), model_(options.cpuid),
       code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
             [this](const std::string& text) { notice_once(text); }) {}
 
@@ -211,11 +212,14 @@ void Recorder::resume_call(RecordedTask& task) {
 }
 
 RecordResult Recorder::run() {
+  require_tracing(false);
   {
-    capnp::MallocMessageBuilder message;
-    schema::TraceStart::Builder begin = message.initRoot<schema::TraceStart>();
+    schema::TraceStart::Builder begin = start_.initRoot<schema::TraceStart>();
     describe_start(options_.command, begin);
     begin.setProcessor(binding_.processor());
+    begin.setCpuidFaulting(traps_.catches_cpuid());
+    begin.setCpuidModel(model_.name());
+    model_.restrict(begin.getCpu());
     if (::mkdir((options_.directory + "/images").c_str(), 0777) != 0) {
       throw system_error(errno, "cannot make a directory").in_file(options_.directory);
     }

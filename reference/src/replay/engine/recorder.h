@@ -5,6 +5,7 @@
 #include "process/tracee.h"
 #include "replay/engine/call_outputs.h"
 #include "replay/engine/code_replacer.h"
+#include "replay/engine/cpuid_model.h"
 #include "replay/engine/event_writer.h"
 #include "replay/engine/instruction_traps.h"
 #include "replay/engine/processor_binding.h"
@@ -12,6 +13,7 @@
 #include "replay/engine/scheduler.h"
 #include "rrpcp/record.h"
 
+#include <capnp/message.h>
 #include <csignal>
 #include <cstdint>
 #include <map>
@@ -83,6 +85,7 @@ private:
   void call_off(RecordedTask& task);
   void raise_held(RecordedTask& task);
   void preempt(RecordedTask& task);
+  void note_extended_registers(RecordedTask& task);
 
   // Instructions that no replay can foresee: recorder_instructions.cc.
   void replace_in_program(RecordedTask& task);
@@ -97,7 +100,9 @@ private:
   const ProcessorBinding binding_{-1};
   const sigset_t inherited_mask_; // before the scheduler changes it
   const InstructionTraps traps_ = instruction_traps();
+  const CpuidModel model_;
   CodeReplacer code_;
+  capnp::MallocMessageBuilder start_; // what the trace begins with
   std::optional<EventWriter> writer_;
   Scheduler scheduler_;
   pid_t first_process_ = 0;

@@ -134,6 +134,12 @@ void Recorder::prepare_call(RecordedTask& task) {
            system_call_name(call.number) +
                " is not supported; the program is told that it does not exist");
     return;
+  case SYS_pkey_alloc:
+    if (!offers_protection_keys(start_.getRoot<schema::TraceStart>().getCpu().asReader())) {
+      answer(task, -ENOSPC, ""); // as the kernel does where the processor has none
+      return;
+    }
+    break;
   case SYS_ptrace:
     answer(task, -EPERM, "ptrace inside of a recording is not supported; it is refused");
     return;

@@ -162,7 +162,7 @@ bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers, si
   std::optional<user_regs_struct> after;
   const bool denied = task.forgoes_counter && reads_counter(code->kind);
   if (!denied) {
-    after = carry_out(*code, registers, task.tracee);
+    after = carry_out(*code, registers, task.tracee, model_);
   }
   if (!after) {
     if (raised == SIGILL && (denied || code->kind == Kind::XGETBV)) {
