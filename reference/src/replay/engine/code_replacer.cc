@@ -95,7 +95,9 @@ void CodeReplacer::replace(pid_t tid, RemoteMemory& memory, std::uint64_t start,
     if (from >= to || (mapping.protection & PROT_EXEC) == 0 || mapping.name == "[vsyscall]") {
       continue;
     }
-    if ((mapping.protection & PROT_WRITE) != 0 && !sees_(schema::TrappedInstruction::RDTSC)) {
+    if ((mapping.protection & PROT_WRITE) != 0 &&
+        (!sees_(schema::TrappedInstruction::RDTSC) ||
+         (modest_ && !sees_(schema::TrappedInstruction::CPUID)))) {
       notice_("the program has memory that is writable and executable at once: RDTSC, CPUID and "
               "their like in code that it makes there are not recorded");
     }
@@ -177,8 +179,8 @@ void CodeReplacer::overwrite(RemoteMemory& memory, std::uint64_t address, const 
 }
 
 void CodeReplacer::tell(const std::string& where, std::uint64_t place, const TrappedCode& code,
-                        const char* why) const {
-  if (sees_(code.kind)) {
+                        const char* why) {
+  if (sees_(code.kind) || !told_.emplace(where, code.kind).second) {
     return;
   }
   char text[32];

@@ -93,6 +93,7 @@ private:
   void replace_in_range(RecordedTask& task, std::uint64_t start, std::uint64_t length, bool noted);
   void put_back(RecordedTask& task, std::uint64_t start, std::uint64_t length);
   bool emulate(RecordedTask& task, const user_regs_struct& registers, siginfo_t& info);
+  void require_fault(RecordedTask& task);
   void keep_fault_action(RecordedTask& task, int signal);
 
   const RecordOptions& options_;
