@@ -111,6 +111,7 @@ enum class Care : std::uint8_t {
   kMapping,      // mmap(2): devices
   kUserfault,    // ioctl(2) USERFAULTFD_IOC_NEW
   kPersonality,  // personality(2)
+  kProtectionKey, // pkey_alloc(2)
   kOtherProcess, // process_vm_writev(2): writes into another process
 };
 

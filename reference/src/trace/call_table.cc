@@ -524,7 +524,7 @@ constexpr CallRow kRows[] = {
   {.number = 327, .name = "preadv2", .parts = {out(1, buffers(2))}},
   {.number = 328, .name = "pwritev2", .parts = {payload(1, buffers(2))}, .file = written_at(0, 3)},
   {.number = 329, .name = "pkey_mprotect", .made = Made::kAgainAlways},
-  {.number = 330, .name = "pkey_alloc", .made = Made::kAgain},
+  {.number = 330, .name = "pkey_alloc", .made = Made::kAgain, .care = Care::kProtectionKey},
   {.number = 331, .name = "pkey_free", .made = Made::kAgain},
   {.number = 332, .name = "statx", .parts = {in(1, text()), out(4, bytes(kStatx))}},
   {.number = 333, .name = "io_pgetevents", .refusal = {ENOSYS, kHidden}},

@@ -4,6 +4,7 @@
 #include "process/proc_file.h"
 #include "process/proc_status.h"
 #include "replay/engine/changed_pages.h"
+#include "replay/engine/host_trials.h"
 #include "replay/engine/trace_start.h"
 #include "rrpcp/error.h"
 #include "rrpcp/record.h"
@@ -19,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace rrpcp::replay {
@@ -57,9 +59,9 @@ sigset_t current_mask() {
 } // namespace
 
 Recorder::Recorder(const RecordOptions& options)
-    : options_(options), inherited_mask_(current_mask()),
+    : options_(options), inherited_mask_(current_mask()), model_(options.cpuid),
       code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
-            [this](const std::string& text) { notice_once(text); }) {}
+            [this](const std::string& text) { notice_once(text); }, !model_.native()) {}
 
 void Recorder::stop_if_told() const {
   if (!options_.stop) {
@@ -265,22 +267,31 @@ bool Recorder::handle(RecordedTask& task, const TraceeStop& stop) {
 void Recorder::resume_call(RecordedTask& task) {
   const pid_t tid = task.tid;
   task.tracee.resume(PTRACE_SYSCALL);
-  if (task.state == State::kInCall) {
+  // A thread's end is waited for: the others see what the kernel writes for it. That of a leader is
+  // reported after all of them.
+  const bool ends = task.call.number == SYS_exit && task.tid != task.pid;
+  const bool begun = task.state == State::kInCall;
+  if (begun && !ends) {
     return;
   }
   if (std::optional<TraceeStop> stop = scheduler_.await_call(task)) {
     handle(*scheduler_.find(tid), *stop);
     return;
   }
-  begin_call(task);
+  if (!begun) {
+    begin_call(task);
+  }
 }
 
 RecordResult Recorder::run() {
+  require_tracing(false);
   {
-    capnp::MallocMessageBuilder message;
-    schema::TraceStart::Builder begin = message.initRoot<schema::TraceStart>();
+    schema::TraceStart::Builder begin = start_.initRoot<schema::TraceStart>();
     describe_start(options_.command, begin);
     begin.setProcessor(binding_.processor());
+    begin.setCpuidFaulting(traps_.catches_cpuid());
+    begin.setCpuidModel(model_.name());
+    model_.restrict(begin.getCpu());
     const std::string images = options_.directory + "/images";
     if (!make_private_directory(images)) {
       throw system_error(EEXIST, "cannot make a directory").in_file(images);

@@ -174,6 +174,11 @@ void Recorder::prepare_call(RecordedTask& task) {
              "userfaultfd is not supported; the program is told that it does not exist");
     }
     break;
+  case Care::kProtectionKey:
+    if (!offers_protection_keys(start_.getRoot<schema::TraceStart>().getCpu().asReader())) {
+      answer(task, -ENOSPC, ""); // as the kernel does where the processor has none
+    }
+    break;
   case Care::kPersonality:
     prepare_personality(task);
     break;
