@@ -4,6 +4,8 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdint>
+#include <cstdlib>
 #include <gtest/gtest.h>
 #include <linux/futex.h>
 #include <seccomp.h>

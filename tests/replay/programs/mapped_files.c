@@ -204,6 +204,13 @@ static void sparse(void) {
   }
   show("gone", map + size / 2);
   printf("%d %d\n", map[0], map[size - 1]);
+  // A private look at nothing but holes and a page.
+  fd = memfd_create("hollow", 0);
+  if (ftruncate(fd, (off_t)size) != 0 || pwrite(fd, "far away", 8, (off_t)size / 2) != 8) {
+    abort();
+  }
+  map = mmap(0, 4096, PROT_READ, MAP_PRIVATE, fd, (off_t)size / 2);
+  show("hollow", map);
 }
 
 // What was opened for reading only cannot be made writable.

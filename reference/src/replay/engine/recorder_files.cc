@@ -63,6 +63,14 @@ std::optional<ProcMapping> mapping_at(pid_t tid, std::uint64_t address) {
   return std::nullopt;
 }
 
+// Whether a file is mostly holes: keeping it with the trace would mean to read terabytes of zeros,
+// as an object it costs what it holds.
+bool is_hollow(const struct stat& status) {
+  constexpr off_t kLarge = 16 << 20;
+  constexpr off_t kBlock = 512; // of st_blocks
+  return status.st_size > kLarge && status.st_blocks * kBlock < status.st_size / 2;
+}
+
 struct DescriptorState {
   std::uint64_t position = 0;
   std::uint64_t flags = 0; // O_* of open(2)
@@ -163,7 +171,7 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
   mapping.offset = call[5];
   mapping.length = (call[1] + kPageSize - 1) & ~(kPageSize - 1);
   mapping.path = path;
-  if (!shared && !mapped.object) {
+  if (!shared && !mapped.object && !is_hollow(status)) {
     mapping.file = writer_->keep_file(file.get(), path);
     return;
   }

@@ -13,12 +13,15 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <utility>
+#include <vector>
 
 namespace rrpcp::replay {
 
 namespace {
 
 // linux/mman.h, newer than some headers
+constexpr std::uint64_t kPageSize = 4096;
 constexpr std::uint64_t kPopulateWrite = 23;
 constexpr std::uint64_t kDontNeedLocked = 24;
 constexpr std::uint64_t kGuardInstall = 102;
@@ -184,11 +187,37 @@ void ReplaySession::move(Task& task, const SystemCall& call) {
     }
     return;
   }
-  const bool in_place = static_cast<std::uint64_t>(current_.result) == call[0];
-  const std::uint64_t flags =
-      in_place ? 0 : (call[3] & MREMAP_DONTUNMAP) | MREMAP_MAYMOVE | MREMAP_FIXED;
-  require_same(call, calls.call(SYS_mremap, call[0], call[1], call[2], flags,
-                                in_place ? 0 : static_cast<std::uint64_t>(current_.result)));
+  const auto to = static_cast<std::uint64_t>(current_.result);
+  const std::uint64_t kept = to == call[0] ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
+  const std::uint64_t flags = kept | (kept != 0 ? call[3] & MREMAP_DONTUNMAP : 0);
+  // What the kernel had joined while recording may be several mappings here, or the other way
+  // round, and many kernels move one at a time.
+  const std::uint64_t length = (call[1] + kPageSize - 1) & ~(kPageSize - 1);
+  const std::uint64_t wanted = (call[2] + kPageSize - 1) & ~(kPageSize - 1);
+  std::vector<ProcMapping> pieces;
+  for (ProcMapping& mapping : read_mappings(task.tracee.tid())) {
+    if (mapping.start < call[0] + length && mapping.end > call[0]) {
+      pieces.push_back(std::move(mapping));
+    }
+  }
+  if (pieces.size() < 2) {
+    require_same(call,
+                 calls.call(SYS_mremap, call[0], call[1], call[2], flags, kept != 0 ? to : 0));
+    return;
+  }
+  if (wanted < length) {
+    calls.require("shortening a mapping", SYS_munmap, call[0] + wanted, length - wanted);
+  }
+  for (const ProcMapping& piece : pieces) {
+    const std::uint64_t from = std::max(piece.start, call[0]);
+    const std::uint64_t end = std::min(piece.end, call[0] + std::min(length, wanted));
+    const std::uint64_t offset = from - call[0];
+    const bool last = end == call[0] + length;
+    if (from < end && (kept != 0 || (last && wanted > length))) {
+      calls.require("moving a part of a mapping", SYS_mremap, from, end - from,
+                    last ? wanted - offset : end - from, flags, kept != 0 ? to + offset : 0);
+    }
+  }
 }
 
 // Also where the call met a hole: it has had its effect on what lies before and beyond it.
