@@ -28,6 +28,9 @@ install(FILES ${PROJECT_BINARY_DIR}/rrpcpConfig.cmake ${PROJECT_BINARY_DIR}/rrpc
 if(RRPCP_LIBRARY_TYPE STREQUAL "STATIC_LIBRARY")
   set(RRPCP_PC_REQUIRES "capnp, libzstd, libxxhash")
   set(RRPCP_PC_REQUIRES_PRIVATE "")
+  if(RRPCP_LIVE)
+    set(RRPCP_PC_LIBS "-lZydis") # it has no pkg-config file
+  endif()
 else()
   set(RRPCP_PC_REQUIRES "capnp")
   set(RRPCP_PC_REQUIRES_PRIVATE "libzstd, libxxhash")

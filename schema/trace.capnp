@@ -154,4 +154,8 @@ enum TrappedInstruction {
   rdtsc @0;
   rdtscp @1;
   cpuid @2;
+  rdrand @3;
+  rdseed @4;
+  xgetbv @5;
+  rdpid @6;
 }

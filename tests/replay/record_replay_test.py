@@ -106,6 +106,7 @@ CASES = {
     "vforks": ("", ["@vforks"], 0),
     "spinner": ("", ["@spinner"], 0),
     "clocks": ("", ["@clocks"], 0),
+    "instructions": ("", ["@instructions"], 0),
     "exec_in_thread": ("", ["@exec_in_thread"], 0),
     "robust": ("", ["@robust"], 9),
     "unsupported": ("", ["@unsupported"], 0),

@@ -30,20 +30,15 @@ struct Code {
     return true;
   }
   bool is_system_call() const { return starts_with({0x0f, 0x05}); }
-  bool is_time_stamp() const {
-    return starts_with({0x0f, 0x31}) || starts_with({0x0f, 0x01, 0xf9});
-  }
-  bool is_cpuid() const { return starts_with({0x0f, 0xa2}); }
   // Pushes the flags, and with them the one by which the processor steps.
   bool is_push_of_flags() const { return starts_with({0x9c}) || starts_with({0x66, 0x9c}); }
 };
 
+// Whether what the task stands at is the event: a system call, or an instruction that never gets by
+// without one.
 bool begins_event(const EventData& event, const Code& code, std::uint64_t address) {
-  if (code.is_system_call() || code.is_time_stamp()) {
-    return true;
-  }
-  return code.is_cpuid() && event.kind == EventKind::kTrap &&
-         event.instruction == schema::TrappedInstruction::CPUID && event.registers->rip == address;
+  return code.is_system_call() ||
+         (event.kind == EventKind::kTrap && event.registers->rip == address);
 }
 
 enum class Stepped { kNothing, kPart, kInstruction };

@@ -279,7 +279,6 @@ std::unique_ptr<ReplaySession> start_group(const std::string& trace_directory,
       restore_limits(reader.state().getProcesses()[static_cast<unsigned>(i)],
                      group.processes[i].pid);
       for (RestoredThread& thread : group.processes[i].threads) {
-        ReplaySession::trap_time_stamp_counter(thread.tracee);
         bind_to_processor(thread.tracee.tid(), trace.start().getProcessor());
       }
     }

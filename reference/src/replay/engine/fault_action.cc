@@ -13,8 +13,9 @@ namespace {
 
 constexpr std::uint64_t kSignalSet = 8; // bytes
 
-// Makes rt_sigaction(SIGSEGV, …) with `action` in the task's memory.
-void call(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, FaultAction& action, bool set) {
+// Makes rt_sigaction(2) with `action` in the task's memory.
+void call(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, int signal, FaultAction& action,
+          bool set) {
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   user_regs_struct registers = tracee.registers();
   registers.orig_rax = ~std::uint64_t{0};
@@ -28,7 +29,7 @@ void call(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, FaultAction&
   }
   InjectedCalls calls(tracee, site);
   const std::int64_t result =
-      calls.call(SYS_rt_sigaction, SIGSEGV, set ? place : 0, set ? 0 : place, kSignalSet);
+      calls.call(SYS_rt_sigaction, signal, set ? place : 0, set ? 0 : place, kSignalSet);
   if (!set) {
     memory.read(place, std::as_writable_bytes(std::span(action)));
   }
@@ -38,21 +39,21 @@ void call(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, FaultAction&
   if (calls.stop_discarded()) {
     ::syscall(SYS_tkill, tracee.tid(), SIGSTOP);
   }
-  calls.check("asking for the action of SIGSEGV", result);
+  calls.check("asking for the action of a signal", result);
 }
 
 } // namespace
 
-FaultAction fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site) {
+FaultAction fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, int signal) {
   FaultAction action{};
-  call(tracee, memory, site, action, false);
+  call(tracee, memory, site, signal, action, false);
   return action;
 }
 
-void set_fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site,
+void set_fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, int signal,
                       const FaultAction& action) {
   FaultAction copy = action;
-  call(tracee, memory, site, copy, true);
+  call(tracee, memory, site, signal, copy, true);
 }
 
 } // namespace rrpcp::replay

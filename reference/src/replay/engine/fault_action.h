@@ -1,4 +1,4 @@
-// What a process does on SIGSEGV, kept over instructions that fault by arrangement.
+// What a process does on SIGSEGV and SIGILL, kept over instructions that fault by arrangement.
 #pragma once
 
 #include "process/remote_memory.h"
@@ -17,17 +17,31 @@ namespace rrpcp::replay {
 // Whoever carries out the instruction instead has to put both back.
 using FaultAction = std::array<std::uint64_t, 4>;
 
-inline constexpr std::uint64_t kFaultBit = std::uint64_t{1} << (SIGSEGV - 1);
+inline constexpr std::uint64_t kFaultBits =
+    (std::uint64_t{1} << (SIGSEGV - 1)) | (std::uint64_t{1} << (SIGILL - 1));
 
 inline bool ignores(const FaultAction& action) {
   return action[0] == 1; // SIG_IGN
 }
 
+// Of the two signals that such instructions fault with: SIGSEGV where the processor traps them,
+// SIGILL where they were replaced.
+struct FaultActions {
+  FaultAction segv{};
+  FaultAction ill{};
+
+  // Nothing for another signal.
+  FaultAction* of(int signal) {
+    return signal == SIGSEGV ? &segv : signal == SIGILL ? &ill : nullptr;
+  }
+  bool ignores_any() const { return ignores(segv) || ignores(ill); }
+};
+
 // Both make a system call in a stopped task with the `syscall` instruction at `site`; some bytes of
 // its stack's page serve for a moment. Registers and mask are as before then, but for the number of
 // an interrupted call: nothing is restarted. Signals that come meanwhile stay pending. Throw Error.
-FaultAction fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site);
-void set_fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site,
+FaultAction fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, int signal);
+void set_fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, int signal,
                       const FaultAction& action);
 
 } // namespace rrpcp::replay

@@ -29,6 +29,7 @@ namespace {
 
 constexpr std::uint64_t kUserCodeSegment64 = 0x33; // asm/segment.h
 constexpr std::uint64_t kMaxWords = 1 << 20;
+constexpr std::uint64_t kSetCpuid = 0x1012; // ARCH_SET_CPUID of asm/prctl.h
 
 // Address of the auxiliary vector behind the arguments and the environment (System V ABI, AMD64
 // supplement, "Process Initialization").
@@ -76,7 +77,7 @@ user_regs_struct registers_of(Tracee& task) {
 
 } // namespace
 
-void prepare_program(Tracee& task) {
+void prepare_program(Tracee& task, const InstructionTraps& traps) {
   const user_regs_struct registers = registers_of(task);
   const std::vector<ProcMapping> mappings = read_mappings(task.tid());
   RemoteMemory memory(task.tid());
@@ -85,7 +86,13 @@ void prepare_program(Tracee& task) {
   task.set_signal_mask(~std::uint64_t{0});
   SyscallSite site(task, mappings);
   InjectedCalls calls(task, site.address());
-  calls.require("trapping the time-stamp counter", SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
+  if (traps.counter) {
+    calls.require("trapping the time-stamp counter", SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0,
+                  0);
+  }
+  if (traps.cpuid) {
+    calls.require("trapping CPUID", SYS_arch_prctl, kSetCpuid, 0);
+  }
   std::optional<ProcMapping> vdso;
   for (const ProcMapping& mapping : mappings) {
     if (mapping.name == "[vdso]") {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "process/tracee.h"
+#include "replay/engine/instruction_traps.h"
 
 #include <functional>
 #include <string>
@@ -14,10 +15,10 @@ using KeepFile = std::function<std::string(const std::string& path, pid_t pid)>;
 
 // Makes a process that has just been given a new program recordable: unmaps the vDSO, takes its
 // address from the auxiliary vector, so that the program makes real system calls, and has the
-// time-stamp counter trapped (prctl(2) PR_SET_TSC). `task` is in the system-call stop at the end of
+// processor trap what it can of `traps`. `task` is in the system-call stop at the end of
 // execve(2); afterwards it is in an event stop with its registers unchanged. Throws Error:
 // kUnsupportedState for a 32-bit program.
-void prepare_program(Tracee& task);
+void prepare_program(Tracee& task, const InstructionTraps& traps);
 
 // Writes the checkpoint `path` of the process whose only thread `task` is, in an event stop. Files
 // that it has mapped are named as `keep` says. Throws Error.

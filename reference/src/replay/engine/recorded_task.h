@@ -5,6 +5,7 @@
 #include "process/tracee.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/fault_action.h"
+#include "replay/engine/replaced_instructions.h"
 #include "replay/engine/system_call.h"
 
 #include <chrono>
@@ -77,7 +78,9 @@ struct RecordedTask {
   // Blocked signals, outside of calls with a mask of their own.
   std::uint64_t mask = 0;
   // Shared by the tasks that share their handlers (CLONE_SIGHAND).
-  std::shared_ptr<FaultAction> fault_action = std::make_shared<FaultAction>();
+  std::shared_ptr<FaultActions> fault_actions = std::make_shared<FaultActions>();
+  // Shared by the tasks that share their memory.
+  std::shared_ptr<ReplacedInstructions> replaced = std::make_shared<ReplacedInstructions>();
 
   // What the program has set of attributes that the recorder needs for itself: PR_SET_DUMPABLE,
   // shared by the tasks that share their memory, and PR_SET_TSC.

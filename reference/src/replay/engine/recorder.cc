@@ -48,7 +48,9 @@ sigset_t current_mask() {
 } // namespace
 
 Recorder::Recorder(const RecordOptions& options)
-    : options_(options), started_(Clock::now()), inherited_mask_(current_mask()) {}
+    : options_(options), started_(Clock::now()), inherited_mask_(current_mask()),
+      code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
+            [this](const std::string& text) { notice_once(text); }) {}
 
 EventData& Recorder::begin_event(EventKind kind, RecordedTask& task) {
   task.preempted = kind == EventKind::kPreemption;

@@ -4,6 +4,8 @@
 #include "base/scoped_fd.h"
 #include "process/tracee.h"
 #include "replay/engine/call_outputs.h"
+#include "replay/engine/code_replacer.h"
+#include "replay/engine/instruction_traps.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/recorded_task.h"
 #include "replay/engine/task_waiter.h"
@@ -97,12 +99,19 @@ private:
 
   // Signals, faults and preemption: recorder_signals.cc.
   bool on_signal(RecordedTask& task, int signal);
-  bool emulate(RecordedTask& task, const user_regs_struct& registers);
   void deliver(RecordedTask& task, const siginfo_t& info, schema::SignalCause cause,
                const std::optional<user_regs_struct>& reached);
   void call_off(RecordedTask& task);
   void raise_held(RecordedTask& task);
   void preempt(RecordedTask& task);
+
+  // Instructions that no replay can foresee: recorder_instructions.cc.
+  void replace_in_program(RecordedTask& task);
+  void replace_in_new_code(RecordedTask& task, std::int64_t result);
+  void replace_in_range(RecordedTask& task, std::uint64_t start, std::uint64_t length, bool noted);
+  void put_back(RecordedTask& task, std::uint64_t start, std::uint64_t length);
+  bool emulate(RecordedTask& task, const user_regs_struct& registers, siginfo_t& info);
+  void keep_fault_action(RecordedTask& task, int signal);
 
   // Events on their way into the trace: recorder.cc.
   EventData& begin_event(EventKind kind, RecordedTask& task);
@@ -117,6 +126,8 @@ private:
   // One task runs at a time, and the program finds the same processor at every replay.
   const ProcessorBinding binding_{-1};
   const sigset_t inherited_mask_; // before the waiter changes it
+  const InstructionTraps traps_ = instruction_traps();
+  CodeReplacer code_;
   TaskWaiter waiter_;
   std::optional<TraceWriter> writer_;
   std::optional<TraceFileStore> files_;

@@ -410,6 +410,7 @@ void Recorder::on_call_end(RecordedTask& task) {
     event.registers_after = registers;
   }
   record_outputs(task, result);
+  replace_in_new_code(task, result);
   write_event();
   end_call(task);
 }

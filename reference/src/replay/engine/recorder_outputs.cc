@@ -48,8 +48,9 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
     note_mask(task);
     break;
   case SYS_rt_sigaction:
-    if (result == 0 && call[0] == SIGSEGV && call[1] != 0) {
-      *task.fault_action = task.memory.read_value<FaultAction>(call[1]);
+    if (FaultAction* action = task.fault_actions->of(static_cast<int>(call[0]));
+        action != nullptr && result == 0 && call[1] != 0) {
+      *action = task.memory.read_value<FaultAction>(call[1]);
     }
     break;
   case SYS_mmap:

@@ -17,7 +17,6 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <x86intrin.h>
 
 namespace rrpcp::replay {
 
@@ -57,8 +56,11 @@ bool is_synchronous(const siginfo_t& info) {
 bool Recorder::on_signal(RecordedTask& task, int signal) {
   const user_regs_struct registers = task.tracee.registers();
   siginfo_t info = task.tracee.signal_info();
-  if (signal == SIGSEGV && info.si_code == SI_KERNEL && emulate(task, registers)) {
-    return false;
+  if (is_synchronous(info)) {
+    if (emulate(task, registers, info)) {
+      return false;
+    }
+    signal = info.si_signo;
   }
   const bool boundary = std::memcmp(&registers, &task.boundary, sizeof registers) == 0;
   const bool synchronous = is_synchronous(info);
@@ -97,52 +99,6 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
   return true;
 }
 
-// Executes an instruction that the kernel does not let the task execute.
-bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers) {
-  std::array<std::byte, 3> code{};
-  if (task.forgoes_counter || task.memory.read_some(registers.rip, code) < 2 ||
-      code[0] != std::byte{0x0f}) {
-    return false;
-  }
-  user_regs_struct after = registers;
-  schema::TrappedInstruction instruction;
-  unsigned auxiliary = 0;
-  const std::uint64_t time = __rdtscp(&auxiliary);
-  if (code[1] == std::byte{0x31}) {
-    instruction = schema::TrappedInstruction::RDTSC;
-    after.rip += 2;
-  } else if (code[1] == std::byte{0x01} && code[2] == std::byte{0xf9}) {
-    instruction = schema::TrappedInstruction::RDTSCP;
-    after.rip += 3;
-    after.rcx = auxiliary;
-  } else {
-    return false;
-  }
-  after.rax = time & 0xffffffff;
-  after.rdx = time >> 32;
-  task.tracee.set_registers(after);
-  EventData& event = begin_event(EventKind::kTrap, task);
-  event.instruction = instruction;
-  event.registers = registers;
-  event.registers_after = after;
-  if ((task.mask & kFaultBit) != 0 || ignores(*task.fault_action)) {
-    // The fault has unblocked its signal and reset its action.
-    task.tracee.set_signal_mask(task.mask);
-    const SuspendedFilters suspended(task);
-    if (task.site != 0) {
-      set_fault_action(task.tracee, task.memory, task.site, *task.fault_action);
-    } else {
-      SyscallSite site(task.tracee, read_mappings(task.tid));
-      set_fault_action(task.tracee, task.memory, site.address(), *task.fault_action);
-    }
-    event.signal_mask = task.mask; // says so to a replay
-  }
-  write_event();
-  task.boundary = after;
-  task.state = State::kReady;
-  return true;
-}
-
 // Lets the task enter its handler.
 void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::SignalCause cause,
                        const std::optional<user_regs_struct>& reached) {
@@ -169,8 +125,9 @@ void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::Signal
   event.cause = cause;
   event.signal_info = event.append(std::as_bytes(std::span(&info, 1)));
   note_mask(task);
-  if (info.si_signo == SIGSEGV && ((*task.fault_action)[1] & kResetHandler) != 0) {
-    (*task.fault_action)[0] = 0; // SIG_DFL
+  if (FaultAction* action = task.fault_actions->of(info.si_signo);
+      action != nullptr && ((*action)[1] & kResetHandler) != 0) {
+    (*action)[0] = 0; // SIG_DFL
   }
   if (const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate)) {
     event.extended_registers = event.append(*xstate);

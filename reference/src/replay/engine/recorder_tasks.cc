@@ -69,12 +69,19 @@ void Recorder::on_new_task(RecordedTask& task) {
   child.dumpable = (arguments.flags & CLONE_VM) != 0
                        ? task.dumpable
                        : std::make_shared<std::optional<int>>(*task.dumpable);
-  child.fault_action = (arguments.flags & CLONE_SIGHAND) != 0
-                           ? task.fault_action
-                           : std::make_shared<FaultAction>(*task.fault_action);
-  if ((arguments.flags & kCloneClearHandlers) != 0 && !ignores(*child.fault_action)) {
-    *child.fault_action = {};
+  child.fault_actions = (arguments.flags & CLONE_SIGHAND) != 0
+                            ? task.fault_actions
+                            : std::make_shared<FaultActions>(*task.fault_actions);
+  if ((arguments.flags & kCloneClearHandlers) != 0) {
+    for (FaultAction* action : {&child.fault_actions->segv, &child.fault_actions->ill}) {
+      if (!ignores(*action)) {
+        *action = {};
+      }
+    }
   }
+  child.replaced = (arguments.flags & CLONE_VM) != 0
+                       ? task.replaced
+                       : std::make_shared<ReplacedInstructions>(*task.replaced);
   if (auto early = early_.find(tid); early != early_.end()) {
     child.tracee.take_report(early->second);
     early_.erase(early);
@@ -206,11 +213,15 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   task.site = 0;
   task.dumpable = std::make_shared<std::optional<int>>();
   task.mask = task.tracee.signal_mask();
-  const bool ignored = (ProcStatus::read(task.pid, task.tid).ignored & kFaultBit) != 0;
-  task.fault_action = std::make_shared<FaultAction>(FaultAction{ignored ? 1u : 0u});
+  task.fault_actions = std::make_shared<FaultActions>();
+  const std::uint64_t ignored = ProcStatus::read(task.pid, task.tid).ignored;
+  // SIG_DFL or SIG_IGN
+  task.fault_actions->segv[0] = ignored >> (SIGSEGV - 1) & 1;
+  task.fault_actions->ill[0] = ignored >> (SIGILL - 1) & 1;
+  task.replaced = std::make_shared<ReplacedInstructions>();
   const SuspendedFilters suspended(task);
   try {
-    prepare_program(task.tracee);
+    prepare_program(task.tracee, traps_);
   } catch (const Error& error) {
     if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState) {
       throw;
@@ -220,6 +231,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
                     std::string(error.what()) + ")")
         .with_hint("with CAP_SYS_ADMIN the recorder suspends the filter meanwhile");
   }
+  replace_in_program(task);
   const std::string image = "images/" + std::to_string(images_++) + ".pcp";
   write_image(task.tracee, options_.directory + "/" + image, [&](const std::string& path, pid_t) {
     const ScopedFd file = open_mapped(task, path);

@@ -12,6 +12,7 @@
 #include "replay/engine/injected_calls.h"
 #include "replay/engine/register_compare.h"
 #include "replay/engine/system_call_names.h"
+#include "replay/engine/trapped_instructions.h"
 #include "rrpcp/error.h"
 #include "rrpcp/reader.h"
 
@@ -66,6 +67,11 @@ bool has_lasting_effect(std::uint64_t advice) {
 
 std::string_view text_of(capnp::Data::Reader bytes) {
   return {reinterpret_cast<const char*>(bytes.begin()), bytes.size()};
+}
+
+bool ends_in_fault(const EventData& event) {
+  return event.kind == EventKind::kTrap || event.kind == EventKind::kExit ||
+         (event.kind == EventKind::kSignal && event.cause == schema::SignalCause::FAULT);
 }
 
 user_regs_struct at_user(user_regs_struct registers) {
@@ -178,6 +184,21 @@ void ReplaySession::run_to(std::int64_t event) {
   }
 }
 
+// Lets the task run to an event that an instruction's fault is. Where the recording's processor
+// trapped the instruction by arrangement, this one need not: `ud2` takes its place meanwhile.
+bool ReplaySession::reach_fault(Task& task, std::optional<Clock::time_point> deadline) {
+  const std::uint64_t address = current_.registers->rip;
+  std::array<std::byte, kLongestInstruction> code{};
+  const std::size_t length = task.memory.read_some(address, code);
+  if (!decode_trapped(std::span(code).first(length))) {
+    return reach(task, deadline);
+  }
+  task.memory.write(address, kUndefinedInstruction);
+  const bool reached = reach(task, deadline);
+  task.memory.write(address, std::span(code).first(kUndefinedInstruction.size()));
+  return reached;
+}
+
 // Lets the task run to the event and compares. False where it did not get there in time.
 bool ReplaySession::reach(Task& task, std::optional<Clock::time_point> deadline) {
   task.tracee.resume(PTRACE_SYSEMU);
@@ -203,9 +224,7 @@ bool ReplaySession::reach(Task& task, std::optional<Clock::time_point> deadline)
                                                std::to_string(state_.event) + ", task " +
                                                std::to_string(current_.task));
     }
-    const bool wants_fault =
-        current_.kind == EventKind::kTrap || current_.kind == EventKind::kExit ||
-        (current_.kind == EventKind::kSignal && current_.cause == schema::SignalCause::FAULT);
+    const bool wants_fault = ends_in_fault(current_);
     if (stop.syscall_stop()) {
       const user_regs_struct registers = task.tracee.registers();
       task.site = registers.rip - kSyscallLength;
@@ -256,12 +275,13 @@ bool ReplaySession::apply(std::optional<Clock::time_point> deadline) {
   const pid_t runner = current_.former_task != 0 ? current_.former_task : current_.task;
   std::optional<FaultAction> fault;
   if (current_.kind == EventKind::kTrap && current_.signal_mask) {
-    // SIGSEGV is blocked or ignored: the fault will make the kernel forget its action.
+    // SIGILL may be blocked or ignored: the fault would make the kernel forget its action.
     Task& faulting = task(runner);
-    fault = fault_action(faulting.tracee, faulting.memory, site(faulting));
+    fault = fault_action(faulting.tracee, faulting.memory, site(faulting), SIGILL);
   }
   if (!first && current_.registers) {
-    if (!reach(task(runner), deadline)) {
+    Task& running = task(runner);
+    if (!(ends_in_fault(current_) ? reach_fault(running, deadline) : reach(running, deadline))) {
       return false;
     }
   }
@@ -304,7 +324,7 @@ bool ReplaySession::apply(std::optional<Clock::time_point> deadline) {
     Task& trapped = task(current_.task);
     set_after(trapped, {});
     if (fault) {
-      set_fault_action(trapped.tracee, trapped.memory, site(trapped), *fault);
+      set_fault_action(trapped.tracee, trapped.memory, site(trapped), SIGILL, *fault);
     }
     break;
   }
@@ -614,15 +634,6 @@ void ReplaySession::map_object(Task& task, const user_regs_struct& entry, std::u
   calls.check("mapping a file", mapped);
 }
 
-void ReplaySession::trap_time_stamp_counter(Tracee& tracee) {
-  const user_regs_struct registers = tracee.registers();
-  SyscallSite place(tracee, read_mappings(tracee.tid()));
-  InjectedCalls calls(tracee, place.address());
-  calls.require("trapping the time-stamp counter", SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
-  place.close();
-  tracee.set_registers(registers);
-}
-
 void ReplaySession::make_task(Task& parent) {
   const user_regs_struct entry =
       current_.registers ? *current_.registers : parent.tracee.registers();
@@ -715,7 +726,6 @@ void ReplaySession::execute() {
       ::prlimit(real, RLIMIT_STACK, &own, nullptr);
     }
   }
-  trap_time_stamp_counter(built.tasks().front().tracee);
   std::vector<restore::BuiltTask> tasks = built.release();
   tasks_[pid] =
       std::make_unique<Task>(Task{pid, real, std::move(tasks.front().tracee), RemoteMemory(real)});

@@ -87,9 +87,6 @@ public:
   pid_t real_process(pid_t tid) { return task(tid).pid; }
   // Descriptor of a shared object (O_RDWR), owned by the session.
   int object(std::uint32_t number) const;
-  // Lets a task make no further use of the time-stamp counter: what every replayed task needs and
-  // no checkpoint holds. Threads and processes made from it inherit it.
-  static void trap_time_stamp_counter(Tracee& tracee);
 
 private:
   struct Task {
@@ -107,6 +104,7 @@ private:
   void check_processor() const;
   void load();
   bool apply(std::optional<std::chrono::steady_clock::time_point> deadline);
+  bool reach_fault(Task& task, std::optional<std::chrono::steady_clock::time_point> deadline);
   bool reach(Task& task, std::optional<std::chrono::steady_clock::time_point> deadline);
   void set_after(Task& task, const user_regs_struct& before);
   void write_memory(Task& task, const std::vector<EventData::Write>& writes);

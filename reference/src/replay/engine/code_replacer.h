@@ -1,0 +1,68 @@
+// Replacing instructions of a program that cannot be replayed.
+#pragma once
+
+#include "base/scoped_fd.h"
+#include "process/proc_maps.h"
+#include "process/remote_memory.h"
+#include "replay/engine/code_scanner.h"
+#include "replay/engine/replaced_instructions.h"
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <tuple>
+#include <vector>
+
+namespace rrpcp::replay {
+
+// Looks through memory that has become executable and writes `ud2` over the instructions that it
+// finds, in the process's private copy. What it finds in a file is remembered: most programs map
+// the same ones. Use from one thread, while no task of the process runs.
+class CodeReplacer {
+public:
+  // `sees`: whether the processor traps an instruction itself, so that nothing need be said of one
+  // that stays where it is. `notice`: told what may make a replay differ.
+  CodeReplacer(std::function<bool(schema::TrappedInstruction)> sees,
+               std::function<void(const std::string&)> notice)
+      : sees_(std::move(sees)), notice_(std::move(notice)) {}
+
+  // Opens a mapped file; without a descriptor where that cannot be done.
+  using OpenFile = std::function<ScopedFd(const ProcMapping&)>;
+  // Told of each replacement: where two bytes were overwritten.
+  using Replaced = std::function<void(std::uint64_t address)>;
+
+  // For the executable mappings within [start, end) of the process that `memory` is of. Those that
+  // `space` has there already are kept where they are still in memory, and forgotten where not.
+  // Throws Error.
+  void replace(pid_t tid, RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
+               ReplacedInstructions& space, const OpenFile& open, const Replaced& replaced);
+
+private:
+  struct FileCode {
+    bool elf = false;
+    ScannedCode found; // offsets in the file
+  };
+  using FileKey =
+      std::tuple<std::uint64_t, std::uint64_t, std::int64_t, std::int64_t, std::int64_t>;
+
+  std::shared_ptr<const FileCode> file_code(int fd);
+  bool replace_in_file(RemoteMemory& memory, const ProcMapping& mapping, std::uint64_t start,
+                       std::uint64_t end, ReplacedInstructions& space, const OpenFile& open,
+                       const Replaced& replaced);
+  void replace_in_memory(pid_t tid, RemoteMemory& memory, const ProcMapping& mapping,
+                         std::uint64_t start, std::uint64_t end, ReplacedInstructions& space,
+                         const Replaced& replaced);
+  static void overwrite(RemoteMemory& memory, std::uint64_t address, const TrappedCode& code,
+                        ReplacedInstructions& space, const Replaced& replaced);
+  void tell(const std::string& where, std::uint64_t place, const TrappedCode& code,
+            const char* why) const;
+
+  std::function<bool(schema::TrappedInstruction)> sees_;
+  std::function<void(const std::string&)> notice_;
+  std::map<FileKey, std::shared_ptr<const FileCode>> files_;
+};
+
+} // namespace rrpcp::replay

@@ -1,0 +1,215 @@
+#include "replay/engine/code_scanner.h"
+
+#include <Zydis/Zydis.h>
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+namespace rrpcp::replay {
+
+namespace {
+
+// Where no function is known: how far before a place disassembling begins, how many instructions
+// in a row make what was found believable, and how many behind it are looked at. Data soon has
+// something that is no instruction of a program.
+constexpr std::size_t kReach = 4096;
+constexpr int kEnough = 24;
+constexpr int kBehind = 6;
+// So many zeros in a row are filling.
+constexpr std::size_t kFilling = 8;
+
+struct Instruction {
+  std::size_t length = 0;
+  bool leaves = false; // what follows need not be code
+};
+
+class Disassembler {
+public:
+  explicit Disassembler(std::span<const std::byte> code) : code_(code) {
+    ZydisDecoderInit(&decoder_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+  }
+
+  // Nothing where there is no instruction that a program can execute.
+  std::optional<Instruction> at(std::size_t place) const {
+    if (place >= code_.size()) {
+      return std::nullopt;
+    }
+    ZydisDecodedInstruction decoded;
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder_, nullptr, code_.data() + place,
+                                                    code_.size() - place, &decoded))) {
+      return std::nullopt;
+    }
+    Instruction instruction{decoded.length, false};
+    switch (decoded.meta.category) {
+    case ZYDIS_CATEGORY_RET:
+    case ZYDIS_CATEGORY_UNCOND_BR:
+      instruction.leaves = true;
+      break;
+    default:
+      instruction.leaves =
+          decoded.mnemonic == ZYDIS_MNEMONIC_UD2 || decoded.mnemonic == ZYDIS_MNEMONIC_INT3;
+      break;
+    }
+    implausible_ = (decoded.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED) != 0 ||
+                   decoded.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
+                   decoded.meta.category == ZYDIS_CATEGORY_IO ||
+                   decoded.meta.category == ZYDIS_CATEGORY_IOSTRINGOP;
+    return instruction;
+  }
+  // The same, without what no compiler makes for a program.
+  std::optional<Instruction> plausible_at(std::size_t place) const {
+    std::optional<Instruction> found = at(place);
+    return found && !implausible_ ? found : std::nullopt;
+  }
+  std::size_t zeros(std::size_t place) const {
+    std::size_t end = place;
+    while (end < code_.size() && code_[end] == std::byte{0}) {
+      ++end;
+    }
+    return end - place;
+  }
+
+private:
+  std::span<const std::byte> code_;
+  ZydisDecoder decoder_;
+  mutable bool implausible_ = false;
+};
+
+enum class Answer { kInstruction, kOther, kUnknown };
+
+struct Decision {
+  Answer answer = Answer::kUnknown;
+  std::size_t place = 0; // of the instruction
+};
+
+class Scanner {
+public:
+  Scanner(std::span<const std::byte> code, std::uint64_t offset,
+          const std::function<CodeStart(std::uint64_t)>& start_of)
+      : code_(code), offset_(offset), start_of_(start_of), disassembler_(code) {}
+
+  ScannedCode run() {
+    for (std::size_t at = 0; at + 1 < code_.size(); ++at) {
+      const void* found = std::memchr(code_.data() + at, 0x0f, code_.size() - at - 1);
+      if (found == nullptr) {
+        break;
+      }
+      at = static_cast<std::size_t>(static_cast<const std::byte*>(found) - code_.data());
+      if (decode_trapped(code_.subspan(at))) {
+        look_at(at);
+      }
+    }
+    return std::move(result_);
+  }
+
+private:
+  void look_at(std::size_t hit) {
+    const CodeStart start = start_of_(offset_ + hit);
+    const std::size_t begin =
+        start.offset > offset_ ? static_cast<std::size_t>(start.offset - offset_) : 0;
+    const bool whole = start.offset >= offset_ && begin <= hit;
+    const Decision decision = start.function && whole ? in_function(begin, hit)
+                              : whole                 ? in_code(begin, hit)
+                                                      : in_code(0, hit);
+    if (decision.answer == Answer::kOther) {
+      return;
+    }
+    const std::size_t place = decision.answer == Answer::kInstruction ? decision.place : hit;
+    if (const std::optional<TrappedCode> code = decode_trapped(code_.subspan(place))) {
+      std::vector<FoundInstruction>& list =
+          decision.answer == Answer::kInstruction ? result_.certain : result_.uncertain;
+      list.push_back({offset_ + place, *code});
+    }
+  }
+
+  // Whether the instruction at `place` is the one whose 0F is at `hit`.
+  Decision judge(std::size_t place, std::size_t length) const {
+    const std::optional<TrappedCode> code = decode_trapped(code_.subspan(place));
+    return code && code->length == length ? Decision{Answer::kInstruction, place}
+                                          : Decision{Answer::kOther, 0};
+  }
+
+  Decision in_function(std::size_t begin, std::size_t hit) const {
+    for (std::size_t at = begin; at <= hit;) {
+      const std::optional<Instruction> instruction = disassembler_.at(at);
+      if (!instruction) {
+        return {}; // data within the function
+      }
+      if (at + instruction->length > hit) {
+        return judge(at, instruction->length);
+      }
+      at += instruction->length;
+    }
+    return {};
+  }
+
+  // Where only the beginning of the code is known, and data may lie in it.
+  Decision in_code(std::size_t begin, std::size_t hit) const {
+    if (hit - begin <= kReach) {
+      return sweep(begin, hit, true);
+    }
+    // Wherever one begins, one is soon in step with the instructions.
+    const Decision first = sweep(hit - kReach, hit, false);
+    for (std::size_t other = 1; other < 4; ++other) {
+      const Decision decision = sweep(hit - kReach + other, hit, false);
+      if (decision.answer != first.answer || decision.place != first.place) {
+        return {};
+      }
+    }
+    return first;
+  }
+
+  Decision sweep(std::size_t begin, std::size_t hit, bool from_start) const {
+    int in_a_row = from_start ? kEnough : 0;
+    for (std::size_t at = begin; at <= hit;) {
+      if (const std::size_t zeros = disassembler_.zeros(at); zeros >= kFilling) {
+        at += zeros;
+        in_a_row = kEnough; // what follows filling is a beginning
+        continue;
+      }
+      const std::optional<Instruction> instruction = disassembler_.plausible_at(at);
+      if (!instruction) {
+        in_a_row = 0;
+        ++at;
+        continue;
+      }
+      if (at + instruction->length > hit) {
+        return in_a_row >= kEnough && goes_on(at + instruction->length)
+                   ? judge(at, instruction->length)
+                   : Decision{};
+      }
+      ++in_a_row;
+      at += instruction->length;
+    }
+    return {};
+  }
+
+  bool goes_on(std::size_t at) const {
+    for (int i = 0; i < kBehind; ++i) {
+      const std::optional<Instruction> instruction = disassembler_.plausible_at(at);
+      if (!instruction) {
+        return false;
+      }
+      if (instruction->leaves) {
+        return true;
+      }
+      at += instruction->length;
+    }
+    return true;
+  }
+
+  std::span<const std::byte> code_;
+  std::uint64_t offset_;
+  const std::function<CodeStart(std::uint64_t)>& start_of_;
+  Disassembler disassembler_;
+  ScannedCode result_;
+};
+
+} // namespace
+
+ScannedCode scan_code(std::span<const std::byte> code, std::uint64_t offset,
+                      const std::function<CodeStart(std::uint64_t offset)>& start_of) {
+  return Scanner(code, offset, start_of).run();
+}
+
+} // namespace rrpcp::replay

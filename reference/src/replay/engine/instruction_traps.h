@@ -1,0 +1,26 @@
+// How the instructions that cannot be replayed are caught on this machine.
+#pragma once
+
+#include "rrpcp/schema/trace.capnp.h"
+
+namespace rrpcp::replay {
+
+struct InstructionTraps {
+  // They are replaced in the program's memory.
+  bool replaced = true;
+  // RDTSC and RDTSCP fault after prctl(2) PR_SET_TSC.
+  bool counter = false;
+  // CPUID faults after arch_prctl(2) ARCH_SET_CPUID.
+  bool cpuid = false;
+
+  // Whether the processor traps it.
+  bool processor_traps(schema::TrappedInstruction instruction) const;
+};
+
+// Tries whether the processor traps them: takes about a millisecond. The environment variable
+// RRPCP_TRAPS restricts the result: "replace" as if no processor trapped anything, "processor" so
+// that nothing is replaced. Throws Error: kInvalidArgument for another value, kUnsupportedState
+// where "processor" leaves RDTSC uncaught.
+InstructionTraps instruction_traps();
+
+} // namespace rrpcp::replay

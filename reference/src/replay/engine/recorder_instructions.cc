@@ -1,0 +1,205 @@
+// Instructions that no replay can foresee: replacing them, and carrying them out.
+
+#include "base/bytes.h"
+#include "process/proc_maps.h"
+#include "replay/engine/fault_action.h"
+#include "replay/engine/injected_calls.h"
+#include "replay/engine/instruction_results.h"
+#include "replay/engine/recorder.h"
+#include "replay/engine/suspended_filters.h"
+#include "replay/engine/trapped_instructions.h"
+#include "replay/trace/event.h"
+#include "rrpcp/error.h"
+
+#include <csignal>
+#include <optional>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace rrpcp::replay {
+
+namespace {
+
+using State = RecordedTask::State;
+using Kind = schema::TrappedInstruction;
+
+constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kAddressSpace = std::uint64_t{1} << 47;
+
+bool reads_counter(Kind kind) {
+  return kind == Kind::RDTSC || kind == Kind::RDTSCP;
+}
+
+} // namespace
+
+// All code of a new program. Its image is not written yet and has the replacements.
+void Recorder::replace_in_program(RecordedTask& task) {
+  replace_in_range(task, 0, kAddressSpace, false);
+}
+
+// Code that a system call has made executable or has put in another place.
+void Recorder::replace_in_new_code(RecordedTask& task, std::int64_t result) {
+  if (!traps_.replaced || (result < 0 && result >= -4095)) {
+    return;
+  }
+  const SystemCall& call = task.call;
+  const auto address = static_cast<std::uint64_t>(result);
+  switch (call.number) {
+  case SYS_mmap:
+    task.replaced->forget(address, address + align_up(call[1], kPage));
+    if ((call[2] & PROT_EXEC) != 0) {
+      replace_in_range(task, address, call[1], true);
+    }
+    return;
+  case SYS_mprotect:
+  case SYS_pkey_mprotect:
+    if ((call[2] & PROT_EXEC) != 0) {
+      replace_in_range(task, call[0], call[1], true);
+    } else {
+      put_back(task, call[0], call[1]);
+    }
+    return;
+  case SYS_munmap:
+    task.replaced->forget(call[0], call[0] + align_up(call[1], kPage));
+    return;
+  case SYS_mremap: {
+    std::vector<std::pair<std::uint64_t, ReplacedInstructions::Entry>> moved;
+    task.replaced->visit(call[0], call[0] + call[1],
+                         [&](std::uint64_t at, const ReplacedInstructions::Entry& entry) {
+                           moved.emplace_back(address + (at - call[0]), entry);
+                         });
+    task.replaced->forget(call[0], call[0] + align_up(call[1], kPage));
+    task.replaced->forget(address, address + align_up(call[2], kPage));
+    for (const auto& [at, entry] : moved) {
+      if (at < address + call[2]) {
+        task.replaced->add(at, entry);
+      }
+    }
+    if (!moved.empty() || call[2] > call[1]) {
+      replace_in_range(task, address, call[2], true);
+    }
+    if (!moved.empty() && (call[3] & MREMAP_DONTUNMAP) != 0) {
+      replace_in_range(task, call[0], call[1], true);
+    }
+    return;
+  }
+  case SYS_madvise: {
+    // Private copies of a file's pages, which have the replacements, may be gone.
+    bool any = false;
+    task.replaced->visit(call[0], call[0] + align_up(call[1], kPage),
+                         [&](std::uint64_t, const ReplacedInstructions::Entry&) { any = true; });
+    if (any) {
+      replace_in_range(task, call[0], call[1], true);
+    }
+    return;
+  }
+  case SYS_shmat:
+    if ((call[2] & 0100000) != 0) { // SHM_EXEC
+      replace_in_range(task, address, kPage, true);
+    }
+    return;
+  default:
+    return;
+  }
+}
+
+// What is not executable is data, which the program may look at, copy and change.
+void Recorder::put_back(RecordedTask& task, std::uint64_t start, std::uint64_t length) {
+  const std::uint64_t end = start + align_up(length, kPage);
+  task.replaced->visit(start, end,
+                       [&](std::uint64_t address, const ReplacedInstructions::Entry& entry) {
+                         std::array<std::byte, 2> bytes{};
+                         if (task.memory.read_some(address, bytes) == bytes.size() &&
+                             bytes == kUndefinedInstruction) {
+                           task.memory.write(address, entry.original);
+                           event_.memory.push_back({address, event_.append(entry.original)});
+                         }
+                       });
+  task.replaced->forget(start, end);
+}
+
+// `noted`: the current event has what is overwritten.
+void Recorder::replace_in_range(RecordedTask& task, std::uint64_t start, std::uint64_t length,
+                                bool noted) {
+  if (!traps_.replaced) {
+    return;
+  }
+  code_.replace(
+      task.tid, task.memory, start & ~(kPage - 1), align_up(start + length, kPage), *task.replaced,
+      [&](const ProcMapping& mapping) { return open_mapped(task, mapping.name); },
+      [&](std::uint64_t address) {
+        if (noted) {
+          event_.memory.push_back({address, event_.append(kUndefinedInstruction)});
+        }
+      });
+}
+
+// Executes an instruction in place of the task that has faulted at it. False where the fault is the
+// program's own: `info` is of the signal that it gets.
+bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers, siginfo_t& info) {
+  std::optional<TrappedCode> code;
+  const int raised = info.si_signo;
+  if (raised == SIGILL) {
+    const ReplacedInstructions::Entry* entry = task.replaced->find(registers.rip);
+    std::array<std::byte, 2> bytes{};
+    if (entry != nullptr && task.memory.read_some(registers.rip, bytes) == bytes.size() &&
+        bytes == kUndefinedInstruction) {
+      code = entry->code;
+    }
+  } else if (raised == SIGSEGV && info.si_code == SI_KERNEL) {
+    std::array<std::byte, kLongestInstruction> bytes{};
+    const std::size_t length = task.memory.read_some(registers.rip, bytes);
+    code = decode_trapped(std::span(bytes).first(length));
+    if (code && !traps_.processor_traps(code->kind)) {
+      code.reset();
+    }
+  }
+  if (!code) {
+    return false;
+  }
+  std::optional<user_regs_struct> after;
+  const bool denied = task.forgoes_counter && reads_counter(code->kind);
+  if (!denied) {
+    after = carry_out(*code, registers, task.tracee);
+  }
+  if (!after) {
+    if (raised == SIGILL && (denied || code->kind == Kind::XGETBV)) {
+      // The processor's answer would be a general protection fault.
+      info = {};
+      info.si_signo = SIGSEGV;
+      info.si_code = SI_KERNEL;
+      task.tracee.set_signal_info(info);
+    }
+    return false;
+  }
+  task.tracee.set_registers(*after);
+  EventData& event = begin_event(EventKind::kTrap, task);
+  event.instruction = code->kind;
+  event.registers = registers;
+  event.registers_after = after;
+  if ((task.mask & kFaultBits) != 0 || task.fault_actions->ignores_any()) {
+    keep_fault_action(task, raised);
+    event.signal_mask = task.mask; // says so to a replay
+  }
+  write_event();
+  task.boundary = *after;
+  task.state = State::kReady;
+  return true;
+}
+
+// The fault may have unblocked its signal and reset its action.
+void Recorder::keep_fault_action(RecordedTask& task, int signal) {
+  task.tracee.set_signal_mask(task.mask);
+  const SuspendedFilters suspended(task);
+  const FaultAction& action =
+      signal == SIGSEGV ? task.fault_actions->segv : task.fault_actions->ill;
+  if (task.site != 0) {
+    set_fault_action(task.tracee, task.memory, task.site, signal, action);
+  } else {
+    SyscallSite site(task.tracee, read_mappings(task.tid));
+    set_fault_action(task.tracee, task.memory, site.address(), signal, action);
+  }
+}
+
+} // namespace rrpcp::replay

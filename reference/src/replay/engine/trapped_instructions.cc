@@ -1,0 +1,123 @@
+#include "replay/engine/trapped_instructions.h"
+
+namespace rrpcp::replay {
+
+namespace {
+
+using Kind = schema::TrappedInstruction;
+
+bool is_legacy_prefix(unsigned byte) {
+  switch (byte) {
+  case 0x26:
+  case 0x2e:
+  case 0x36:
+  case 0x3e:
+  case 0x64:
+  case 0x65:
+  case 0x66:
+  case 0x67:
+  case 0xf2:
+  case 0xf3:
+    return true;
+  default:
+    return false; // 0xf0, LOCK, makes them undefined
+  }
+}
+
+} // namespace
+
+std::optional<TrappedCode> decode_trapped(std::span<const std::byte> code) {
+  std::size_t at = 0;
+  auto next = [&]() -> unsigned {
+    return at < code.size() && at < kLongestInstruction ? static_cast<unsigned>(code[at++]) : 0x100;
+  };
+  bool small = false;
+  unsigned repeat = 0;
+  unsigned byte = next();
+  for (; is_legacy_prefix(byte); byte = next()) {
+    small = small || byte == 0x66;
+    repeat = byte >= 0xf2 ? byte : repeat;
+  }
+  unsigned rex = 0;
+  if ((byte & ~0xfu) == 0x40) {
+    rex = byte;
+    byte = next();
+  }
+  if (byte != 0x0f) {
+    return std::nullopt;
+  }
+  TrappedCode found;
+  switch (next()) {
+  case 0x31:
+    found.kind = Kind::RDTSC;
+    break;
+  case 0xa2:
+    found.kind = Kind::CPUID;
+    break;
+  case 0x01:
+    byte = next();
+    if (byte == 0xf9) {
+      found.kind = Kind::RDTSCP;
+    } else if (byte == 0xd0 && !small && repeat == 0) {
+      found.kind = Kind::XGETBV;
+    } else {
+      return std::nullopt;
+    }
+    break;
+  case 0xc7: {
+    byte = next();
+    const unsigned operation = byte >> 3 & 7;
+    if (byte > 0xff || byte >> 6 != 3 || operation < 6) {
+      return std::nullopt;
+    }
+    found.target = static_cast<std::uint8_t>((byte & 7) | ((rex & 1) << 3));
+    if (repeat == 0xf3) {
+      if (operation == 6) {
+        return std::nullopt; // SENDUIPI
+      }
+      found.kind = Kind::RDPID;
+      found.width = 64;
+    } else if (repeat == 0) {
+      found.kind = operation == 6 ? Kind::RDRAND : Kind::RDSEED;
+      found.width = (rex & 8) != 0 ? 64 : small ? 16 : 32;
+    } else {
+      return std::nullopt;
+    }
+    break;
+  }
+  default:
+    return std::nullopt;
+  }
+  found.length = static_cast<std::uint8_t>(at);
+  return found;
+}
+
+std::string_view instruction_name(schema::TrappedInstruction instruction) {
+  switch (instruction) {
+  case Kind::RDTSC:
+    return "RDTSC";
+  case Kind::RDTSCP:
+    return "RDTSCP";
+  case Kind::CPUID:
+    return "CPUID";
+  case Kind::RDRAND:
+    return "RDRAND";
+  case Kind::RDSEED:
+    return "RDSEED";
+  case Kind::XGETBV:
+    return "XGETBV";
+  case Kind::RDPID:
+    return "RDPID";
+  }
+  return "an instruction";
+}
+
+unsigned long long user_regs_struct::*general_register(unsigned number) {
+  using R = user_regs_struct;
+  constexpr unsigned long long R::*kRegisters[] = {
+      &R::rax, &R::rcx, &R::rdx, &R::rbx, &R::rsp, &R::rbp, &R::rsi, &R::rdi,
+      &R::r8,  &R::r9,  &R::r10, &R::r11, &R::r12, &R::r13, &R::r14, &R::r15};
+  return kRegisters[number & 15];
+}
+
+} // namespace rrpcp::replay
