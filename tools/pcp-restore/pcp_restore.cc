@@ -121,7 +121,13 @@ int restore(int argc, char** argv, Console& console, std::optional<int>& ended) 
   }
   if (request.run) {
     Foreground foreground;
-    process.detach_running();
+    if (process.was_stopped()) {
+      console.warn("the process was stopped when it was captured, and is again; kill -CONT " +
+                   std::to_string(process.pid()) + " lets it run");
+      process.detach_stopped();
+    } else {
+      process.detach_running();
+    }
     ended = foreground.run(process.pid());
     return kExitOk;
   }

@@ -44,8 +44,12 @@ public:
   // Nanoseconds from the start of the restore to the process being ready to run.
   std::uint64_t nanoseconds() const;
 
-  // Lets every thread run, without a tracer. The process is a child of the caller, who may wait for
-  // it.
+  // Whether the process was stopped by a signal (SIGSTOP, SIGTSTP, …) when it was captured. To
+  // leave it as it was, detach_stopped() then.
+  bool was_stopped() const;
+
+  // Lets every thread run, without a tracer, even where the process was stopped when it was
+  // captured. The process is a child of the caller, who may wait for it.
   void detach_running();
   // Leaves the whole process stopped (as by SIGSTOP) without a tracer, for `gdb -p` or SIGCONT.
   void detach_stopped();

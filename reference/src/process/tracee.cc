@@ -392,6 +392,25 @@ std::optional<RseqConfiguration> Tracee::rseq() const {
                            configuration.signature, configuration.flags};
 }
 
+std::optional<SyscallDispatch> Tracee::syscall_dispatch() const {
+  constexpr int kGetDispatch = 0x4211; // PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
+  SyscallDispatch dispatch;
+  if (trace(kGetDispatch, tid_, sizeof dispatch, as_data(&dispatch)) != 0) {
+    if (errno == ESRCH) {
+      fail("reading the dispatch of system calls");
+    }
+    return std::nullopt;
+  }
+  return dispatch;
+}
+
+void Tracee::set_syscall_dispatch(const SyscallDispatch& dispatch) {
+  constexpr int kSetDispatch = 0x4210; // PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG
+  if (trace(kSetDispatch, tid_, sizeof dispatch, as_data(&dispatch)) != 0) {
+    fail("setting the dispatch of system calls");
+  }
+}
+
 std::uint64_t Tracee::peek(std::uint64_t address) const {
   errno = 0;
   long word = trace(PTRACE_PEEKDATA, tid_, address);

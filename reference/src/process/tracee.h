@@ -55,6 +55,18 @@ struct RseqConfiguration {
   std::uint32_t flags = 0;
 };
 
+// Syscall user dispatch of a thread, as PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG gives it
+// (struct ptrace_sud_config of linux/ptrace.h).
+struct SyscallDispatch {
+  // PR_SYS_DISPATCH_*: 0 is off.
+  std::uint64_t mode = 0;
+  // Address of the byte that says whether calls are dispatched now; 0: they always are.
+  std::uint64_t selector = 0;
+  // Calls from [offset, offset + length) are not dispatched.
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+};
+
 // A thread that the calling thread traces. Every method must be called from that same thread
 // (ptrace(2)), and most of them need the tracee to be stopped. Move-only. The destructor detaches
 // a stopped tracee that is still attached; one that runs is detached by the kernel when the tracing
@@ -142,6 +154,9 @@ public:
   // Nothing where the thread has none registered; throws where the kernel cannot tell
   // (before 5.13).
   std::optional<RseqConfiguration> rseq() const;
+  // Nothing where the kernel cannot tell (before 6.4).
+  std::optional<SyscallDispatch> syscall_dispatch() const;
+  void set_syscall_dispatch(const SyscallDispatch& dispatch);
   // A word of the thread's memory, also where a mapping forbids access to the program itself.
   std::uint64_t peek(std::uint64_t address) const;
   void poke(std::uint64_t address, std::uint64_t value);

@@ -25,7 +25,10 @@ std::string describe(const ProcMapping& mapping) {
 }
 
 // Advice bits of spec/model.md, in their order.
-constexpr std::array<std::string_view, 6> kAdviceFlags = {"dc", "wf", "dd", "hg", "nh", "mg"};
+constexpr std::array<std::string_view, 8> kAdviceFlags = {"dc", "wf", "dd", "hg",
+                                                          "nh", "mg", "sr", "rr"};
+// UFFDIO_REGISTER_MODE_MISSING, _WP and _MINOR (linux/userfaultfd.h), in their order.
+constexpr std::array<std::string_view, 3> kUserFaultFlags = {"um", "uw", "ui"};
 
 std::uint32_t advice_of(const ProcMemoryArea& memory) {
   std::uint32_t advice = 0;
@@ -66,6 +69,9 @@ void AddressSpaceCollector::note_locked(const std::vector<ProcMemoryArea>& areas
   for (const ProcMemoryArea& area : areas) {
     if (area.has_flag("lo")) {
       locked_.push_back({area.mapping.start, area.mapping.end});
+      if (area.has_flag("lf")) {
+        locked_on_fault_.push_back(locked_.back());
+      }
     }
   }
 }
@@ -138,6 +144,10 @@ std::vector<AddressRange> AddressSpaceCollector::examine(pid_t source) {
   });
   areas_.clear();
   touched_bytes_ = 0;
+  if (!join_) { // memory policies mean nothing to a replay
+    policies_ = read_memory_policies(source);
+    std::erase_if(policies_, [&](const auto& entry) { return entry.second == usual_policy_; });
+  }
   for (const ProcMemoryArea& area : memory) {
     add_area(area);
   }
@@ -198,7 +208,8 @@ void AddressSpaceCollector::add_area(const ProcMemoryArea& memory) {
       area.flags |= MAP_ANONYMOUS;
     }
   }
-  if (area.kind == MappingKind::kPrivateAnonymous || area.kind == MappingKind::kSharedAnonymous) {
+  if (area.kind == MappingKind::kPrivateAnonymous ||
+      (area.kind == MappingKind::kSharedAnonymous && memory.mapping.shared)) {
     area.flags |= MAP_ANONYMOUS;
   }
   area.flags |= memory.has_flag("gd") ? MAP_GROWSDOWN : 0;
@@ -208,7 +219,19 @@ void AddressSpaceCollector::add_area(const ProcMemoryArea& memory) {
                         return within(memory.mapping, range);
                       });
   area.flags |= locked && !kernel_page ? MAP_LOCKED : 0;
-  area.advice = kernel_page ? 0 : advice_of(memory);
+  if (!kernel_page) {
+    area.advice = advice_of(memory);
+    // Of a copy's memory nothing is locked, and nothing is watched by a program.
+    area.locked_on_fault = locked && locked_on_fault(memory);
+    area.droppable = memory.has_flag("dp");
+    area.sealed = memory.has_flag("sl");
+    for (std::size_t bit = 0; bit < kUserFaultFlags.size(); ++bit) {
+      area.user_faults |= memory.has_flag(kUserFaultFlags[bit]) ? 1u << bit : 0u;
+    }
+    if (auto policy = policies_.find(memory.mapping.start); policy != policies_.end()) {
+      area.policy = policy->second;
+    }
+  }
   if (memory.mapping.shared) {
     area.maximum_protection = (memory.has_flag("mr") ? PROT_READ : 0) |
                               (memory.has_flag("mw") ? PROT_WRITE : 0) |
@@ -218,6 +241,12 @@ void AddressSpaceCollector::add_area(const ProcMemoryArea& memory) {
   if (!join_with_last(area)) {
     areas_.push_back(std::move(area));
   }
+}
+
+bool AddressSpaceCollector::locked_on_fault(const ProcMemoryArea& memory) const {
+  return memory.has_flag("lf") ||
+         std::any_of(locked_on_fault_.begin(), locked_on_fault_.end(),
+                     [&](const AddressRange& range) { return within(memory.mapping, range); });
 }
 
 bool AddressSpaceCollector::join_with_last(const Area& area) {
@@ -231,8 +260,9 @@ bool AddressSpaceCollector::join_with_last(const Area& area) {
   if (area.kind != MappingKind::kPrivateAnonymous || last.kind != area.kind ||
       last.mapping.end != area.mapping.start ||
       last.mapping.protection != area.mapping.protection || last.flags != area.flags ||
-      last.advice != area.advice || last.protection_key != area.protection_key || named(last) ||
-      named(area)) {
+      last.advice != area.advice || last.sealed != area.sealed ||
+      last.droppable != area.droppable || last.policy != area.policy ||
+      last.protection_key != area.protection_key || named(last) || named(area)) {
     return false;
   }
   last.mapping.end = area.mapping.end;
@@ -316,6 +346,15 @@ void AddressSpaceCollector::build(std::uint64_t brk, schema::AddressSpace::Build
     out.setAdvice(area.advice);
     out.setPkey(area.protection_key);
     out.setMaximumProtection(area.maximum_protection);
+    out.setLockedOnFault(area.locked_on_fault);
+    out.setDroppable(area.droppable);
+    out.setSealed(area.sealed);
+    out.setUserFaults(area.user_faults);
+    if (area.policy.mode != 0) {
+      auto policy = out.initMemoryPolicy();
+      policy.setMode(area.policy.mode);
+      policy.setNodes(as_data(area.policy.nodes));
+    }
     out.setObject(area.object);
     const bool has_object = area.object != schema::NO_INDEX;
     if (has_object) {

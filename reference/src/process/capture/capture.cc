@@ -254,6 +254,8 @@ CheckpointId Capture::write(Output& output) {
   result_.mappings = collector_->mapping_count();
   const std::vector<std::string>& warnings = collector_->refusals().warnings();
   result_.warnings.insert(result_.warnings.end(), warnings.begin(), warnings.end());
+  // What the whole state shows that its parts did not: before anything is published or killed.
+  collector_->refusals().throw_if_any(pid_);
   drop_copy();
   if (options_.after == AfterCapture::kContinue) {
     collector_.reset();

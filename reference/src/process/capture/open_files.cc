@@ -1,11 +1,15 @@
 #include "process/capture/open_files.h"
 
 #include "process/capture/data_bytes.h"
+#include "process/carried.h"
+#include "process/named_file.h"
 #include "process/proc_file.h"
+#include "process/proc_status.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
 #include <array>
+#include <capnp/message.h>
 #include <cerrno>
 #include <fcntl.h>
 #include <linux/kcmp.h>
@@ -48,14 +52,7 @@ ScopedFd duplicate(pid_t tid, int fd) {
   return ScopedFd(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), fd, 0)));
 }
 
-// Character devices that mean the same everywhere (Documentation/admin-guide/devices.txt, major 1).
-bool is_harmless_device(dev_t number) {
-  constexpr std::array<unsigned, 5> kMinors = {3, 5, 7, 8, 9}; // null zero full random urandom
-  return major(number) == 1 &&
-         std::find(kMinors.begin(), kMinors.end(), minor(number)) != kMinors.end();
-}
-
-// Majors of terminals in the same document.
+// Majors of terminals (Documentation/admin-guide/devices.txt).
 bool is_terminal(dev_t number) {
   const unsigned kind = major(number);
   return kind == 4 || kind == 5 || (kind >= 136 && kind <= 143) || kind == 188 || kind == 204 ||
@@ -204,8 +201,7 @@ void OpenFileTable::classify(OpenFile& file) {
   if ((file.info.flags & kPathOnly) == 0 && type != S_IFCHR && type != S_IFBLK) {
     same = duplicate(file.tid, file.fd);
     if (same) {
-      file.owner = ::fcntl(same.get(), F_GETOWN);
-      file.owner_signal = ::fcntl(same.get(), F_GETSIG);
+      examine_owner(file, same.get());
     }
   }
   if ((file.info.flags & kPathOnly) != 0) {
@@ -221,6 +217,9 @@ void OpenFileTable::classify(OpenFile& file) {
   } else if (type == S_IFCHR || type == S_IFBLK) {
     file.kind =
         type == S_IFCHR && is_terminal(file.status.st_rdev) ? Kind::kTerminal : Kind::kDevice;
+    if (file.kind == Kind::kDevice) {
+      file.deleted = find_named_file(file.tid, file.target, file.status, true).empty();
+    }
     return;
   } else if (type == S_IFIFO) {
     file.kind = target.starts_with("pipe:[") ? Kind::kPipe : Kind::kFifo;
@@ -247,15 +246,10 @@ void OpenFileTable::classify(OpenFile& file) {
     return;
   }
   if (target.starts_with('/')) {
-    // Does the path, as the process sees it, still name the file?
-    struct stat named;
-    std::string from_root = proc_path(file.tid, "root") + file.target;
-    bool found = file.status.st_nlink != 0 && ::stat(from_root.c_str(), &named) == 0 &&
-                 named.st_dev == file.status.st_dev && named.st_ino == file.status.st_ino;
-    if (file.kind == Kind::kPath && !found) { // may have been opened with O_NOFOLLOW
-      found = ::lstat(from_root.c_str(), &named) == 0 && named.st_dev == file.status.st_dev &&
-              named.st_ino == file.status.st_ino;
-    }
+    const bool found =
+        file.status.st_nlink != 0 && !find_named_file(file.tid, file.target, file.status, true,
+                                                      file.kind == Kind::kPath) // O_NOFOLLOW
+                                          .empty();
     if (!found) {
       file.deleted = true;
       if (file.target.ends_with(kDeleted)) {
@@ -300,74 +294,62 @@ void OpenFileTable::examine_socket(OpenFile& file, int socket) {
 }
 
 std::string OpenFileTable::who_uses(std::uint32_t file) const {
-  std::string numbers;
-  int count = 0;
+  std::vector<std::int32_t> numbers;
   for (const std::vector<Descriptor>& table : tables_) {
     for (const Descriptor& descriptor : table) {
-      if (descriptor.file == file && ++count <= 8) {
-        numbers += (numbers.empty() ? "" : ", ") + std::to_string(descriptor.fd);
+      if (descriptor.file == file) {
+        numbers.push_back(descriptor.fd);
       }
     }
   }
-  return (count == 1 ? "descriptor " : "descriptors ") + numbers + (count > 8 ? ", …" : "");
+  return name_descriptors(numbers);
 }
 
 void OpenFileTable::refuse(const OpenFile& file, const std::string& who) {
-  const std::string inherit =
-      "a restore gives it the restorer's own descriptor of that number, or /dev/null";
+  // Judged as what the checkpoint will say of it: restore judges by the same.
+  capnp::MallocMessageBuilder message;
+  const auto stored = message.initRoot<schema::OpenFile>();
+  build_file(file, stored);
+  const ProcStatus holder = ProcStatus::read(file.tid, file.tid);
+  refusals_.add(judge_open_file(stored.asReader(), who, holder.process_in_namespace));
   switch (file.kind) {
-  case Kind::kTerminal:
-    refusals_.refuse_unless("terminal", who + ": the terminal " + file.target, inherit);
-    break;
   case Kind::kPipe:
-    if (file.external) {
-      refusals_.refuse_unless("pipe",
-                              who + ": the " + (can_read(file.info.flags) ? "read" : "write") +
-                                  " end of a pipe to another process (" + file.target + ")",
-                              inherit);
-    } else if ((file.info.flags & O_DIRECT) != 0 && !file.contents.empty()) {
+    if (!file.external && (file.info.flags & O_DIRECT) != 0 && !file.contents.empty()) {
       refusals_.warn(who +
                      ": the pipe is in packet mode; the bounds of the packets in it are lost");
     }
     break;
   case Kind::kFifo:
-    refusals_.refuse_unless("pipe", who + ": the fifo " + file.target,
-                            "a restore opens it again by its path; what it holds is lost");
-    break;
-  case Kind::kSocket:
-    refusals_.refuse_unless("socket", who + ": a socket (" + file.description + ")",
-                            "after a restore, every call on it fails as if the peer had reset the "
-                            "connection");
+    if (!file.deleted) {
+      refusals_.refuse_unless("pipe", who + ": the fifo " + file.target,
+                              "a restore opens it again by its path; what it holds is lost");
+    }
     break;
   case Kind::kDevice:
-    if (!is_harmless_device(file.status.st_rdev)) {
-      refusals_.refuse_unless("device", who + ": the device " + file.target,
-                              "a restore opens it again by its path");
-    }
-    break;
-  case Kind::kOther:
-    if (file.target == "anon_inode:[io_uring]" || file.target == "anon_inode:[userfaultfd]") {
-      refusals_.refuse(who + ": " + file.target + ", which the kernel acts upon by itself");
-    } else {
-      refusals_.refuse_unless("other-fd", who + ": " + file.target,
-                              "a restore replaces it by /dev/null");
-    }
-    break;
-  case Kind::kRegular:
-  case Kind::kDirectory:
-  case Kind::kPath:
     if (file.deleted) {
-      refusals_.refuse_unless("deleted-file",
-                              who + ": the file " + file.target +
-                                  ", which its path does not name any more",
-                              "its content is not carried");
+      refusals_.refuse(who + ": the device " + file.target +
+                       ", which its path does not name any more");
     }
     break;
-  case Kind::kEventfd:
-  case Kind::kEpoll:
-  case Kind::kMemfd:
+  default:
     break;
   }
+}
+
+// fcntl(2) F_GETOWN_EX and F_GETOWNER_UIDS, which unlike F_GETOWN tell a thread from a process.
+void OpenFileTable::examine_owner(OpenFile& file, int same) {
+  f_owner_ex owner{};
+  if (::fcntl(same, F_GETOWN_EX, &owner) == 0 && owner.pid != 0) {
+    file.owner = owner.type == F_OWNER_PGRP ? -owner.pid : owner.pid;
+    file.owner_is_thread = owner.type == F_OWNER_TID;
+    constexpr int kGetOwnerUids = 17; // asm-generic/fcntl.h F_GETOWNER_UIDS
+    std::array<std::uint32_t, 2> uids{};
+    if (::fcntl(same, kGetOwnerUids, uids.data()) == 0) {
+      file.owner_uid = uids[0];
+      file.owner_effective_uid = uids[1];
+    }
+  }
+  file.owner_signal = ::fcntl(same, F_GETSIG);
 }
 
 // An epoll instance can go on watching a file whose descriptor the program has closed; that cannot
@@ -428,6 +410,9 @@ void OpenFileTable::build_file(const OpenFile& file, schema::OpenFile::Builder o
   out.setFlags(file.info.flags);
   out.setOwner(file.owner);
   out.setOwnerSignal(file.owner_signal);
+  out.setOwnerIsThread(file.owner_is_thread);
+  out.setOwnerUid(file.owner_uid);
+  out.setOwnerEffectiveUid(file.owner_effective_uid);
   const bool seekable = file.kind == Kind::kRegular || file.kind == Kind::kDirectory ||
                         file.kind == Kind::kMemfd || file.kind == Kind::kDevice;
   if (seekable && static_cast<std::int64_t>(file.info.position) >= 0) {
@@ -440,6 +425,9 @@ void OpenFileTable::build_file(const OpenFile& file, schema::OpenFile::Builder o
     for (unsigned i = 0; i < list.size(); ++i) {
       list[i].setKind(lock_kind(locks[i].kind));
       list[i].setExclusive(locks[i].exclusive);
+      list[i].setBreaking(!locks[i].breaking ? schema::FileLock::LeaseBreak::NONE
+                          : locks[i].is_read ? schema::FileLock::LeaseBreak::TO_READ
+                                             : schema::FileLock::LeaseBreak::TO_NONE);
       list[i].setStart(locks[i].start);
       list[i].setEnd(locks[i].end);
     }
@@ -451,6 +439,10 @@ void OpenFileTable::build_file(const OpenFile& file, schema::OpenFile::Builder o
     identity.setModifiedAt(nanoseconds(file.status.st_mtim));
     identity.setMode(file.status.st_mode);
     identity.setDeleted(file.deleted);
+    if (file.deleted) {
+      identity.setUid(file.status.st_uid);
+      identity.setGid(file.status.st_gid);
+    }
   };
   switch (file.kind) {
   case Kind::kRegular:

@@ -65,6 +65,9 @@ private:
     bool deleted = false;
     std::string description; // of a socket
     std::int32_t owner = 0;
+    bool owner_is_thread = false;
+    std::uint32_t owner_uid = 0;
+    std::uint32_t owner_effective_uid = 0;
     std::int32_t owner_signal = 0;
     std::uint32_t object = 0; // of a memfd
     std::uint64_t capacity = 0;
@@ -85,6 +88,7 @@ private:
   void examine_socket(OpenFile& file, int socket);
   std::uint32_t find_or_add(OpenFile file);
   void refuse(const OpenFile& file, const std::string& who);
+  void examine_owner(OpenFile& file, int same);
   std::string who_uses(std::uint32_t file) const;
   void check_watches(std::uint32_t table);
   void build_file(const OpenFile& file, schema::OpenFile::Builder out) const;

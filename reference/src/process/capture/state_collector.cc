@@ -4,16 +4,21 @@
 #include "process/capture/cpu_state.h"
 #include "process/capture/data_bytes.h"
 #include "process/capture/process_state.h"
+#include "process/capture/semaphore_undo.h"
 #include "process/capture/task_state.h"
 #include "process/proc_file.h"
 #include "process/proc_status.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
+#include <capnp/any.h>
 #include <elf.h>
 #include <linux/kcmp.h>
+#include <span>
 #include <string_view>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
 
@@ -139,6 +144,9 @@ bool StateCollector::collect_frozen(const std::vector<StoppedProcess>& processes
     }
     files_.finish();
     collect_file_systems(state);
+    namespaces_.build(state);
+    refuse_semaphores();
+    refusals_.add(judge_state(state.asReader()));
   }
   return true;
 }
@@ -165,11 +173,61 @@ void StateCollector::collect_tasks(schema::State::Builder state) {
       out.setTid(task.logical_tid);
       continue;
     }
-    out.setFileTable(task.file_table);
-    out.setFileSystemContext(task.file_system);
-    collect_task(*task.thread, status, how, space.scratch, out);
-    if (first) {
-      collect_process(*task.thread, status, how, space.scratch, refusals_, processes[task.process]);
+    collect_own_task(task, status, first, processes[task.process], out);
+  }
+}
+
+void StateCollector::collect_own_task(const Task& task, const ProcStatus& status, bool first,
+                                      schema::Process::Builder process, schema::Task::Builder out) {
+  Space& space = *spaces_[task.space];
+  const CallSite how = site(task.space);
+  const TraceeStop stop = task.thread->last_stop();
+  out.setFileTable(task.file_table);
+  out.setFileSystemContext(task.file_system);
+  const std::uint32_t namespaces = namespaces_.add(status.process, task.thread->tid());
+  out.setNamespaces(namespaces);
+  collect_task(*task.thread, status, how, space.scratch, out, [&](RemoteCalls& calls) {
+    if (!space.attributes) {
+      const schema::MemoryPolicy::Reader policy = out.getAttributes().getMemoryPolicy();
+      const auto nodes =
+          std::as_bytes(std::span(policy.getNodes().begin(), policy.getNodes().end()));
+      space.collector.note_policy({policy.getMode(), {nodes.begin(), nodes.end()}});
+      space.attributes = collect_space_attributes(calls, space.scratch, status);
+    }
+    if (!namespaces_.foreign(namespaces, NamespaceKind::kUser)) {
+      out.getAttributes().setLandlocked(landlock_.is_confined(calls, status).value_or(false));
+    }
+    if (first && namespaces_.foreign(namespaces, NamespaceKind::kHostName) &&
+        calls.call(SYS_uname, space.scratch.address()) == 0) {
+      const auto names = space.scratch.read<utsname>();
+      namespaces_.set_names(namespaces, names.nodename, names.domainname);
+    }
+  });
+  if (first) {
+    process.adoptCredentials(out.disownCredentials());
+    process.setStopSignal(stop.group_stop() ? WSTOPSIG(stop.status()) : 0);
+    collect_process(*task.thread, status, how, space.scratch, refusals_, process);
+  } else if (capnp::AnyStruct::Reader(process.getCredentials().asReader()) ==
+             capnp::AnyStruct::Reader(out.getCredentials().asReader())) {
+    out.disownCredentials();
+  }
+}
+
+void StateCollector::refuse_semaphores() {
+  for (std::uint32_t i = 0; i < processes_.size(); ++i) {
+    const pid_t pid = processes_[i].pid;
+    const auto threads = std::count_if(tasks_.begin(), tasks_.end(),
+                                       [&](const Task& task) { return task.process == i; });
+    const ProcStatus status = ProcStatus::read(pid, tasks_.front().thread->tid());
+    const SemaphoreUndo undo =
+        find_semaphore_undo(pid, threads > 1, landlock_.child_of(status.uids[0], status.gids[0]));
+    if (undo == SemaphoreUndo::kCertain) {
+      refusals_.refuse_unless("semaphore-undo",
+                              "semaphore operations that its end undoes (semop(2), SEM_UNDO)",
+                              "they stay as they are at its end");
+    } else if (undo == SemaphoreUndo::kPossible) {
+      refusals_.warn("there are System V semaphores; what the end of the process would undo of "
+                     "them (semop(2), SEM_UNDO) cannot be found out and is not carried");
     }
   }
 }
@@ -385,6 +443,9 @@ void StateCollector::build(std::int64_t frozen_at, schema::State::Builder state)
   auto spaces = state.initAddressSpaces(static_cast<unsigned>(spaces_.size()));
   for (unsigned i = 0; i < spaces.size(); ++i) {
     spaces_[i]->collector.build(spaces_[i]->brk, spaces[i]);
+    if (spaces_[i]->attributes) {
+      spaces_[i]->attributes->build(spaces[i].initAttributes());
+    }
   }
   objects_.build(state);
   if (!options_.supervised) {
@@ -392,6 +453,10 @@ void StateCollector::build(std::int64_t frozen_at, schema::State::Builder state)
   }
   if (!spaces_.empty()) {
     collect_cpu(state.asReader(), spaces_.front()->collector.auxv(), state.initCpu());
+  }
+  if (!options_.supervised) {
+    refusals_.add(judge_state(state.asReader()));
+    refusals_.build(state);
   }
 }
 

@@ -3,12 +3,15 @@
 
 #include "process/call_gate.h"
 #include "process/capture/address_space.h"
+#include "process/capture/landlock_probe.h"
 #include "process/capture/memory_objects.h"
+#include "process/capture/namespace_table.h"
 #include "process/capture/open_files.h"
 #include "process/capture/page_pump.h"
 #include "process/capture/page_spool.h"
 #include "process/capture/refusals.h"
 #include "process/capture/scratch_memory.h"
+#include "process/capture/space_attributes.h"
 #include "process/tracee.h"
 #include "rrpcp/capture.h"
 #include "rrpcp/schema/state.capnp.h"
@@ -144,6 +147,7 @@ private:
     std::optional<CallGate> copy_gate;
     std::optional<ScratchMemory> copy_scratch;
     std::uint64_t brk = 0;
+    std::optional<SpaceAttributes> attributes;
   };
 
   // A thread and the indices of what it shares with others.
@@ -169,12 +173,17 @@ private:
   void find_sharing(const std::vector<StoppedProcess>& processes);
   bool open_gates();
   void collect_tasks(schema::State::Builder state);
+  void collect_own_task(const Task& task, const ProcStatus& status, bool first,
+                        schema::Process::Builder process, schema::Task::Builder out);
+  void refuse_semaphores();
   void collect_file_systems(schema::State::Builder state);
   void write_object(MemoryObject& object, PagePump& out);
   CallSite site_for(Space& space, const Tracee& thread);
 
   CollectorOptions options_;
   Refusals refusals_;
+  NamespaceTable namespaces_;
+  LandlockProbe landlock_;
   std::uint64_t page_size_;
   ObjectTable objects_;
   OpenFileTable files_;

@@ -1,10 +1,12 @@
 #include "rrpcp/restore.h"
 
 #include "container/kj_errors.h"
+#include "process/carried.h"
 #include "process/proc_status.h"
 #include "process/restore/descriptor_limit.h"
 #include "process/restore/process_builder.h"
 #include "process/restore/state_checks.h"
+#include "process/restore/time_namespace.h"
 #include "rrpcp/error.h"
 
 #include <chrono>
@@ -21,6 +23,7 @@ using restore::BuiltProcess;
 using restore::BuiltTask;
 using restore::check_machine;
 using restore::check_rules;
+using restore::TimeNamespace;
 
 namespace {
 
@@ -69,6 +72,7 @@ struct RestoredProcess::Impl {
   std::vector<pid_t> tids;
   std::vector<std::string> warnings;
   std::uint64_t nanoseconds = 0;
+  bool was_stopped = false; // when it was captured
 
   // The kernel goes on with an interrupted call by what it noted in the old process
   // (restart_syscall(2)); here that note does not exist. Such a call is entered again instead.
@@ -127,6 +131,10 @@ const std::vector<std::string>& RestoredProcess::warnings() const {
   return impl_->warnings;
 }
 
+bool RestoredProcess::was_stopped() const {
+  return impl_->was_stopped;
+}
+
 std::uint64_t RestoredProcess::nanoseconds() const {
   return impl_->nanoseconds;
 }
@@ -163,11 +171,19 @@ RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOpt
     check_rules(reader);
     const restore::RaisedDescriptorLimit raised;
     restore::Obstacles obstacles(options.allow, reader.name());
+    obstacles.add(judge_state(reader.state()));
+    for (schema::Omission::Reader omission : reader.state().getOmissions()) {
+      obstacles.warn("left out when it was captured: " + std::string(omission.getWhat().cStr()));
+    }
     restore::MemoryObjects objects(reader, options, obstacles);
     restore::OpenFiles files(reader, objects, options, obstacles);
     restore::ProcessPlan plan(reader, 0, objects, &files, options, {}, options.outlives_restorer,
                               obstacles);
     obstacles.throw_if_any();
+    objects.acquire(obstacles);
+    files.acquire(objects, obstacles);
+    obstacles.throw_if_any();
+    const TimeNamespace time(reader.state(), obstacles);
 
     BuildOptions build_options;
     build_options.threads = options.threads;
@@ -188,9 +204,11 @@ RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOpt
       warnings.push_back("the process has the id " + std::to_string(process->pid()) +
                          " instead of " + std::to_string(plan.process().getPid()));
     }
-    objects.keep();
+    const std::vector<std::string> unset = objects.keep();
+    warnings.insert(warnings.end(), unset.begin(), unset.end());
     auto impl = std::make_unique<RestoredProcess::Impl>(std::move(*process));
     impl->warnings = std::move(warnings);
+    impl->was_stopped = reader.state().getProcesses()[0].getStopSignal() != 0;
     for (std::string& warning : impl->process.warnings()) {
       impl->warnings.push_back(std::move(warning));
     }

@@ -96,6 +96,8 @@ std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
     }
   }
   obstacles.throw_if_any();
+  objects.acquire(obstacles);
+  obstacles.throw_if_any();
   restore::BuildOptions build_options;
   build_options.trace_options = options.trace_options;
   build_options.threads = options.threads;
