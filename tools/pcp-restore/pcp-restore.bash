@@ -4,8 +4,8 @@ _pcp_restore() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
   case $previous in
     --allow)
-      mapfile -t COMPREPLY < <(compgen -W 'changed-file deleted-file device new-ids other-fd pipe
-        socket terminal' -- "$current")
+      mapfile -t COMPREPLY < <(compgen -W 'changed-file deleted-file device landlock namespaces
+        new-ids other-fd pipe seccomp security-label segment semaphore-undo socket terminal' -- "$current")
       return
       ;;
     --trace)
