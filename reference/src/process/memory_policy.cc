@@ -54,7 +54,7 @@ MemoryPolicy parse_memory_policy(std::string_view text) {
     throw Error(ErrorCode::kInternal, "the kernel shows the memory policy '" + std::string(text) +
                                           "', which is not known");
   }
-  std::string_view rest = cut_word(text);
+  std::string_view rest = text.substr(0, text.find(' ')); // up to the next item of the line
   if (rest.starts_with('=')) {
     rest.remove_prefix(1);
     std::string_view flags = cut_field(rest, ':');
