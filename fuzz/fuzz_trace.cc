@@ -3,10 +3,10 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace_format.h"
 #include "rrpcp/trace_reader.h"
+#include "trace/event.h"
 
 #include <cstdint>
 #include <cstdio>
@@ -101,7 +101,7 @@ void read_all(std::span<const std::byte> bytes) {
   limits.max_chunk_bytes = 1 << 20;
   tried([&] {
     const TraceReader trace = TraceReader::open(directory(), limits);
-    replay::EventData event;
+    EventData event;
     tried([&] {
       std::int64_t count = 0;
       for (EventReader events = trace.events(); !events.at_end() && count < 1000;

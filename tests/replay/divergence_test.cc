@@ -1,13 +1,13 @@
 // The detector of divergences: a replay that does not do what was recorded says so, and where.
 
 #include "replay/engine/replay_session.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
 #include "rrpcp/record.h"
 #include "rrpcp/trace_reader.h"
 #include "rrpcp/trace_writer.h"
 #include "support/temp_dir.h"
 #include "tools/run_command.h"
+#include "trace/event.h"
 
 #include <capnp/message.h>
 #include <cstdlib>
@@ -23,8 +23,6 @@
 namespace rrpcp {
 namespace {
 
-using replay::EventData;
-using replay::EventKind;
 using replay::ReplaySession;
 using test::TempDir;
 using testing::HasSubstr;

@@ -3,13 +3,13 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/scoped_fd.h"
-#include "replay/trace/trace_state.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace_pack.h"
 #include "support/syscall_fault.h"
 #include "support/temp_dir.h"
 #include "trace/rewrite_trace.h"
 #include "trace/sample_trace.h"
+#include "trace/trace_state.h"
 
 #include <cerrno>
 #include <fcntl.h>

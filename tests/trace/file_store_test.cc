@@ -2,9 +2,9 @@
 
 #include "base/scoped_fd.h"
 #include "model/backing_file.h"
-#include "replay/trace/file_store.h"
 #include "rrpcp/error.h"
 #include "support/temp_dir.h"
+#include "trace/file_store.h"
 #include "trace/sample_trace.h"
 
 #include <fcntl.h>

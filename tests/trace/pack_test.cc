@@ -1,12 +1,12 @@
 // Packing of traces.
 
 #include "base/scoped_fd.h"
-#include "replay/trace/file_store.h"
-#include "replay/trace/trace_state.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace_pack.h"
 #include "support/temp_dir.h"
+#include "trace/file_store.h"
 #include "trace/sample_trace.h"
+#include "trace/trace_state.h"
 
 #include <fcntl.h>
 #include <filesystem>

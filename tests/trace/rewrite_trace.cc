@@ -1,8 +1,8 @@
 #include "trace/rewrite_trace.h"
 
 #include "base/scoped_fd.h"
-#include "replay/trace/stream_writer.h"
-#include "replay/trace/trace_state.h"
+#include "trace/stream_writer.h"
+#include "trace/trace_state.h"
 
 #include <fcntl.h>
 

@@ -1,8 +1,8 @@
 // A trace as a later program might have written it.
 #pragma once
 
-#include "replay/trace/stream_chunk.h"
 #include "rrpcp/trace_reader.h"
+#include "trace/stream_chunk.h"
 
 #include <cstddef>
 #include <functional>

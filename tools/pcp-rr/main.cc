@@ -12,11 +12,13 @@ namespace rrpcp::tools {
 namespace {
 
 constexpr Subcommand kSubcommands[] = {
+#ifdef RRPCP_LIVE
     {"record", rr_record, "[--] PROGRAM...", "run a program and record it"},
     {"replay", rr_replay, "[TRACE]", "run a recorded program again"},
     {"create-checkpoints", rr_create_checkpoints, "[TRACE]",
      "make checkpoints on the way of a replay"},
     {"rerun", rr_rerun, "[TRACE]", "print the registers at events or instructions"},
+#endif
     {"dump", rr_dump, "[TRACE] [EVENTS...]", "the events of a trace, as text or JSON"},
     {"ps", rr_ps, "[TRACE]", "the processes of a trace"},
     {"ls", rr_ls, "", "the traces, with -l their sizes and commands"},

@@ -1,8 +1,8 @@
 #include "process/capture/memory_objects.h"
 
 #include "base/bytes.h"
+#include "model/elf_build_id.h"
 #include "process/capture/data_bytes.h"
-#include "process/capture/elf_build_id.h"
 #include "process/named_file.h"
 #include "process/proc_file.h"
 #include "process/remote_memory.h"

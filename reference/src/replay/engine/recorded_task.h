@@ -13,10 +13,16 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <sys/ptrace.h>
 #include <sys/types.h>
 #include <sys/user.h>
 
 namespace rrpcp::replay {
+
+// PTRACE_O_* of every recorded task.
+inline constexpr std::uintptr_t kRecorderOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE |
+                                                   PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
+                                                   PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
 
 struct RecordedTask {
   enum class State {

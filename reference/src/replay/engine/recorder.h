@@ -5,27 +5,19 @@
 #include "process/tracee.h"
 #include "replay/engine/call_outputs.h"
 #include "replay/engine/code_replacer.h"
+#include "replay/engine/event_writer.h"
 #include "replay/engine/instruction_traps.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/recorded_task.h"
-#include "replay/engine/task_waiter.h"
-#include "replay/trace/event.h"
-#include "replay/trace/file_store.h"
+#include "replay/engine/scheduler.h"
 #include "rrpcp/record.h"
-#include "rrpcp/trace_writer.h"
 
-#include <capnp/common.h>
-#include <chrono>
 #include <csignal>
-#include <cstddef>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <optional>
 #include <set>
-#include <span>
 #include <string>
-#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/user.h>
 #include <utility>
@@ -33,39 +25,26 @@
 
 namespace rrpcp::replay {
 
-inline constexpr std::uintptr_t kRecorderOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE |
-                                                   PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
-                                                   PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
 inline constexpr std::uint64_t kCloneUntraced = 0x00800000; // CLONE_UNTRACED
 inline constexpr std::uint32_t kNoteXstate = 0x202;         // NT_X86_XSTATE
 
-// One recording. Runs the program's tasks one at a time and writes down what they learn from
-// outside. Use from one thread, which becomes their tracer.
+// One recording. Has the scheduler run the program's tasks one at a time, knows what their stops
+// mean, and gives the event writer what they learn from outside. Use from one thread, which becomes
+// their tracer.
 class Recorder {
 public:
   explicit Recorder(const RecordOptions& options);
-  ~Recorder();
 
   RecordResult run();
 
 private:
-  // The order of tasks: recorder.cc.
+  // The run as a whole, and what a stop means: recorder.cc.
   void start();
   void run_task(RecordedTask& task);
-  RecordedTask* choose();
-  bool others_wait(const RecordedTask& task) const;
-  void queue(const TaskReport& report);
-  void collect_reports();
   void handle_reports();
-  TraceeStop await_user(RecordedTask& task);
-  std::optional<TraceeStop> await_call(RecordedTask& task);
-  bool executed_by(const RecordedTask& task, pid_t tid);
   bool handle(RecordedTask& task, const TraceeStop& stop);
   void resume_call(RecordedTask& task);
-  RecordedTask* find(pid_t tid);
-  void erase(pid_t tid);
-  bool note_dying();
-  void end();
+  void notice_once(const std::string& text);
 
   // System calls, from their entry to their end: recorder_calls.cc.
   void require_64_bit(const RecordedTask& task) const;
@@ -113,43 +92,20 @@ private:
   bool emulate(RecordedTask& task, const user_regs_struct& registers, siginfo_t& info);
   void keep_fault_action(RecordedTask& task, int signal);
 
-  // Events on their way into the trace: recorder.cc.
-  EventData& begin_event(EventKind kind, RecordedTask& task);
-  void write_event();
-  void flush_now_and_then();
-  void add_memory(RecordedTask& task, std::uint64_t address, std::uint64_t length,
-                  std::vector<EventData::Write>& list);
-  void notice_once(const std::string& text);
-
   const RecordOptions& options_;
-  const std::chrono::steady_clock::time_point started_;
   // One task runs at a time, and the program finds the same processor at every replay.
   const ProcessorBinding binding_{-1};
-  const sigset_t inherited_mask_; // before the waiter changes it
+  const sigset_t inherited_mask_; // before the scheduler changes it
   const InstructionTraps traps_ = instruction_traps();
   CodeReplacer code_;
-  TaskWaiter waiter_;
-  std::optional<TraceWriter> writer_;
-  std::optional<TraceFileStore> files_;
-  std::map<pid_t, std::unique_ptr<RecordedTask>> tasks_;
-  std::vector<pid_t> order_;
-  std::vector<pid_t> reported_;
-  std::map<pid_t, int> early_; // stops of tasks that their makers have not told of yet
-  pid_t current_ = 0;
-  int in_a_row_ = 0;
-  bool yield_ = false;
-  int in_call_ = 0; // tasks in calls that were begun
+  std::optional<EventWriter> writer_;
+  Scheduler scheduler_;
   pid_t first_process_ = 0;
   std::optional<int> status_;
   int images_ = 0;
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> objects_;
   std::set<std::string> noticed_;
-  EventData event_;
   std::vector<OutputRange> ranges_;
-  std::vector<std::span<const std::byte>> pieces_;
-  std::vector<capnp::word> scratch_;
-  std::uint64_t killed_ = 0;
-  std::chrono::nanoseconds flushed_at_{0}; // since started_
 };
 
 } // namespace rrpcp::replay

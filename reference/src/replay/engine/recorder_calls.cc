@@ -5,9 +5,9 @@
 #include "replay/engine/call_outputs.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/recorder.h"
-#include "replay/engine/system_call_names.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
+#include "trace/event.h"
+#include "trace/system_call_names.h"
 
 #include <cerrno>
 #include <csignal>
@@ -87,7 +87,7 @@ bool Recorder::on_entry(RecordedTask& task) {
   case SYS_sched_yield:
   case SYS_nanosleep:
   case SYS_clock_nanosleep:
-    yield_ = true;
+    scheduler_.yield();
     break;
   default:
     break;
@@ -342,13 +342,12 @@ void Recorder::note_object(RecordedTask& task) {
 
 void Recorder::begin_call(RecordedTask& task) {
   if (!task.begun) {
-    EventData& event = begin_event(EventKind::kSystemCallBegun, task);
+    EventData& event = writer_->begin(EventKind::kSystemCallBegun, task);
     event.registers = task.entry;
-    write_event();
+    writer_->write();
     task.begun = true;
   }
   task.state = State::kInCall;
-  ++in_call_;
 }
 
 void Recorder::on_call_end(RecordedTask& task) {
@@ -380,7 +379,7 @@ void Recorder::on_call_end(RecordedTask& task) {
     task.memory.write(task.call[1], std::as_bytes(std::span(&mode, 1)));
   }
   EventData& event =
-      begin_event(task.begun ? EventKind::kSystemCallFinished : EventKind::kSystemCall, task);
+      writer_->begin(task.begun ? EventKind::kSystemCallFinished : EventKind::kSystemCall, task);
   if (!task.begun) {
     event.registers = task.entry;
   }
@@ -393,7 +392,7 @@ void Recorder::on_call_end(RecordedTask& task) {
     event.result = -ENOSYS;
     registers.orig_rax = ~std::uint64_t{0};
     event.registers_after = registers;
-    write_event();
+    writer_->write();
     end_call(task);
     return;
   }
@@ -411,14 +410,11 @@ void Recorder::on_call_end(RecordedTask& task) {
   }
   record_outputs(task, result);
   replace_in_new_code(task, result);
-  write_event();
+  writer_->write();
   end_call(task);
 }
 
 void Recorder::end_call(RecordedTask& task) {
-  if (task.begun) {
-    --in_call_;
-  }
   task.in_call = false;
   task.state = State::kReady;
 }
@@ -435,7 +431,7 @@ bool Recorder::was_filtered(const RecordedTask& task) const {
 // The event has changed the mask.
 void Recorder::note_mask(RecordedTask& task) {
   task.mask = task.tracee.signal_mask();
-  event_.signal_mask = task.mask;
+  writer_->event().signal_mask = task.mask;
 }
 
 } // namespace rrpcp::replay

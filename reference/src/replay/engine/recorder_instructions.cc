@@ -8,8 +8,8 @@
 #include "replay/engine/recorder.h"
 #include "replay/engine/suspended_filters.h"
 #include "replay/engine/trapped_instructions.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
+#include "trace/event.h"
 
 #include <csignal>
 #include <optional>
@@ -107,15 +107,15 @@ void Recorder::replace_in_new_code(RecordedTask& task, std::int64_t result) {
 // What is not executable is data, which the program may look at, copy and change.
 void Recorder::put_back(RecordedTask& task, std::uint64_t start, std::uint64_t length) {
   const std::uint64_t end = start + align_up(length, kPage);
-  task.replaced->visit(start, end,
-                       [&](std::uint64_t address, const ReplacedInstructions::Entry& entry) {
-                         std::array<std::byte, 2> bytes{};
-                         if (task.memory.read_some(address, bytes) == bytes.size() &&
-                             bytes == kUndefinedInstruction) {
-                           task.memory.write(address, entry.original);
-                           event_.memory.push_back({address, event_.append(entry.original)});
-                         }
-                       });
+  task.replaced->visit(
+      start, end, [&](std::uint64_t address, const ReplacedInstructions::Entry& entry) {
+        std::array<std::byte, 2> bytes{};
+        if (task.memory.read_some(address, bytes) == bytes.size() &&
+            bytes == kUndefinedInstruction) {
+          task.memory.write(address, entry.original);
+          writer_->event().memory.push_back({address, writer_->event().append(entry.original)});
+        }
+      });
   task.replaced->forget(start, end);
 }
 
@@ -130,7 +130,8 @@ void Recorder::replace_in_range(RecordedTask& task, std::uint64_t start, std::ui
       [&](const ProcMapping& mapping) { return open_mapped(task, mapping.name); },
       [&](std::uint64_t address) {
         if (noted) {
-          event_.memory.push_back({address, event_.append(kUndefinedInstruction)});
+          writer_->event().memory.push_back(
+              {address, writer_->event().append(kUndefinedInstruction)});
         }
       });
 }
@@ -174,7 +175,7 @@ bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers, si
     return false;
   }
   task.tracee.set_registers(*after);
-  EventData& event = begin_event(EventKind::kTrap, task);
+  EventData& event = writer_->begin(EventKind::kTrap, task);
   event.instruction = code->kind;
   event.registers = registers;
   event.registers_after = after;
@@ -182,7 +183,7 @@ bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers, si
     keep_fault_action(task, raised);
     event.signal_mask = task.mask; // says so to a replay
   }
-  write_event();
+  writer_->write();
   task.boundary = *after;
   task.state = State::kReady;
   return true;

@@ -6,8 +6,8 @@
 #include "replay/engine/call_outputs.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/recorder.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
+#include "trace/event.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -35,11 +35,12 @@ std::string strip(std::string path) {
 
 void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   const SystemCall& call = task.call;
+  EventData& event = writer_->event();
   switch (call.number) {
   case SYS_rt_sigreturn: {
     const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate);
     if (xstate) {
-      event_.extended_registers = event_.append(*xstate);
+      event.extended_registers = event.append(*xstate);
     }
     note_mask(task);
     return;
@@ -78,21 +79,21 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   call_outputs(call.number == SYS_restart_syscall ? task.restarted : call, result, task.memory,
                ranges_);
   for (const OutputRange& range : ranges_) {
-    add_memory(task, range.address, range.length, event_.memory);
+    writer_->add_memory(task.memory, range.address, range.length, event.memory);
   }
   if (task.digests) {
     task.digests->visit_changes(task.tid, task.memory,
                                 [&](std::uint64_t address, std::span<const std::byte> page) {
-                                  event_.memory.push_back({address, event_.append(page)});
+                                  event.memory.push_back({address, event.append(page)});
                                 });
     task.digests.reset();
   }
   if (task.output != 0 && result > 0) {
     ranges_.clear();
     written_bytes(call, result, task.memory, ranges_);
-    event_.output = task.output;
+    event.output = task.output;
     for (const OutputRange& range : ranges_) {
-      event_.output_ranges.push_back({range.address, range.length});
+      event.output_ranges.push_back({range.address, range.length});
     }
   }
   if (task.written_object && result >= 0) {
@@ -117,12 +118,12 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
   if (S_ISCHR(status.st_mode)) {
     return; // /dev/zero is anonymous memory
   }
-  EventData::Mapping& mapping = event_.mapping.emplace();
+  EventData::Mapping& mapping = writer_->event().mapping.emplace();
   mapping.offset = call[5];
   mapping.length = (call[1] + 4095) & ~std::uint64_t{4095};
   mapping.path = strip(try_read_link(link).value_or(""));
   if ((call[3] & MAP_TYPE) == MAP_PRIVATE) {
-    mapping.file = files_->keep(file.get(), mapping.path).path;
+    mapping.file = writer_->keep_file(file.get(), mapping.path);
   } else {
     mapping.object = object_number(status);
     record_object(*mapping.object, file.get(), mapping.offset, mapping.length);
@@ -138,9 +139,10 @@ void Recorder::record_object(std::uint32_t number, int fd, std::uint64_t offset,
   }
   const auto size = static_cast<std::uint64_t>(status.st_size);
   const std::uint64_t end = std::min(offset + length, size);
+  EventData& event = writer_->event();
   ByteRange range;
   const std::uint64_t wanted = end > offset ? end - offset : 0;
-  const std::span<std::byte> room = event_.append(wanted, range);
+  const std::span<std::byte> room = event.append(wanted, range);
   std::size_t done = 0;
   while (done < wanted) {
     const ssize_t n =
@@ -153,8 +155,8 @@ void Recorder::record_object(std::uint32_t number, int fd, std::uint64_t offset,
     }
     done += static_cast<std::size_t>(n);
   }
-  event_.shrink(range, wanted - done);
-  event_.shared.push_back({number, size, offset, range});
+  event.shrink(range, wanted - done);
+  event.shared.push_back({number, size, offset, range});
 }
 
 void Recorder::record_object_write(RecordedTask& task, std::int64_t result) {
@@ -194,14 +196,15 @@ void Recorder::record_segment(RecordedTask& task, std::uint64_t address) {
       struct stat status {};
       status.st_dev = found.device;
       status.st_ino = found.inode;
-      EventData::Mapping& mapping = event_.mapping.emplace();
+      EventData& event = writer_->event();
+      EventData::Mapping& mapping = event.mapping.emplace();
       mapping.object = object_number(status);
       mapping.length = found.length();
       mapping.path = strip(found.name);
       ByteRange range;
-      const std::span<std::byte> room = event_.append(found.length(), range);
+      const std::span<std::byte> room = event.append(found.length(), range);
       task.memory.read(address, room);
-      event_.shared.push_back({*mapping.object, found.length(), 0, range});
+      event.shared.push_back({*mapping.object, found.length(), 0, range});
       return;
     }
   }

@@ -7,10 +7,9 @@
 #include "replay/engine/injected_calls.h"
 #include "replay/engine/recorder.h"
 #include "replay/engine/suspended_filters.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
+#include "trace/event.h"
 
-#include <capnp/message.h>
 #include <csignal>
 #include <cstring>
 #include <optional>
@@ -113,12 +112,11 @@ void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::Signal
     // The frame could not be written, or something else comes first.
     task.fatal_fault = reached;
     task.state = State::kReady;
-    task.reported = true;
-    reported_.push_back(task.tid);
+    scheduler_.report_again(task);
     return;
   }
   const user_regs_struct registers = task.tracee.registers();
-  EventData& event = begin_event(EventKind::kSignal, task);
+  EventData& event = writer_->begin(EventKind::kSignal, task);
   event.registers = reached;
   event.registers_after = registers;
   event.registers_after->orig_rax = ~std::uint64_t{0};
@@ -139,8 +137,8 @@ void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::Signal
     task.memory.read(fpu + kFpuMagicOffset, std::as_writable_bytes(std::span(magic)));
     end = fpu + (magic[0] == kFpuMagic ? magic[1] + kFpuTrailer : kFpuLegacySize);
   }
-  add_memory(task, registers.rsp, end - registers.rsp, event.memory);
-  write_event();
+  writer_->add_memory(task.memory, registers.rsp, end - registers.rsp, event.memory);
+  writer_->write();
   task.boundary = registers;
   task.state = State::kReady;
 }
@@ -173,16 +171,14 @@ void Recorder::raise_held(RecordedTask& task) {
 // The pages are as much as the program has in use: they go to the trace without being gathered.
 void Recorder::preempt(RecordedTask& task) {
   const user_regs_struct registers = task.tracee.registers();
-  EventData& event = begin_event(EventKind::kPreemption, task);
+  EventData& event = writer_->begin(EventKind::kPreemption, task);
   event.registers_after = registers;
   event.registers_after->orig_rax = ~std::uint64_t{0};
   if (const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate)) {
     event.extended_registers = event.append(*xstate);
   }
   std::vector<EventData::Write>& list = event.memory;
-  std::uint64_t total = 0;
   auto note = [&](std::uint64_t address, std::span<const std::byte> bytes) {
-    total += bytes.size();
     if (!list.empty() && list.back().address + list.back().data.length == address &&
         list.back().data.length < kMaxPreemptedRange) {
       list.back().data.length += bytes.size();
@@ -195,23 +191,9 @@ void Recorder::preempt(RecordedTask& task) {
   } else {
     visit_writable_pages(task.tid, task.memory, note);
   }
-  capnp::MallocMessageBuilder message;
-  schema::Event::Builder root = message.initRoot<schema::Event>();
-  event_.encode(root);
-  writer_->begin(root.asReader(), total);
-  std::vector<std::byte> buffer;
-  for (const EventData::Write& write : list) {
-    buffer.assign(write.data.length, std::byte{0});
-    try {
-      task.memory.read(write.address, buffer);
-    } catch (const Error&) {
-      // It was killed meanwhile, and its memory with it.
-    }
-    writer_->add_data(buffer);
-  }
-  flush_now_and_then();
+  writer_->write_from(task.memory);
   task.boundary = registers;
-  yield_ = true;
+  scheduler_.yield();
 }
 
 } // namespace rrpcp::replay

@@ -8,8 +8,8 @@
 #include "replay/engine/process_image.h"
 #include "replay/engine/recorder.h"
 #include "replay/engine/suspended_filters.h"
-#include "replay/trace/event.h"
 #include "rrpcp/error.h"
+#include "trace/event.h"
 
 #include <cerrno>
 #include <csignal>
@@ -60,9 +60,8 @@ void Recorder::on_new_task(RecordedTask& task) {
     break;
   }
   const bool thread = (arguments.flags & CLONE_THREAD) != 0;
-  auto made =
-      std::make_unique<RecordedTask>(tid, thread ? task.pid : tid, Tracee::adopt(tid, false));
-  RecordedTask& child = *made;
+  RecordedTask& child = scheduler_.add(
+      std::make_unique<RecordedTask>(tid, thread ? task.pid : tid, Tracee::adopt(tid, false)));
   child.site = task.site;
   child.mask = task.mask;
   child.forgoes_counter = task.forgoes_counter;
@@ -82,15 +81,8 @@ void Recorder::on_new_task(RecordedTask& task) {
   child.replaced = (arguments.flags & CLONE_VM) != 0
                        ? task.replaced
                        : std::make_shared<ReplacedInstructions>(*task.replaced);
-  if (auto early = early_.find(tid); early != early_.end()) {
-    child.tracee.take_report(early->second);
-    early_.erase(early);
-  } else {
-    child.tracee.wait();
-  }
-  tasks_.emplace(tid, std::move(made));
-  order_.push_back(tid);
-  EventData& event = begin_event(EventKind::kNewTask, task);
+  scheduler_.await_first(child);
+  EventData& event = writer_->begin(EventKind::kNewTask, task);
   if (!task.begun) {
     event.registers = task.entry;
   }
@@ -110,31 +102,27 @@ void Recorder::on_new_task(RecordedTask& task) {
     event.child_registers.orig_rax = ~std::uint64_t{0};
     child.boundary = child.tracee.registers();
     if ((arguments.flags & CLONE_CHILD_SETTID) != 0) {
-      add_memory(child, arguments.child_tid, sizeof(pid_t), event.child_memory);
+      writer_->add_memory(child.memory, arguments.child_tid, sizeof(pid_t), event.child_memory);
     }
   }
   if ((arguments.flags & CLONE_PARENT_SETTID) != 0) {
-    add_memory(task, arguments.parent_tid, sizeof(pid_t), event.memory);
+    writer_->add_memory(task.memory, arguments.parent_tid, sizeof(pid_t), event.memory);
   }
   if ((arguments.flags & CLONE_PIDFD) != 0) {
-    add_memory(task, arguments.pidfd, sizeof(int), event.memory);
+    writer_->add_memory(task.memory, arguments.pidfd, sizeof(int), event.memory);
   }
   if ((arguments.flags & CLONE_CHILD_CLEARTID) != 0) {
     child.clear_tid = arguments.child_tid;
   }
-  write_event();
+  writer_->write();
   task.begun = true;
   if (!alive) { // killed at birth
-    child.reported = true;
-    reported_.push_back(tid);
+    scheduler_.report_again(child);
   }
-  if (task.state != State::kInCall) {
-    task.state = State::kInCall;
-    ++in_call_;
-  }
+  task.state = State::kInCall;
   task.tracee.resume(PTRACE_SYSCALL);
   if ((arguments.flags & CLONE_VFORK) == 0) {
-    if (std::optional<TraceeStop> stop = await_call(task)) {
+    if (std::optional<TraceeStop> stop = scheduler_.await_call(task)) {
       handle(task, *stop);
     }
   }
@@ -166,37 +154,27 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   // All other threads of the process are gone, and the one that called has the process's id now.
   RecordedTask* caller = &task;
   if (former != task.tid) {
-    if (RecordedTask* other = find(former)) {
+    if (RecordedTask* other = scheduler_.find(former)) {
       caller = other;
     }
   }
   const bool begun = caller->begun;
-  const bool counted = caller->state == State::kInCall;
   const user_regs_struct entry = caller->entry;
   if (caller != &task) {
     task.held = std::move(caller->held);
     task.forgoes_counter = caller->forgoes_counter;
-    if (task.state == State::kInCall) {
-      --in_call_; // the leader's own call ended with it
-    }
     caller->tracee.release();
-    erase(former);
+    scheduler_.erase(former);
   }
   std::vector<pid_t> gone;
-  for (const auto& [tid, other] : tasks_) {
+  for (const auto& [tid, other] : scheduler_.tasks()) {
     if (other->pid == task.pid && tid != task.tid) {
       gone.push_back(tid);
     }
   }
   for (pid_t tid : gone) {
-    if (find(tid)->state == State::kInCall) {
-      --in_call_;
-    }
-    find(tid)->tracee.release();
-    erase(tid);
-  }
-  if (counted) {
-    --in_call_;
+    scheduler_.find(tid)->tracee.release();
+    scheduler_.erase(tid);
   }
   task.tracee.resume(PTRACE_SYSCALL);
   const TraceeStop stop = task.tracee.wait();
@@ -238,9 +216,9 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     if (!file) {
       throw system_error(errno, "cannot open a file that the program has mapped").in_file(path);
     }
-    return files_->keep(file.get(), path).path;
+    return writer_->keep_file(file.get(), path);
   });
-  EventData& event = begin_event(EventKind::kExec, task);
+  EventData& event = writer_->begin(EventKind::kExec, task);
   if (!begun) {
     event.registers = entry;
   }
@@ -253,7 +231,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     }
   }
   event.former_task = former != task.tid ? former : 0;
-  write_event();
+  writer_->write();
   task.boundary = task.tracee.registers();
   task.state = State::kReady;
 }
@@ -262,7 +240,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
 // set_tid_address(2) and the futexes of its robust list.
 void Recorder::record_last_writes(const RecordedTask& dead, RecordedTask& survivor) {
   if (dead.clear_tid != 0) {
-    add_memory(survivor, dead.clear_tid, sizeof(pid_t), event_.memory);
+    writer_->add_memory(survivor.memory, dead.clear_tid, sizeof(pid_t), writer_->event().memory);
   }
   if (dead.robust_list == 0) {
     return;
@@ -280,8 +258,8 @@ void Recorder::record_last_writes(const RecordedTask& dead, RecordedTask& surviv
   constexpr std::uint64_t kPriorityInheritance = 1;
   std::uint64_t at = head.first & ~kPriorityInheritance;
   for (int i = 0; i < kMaxEntries && at != 0 && at != dead.robust_list; ++i) {
-    add_memory(survivor, at + static_cast<std::uint64_t>(head.offset), sizeof(pid_t),
-               event_.memory);
+    writer_->add_memory(survivor.memory, at + static_cast<std::uint64_t>(head.offset),
+                        sizeof(pid_t), writer_->event().memory);
     std::uint64_t next = 0;
     survivor.memory.read_some(at, std::as_writable_bytes(std::span(&next, 1)));
     at = next & ~kPriorityInheritance;
@@ -292,14 +270,14 @@ void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
   if (task.in_call && !task.begun) {
     // It ran to the call, in which it was killed, by a filter of seccomp(2) for one: others may
     // have seen what it did before.
-    begin_event(EventKind::kSystemCallBegun, task).registers = task.entry;
-    write_event();
+    writer_->begin(EventKind::kSystemCallBegun, task).registers = task.entry;
+    writer_->write();
   }
-  EventData& event = begin_event(EventKind::kExit, task);
+  EventData& event = writer_->begin(EventKind::kExit, task);
   event.registers = task.fatal_fault;
   event.status = stop.status();
   // What the kernel wrote on behalf of the dead is seen by those who shared its memory.
-  for (auto& [tid, other] : tasks_) {
+  for (auto& [tid, other] : scheduler_.tasks()) {
     if (other.get() != &task && other->pid == task.pid && other->tracee.attached()) {
       try {
         record_last_writes(task, *other);
@@ -309,14 +287,11 @@ void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
       break;
     }
   }
-  write_event();
-  if (task.state == State::kInCall) {
-    --in_call_;
-  }
+  writer_->write();
   if (task.tid == first_process_) {
     status_ = stop.status();
   }
-  erase(task.tid);
+  scheduler_.erase(task.tid);
 }
 
 } // namespace rrpcp::replay

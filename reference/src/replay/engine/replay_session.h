@@ -7,8 +7,8 @@
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/supervisor_state.h"
 #include "replay/engine/system_call.h"
-#include "replay/trace/event.h"
 #include "rrpcp/trace_reader.h"
+#include "trace/event.h"
 
 #include <chrono>
 #include <cstddef>
@@ -41,6 +41,12 @@ struct AdoptedTask {
 
 // PTRACE_O_* of every replayed task.
 extern const std::uintptr_t kTaskTraceOptions;
+
+// The registers for a task that goes on in its program: the kernel must not restart any call.
+inline user_regs_struct at_user(user_regs_struct registers) {
+  registers.orig_rax = ~std::uint64_t{0};
+  return registers;
+}
 
 // Stands at an event that is current and not yet applied. Use from one thread: it traces the
 // processes. Destruction kills and reaps them.
@@ -98,32 +104,42 @@ private:
     std::uint64_t site = 0;
   };
 
+  using Deadline = std::optional<std::chrono::steady_clock::time_point>;
+
+  // The order of events: replay_session.cc.
   Task& task(pid_t tid);
   TaskState& task_state(pid_t tid);
   [[noreturn]] void diverged(const std::string& what) const;
   void check_processor() const;
   void load();
-  bool apply(std::optional<std::chrono::steady_clock::time_point> deadline);
-  bool reach_fault(Task& task, std::optional<std::chrono::steady_clock::time_point> deadline);
-  bool reach(Task& task, std::optional<std::chrono::steady_clock::time_point> deadline);
+  bool apply(Deadline deadline);
   void set_after(Task& task, const user_regs_struct& before);
   void write_memory(Task& task, const std::vector<EventData::Write>& writes);
-  void write_shared();
   void visit_data(ByteRange range, const std::function<void(std::span<const std::byte>)>& sink);
-  void echo(Task& task);
 
+  // The way of a task to its event: session_arrival.cc.
+  bool reach(Task& task, Deadline deadline);
+  bool run_to_stop(Task& task, Deadline deadline);
+
+  // System calls: session_calls.cc.
+  void echo(Task& task);
   void finish_call(Task& task);
   void perform(Task& task, const user_regs_struct& entry);
+  std::uint64_t site(Task& task);
+
+  // Mappings and shared objects: session_mappings.cc.
   void map(Task& task, const user_regs_struct& entry);
   void map_object(Task& task, const user_regs_struct& entry, std::uint64_t address,
                   std::uint64_t length, std::uint64_t protection, std::uint64_t flags, int fd,
                   bool writable);
+  void write_shared();
+  int own_object(std::uint32_t number);
+
+  // Tasks that come, execute another program and go: session_tasks.cc.
   void make_task(Task& parent);
   void execute();
   void end_task(pid_t tid);
   void kill_process(pid_t recorded);
-  int own_object(std::uint32_t number);
-  std::uint64_t site(Task& task);
 
   std::string directory_;
   ReplayOptions options_;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "process/proc_status.h"
-#include "replay/engine/recorder.h"
+#include "replay/engine/recorded_task.h"
 
 #include <cstdint>
 #include <sys/ptrace.h>

@@ -1,4 +1,4 @@
-#include "process/capture/elf_build_id.h"
+#include "model/elf_build_id.h"
 
 #include "base/bytes.h"
 
@@ -11,7 +11,7 @@
 #include <string_view>
 #include <unistd.h>
 
-namespace rrpcp::capture {
+namespace rrpcp {
 
 namespace {
 
@@ -75,4 +75,4 @@ std::vector<std::byte> read_build_id(int fd) {
   return {};
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp

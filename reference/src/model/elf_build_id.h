@@ -4,10 +4,10 @@
 #include <cstddef>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp {
 
 // Descriptor of the note NT_GNU_BUILD_ID (elf(5)) of a 64-bit little-endian ELF file; empty where
 // the file is no such file or has none. Trusts nothing in the file; never throws for its contents.
 std::vector<std::byte> read_build_id(int fd);
 
-} // namespace rrpcp::capture
+} // namespace rrpcp

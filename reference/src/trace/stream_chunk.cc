@@ -1,4 +1,4 @@
-#include "replay/trace/stream_chunk.h"
+#include "trace/stream_chunk.h"
 
 #include "base/bytes.h"
 #include "base/hash.h"

@@ -1,6 +1,6 @@
-#include "replay/engine/system_call_names.h"
+#include "trace/system_call_names.h"
 
-namespace rrpcp::replay {
+namespace rrpcp {
 
 std::string system_call_name(long number) {
   switch (number) {
@@ -771,4 +771,4 @@ std::string system_call_name(long number) {
   }
 }
 
-} // namespace rrpcp::replay
+} // namespace rrpcp

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "container/chunk_codec.h"
-#include "replay/trace/stream_chunk.h"
 #include "rrpcp/output.h"
 #include "rrpcp/trace_reader.h"
 #include "rrpcp/writer.h"
+#include "trace/stream_chunk.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -1,10 +1,10 @@
-#include "replay/trace/event.h"
+#include "trace/event.h"
 
 #include "rrpcp/error.h"
 
 #include <cstring>
 
-namespace rrpcp::replay {
+namespace rrpcp {
 
 namespace {
 
@@ -372,4 +372,4 @@ void EventData::decode_kind(schema::Event::Reader in) {
       .with_hint("replay it with the version of pcp-rr that recorded it, or a later one");
 }
 
-} // namespace rrpcp::replay
+} // namespace rrpcp

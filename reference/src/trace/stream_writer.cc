@@ -1,9 +1,9 @@
-#include "replay/trace/stream_writer.h"
+#include "trace/stream_writer.h"
 
 #include "base/bytes.h"
 #include "base/hash.h"
-#include "replay/trace/stream_header.h"
 #include "rrpcp/format.h"
+#include "trace/stream_header.h"
 
 #include <algorithm>
 

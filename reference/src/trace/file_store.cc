@@ -1,6 +1,6 @@
-#include "replay/trace/file_store.h"
+#include "trace/file_store.h"
 
-#include "process/capture/elf_build_id.h"
+#include "model/elf_build_id.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -257,7 +257,7 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
     stored.setSize(static_cast<std::uint64_t>(copied.st_size));
     stored.setModifiedAt(nanoseconds(status.st_mtim));
     stored.setMode(status.st_mode);
-    const std::vector<std::byte> build_id = capture::read_build_id(copy.get());
+    const std::vector<std::byte> build_id = read_build_id(copy.get());
     if (!build_id.empty()) {
       stored.setBuildId(
           kj::arrayPtr(reinterpret_cast<const kj::byte*>(build_id.data()), build_id.size()));

@@ -1,9 +1,9 @@
 #include "rrpcp/trace_reader.h"
 
 #include "container/kj_errors.h"
-#include "replay/trace/event_reader.h"
-#include "replay/trace/task_table.h"
-#include "replay/trace/trace_state.h"
+#include "trace/event_reader.h"
+#include "trace/task_table.h"
+#include "trace/trace_state.h"
 
 #include <algorithm>
 #include <sys/file.h>

@@ -1,12 +1,12 @@
-#include "replay/trace/trace_state.h"
+#include "trace/trace_state.h"
 
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "container/kj_errors.h"
 #include "container/manifest_bytes.h"
-#include "replay/trace/stream_header.h"
-#include "replay/trace/task_table.h"
 #include "rrpcp/format.h"
+#include "trace/stream_header.h"
+#include "trace/task_table.h"
 
 #include <algorithm>
 #include <cerrno>

@@ -1,4 +1,4 @@
-#include "replay/trace/task_table.h"
+#include "trace/task_table.h"
 
 #include <algorithm>
 #include <string>

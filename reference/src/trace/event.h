@@ -13,7 +13,7 @@
 #include <sys/user.h>
 #include <vector>
 
-namespace rrpcp::replay {
+namespace rrpcp {
 
 // Bytes that an event holds: a piece of EventData::bytes.
 struct ByteRange {
@@ -111,8 +111,9 @@ public:
   void pieces(std::vector<std::span<const std::byte>>& out) const;
   // Takes over a message. Returns the room for its `data_length` bytes of data, which the caller
   // has to fill; where they are more than `most`, there is no room: the ranges of `memory`,
-  // `shared` and `child_memory` are places in the event's data then (data_elsewhere). Throws Error(kDamaged), without a file name, for register sets of a wrong length
-  // and for another length of data than the message says; kUnsupportedFeature for an unknown kind.
+  // `shared` and `child_memory` are places in the event's data then (data_elsewhere). Throws
+  // Error(kDamaged), without a file name, for register sets of a wrong length and for another
+  // length of data than the message says; kUnsupportedFeature for an unknown kind.
   std::span<std::byte> decode(schema::Event::Reader in, std::uint64_t data_length,
                               std::uint64_t most = UINT64_MAX);
   bool data_elsewhere() const { return data_elsewhere_; }
@@ -124,4 +125,4 @@ private:
   bool data_elsewhere_ = false;
 };
 
-} // namespace rrpcp::replay
+} // namespace rrpcp

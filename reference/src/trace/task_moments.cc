@@ -1,7 +1,7 @@
-#include "replay/trace/task_moments.h"
+#include "trace/task_moments.h"
 
-#include "replay/trace/task_table.h"
 #include "rrpcp/error.h"
+#include "trace/task_table.h"
 
 #include <cstdio>
 #include <cstring>

@@ -3,13 +3,13 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "model/backing_file.h"
-#include "replay/trace/file_store.h"
-#include "replay/trace/stream_header.h"
-#include "replay/trace/stream_writer.h"
-#include "replay/trace/trace_state.h"
 #include "rrpcp/store.h"
 #include "rrpcp/trace_directory.h"
 #include "store/atomic_file.h"
+#include "trace/file_store.h"
+#include "trace/stream_header.h"
+#include "trace/stream_writer.h"
+#include "trace/trace_state.h"
 
 #include <fcntl.h>
 #include <filesystem>

@@ -1,4 +1,4 @@
-#include "replay/trace/event_reader.h"
+#include "trace/event_reader.h"
 
 #include "base/bytes.h"
 

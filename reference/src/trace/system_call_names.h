@@ -3,10 +3,10 @@
 
 #include <string>
 
-namespace rrpcp::replay {
+namespace rrpcp {
 
 // "openat", or "system call 512" for a number without a name. From the kernel's
 // arch/x86/entry/syscalls/syscall_64.tbl up to Linux 6.17.
 std::string system_call_name(long number);
 
-} // namespace rrpcp::replay
+} // namespace rrpcp

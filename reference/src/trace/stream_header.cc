@@ -1,4 +1,4 @@
-#include "replay/trace/stream_header.h"
+#include "trace/stream_header.h"
 
 #include "base/bytes.h"
 #include "base/hash.h"

@@ -3,8 +3,8 @@
 
 #include "base/scoped_fd.h"
 #include "container/chunk_codec.h"
-#include "replay/trace/stream_chunk.h"
 #include "rrpcp/trace_reader.h"
+#include "trace/stream_chunk.h"
 
 #include <capnp/message.h>
 #include <capnp/serialize.h>

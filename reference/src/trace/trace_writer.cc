@@ -2,12 +2,12 @@
 
 #include "base/bytes.h"
 #include "base/scoped_fd.h"
-#include "replay/trace/stream_chunk.h"
-#include "replay/trace/stream_writer.h"
-#include "replay/trace/task_table.h"
 #include "rrpcp/error.h"
 #include "rrpcp/output.h"
 #include "store/atomic_file.h"
+#include "trace/stream_chunk.h"
+#include "trace/stream_writer.h"
+#include "trace/task_table.h"
 
 #include <algorithm>
 #include <capnp/message.h>

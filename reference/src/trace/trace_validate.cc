@@ -3,7 +3,7 @@
 #include "base/diagnostics.h"
 #include "container/kj_errors.h"
 #include "model/backing_file.h"
-#include "replay/trace/task_moments.h"
+#include "trace/task_moments.h"
 
 #include <algorithm>
 #include <array>

@@ -1,7 +1,7 @@
 // The state of an EventReader.
 #pragma once
 
-#include "replay/trace/trace_state.h"
+#include "trace/trace_state.h"
 
 #include <memory>
 #include <optional>

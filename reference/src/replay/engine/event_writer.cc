@@ -1,0 +1,91 @@
+#include "replay/engine/event_writer.h"
+
+#include "rrpcp/error.h"
+
+#include <capnp/message.h>
+
+namespace rrpcp::replay {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kFlushInterval(1);
+constexpr std::size_t kScratchWords = 1024;
+
+} // namespace
+
+EventWriter::EventWriter(const std::string& directory, schema::TraceStart::Reader start)
+    : started_(Clock::now()), writer_(directory, start), files_(writer_), scratch_(kScratchWords) {}
+
+EventData& EventWriter::begin(EventKind kind, RecordedTask& task) {
+  task.preempted = kind == EventKind::kPreemption;
+  event_.clear();
+  event_.kind = kind;
+  event_.task = task.tid;
+  event_.time = static_cast<std::uint64_t>((Clock::now() - started_).count());
+  return event_;
+}
+
+void EventWriter::add_memory(RemoteMemory& memory, std::uint64_t address, std::uint64_t length,
+                             std::vector<EventData::Write>& list) {
+  ByteRange range;
+  const std::span<std::byte> room = event_.append(length, range);
+  const std::size_t read = memory.read_some(address, room);
+  event_.shrink(range, length - read);
+  if (range.length != 0) {
+    list.push_back({address, range});
+  }
+}
+
+void EventWriter::write() {
+  capnp::MallocMessageBuilder message(kj::arrayPtr(scratch_.data(), scratch_.size()));
+  schema::Event::Builder root = message.initRoot<schema::Event>();
+  event_.encode(root);
+  event_.pieces(pieces_);
+  writer_.append(root.asReader(), pieces_);
+  flush_now_and_then();
+}
+
+void EventWriter::write_from(RemoteMemory& memory) {
+  std::uint64_t total = 0;
+  for (const EventData::Write& write : event_.memory) {
+    total += write.data.length;
+  }
+  capnp::MallocMessageBuilder message;
+  schema::Event::Builder root = message.initRoot<schema::Event>();
+  event_.encode(root);
+  writer_.begin(root.asReader(), total);
+  for (const EventData::Write& write : event_.memory) {
+    buffer_.assign(write.data.length, std::byte{0});
+    try {
+      memory.read(write.address, buffer_);
+    } catch (const Error&) {
+      // The process was killed meanwhile, and its memory with it.
+    }
+    writer_.add_data(buffer_);
+  }
+  flush_now_and_then();
+}
+
+// What is in the file survives us.
+void EventWriter::flush_now_and_then() {
+  const auto now = std::chrono::nanoseconds(event_.time);
+  if (now - flushed_at_ >= kFlushInterval) {
+    writer_.flush();
+    flushed_at_ = now;
+  }
+}
+
+std::string EventWriter::keep_file(int fd, std::string_view path) {
+  return files_.keep(fd, path).path;
+}
+
+std::int64_t EventWriter::finish(int wait_status) {
+  const std::int64_t events = writer_.next_event() - 1;
+  files_.sync();
+  writer_.finish(wait_status);
+  return events;
+}
+
+} // namespace rrpcp::replay

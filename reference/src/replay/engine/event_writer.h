@@ -1,0 +1,62 @@
+// Events on their way into the trace.
+#pragma once
+
+#include "process/remote_memory.h"
+#include "replay/engine/recorded_task.h"
+#include "rrpcp/trace_writer.h"
+#include "trace/event.h"
+#include "trace/file_store.h"
+
+#include <capnp/common.h>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace rrpcp::replay {
+
+// Writes the trace of a recording, one event at a time: begin(), fill what it returns, write().
+// What was written survives the recorder after about a second. Use from one thread. Methods throw
+// Error (kNoSpace, kSystem, …); nothing more can be written then.
+class EventWriter {
+public:
+  // Makes the stream in `directory`; the time of events counts from now.
+  EventWriter(const std::string& directory, schema::TraceStart::Reader start);
+
+  // An empty event of `task`, which now is the latest one.
+  EventData& begin(EventKind kind, RecordedTask& task);
+  // The latest event. It may be filled until it is written.
+  EventData& event() { return event_; }
+  // Has the event keep what memory holds at `address`, as far as it can be read, as an entry of
+  // `list`, one of its lists.
+  void add_memory(RemoteMemory& memory, std::uint64_t address, std::uint64_t length,
+                  std::vector<EventData::Write>& list);
+  void write();
+  // The same for an event whose list `memory` says of addresses and lengths only: the bytes go from
+  // `memory` to the trace without being gathered. Zeros, where they cannot be read any more.
+  void write_from(RemoteMemory& memory);
+
+  // Keeps what the file `fd` (open for reading) has at this moment and returns the path of the copy
+  // relative to the trace directory. `path` is what the program calls it.
+  std::string keep_file(int fd, std::string_view path);
+
+  // Ends the trace. Returns the number of events.
+  std::int64_t finish(int wait_status);
+
+private:
+  void flush_now_and_then();
+
+  const std::chrono::steady_clock::time_point started_;
+  TraceWriter writer_;
+  TraceFileStore files_;
+  EventData event_;
+  std::vector<std::span<const std::byte>> pieces_;
+  std::vector<capnp::word> scratch_;
+  std::vector<std::byte> buffer_;
+  std::chrono::nanoseconds flushed_at_{0}; // since started_
+};
+
+} // namespace rrpcp::replay

@@ -1,0 +1,255 @@
+#include "replay/engine/scheduler.h"
+
+#include "process/proc_file.h"
+#include "process/proc_stat.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <sched.h>
+#include <sys/ptrace.h>
+
+namespace rrpcp::replay {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using State = RecordedTask::State;
+
+// How long a task may compute while others wait.
+constexpr std::chrono::milliseconds kPatience(500);
+// Events of one task in a row while others are ready.
+constexpr int kQuantum = 100;
+// How long a call may be uninterruptible before others run.
+constexpr std::chrono::milliseconds kUninterruptiblePatience(20);
+
+} // namespace
+
+Scheduler::~Scheduler() {
+  for (auto& [tid, task] : tasks_) {
+    if (task->tracee.attached()) {
+      ::kill(task->pid, SIGKILL);
+    }
+  }
+  while (!tasks_.empty()) {
+    try {
+      std::optional<TaskReport> report = waiter_.wait();
+      if (!report) {
+        break;
+      }
+      if (RecordedTask* task = find(report->tid)) {
+        if (task->tracee.take_report(report->status).gone()) {
+          erase(report->tid);
+        }
+      }
+    } catch (const Error&) {
+      break;
+    }
+  }
+  for (auto& [tid, task] : tasks_) {
+    task->tracee.release();
+  }
+}
+
+RecordedTask* Scheduler::find(pid_t tid) const {
+  auto found = tasks_.find(tid);
+  return found != tasks_.end() ? found->second.get() : nullptr;
+}
+
+RecordedTask& Scheduler::add(std::unique_ptr<RecordedTask> task) {
+  RecordedTask& added = *task;
+  order_.push_back(added.tid);
+  tasks_.emplace(added.tid, std::move(task));
+  return added;
+}
+
+void Scheduler::erase(pid_t tid) {
+  tasks_.erase(tid);
+  std::erase(order_, tid);
+  std::erase(reported_, tid);
+}
+
+RecordedTask* Scheduler::choose() {
+  RecordedTask* current = find(current_);
+  if (current != nullptr && current->state == State::kReady && !yield_ && in_a_row_ < kQuantum) {
+    ++in_a_row_;
+    return current;
+  }
+  yield_ = false;
+  in_a_row_ = 0;
+  auto at = std::find(order_.begin(), order_.end(), current_);
+  const std::size_t start =
+      at != order_.end() ? static_cast<std::size_t>(at - order_.begin()) + 1 : 0;
+  for (std::size_t i = 0; i < order_.size(); ++i) {
+    const pid_t tid = order_[(start + i) % order_.size()];
+    if (find(tid)->state == State::kReady) {
+      current_ = tid;
+      return find(tid);
+    }
+  }
+  return nullptr;
+}
+
+bool Scheduler::others_wait(const RecordedTask& task) const {
+  return !reported_.empty() || !task.held.empty() ||
+         std::any_of(tasks_.begin(), tasks_.end(), [&](const auto& entry) {
+           return entry.second.get() != &task && entry.second->state == State::kReady;
+         });
+}
+
+void Scheduler::queue(const TaskReport& report) {
+  RecordedTask* task = find(report.tid);
+  if (task == nullptr) {
+    early_[report.tid] = report.status;
+    return;
+  }
+  task->tracee.take_report(report.status);
+  report_again(*task);
+}
+
+void Scheduler::collect_reports() {
+  const bool expected = std::any_of(tasks_.begin(), tasks_.end(), [](const auto& entry) {
+    return entry.second->state != State::kReady;
+  });
+  if (!expected && reported_.empty()) {
+    return;
+  }
+  while (std::optional<TaskReport> report = waiter_.poll()) {
+    queue(*report);
+  }
+}
+
+void Scheduler::await_report() {
+  if (std::optional<TaskReport> report = waiter_.wait()) {
+    queue(*report);
+    collect_reports();
+  }
+}
+
+RecordedTask* Scheduler::next_report() {
+  while (!reported_.empty()) {
+    RecordedTask* task = find(reported_.front());
+    reported_.erase(reported_.begin());
+    if (task != nullptr && task->reported) {
+      task->reported = false;
+      return task;
+    }
+  }
+  return nullptr;
+}
+
+void Scheduler::report_again(RecordedTask& task) {
+  task.reported = true;
+  reported_.push_back(task.tid);
+}
+
+TraceeStop Scheduler::await_user(RecordedTask& task) {
+  for (;;) {
+    std::optional<TaskReport> report;
+    if (others_wait(task)) {
+      report = waiter_.wait_for(std::chrono::milliseconds(100));
+      if (!report) {
+        if (!task.interrupting && Clock::now() - task.resumed_at >= kPatience) {
+          task.interrupting = true;
+          task.tracee.interrupt();
+        }
+        continue;
+      }
+    } else {
+      report = waiter_.wait();
+      if (!report) {
+        continue;
+      }
+    }
+    if (report->tid == task.tid) {
+      return task.tracee.take_report(report->status);
+    }
+    queue(*report);
+  }
+}
+
+std::optional<TraceeStop> Scheduler::await_call(RecordedTask& task) {
+  const Clock::time_point start = Clock::now();
+  for (int attempt = 0;; ++attempt) {
+    const bool others = others_wait(task);
+    std::optional<TaskReport> report = others ? waiter_.poll() : waiter_.wait();
+    if (report) {
+      if (report->tid == task.tid) {
+        return task.tracee.take_report(report->status);
+      }
+      queue(*report);
+      if (executed_by(task, report->tid)) {
+        return std::nullopt;
+      }
+      continue;
+    }
+    if (!others) {
+      continue;
+    }
+    if (attempt < 20) {
+      ::sched_yield();
+      continue;
+    }
+    const std::optional<std::string> text =
+        try_read_file(proc_task_path(task.pid, task.tid, "stat"));
+    const char state = text ? ProcStat::parse(*text).state : 'X';
+    if (state == 'S' || (state == 'D' && Clock::now() - start > kUninterruptiblePatience)) {
+      return std::nullopt;
+    }
+    if (attempt < 200) {
+      ::sched_yield();
+    } else if (std::optional<TaskReport> late = waiter_.wait_for(std::chrono::milliseconds(1))) {
+      if (late->tid == task.tid) {
+        return task.tracee.take_report(late->status);
+      }
+      queue(*late);
+      if (executed_by(task, late->tid)) {
+        return std::nullopt;
+      }
+    }
+  }
+}
+
+void Scheduler::await_first(RecordedTask& task) {
+  if (auto early = early_.find(task.tid); early != early_.end()) {
+    task.tracee.take_report(early->second);
+    early_.erase(early);
+  } else {
+    task.tracee.wait();
+  }
+}
+
+// Whether the execve(2) of `task` succeeded and is reported under the id of its process, `tid`.
+bool Scheduler::executed_by(const RecordedTask& task, pid_t tid) const {
+  const RecordedTask* leader = find(tid);
+  return leader != nullptr && leader->pid == task.pid && tid == task.pid &&
+         leader->tracee.attached() && leader->tracee.last_stop().event() == PTRACE_EVENT_EXEC;
+}
+
+bool Scheduler::note_dying() {
+  bool found = false;
+  for (auto& [tid, task] : tasks_) {
+    unsigned long message = 0;
+    if (task->state != State::kDying && task->tracee.attached() && task->tracee.stopped() &&
+        ::ptrace(PTRACE_GETEVENTMSG, tid, nullptr, &message) != 0 && errno == ESRCH) {
+      task->state = State::kDying;
+      found = true;
+    }
+  }
+  return found;
+}
+
+std::uint64_t Scheduler::kill_all() {
+  std::uint64_t processes = 0;
+  for (auto& [tid, task] : tasks_) {
+    if (tid == task->pid) {
+      ++processes;
+    }
+    ::kill(task->pid, SIGKILL);
+  }
+  return processes;
+}
+
+} // namespace rrpcp::replay

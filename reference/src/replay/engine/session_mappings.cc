@@ -1,0 +1,137 @@
+// Mappings of files and of shared objects, and what the objects hold.
+
+#include "model/backing_file.h"
+#include "replay/engine/injected_calls.h"
+#include "replay/engine/replay_session.h"
+#include "rrpcp/error.h"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace rrpcp::replay {
+
+namespace {
+
+constexpr std::uint64_t kMapFixedNoReplace = 0x100000; // linux/mman.h, newer than some headers
+
+std::string_view text_of(capnp::Data::Reader bytes) {
+  return {reinterpret_cast<const char*>(bytes.begin()), bytes.size()};
+}
+
+} // namespace
+
+int ReplaySession::object(std::uint32_t number) const {
+  auto found = objects_.find(number);
+  if (found == objects_.end()) {
+    throw Error(ErrorCode::kInvalidArgument, "there is no shared object " + std::to_string(number));
+  }
+  return found->second.get();
+}
+
+int ReplaySession::own_object(std::uint32_t number) {
+  ScopedFd& object = objects_[number];
+  if (!object) {
+    object.reset(::memfd_create(("pcp-rr:" + std::to_string(number)).c_str(), MFD_CLOEXEC));
+    if (!object) {
+      throw system_error(errno, "cannot create a memory file");
+    }
+    state_.objects.push_back({number, 0, {}});
+  }
+  return object.get();
+}
+
+void ReplaySession::write_shared() {
+  for (const EventData::Shared& write : current_.shared) {
+    const int fd = own_object(write.object);
+    ObjectState* state = state_.find_object(write.object);
+    if (state->size != write.size) {
+      if (::ftruncate(fd, static_cast<off_t>(write.size)) != 0) {
+        throw system_error(errno, "cannot resize a shared object");
+      }
+      state->size = write.size;
+    }
+    std::uint64_t offset = write.offset;
+    visit_data(write.data, [&](std::span<const std::byte> bytes) {
+      while (!bytes.empty()) {
+        const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+        if (n < 0 && errno == EINTR) {
+          continue;
+        }
+        if (n <= 0) {
+          throw system_error(errno, "cannot write a shared object");
+        }
+        bytes = bytes.subspan(static_cast<std::size_t>(n));
+        offset += static_cast<std::uint64_t>(n);
+      }
+    });
+    state_.bytes_written += write.data.length;
+  }
+}
+
+void ReplaySession::map(Task& task, const user_regs_struct& entry) {
+  const SystemCall call(entry);
+  constexpr std::uint64_t kDropped = MAP_POPULATE | MAP_LOCKED | MAP_HUGETLB | MAP_32BIT |
+                                     kMapFixedNoReplace | MAP_SYNC | (std::uint64_t{63} << 26);
+  const auto address = static_cast<std::uint64_t>(current_.result);
+  std::uint64_t flags = (call[3] & ~(kDropped | MAP_TYPE)) | MAP_FIXED;
+  const bool shared = (call[3] & MAP_TYPE) != MAP_PRIVATE;
+  flags |= shared ? MAP_SHARED : MAP_PRIVATE;
+  if (!current_.mapping) {
+    InjectedCalls calls(task.tracee, site(task));
+    calls.require("mapping memory", SYS_mmap, address, call[1], call[2], flags | MAP_ANONYMOUS,
+                  ~std::uint64_t{0}, 0);
+    return;
+  }
+  if (current_.mapping->object) {
+    ObjectState* state = nullptr;
+    const int fd = own_object(*current_.mapping->object);
+    state = state_.find_object(*current_.mapping->object);
+    state->path = current_.mapping->path;
+    map_object(task, entry, address, call[1], call[2], flags, fd, true);
+    return;
+  }
+  const std::string& name = current_.mapping->file;
+  ScopedFd& file = files_[name];
+  if (!file) {
+    const std::string path = directory_ + "/" + name;
+    file.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) {
+      throw Error(ErrorCode::kBackingFile, "cannot open a file that the trace keeps")
+          .with_errno(errno)
+          .in_file(path);
+    }
+    for (schema::TraceFile::Reader kept : trace_.files()) {
+      if (text_of(kept.getStored().getPath()) == name) {
+        verify_identity(file.get(), path, kept.getStored());
+      }
+    }
+  }
+  map_object(task, entry, address, call[1], call[2], flags, file.get(), false);
+}
+
+// Maps our descriptor `fd` in the task, which opens it by way of /proc.
+void ReplaySession::map_object(Task& task, const user_regs_struct& entry, std::uint64_t address,
+                               std::uint64_t length, std::uint64_t protection, std::uint64_t flags,
+                               int fd, bool writable) {
+  // The path lies at the start of the page of the stack pointer for a moment.
+  const std::string path = "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(fd);
+  const std::uint64_t page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const std::uint64_t place = entry.rsp & ~(page - 1);
+  std::vector<std::byte> before(path.size() + 1);
+  task.memory.read(place, before);
+  task.memory.write(place, std::as_bytes(std::span(path.c_str(), path.size() + 1)));
+  InjectedCalls calls(task.tracee, site(task));
+  const std::int64_t opened =
+      calls.call(SYS_openat, AT_FDCWD, place, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
+  task.memory.write(place, before);
+  calls.check("opening a mapped file", opened);
+  const std::uint64_t offset = current_.mapping ? current_.mapping->offset : 0;
+  const std::int64_t mapped =
+      calls.call(SYS_mmap, address, length, protection, flags, opened, offset);
+  calls.require("closing a mapped file", SYS_close, opened);
+  calls.check("mapping a file", mapped);
+}
+} // namespace rrpcp::replay
