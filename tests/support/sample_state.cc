@@ -32,6 +32,7 @@ struct Run {
 constexpr auto kZero = schema::RunKind::ZERO;
 constexpr auto kStream = schema::RunKind::STREAM;
 constexpr auto kBacking = schema::RunKind::BACKING;
+constexpr auto kUnknown = schema::RunKind::UNKNOWN;
 
 void put_runs(capnp::List<schema::PageRun>::Builder out, std::initializer_list<Run> runs) {
   unsigned i = 0;
@@ -52,6 +53,8 @@ public:
 
   std::vector<std::byte> build() {
     state_.setMachine(sample_.machine);
+    state_.setElfClass(sample_.machine == 3 ? 1 : 2);
+    state_.setDataEncoding(1);
     state_.setProducer(replay_ ? "org.rr-project.rr" : "org.rrpcp.process");
     provenance();
     objects();
@@ -142,6 +145,8 @@ private:
     digests[1].setLength(page_ + 100);
     digests[1].setHigh(1);
     digests[1].setLow(2);
+    auto strong = digests[1].initSha256(32);
+    std::fill(strong.begin(), strong.end(), 0x5a);
     // 1: a library that is embedded, with a partial last page.
     auto library = objects[1];
     library.setLength(2 * page_ + 1000);
@@ -259,10 +264,12 @@ private:
     map(0x22000000, 1, 1, kShared, 4);
     auto scratch = map(0x23000000, 8, 3, kPrivate | kAnonymous);
     if (replay_) {
-      scratch.setRole(schema::MappingRole::SCRATCH);
-      scratch.setFileOffset(page_);
-      scratch.setMonitoringSkipped(true);
-      scratch.setLegacyPageFile(data("4711-23000000-23008000"));
+      scratch.setRole(schema::MappingRole::REPLAYER);
+      auto rr = scratch.initRr();
+      rr.setUse(schema::rr::MappingUse::SCRATCH);
+      rr.setFileOffset(page_);
+      rr.setMonitoringSkipped(true);
+      rr.setPageFile(data("4711-23000000-23008000"));
     }
     auto stack = map(0x70000000, 3, 3, kPrivate | kAnonymous | 0x100);
     stack.setRole(schema::MappingRole::STACK);
@@ -270,12 +277,14 @@ private:
     put_runs(stack.initRuns(2), {{kZero, 1}, {kStream, 2, pages(2)}});
     auto vvar = map(0x71000000, 4, 1, kPrivate | kAnonymous);
     vvar.setRole(schema::MappingRole::VVAR);
+    put_runs(vvar.initRuns(1), {{kUnknown, 4}});
     auto vdso = map(0x71000000 + 4 * page_, 2, 5, kPrivate | kAnonymous);
     vdso.setRole(schema::MappingRole::VDSO);
     put_runs(vdso.initRuns(1), {{kStream, 2, pages(2)}});
     if (!small) {
       auto vsyscall = map(0xffffffffff600000, 1, 4, kPrivate | kAnonymous);
       vsyscall.setRole(schema::MappingRole::VSYSCALL);
+      put_runs(vsyscall.initRuns(1), {{kUnknown, 1}});
     }
 
     auto attributes = space.initAttributes();
@@ -310,10 +319,20 @@ private:
     space.setExecutablePath(data("/usr/bin/program"));
     if (replay_) {
       space.setFirstRunEvent(100);
-      space.setBreakpointFaultAddress(0x10000080);
-      space.setSyscallBuffering(true);
-      space.setReplayerTid(9000);
-      auto saved = space.initSavedMemory(2);
+      auto rr = space.initRr();
+      rr.setBreakpointFaultAddress(0x10000080);
+      rr.setSyscallBuffering(true);
+      rr.setReplayPid(9000);
+      rr.setExecCount(1);
+      rr.setTracedSystemCallAddress(0x70000002);
+      rr.setPrivilegedSystemCallAddress(0x70000012);
+      rr.setVdsoStart(0x71000000 + 4 * page_);
+      rr.setInterpreterPath(data("/lib/ld-linux.so.2"));
+      rr.setInterpreterBase(0x13000000);
+      rr.setLayoutRandomizationDisabled(true);
+      task_id(rr.initLeader(), 100, 1);
+      task_id(rr.initThreadLocalsTask(), 102, 2);
+      auto saved = rr.initSavedMemory(2);
       saved[0].setAddress(0x10000080);
       saved[0].setData(data("\xcc"));
       saved[1].setAddress(0x10000090);
@@ -389,7 +408,7 @@ private:
     signal_info(pending[1], 1);
     auto timers = first.initIntervalTimers(2);
     timers[0].setValue(1000000);
-    timers[1].setWhich(2);
+    timers[1].setTimer(2);
     timers[1].setInterval(10000);
     timers[1].setValue(5000);
     auto posix = first.initPosixTimers(2);
@@ -419,6 +438,7 @@ private:
     credentials.setSavedGid(100);
     credentials.setGroups({100, 27});
     credentials.setPermittedCapabilities(1ull << 19);
+    credentials.setEffectiveCapabilities(1ull << 19);
     auto arguments = first.initCommandLine(2);
     arguments.set(0, data("program"));
     arguments.set(1, data("--caf\xc3\xa9\xff"));
@@ -447,6 +467,13 @@ private:
     if (replay_) {
       first.setSerial(1);
       second.setSerial(3);
+      auto rr = second.initRr();
+      rr.setOwnNamespacePid(2);
+      rr.setFirstRunEvent(501);
+      rr.setWaitStatus(0x100);
+      rr.setMadeUndumpable(true);
+      rr.setExecuted(true);
+      rr.setParent(100);
     }
   }
 
@@ -557,17 +584,20 @@ private:
       replay.setTicks(100000 * serial);
       replay.setOwnNamespaceTid(task.getTid());
       replay.setFirstRunEvent(100 + serial);
-      replay.setWaitStatus(0x57f);
-      replay.setScratchAddress(0x23000000);
-      replay.setScratchSize(8 * page_);
-      replay.setTopOfStack(0x70003000);
-      replay.setFileTableIdentity(0xabcdef00 + task.getFileTable());
-      replay.setTlsRegister(0x12000000);
-      replay.setThreadLocals(data(std::string_view("locals\0x", 8)));
-      replay.setPreloadGlobals(0x10000200);
-      replay.setRestoreOrder(serial - 1);
-      auto buffer = replay.initSyscallBuffer();
-      buffer.setChildAddress(0x23000000);
+      auto rr = task.initRr();
+      rr.setWaitStatus(0x57f);
+      rr.setScratchAddress(0x23000000);
+      rr.setScratchSize(8 * page_);
+      rr.setTopOfStack(0x70003000);
+      rr.setTlsRegister(0x12000000);
+      rr.setThreadLocals(data(std::string_view("locals\0x", 8)));
+      rr.setPreloadGlobals(0x10000200);
+      rr.setRestoreRank(serial);
+      if (serial == 2) {
+        rr.setName(data("fifteen-bytes-xyz"));
+      }
+      auto buffer = rr.initSyscallBuffer();
+      buffer.setAddress(0x23000000);
       buffer.setSize(4 * page_);
       buffer.setUsedBytes(160);
       buffer.setDeschedFd(100);
@@ -779,9 +809,10 @@ private:
     auto shared = tables[1].initDescriptors(1);
     shared[0].setOpenFile(0);
     if (replay_) {
-      tables[0].setIdentity(0xabcdef00);
-      tables[1].setIdentity(0xabcdef01);
-      monitors(tables[0]);
+      tables[0].initRr().setIdentity(0xabcdef00);
+      tables[1].initRr().setIdentity(0xabcdef01);
+      tables[1].getRr().setMonitorsUnknown(true);
+      monitors(tables[0].getRr());
     }
     auto contexts = state_.initFileSystemContexts(2);
     contexts[0].setWorkingDirectory(data("/home/user"));
@@ -791,8 +822,8 @@ private:
     contexts[1].setRootDirectory(data("/"));
   }
 
-  void monitors(schema::FileTable::Builder table) {
-    using Kind = schema::FileMonitor::Kind;
+  void monitors(schema::rr::FileTableState::Builder table) {
+    using Kind = schema::rr::FileMonitor::Kind;
     auto monitors = table.initMonitors(9);
     for (unsigned i = 0; i < monitors.size(); ++i) {
       monitors[i].setFd(static_cast<std::int32_t>(i));
@@ -809,11 +840,15 @@ private:
     mmapped.setInode(4711);
     monitors[3].setKind(Kind::PROC_FD);
     monitors[3].initProcFd().setTid(100);
+    monitors[3].getProcFd().setSerial(1);
     monitors[4].setKind(Kind::PROC_MEM);
     monitors[4].initProcMem().setExecCount(2);
+    monitors[4].getProcMem().setTid(100);
+    monitors[4].getProcMem().setSerial(1);
     monitors[5].setKind(Kind::VIRTUAL_PERF_COUNTER);
     auto counter = monitors[5].initVirtualPerfCounter();
     counter.setTarget(100);
+    counter.setTargetSerial(1);
     counter.setInitialTicks(-5);
     counter.setEnabled(true);
     counter.setSamplePeriod(1000);
@@ -821,8 +856,10 @@ private:
     monitors[6].initProcStat().setData(data("cpu 1 2 3\n"));
     monitors[7].setKind(Kind::BPF_MAP);
     monitors[7].initBpfMap().setKeySize(4);
+    monitors[7].getBpfMap().setValueSize(16);
     monitors[8].setKind(Kind::PID_FD);
     monitors[8].initPidFd().setTid(101);
+    monitors[8].getPidFd().setSerial(3);
   }
 
   void handlers() {
@@ -868,12 +905,14 @@ private:
     mark.setEvent(event);
     mark.setTicks(ticks);
     mark.setTicksAtEventStart(ticks - 10);
-    mark.setStepKey(-3);
+    mark.setTask(100);
     auto sets = mark.initRegisters(1);
     const std::size_t size = sample_.machine == 62 ? 216 : sample_.machine == 3 ? 68 : 272;
     register_set(sets[0], 1, size, 77);
-    mark.setReturnAddresses({0x10000100, 0x10000200, 0, 0});
-    mark.setSingleStepsWithoutSignal(true);
+    auto rr = mark.initRr();
+    rr.setStepKey(-3);
+    rr.setReturnAddresses({0x10000100, 0x10000200, 0, 0});
+    rr.setSingleStepsWithoutSignal(true);
   }
 
   void position() {
@@ -908,6 +947,13 @@ private:
     }
   }
 
+  void task_id(schema::TaskId::Builder id, std::int32_t tid, std::uint32_t serial) {
+    id.setPid(100);
+    id.setProcessSerial(1);
+    id.setTid(tid);
+    id.setTaskSerial(serial);
+  }
+
   void session() {
     auto session = state_.initSession();
     auto statistics = session.initStatistics();
@@ -921,12 +967,21 @@ private:
     last.setTid(102);
     last.setTaskSerial(2);
     signal_info(session.initLastSignal(), 3);
-    auto step = session.initCurrentStep();
-    step.setAction(schema::ReplayStep::Action::ENTER_SYSTEM_CALL);
-    step.setSystemCall(39);
     session.setWhere(data("main+0x17"));
-    session.setLegacyId(12);
-    auto files = session.initMappedFiles(2);
+    auto rr = session.initRr();
+    rr.setCheckpointNumber(12);
+    task_id(rr.initLastTask(), 102, 2);
+    rr.setSkipNextExecutionEvent(true);
+    auto detector = rr.initCpuidBugDetector();
+    detector.setRecordedTicks(1234);
+    detector.setActualTicks(1233);
+    detector.setDetected(true);
+    rr.setHasPointerAuthentication(!x86_);
+    rr.setHasTpidr(!x86_);
+    auto step = rr.initCurrentStep();
+    step.setAction(schema::rr::ReplayStep::Action::ENTER_SYSTEM_CALL);
+    step.setSystemCall(39);
+    auto files = rr.initMappedFiles(2);
     files[0].setDevice(0x801);
     files[0].setInode(4711);
     files[0].setPath(data("mmap_clone_1_program"));

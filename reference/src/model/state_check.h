@@ -89,17 +89,14 @@ private:
   void signal_number(const Path& path, std::int64_t value, bool zero_allowed);
   void refer(ReferenceCounter& counter, const Path& path, std::uint32_t index, bool optional);
   void unknown(const Path& path, const char* what, unsigned value);
-  template <typename Enum> void known(const Path& path, Enum value, Enum last) {
-    if (value > last) {
-      unknown(path, "enumerant", static_cast<unsigned>(value));
-    }
-  }
 
   // ELF e_machine of the tasks of a space.
   std::uint16_t machine_of_space(std::uint32_t index) const;
 
+  // validate_values.cc
+  class ValueWalk;
+  void check_values();
   // validate_state.cc
-  void check_provenance();
   void check_cpu(const Path& path, schema::Cpu::Reader cpu);
   void check_extensions(const Path& path);
   void check_clocks_and_omissions(const Path& path);
@@ -113,6 +110,7 @@ private:
   void check_process(const Path& path, schema::Process::Reader process);
   void check_tasks(const Path& path);
   void check_task(const Path& path, schema::Task::Reader task);
+  static bool has_general_registers(List<schema::RegisterSet> sets);
   void check_registers(const Path& path, List<schema::RegisterSet> sets, std::uint16_t machine);
   void check_xsave(const Path& path, capnp::Data::Reader data);
   void check_signal_handlers(const Path& path);
@@ -130,8 +128,9 @@ private:
   void check_address_spaces(const Path& path);
   void check_address_space(const Path& path, schema::AddressSpace::Reader space);
   void check_mapping(const Path& path, schema::Mapping::Reader mapping, std::uint16_t machine);
+  void check_role(const Path& path, schema::Mapping::Reader mapping, bool is_private);
   void check_runs(const Path& path, List<schema::PageRun> runs, std::uint64_t pages,
-                  bool has_backing, std::uint64_t backing_offset, RangeSet* backing);
+                  bool has_backing, std::uint64_t backing_offset, RangeSet* backing, bool guards);
   void check_memory_objects(const Path& path);
   void check_memory_object(const Path& path, schema::MemoryObject::Reader object,
                            std::uint64_t index);
@@ -141,8 +140,13 @@ private:
   void check_open_file(const Path& path, schema::OpenFile::Reader file);
   void check_socket_end(const Path& path, schema::SocketEnd::Reader socket);
   void check_file_tables(const Path& path);
-  void check_monitor(const Path& path, schema::FileMonitor::Reader monitor);
   void check_file_system_contexts(const Path& path);
+  // validate_rr.cc
+  void check_rr_session(const Path& path, schema::rr::SessionState::Reader session);
+  void check_rr_space(const Path& path, schema::rr::SpaceState::Reader space);
+  void check_rr_mapping(const Path& path, schema::Mapping::Reader mapping);
+  void check_rr_file_table(const Path& path, schema::rr::FileTableState::Reader table);
+  void check_rr_monitor(const Path& path, schema::rr::FileMonitor::Reader monitor);
 
   schema::Manifest::Reader manifest_;
   schema::State::Reader state_;

@@ -50,7 +50,6 @@ void StateCheck::check_process_attributes(const Path& path, schema::Process::Rea
 }
 
 void StateCheck::check_credentials(const Path& path, schema::Credentials::Reader credentials) {
-  no_nul(path / "securityLabel", credentials.getSecurityLabel());
   const std::uint64_t permitted = credentials.getPermittedCapabilities();
   if ((credentials.getEffectiveCapabilities() & ~permitted) != 0) {
     findings_.in("credentials.capabilities", path / "effectiveCapabilities",
@@ -105,7 +104,6 @@ void StateCheck::check_task_attributes(const Path& path,
   if (const char* fault = fault_of(attributes.getMemoryPolicy()); *fault != 0) {
     findings_.in("task.attributes", path / "memoryPolicy", fault);
   }
-  no_nul(path / "controlGroups", attributes.getControlGroups());
 }
 
 void StateCheck::check_space_attributes(const Path& path,
@@ -131,8 +129,6 @@ void StateCheck::check_namespace_sets(const Path& path) {
         }
       });
     }
-    no_nul(at / "nodeName", set.getNodeName());
-    no_nul(at / "domainName", set.getDomainName());
   });
 }
 

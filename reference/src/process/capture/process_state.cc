@@ -195,7 +195,7 @@ void collect_interval_timers(RemoteCalls& calls, ScratchMemory& scratch,
   }
   auto out = process.initIntervalTimers(static_cast<unsigned>(armed.size()));
   for (unsigned i = 0; i < out.size(); ++i) {
-    out[i].setWhich(armed[i].which);
+    out[i].setTimer(armed[i].which);
     out[i].setInterval(microseconds(armed[i].setting.it_interval));
     out[i].setValue(microseconds(armed[i].setting.it_value));
   }

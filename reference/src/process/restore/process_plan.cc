@@ -509,8 +509,8 @@ void ProcessPlan::add_timer_ops(OpList& ops) const {
   }
   for (schema::IntervalTimer::Reader timer : process_.getIntervalTimers()) {
     const itimerval value{to_timeval(timer.getInterval()), to_timeval(timer.getValue())};
-    ops.system_call({"setting interval timer", std::to_string(timer.getWhich())}, SYS_setitimer,
-                    timer.getWhich(), ops.arena().place(value), nullptr);
+    ops.system_call({"setting interval timer", std::to_string(timer.getTimer())}, SYS_setitimer,
+                    timer.getTimer(), ops.arena().place(value), nullptr);
   }
 }
 
