@@ -470,6 +470,31 @@ std::vector<State> all_states() {
         return text("%ld locks", static_cast<long>(std::count(all.begin(), all.end(), 'k')));
       });
 
+  carried(
+      "guard-pages",
+      [] {
+        constexpr int kGuardInstall = 102;
+        g_memory[11] = map_pages(8);
+        g_memory[11][0] = g_memory[11][7 * 4096] = 1;
+        g_memory[12] = map_pages(8); // nothing but guards is touched
+        return ::madvise(g_memory[11] + 4 * 4096, 2 * 4096, kGuardInstall) == 0 &&
+               ::madvise(g_memory[12] + 4096, 4096, kGuardInstall) == 0;
+      },
+      [] {
+        std::string seen;
+        int ends[2];
+        if (::pipe(ends) != 0) {
+          return seen;
+        }
+        for (int i = 0; i < 8; ++i) { // write(2) fails with EFAULT where an access would fault
+          seen += ::write(ends[1], g_memory[11] + i * 4096, 1) == 1 ? '.' : 'g';
+          seen += ::write(ends[1], g_memory[12] + i * 4096, 1) == 1 ? '.' : 'g';
+        }
+        ::close(ends[0]);
+        ::close(ends[1]);
+        return seen;
+      });
+
   // Attributes.
   carried(
       "core-dump-filter", [] { return write_file("/proc/self/coredump_filter", "0x7f"); },

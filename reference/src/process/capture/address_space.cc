@@ -77,7 +77,7 @@ void AddressSpaceCollector::note_locked(const std::vector<ProcMemoryArea>& areas
 }
 
 void AddressSpaceCollector::set_aside(AddressRange range, PageSpool& spool) {
-  SavedArea saved{range, {}};
+  SavedArea saved{range, {}, {}};
   RemoteMemory memory(pid_);
   PageScanner scanner(pid_);
   std::vector<std::byte> buffer(256 << 10);
@@ -92,6 +92,9 @@ void AddressSpaceCollector::set_aside(AddressRange range, PageSpool& spool) {
       saved.pages.push_back({{at, piece.size()}, spool.append(piece)});
       at += piece.size();
     }
+  });
+  scanner.scan_guards(range.start, range.end, [&](const TouchedRange& guard) {
+    saved.guards.push_back({guard.start, guard.end});
   });
   saved_.push_back(std::move(saved));
 }
@@ -292,21 +295,45 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
     out.gap(schema::RunKind::UNKNOWN, mapping.length() / page_size_); // the kernel provides it
     return;
   }
+  const SavedArea* saved = find_saved(mapping);
+  std::vector<AddressRange> guards;
+  if (saved != nullptr) {
+    guards = saved->guards;
+  } else {
+    scanner.scan_guards(mapping.start, mapping.end, [&](const TouchedRange& guard) {
+      guards.push_back({guard.start, guard.end});
+    });
+  }
   if (mapping.shared) {
+    if (!guards.empty()) {
+      refusals_.refuse("guard pages (MADV_GUARD_INSTALL) in shared memory at " + describe(mapping));
+    }
     return;
   }
   out.begin(&area.runs);
   const bool has_object = area.object != schema::NO_INDEX;
   const schema::RunKind untouched = has_object ? schema::RunKind::BACKING : schema::RunKind::ZERO;
   std::uint64_t at = mapping.start;
-  auto skip_to = [&](std::uint64_t address) {
+  auto leave_untouched = [&](std::uint64_t address) {
     out.gap(untouched, (address - at) / page_size_);
     if (has_object && address > at) {
       objects_[area.object].used.push_back({mapping.offset + (at - mapping.start), address - at});
     }
     at = address;
   };
-  if (const SavedArea* saved = find_saved(mapping)) {
+  std::size_t next_guard = 0;
+  auto skip_to = [&](std::uint64_t address) {
+    for (; next_guard < guards.size() && guards[next_guard].start < address; ++next_guard) {
+      const AddressRange& guard = guards[next_guard];
+      if (guard.start >= at && guard.end <= address) { // a saved range may be larger than the area
+        leave_untouched(guard.start);
+        out.gap(schema::RunKind::GUARD, (guard.end - guard.start) / page_size_);
+        at = guard.end;
+      }
+    }
+    leave_untouched(address);
+  };
+  if (saved != nullptr) {
     for (const PlacedRange& pages : saved->pages) {
       if (pages.range.offset < mapping.start || pages.range.offset >= mapping.end) {
         continue;

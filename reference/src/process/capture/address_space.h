@@ -81,6 +81,7 @@ private:
   struct SavedArea {
     AddressRange range;
     std::vector<PlacedRange> pages; // touched ones in order: addresses and places in the spool
+    std::vector<AddressRange> guards;
   };
 
   struct Area {

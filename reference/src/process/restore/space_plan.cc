@@ -17,6 +17,7 @@
 #include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -52,6 +53,7 @@ constexpr std::uint32_t kPassingFlags =
 // linux/mman.h and asm/unistd.h, newer than some headers.
 constexpr std::uint32_t kMapDroppable = 0x08;
 constexpr long kMseal = 462;
+constexpr int kGuardInstall = 102; // MADV_GUARD_INSTALL
 constexpr std::uint32_t kProtectionMask = PROT_READ | PROT_WRITE | PROT_EXEC;
 
 std::uint64_t mapping_limit() {
@@ -61,6 +63,20 @@ std::uint64_t mapping_limit() {
   std::unique_ptr<std::FILE, Close> file(std::fopen("/proc/sys/vm/max_map_count", "re"));
   unsigned long limit = 0;
   return file && std::fscanf(file.get(), "%lu", &limit) == 1 ? limit : kUsualMappingLimit;
+}
+
+// Whether the kernel has guard pages, found out in a page of our own.
+bool has_guard_pages() {
+  static const bool kHas = [] {
+    const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    void* page = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const bool has = page != MAP_FAILED && ::madvise(page, size, kGuardInstall) == 0;
+    if (page != MAP_FAILED) {
+      ::munmap(page, size);
+    }
+    return has;
+  }();
+  return kHas;
 }
 
 bool is_special(schema::MappingRole role) {
@@ -131,12 +147,16 @@ void SpacePlan::check(schema::Mapping::Reader mapping, std::uint64_t previous_en
   }
   if (!is_special(mapping.getRole())) {
     for (schema::PageRun::Reader run : mapping.getRuns()) {
-      if (run.getKind() == schema::RunKind::UNKNOWN || run.getKind() == schema::RunKind::GUARD) {
+      if (run.getKind() == schema::RunKind::UNKNOWN) {
+        obstacles.add(ErrorCode::kUnsupportedState,
+                      "mapping " + range_text(range) + " has pages whose contents are not stored");
+        break;
+      }
+      if (run.getKind() == schema::RunKind::GUARD && !has_guard_pages()) {
         obstacles.add(ErrorCode::kUnsupportedState,
                       "mapping " + range_text(range) +
-                          (run.getKind() == schema::RunKind::GUARD
-                               ? " has guard pages, which are not restored"
-                               : " has pages whose contents are not stored"));
+                          " has guard pages (madvise(2) MADV_GUARD_INSTALL), which this kernel "
+                          "does not know (before Linux 6.13)");
         break;
       }
     }
@@ -193,6 +213,9 @@ void SpacePlan::plan_pages(PlannedMapping& planned, schema::Mapping::Reader mapp
       break;
     case schema::RunKind::STREAM:
       plan_stream(planned, address, run.getFirst(), pages);
+      break;
+    case schema::RunKind::GUARD:
+      planned.guards.push_back({address, address + bytes});
       break;
     case schema::RunKind::BACKING:
       if (!planned.object) {
@@ -632,6 +655,10 @@ void SpacePlan::add_finishing_ops(OpList& ops) const {
           mapping.name.substr(kAnonPrefix.size(), mapping.name.size() - kAnonPrefix.size() - 1);
       ops.system_call(about("naming", mapping, OpFailure::Policy::kIgnore), SYS_prctl, PR_SET_VMA,
                       PR_SET_VMA_ANON_NAME, start, length, ops.arena().place_string(name));
+    }
+    for (const MemoryRange& guard : mapping.guards) { // not in locked memory: before it is locked
+      ops.system_call({"installing guard pages", "", OpFailure::Policy::kFatal, guard}, SYS_madvise,
+                      guard.start, guard.length(), kGuardInstall);
     }
     if ((mapping.flags & MAP_LOCKED) != 0) {
       ops.system_call(about("locking", mapping, OpFailure::Policy::kWarn), SYS_mlock2, start,

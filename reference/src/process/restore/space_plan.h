@@ -86,6 +86,7 @@ private:
     bool sealed = false;
     schema::MemoryPolicy::Reader policy;
     std::vector<Piece> pieces;
+    std::vector<MemoryRange> guards;
   };
 
   void check(schema::Mapping::Reader mapping, std::uint64_t previous_end,
