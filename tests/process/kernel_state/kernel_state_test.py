@@ -3,7 +3,7 @@
 
 kernel_state_test.py BIN SUBJECT SPEC [NAME…]
 
-NAME is one of `each` (every state of the subject alone), `random` (random combinations of them: what
+NAME is one of `each` (every state of the subject alone), `segments` (System V segments), `random` (random combinations of them: what
 capture takes, validate and restore take too, and a second capture finds the same), `table` (the table
 of spec/restore.md names everything that the running kernel shows). All without a name.
 RRPCP_SEED and RRPCP_CASES choose the random combinations.
@@ -46,14 +46,39 @@ def wait_for(condition, what):
         time.sleep(0.01)
 
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.shmat.restype = ctypes.c_void_p
+LIBC.shmat.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+LIBC.shmdt.argtypes = [ctypes.c_void_p]
+
+
+def find_segment(key):
+    return LIBC.shmget(key, 0, 0)
+
+
+def remove_segment(key):
+    if find_segment(key) >= 0:
+        LIBC.shmctl(find_segment(key), 0, None)
+
+
+def segment_bytes(key, write=None):
+    """The first bytes of a segment, which gets other ones with `write`."""
+    memory = LIBC.shmat(find_segment(key), None, 0)
+    if write is not None:
+        ctypes.memmove(memory, write, len(write))
+    content = ctypes.string_at(memory, 8)
+    LIBC.shmdt(memory)
+    return content
+
+
 class Subject:
     """The program in some states, in a directory of its own."""
 
-    def __init__(self, names, wrapper=()):
+    def __init__(self, names, wrapper=(), program=SUBJECT):
         self.directory = tempfile.mkdtemp(prefix="kernel-state-")
         os.chmod(self.directory, 0o777)
         self.process = subprocess.Popen(
-            [*wrapper, SUBJECT, self.directory, ",".join(names)], stdin=subprocess.DEVNULL,
+            [*wrapper, program, self.directory, ",".join(names)], stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, close_fds=True)
         self.pid = self.process.pid
         wait_for(lambda: self.has("ready") or self.process.poll() is not None, "the subject")
@@ -66,8 +91,11 @@ class Subject:
 
     def __exit__(self, *unused):
         self.kill()
-        for path in [self.directory]:
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        remove_segment(self.segment_key())
+
+    def segment_key(self):
+        return 0x50000000 | self.pid  # as the subject makes it
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -209,6 +237,59 @@ class Each(unittest.TestCase):
             self.assertEqual(restore.communicate(timeout=PATIENCE)[0], "")
 
 
+class Segments(unittest.TestCase):
+    """A System V segment outlives its process: nobody else's work in it is lost, and none is left."""
+
+    def setUp(self):
+        directory = tempfile.mkdtemp(prefix="kernel-state-")
+        self.addCleanup(shutil.rmtree, directory)
+        self.program = shutil.copy(SUBJECT, directory)
+        self.subject = Subject(["segment", "large-reserve"], program=self.program)
+        self.addCleanup(self.subject.__exit__, None, None, None)
+        self.key = self.subject.segment_key()
+        self.file = self.subject.path("one.pcp")
+        captured = run("pcp-capture", str(self.subject.pid), "-o", self.file, "--kill")
+        self.assertEqual(captured.returncode, 0, captured.stdout)
+        self.subject.process.wait()
+
+    def test_what_others_wrote_is_not_overwritten(self):
+        segment_bytes(self.key, b"newer...")
+        refused = run("pcp-restore", self.file)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("was written to since the checkpoint was made", refused.stdout)
+        self.assertEqual(segment_bytes(self.key), b"newer...")
+        restore = self.subject.restore(self.file, "--allow", "segment")
+        self.assertEqual(self.subject.finish(), "ok\n")
+        restore.communicate(timeout=PATIENCE)
+
+    def test_a_refusal_for_another_reason_touches_nothing(self):
+        segment_bytes(self.key, b"newer...")
+        os.rename(self.program, self.program + ".away")
+        try:
+            refused = run("pcp-restore", self.file, "--allow", "segment")
+        finally:
+            os.rename(self.program + ".away", self.program)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertEqual(segment_bytes(self.key), b"newer...")
+
+    def fail(self):
+        failed = subprocess.run(["prlimit", "--as=%d" % (16 << 30), os.path.join(BIN, "pcp-restore"), "--allow",
+                                 "segment", self.file], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
+        self.assertNotEqual(failed.returncode, 0)
+        self.assertIn("failed in the new process", failed.stdout)
+
+    def test_a_failed_restore_leaves_no_segment(self):
+        remove_segment(self.key)
+        self.fail()
+        self.assertEqual(find_segment(self.key), -1)
+
+    def test_a_failed_restore_puts_back_what_was_there(self):
+        segment_bytes(self.key, b"newer...")
+        self.fail()
+        self.assertEqual(segment_bytes(self.key), b"newer...")
+
+
 class Random(unittest.TestCase):
     def test_what_capture_takes_restore_takes(self):
         seed = int(os.environ.get("RRPCP_SEED", "20260101"))
@@ -326,5 +407,5 @@ if __name__ == "__main__":
     if os.geteuid() != 0:
         print("needs root: other users, capabilities, namespaces")
         sys.exit(77)
-    wanted = [name.capitalize() for name in sys.argv[4:]] or ["Each", "Random", "Table"]
+    wanted = [name.capitalize() for name in sys.argv[4:]] or ["Each", "Segments", "Random", "Table"]
     unittest.main(argv=[sys.argv[0], "-v", *wanted])

@@ -230,6 +230,7 @@ struct State {
 char* g_memory[32];
 int g_fd[32];
 OwnThread* g_thread[8];
+int g_segment = -1;
 bool g_other_user; // who may lock little memory
 
 std::vector<State> all_states() {
@@ -476,9 +477,11 @@ std::vector<State> all_states() {
         constexpr int kGuardInstall = 102;
         g_memory[11] = map_pages(8);
         g_memory[11][0] = g_memory[11][7 * 4096] = 1;
-        g_memory[12] = map_pages(8); // nothing but guards is touched
+        g_memory[12] = map_pages(8, MAP_SHARED | MAP_ANONYMOUS);
+        g_memory[13] = map_pages(8); // nothing but guards is touched
         return ::madvise(g_memory[11] + 4 * 4096, 2 * 4096, kGuardInstall) == 0 &&
-               ::madvise(g_memory[12] + 4096, 4096, kGuardInstall) == 0;
+               ::madvise(g_memory[12] + 4096, 4096, kGuardInstall) == 0 &&
+               ::madvise(g_memory[13] + 4096, 4096, kGuardInstall) == 0;
       },
       [] {
         std::string seen;
@@ -489,11 +492,42 @@ std::vector<State> all_states() {
         for (int i = 0; i < 8; ++i) { // write(2) fails with EFAULT where an access would fault
           seen += ::write(ends[1], g_memory[11] + i * 4096, 1) == 1 ? '.' : 'g';
           seen += ::write(ends[1], g_memory[12] + i * 4096, 1) == 1 ? '.' : 'g';
+          seen += ::write(ends[1], g_memory[13] + i * 4096, 1) == 1 ? '.' : 'g';
         }
         ::close(ends[0]);
         ::close(ends[1]);
         return seen;
       });
+
+  carried(
+      "segment",
+      [] {
+        g_segment = ::shmget(0x50000000 | ::getpid(), 8192, IPC_CREAT | IPC_EXCL | 0640);
+        shmid_ds status{};
+        if (g_segment < 0 || ::shmctl(g_segment, IPC_STAT, &status) != 0) {
+          return false;
+        }
+        status.shm_perm.uid = 1000;
+        status.shm_perm.gid = 1001;
+        g_memory[14] = static_cast<char*>(::shmat(g_segment, nullptr, 0));
+        std::memset(g_memory[14], 0x33, 8192);
+        return ::shmctl(g_segment, IPC_SET, &status) == 0;
+      },
+      [] {
+        shmid_ds status{};
+        ::shmctl(g_segment, IPC_STAT, &status);
+        return text("%d %d mode %o owner %u.%u attached %lu", g_memory[14][0], g_memory[14][8191],
+                    status.shm_perm.mode, status.shm_perm.uid, status.shm_perm.gid,
+                    static_cast<unsigned long>(status.shm_nattch));
+      });
+  carried(
+      "large-reserve",
+      [] {
+        g_memory[15] = static_cast<char*>(::mmap(
+            nullptr, 64ul << 30, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+        return g_memory[15] != MAP_FAILED;
+      },
+      [] { return vm_flags(g_memory[15]); });
 
   // Attributes.
   carried(
@@ -792,6 +826,7 @@ int main(int argc, char** argv) {
       result += std::string(there[i]->name) + ": " + before[i] + " -> " + after + "\n";
     }
   }
+  ::shmctl(g_segment, IPC_RMID, nullptr);
   const bool good = result.empty();
   if (!write_file("result", good ? "ok\n" : result)) {
     return 4;

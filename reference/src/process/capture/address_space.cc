@@ -304,10 +304,7 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
       guards.push_back({guard.start, guard.end});
     });
   }
-  if (mapping.shared) {
-    if (!guards.empty()) {
-      refusals_.refuse("guard pages (MADV_GUARD_INSTALL) in shared memory at " + describe(mapping));
-    }
+  if (mapping.shared && guards.empty()) {
     return;
   }
   out.begin(&area.runs);
@@ -354,7 +351,7 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
         at += page_size_;
       }
     }
-  } else if (area.touched != 0) {
+  } else if (area.touched != 0 && !mapping.shared) {
     scanner.scan(mapping.start, mapping.end, [&](const TouchedRange& touched) {
       if (!touched.file) {
         skip_to(touched.start);

@@ -163,7 +163,17 @@ OpenFileTable::OpenFile OpenFileTable::examine(pid_t tid, int fd, FdInfo info) {
   file.fd = fd;
   file.info = std::move(info);
   const std::string path = fd_path(tid, fd);
-  std::optional<std::string> target = try_read_link(path);
+  std::optional<std::string> target;
+  try {
+    target = try_read_link(path);
+  } catch (const Error& error) {
+    if (error.errno_value() != ENAMETOOLONG) {
+      throw;
+    }
+    refusals_.refuse("descriptor " + std::to_string(fd) +
+                     ": a file whose path is too long to be opened by");
+    target = "";
+  }
   if (!target || ::stat(path.c_str(), &file.status) != 0) {
     throw Error(ErrorCode::kProcessGone, "thread " + std::to_string(tid) + " ended meanwhile");
   }

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <capnp/any.h>
+#include <cerrno>
 #include <elf.h>
 #include <linux/kcmp.h>
 #include <span>
@@ -238,8 +239,19 @@ void StateCollector::collect_file_systems(schema::State::Builder state) {
   auto contexts = state.initFileSystemContexts(static_cast<unsigned>(file_systems_.size()));
   for (unsigned i = 0; i < contexts.size(); ++i) {
     const pid_t tid = file_systems_[i];
-    const std::string directory = try_read_link(proc_path(tid, "cwd")).value_or("");
-    const std::string root = try_read_link(proc_path(tid, "root")).value_or("");
+    auto directory_of = [&](const char* link, const char* what) {
+      try {
+        return try_read_link(proc_path(tid, link)).value_or("");
+      } catch (const Error& error) {
+        if (error.errno_value() != ENAMETOOLONG) {
+          throw;
+        }
+        refusals_.refuse(std::string("a ") + what + " whose path is too long to be opened by");
+        return std::string("/");
+      }
+    };
+    const std::string directory = directory_of("cwd", "working directory");
+    const std::string root = directory_of("root", "root directory");
     if (!directory.starts_with('/') || directory.ends_with(" (deleted)")) {
       refusals_.refuse_unless("deleted-file",
                               "the working directory " + directory + ", which is gone",
