@@ -320,7 +320,7 @@ std::optional<std::uint32_t> ObjectTable::examine(pid_t pid, const ProcMapping& 
   case MappingKind::kSystemV:
     object.key = static_cast<std::int32_t>(
         parse_number(std::string_view(object.name).substr(5), 16, "the key of a segment"));
-    object.segment = segment_status(object.inode).value_or(SegmentStatus{});
+    object.segment = segment_status(object.inode);
     break;
   case MappingKind::kMemfd:
     if (int seals = object.content ? ::fcntl(object.content.get(), F_GET_SEALS) : 0; seals > 0) {
@@ -533,10 +533,12 @@ void ObjectTable::build(schema::State::Builder state) const {
       auto memfd = target.initMemfd();
       memfd.setName(as_data(object.name));
       memfd.setSeals(object.seals);
-      memfd.setMode(object.mode & 07777);
-      memfd.setUid(object.uid);
-      memfd.setGid(object.gid);
-      memfd.setModifiedAt(object.modified_at);
+      if (object.content) { // else its status is not known
+        memfd.setMode(object.mode & 07777);
+        memfd.setUid(object.uid);
+        memfd.setGid(object.gid);
+        memfd.setModifiedAt(object.modified_at);
+      }
       memfd.setHugePageSize(object.huge_page_size);
       break;
     }
@@ -544,11 +546,13 @@ void ObjectTable::build(schema::State::Builder state) const {
       auto segment = target.initSystemV();
       segment.setKey(object.key);
       segment.setId(static_cast<std::int32_t>(object.inode));
-      segment.setMode(object.segment.mode);
-      segment.setUid(object.segment.uid);
-      segment.setGid(object.segment.gid);
-      segment.setCreatorUid(object.segment.creator_uid);
-      segment.setCreatorGid(object.segment.creator_gid);
+      if (object.segment) {
+        segment.setMode(object.segment->mode);
+        segment.setUid(object.segment->uid);
+        segment.setGid(object.segment->gid);
+        segment.setCreatorUid(object.segment->creator_uid);
+        segment.setCreatorGid(object.segment->creator_gid);
+      }
       break;
     }
     case MappingKind::kFile: {

@@ -75,7 +75,7 @@ struct MemoryObject {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::uint64_t huge_page_size = 0; // of a memfd on hugetlbfs; 0: ordinary pages
-  SegmentStatus segment;
+  std::optional<SegmentStatus> segment;
   std::uint32_t seals = 0;
   std::int32_t key = 0;
   // Mapped shared and writable: processes that go on can change what no snapshot keeps.

@@ -42,10 +42,17 @@ struct MemoryObjects::Use {
 namespace {
 
 constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
+// Owners, modes: the producer did not know them (spec/model.md).
+constexpr std::uint32_t kNotRecorded = 0xffffffff;
 // linux/shm.h: set in the mode of a segment that dies with its last attachment.
 constexpr std::uint32_t kSegmentDies = 01000;
 // The longest name that memfd_create(2) takes.
 constexpr std::size_t kLongestMemfdName = 249;
+
+std::uint32_t mode_of(schema::SystemVSegment::Reader segment) {
+  constexpr std::uint32_t kOwnersOnly = 0600;
+  return segment.getMode() != kNotRecorded ? segment.getMode() : kOwnersOnly;
+}
 
 bool is_embedded(schema::MemoryObject::Reader object) {
   for (schema::PageRun::Reader run : object.getRuns()) {
@@ -329,7 +336,8 @@ void MemoryObjects::make_memfd(std::size_t index) {
   Object& object = objects_[index];
   constexpr std::uint32_t kExecutable = 0111;
   const bool executable =
-      (stored.getSeals() & F_SEAL_EXEC) == 0 || (stored.getMode() & kExecutable) != 0;
+      (stored.getSeals() & F_SEAL_EXEC) == 0 ||
+      (stored.getMode() != kNotRecorded && (stored.getMode() & kExecutable) != 0);
   adopt_memory_file(object, make_memory_file(text_of(stored.getName()), executable));
 }
 
@@ -366,7 +374,7 @@ void MemoryObjects::plan_segment(std::size_t index, Obstacles& obstacles) {
                 static_cast<unsigned>(stored.getKey()));
   object.name = name;
   object.segment_key = stored.getKey();
-  object.segment_dies = (stored.getMode() & kSegmentDies) != 0;
+  object.segment_dies = (mode_of(stored) & kSegmentDies) != 0;
   if (object.segment_key == IPC_PRIVATE) {
     return;
   }
@@ -460,7 +468,7 @@ void MemoryObjects::make_segment(std::size_t index, Obstacles& obstacles) {
   } else {
     request_segment_id(stored.getId());
     object.segment = ::shmget(object.segment_key, object.length,
-                              IPC_CREAT | IPC_EXCL | static_cast<int>(stored.getMode() & 0777));
+                              IPC_CREAT | IPC_EXCL | static_cast<int>(mode_of(stored) & 0777));
     const int error = errno;
     request_segment_id(-1); // nobody else is to get it
     if (object.segment < 0) {
@@ -484,7 +492,8 @@ void MemoryObjects::make_segment(std::size_t index, Obstacles& obstacles) {
     return;
   }
   shmid_ds status{};
-  if (::shmctl(object.segment, IPC_STAT, &status) == 0 &&
+  if (stored.getUid() != kNotRecorded && stored.getGid() != kNotRecorded &&
+      ::shmctl(object.segment, IPC_STAT, &status) == 0 &&
       (status.shm_perm.uid != stored.getUid() || status.shm_perm.gid != stored.getGid())) {
     status.shm_perm.uid = stored.getUid();
     status.shm_perm.gid = stored.getGid();
@@ -554,20 +563,22 @@ std::vector<std::string> MemoryObjects::keep() {
                          " failed: " + std::strerror(errno));
     };
     struct stat status {};
-    if (::fstat(fd, &status) != 0 || memfd.getMode() == 0) { // 0: not recorded
+    if (::fstat(fd, &status) != 0) {
       continue;
     }
-    if ((status.st_uid != memfd.getUid() || status.st_gid != memfd.getGid()) &&
+    if (memfd.getUid() != kNotRecorded && memfd.getGid() != kNotRecorded &&
+        (status.st_uid != memfd.getUid() || status.st_gid != memfd.getGid()) &&
         ::fchown(fd, memfd.getUid(), memfd.getGid()) != 0) {
       warn("owner");
     }
-    if ((status.st_mode & 07777) != memfd.getMode() && ::fchmod(fd, memfd.getMode()) != 0) {
+    if (memfd.getMode() != kNotRecorded && (status.st_mode & 07777) != memfd.getMode() &&
+        ::fchmod(fd, memfd.getMode()) != 0) {
       warn("mode");
     }
     constexpr std::int64_t kSecond = 1'000'000'000;
     const timespec times[2] = {{0, UTIME_OMIT},
                                {memfd.getModifiedAt() / kSecond, memfd.getModifiedAt() % kSecond}};
-    if (::futimens(fd, times) != 0) {
+    if (memfd.getModifiedAt() != INT64_MIN && ::futimens(fd, times) != 0) { // as above
       warn("time of modification");
     }
     const auto seals = static_cast<int>(memfd.getSeals());
