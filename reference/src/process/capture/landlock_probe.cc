@@ -19,6 +19,8 @@ namespace {
 // What the child does: becomes the user, says so, and waits for its end. System calls only: it is
 // the child of a program with threads.
 [[noreturn]] void wait_as(std::uint32_t uid, std::uint32_t gid, int ready) {
+  const std::uint64_t all = ~std::uint64_t{0}; // the program's handlers must not run here
+  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, nullptr, sizeof all);
   ::syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   ::syscall(SYS_setresgid, gid, gid, gid);
   ::syscall(SYS_setresuid, uid, uid, uid);
