@@ -1,5 +1,6 @@
 #include "rrpcp/store.h"
 
+#include "base/open_file.h"
 #include "container/header.h"
 #include "store/atomic_file.h"
 
@@ -43,7 +44,7 @@ std::size_t read_some(int fd, std::uint64_t offset, std::span<std::byte> out,
 std::optional<StoreEntry> examine(int directory, const char* name, const std::string& path) {
   StoreEntry entry;
   entry.path = path;
-  ScopedFd file(::openat(directory, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const ScopedFd file = open_file(directory, name, O_RDONLY);
   if (!file && errno == ENOENT) {
     return std::nullopt;
   }
