@@ -69,15 +69,6 @@ ScopedFd make_memory_file(const std::string& name, std::uint32_t seals) {
   return file;
 }
 
-// Asks that the next System V segment gets the identifier `id`. Needs privilege; a request only.
-void request_segment_id(int id) {
-  ScopedFd file(::open("/proc/sys/kernel/shm_next_id", O_WRONLY | O_CLOEXEC));
-  if (file) {
-    const std::string text = std::to_string(id);
-    [[maybe_unused]] ssize_t n = ::write(file.get(), text.data(), text.size());
-  }
-}
-
 } // namespace
 
 std::vector<MemoryObjects::Use> MemoryObjects::find_uses() const {
@@ -339,11 +330,10 @@ void MemoryObjects::make_segment(std::size_t index, Obstacles& obstacles) {
     }
   }
   if (object.segment < 0) {
-    request_segment_id(stored.getId());
-    object.segment = ::shmget(key, object.length,
-                              IPC_CREAT | IPC_EXCL | static_cast<int>(stored.getMode() & 0777));
+    object.segment = keeper_->make(key, object.length, static_cast<int>(stored.getMode() & 0777),
+                                   stored.getId());
     if (object.segment < 0) {
-      throw system_error(errno, "cannot make " + object.name);
+      throw system_error(-object.segment, "cannot make " + object.name);
     }
     object.segment_made_here = true;
   }
@@ -404,7 +394,12 @@ std::vector<PageCopy> MemoryObjects::contents() const {
 }
 
 void MemoryObjects::keep() {
+  keep_later()->keep();
+}
+
+std::unique_ptr<SegmentKeeper> MemoryObjects::keep_later() {
   kept_ = true;
+  return std::exchange(keeper_, std::make_unique<SegmentKeeper>());
 }
 
 } // namespace rrpcp::restore

@@ -5,11 +5,13 @@
 #include "base/scoped_fd.h"
 #include "process/restore/obstacles.h"
 #include "process/restore/page_copy.h"
+#include "process/restore/segment_keeper.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/restore.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -56,6 +58,8 @@ public:
 
   // Leaves System V segments in place: processes have them now.
   void keep();
+  // The same, but for the case that we are killed before the result's keep() is called.
+  std::unique_ptr<SegmentKeeper> keep_later();
 
 private:
   struct Object {
@@ -86,6 +90,7 @@ private:
   schema::State::Reader state_;
   const RestoreOptions& options_;
   std::vector<Object> objects_;
+  std::unique_ptr<SegmentKeeper> keeper_ = std::make_unique<SegmentKeeper>();
   bool kept_ = false;
 };
 
