@@ -13,13 +13,13 @@ _pcp_restore() {
       mapfile -t COMPREPLY < <(compgen -d -- "$current")
       return
       ;;
-    -j | --threads)
+    -j | --threads | --max-locks)
       return
       ;;
   esac
   if [[ $current == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W '--run --stopped --allow --trace --eager --no-verify
-      --threads --json --quiet --help --version' -- "$current")
+      --max-locks --threads --json --quiet --help --version' -- "$current")
     return
   fi
   compopt -o filenames

@@ -112,8 +112,9 @@ public:
   TraceeStop wait();
   // The same, for a report that may take for ever: nothing where none came in time.
   std::optional<TraceeStop> wait_for(std::chrono::milliseconds timeout);
-  // Waits, and throws kProcessGone where the thread is gone.
-  TraceeStop wait_stop();
+  // Waits, and throws kProcessGone where the thread is gone, kSystem where nothing was reported for
+  // `patience`: then the thread stays attached, and running.
+  TraceeStop wait_stop(std::chrono::milliseconds patience = std::chrono::minutes(1));
   // Takes over a report of this thread that the caller got from waitpid(2) itself.
   TraceeStop take_report(int status);
 
@@ -122,7 +123,9 @@ public:
   // the handler's first instruction). Throws kProcessGone; kSystem where the thread does not react
   // in time, as in an uninterruptible wait of the kernel: it stays attached then, and running.
   void stop(std::chrono::milliseconds timeout = std::chrono::seconds(10));
-  // The second half of stop(), after interrupt().
+  // The second half of stop(), after interrupt(). The one with `_for` returns false, and has
+  // changed nothing, where the thread did not stop in time.
+  bool await_event_stop_for(std::chrono::milliseconds timeout);
   void await_event_stop(std::chrono::milliseconds timeout);
 
   // Lets the stopped thread go on without a tracer, delivering `signal` if it is not 0. A thread

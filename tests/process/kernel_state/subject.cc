@@ -626,7 +626,7 @@ std::vector<State> all_states() {
         return text("%d", value.it_value.tv_sec > 4000 && value.it_value.tv_sec <= 5000);
       });
   carried(
-      "future-locked", [] { return !g_other_user && ::mlockall(MCL_FUTURE) == 0; },
+      "future-locked", [] { return !g_other_user && ::mlockall(MCL_CURRENT | MCL_FUTURE) == 0; },
       [] {
         char* fresh = map_pages(4);
         const std::string flags = vm_flags(fresh);

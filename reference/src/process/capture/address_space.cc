@@ -112,9 +112,11 @@ void AddressSpaceCollector::set_aside_missing(pid_t copy, PageSpool& spool) {
   std::vector<ProcMapping> copied = read_mappings(copy);
   std::vector<ProcMemoryArea> areas = read_memory_areas(pid_);
   for (ProcMemoryArea& area : areas) {
-    bool missing = std::none_of(copied.begin(), copied.end(), [&](const ProcMapping& mapping) {
-      return mapping.start == area.mapping.start && mapping.end == area.mapping.end;
-    });
+    auto same = std::lower_bound(
+        copied.begin(), copied.end(), area.mapping.start,
+        [](const ProcMapping& mapping, std::uint64_t start) { return mapping.start < start; });
+    const bool missing =
+        same == copied.end() || same->start != area.mapping.start || same->end != area.mapping.end;
     if (missing && area.has_flag("dc")) {
       set_aside({area.mapping.start, area.mapping.end}, spool);
       missing_.push_back(std::move(area));
@@ -217,10 +219,7 @@ void AddressSpaceCollector::add_area(const ProcMemoryArea& memory) {
   }
   area.flags |= memory.has_flag("gd") ? MAP_GROWSDOWN : 0;
   area.flags |= memory.has_flag("nr") && !kernel_page ? MAP_NORESERVE : 0;
-  const bool locked = memory.has_flag("lo") ||
-                      std::any_of(locked_.begin(), locked_.end(), [&](const AddressRange& range) {
-                        return within(memory.mapping, range);
-                      });
+  const bool locked = memory.has_flag("lo") || was_locked(memory.mapping);
   area.flags |= locked && !kernel_page ? MAP_LOCKED : 0;
   if (!kernel_page) {
     area.advice = advice_of(memory);
@@ -250,6 +249,14 @@ bool AddressSpaceCollector::locked_on_fault(const ProcMemoryArea& memory) const 
   return memory.has_flag("lf") ||
          std::any_of(locked_on_fault_.begin(), locked_on_fault_.end(),
                      [&](const AddressRange& range) { return within(memory.mapping, range); });
+}
+
+bool AddressSpaceCollector::was_locked(const ProcMapping& mapping) const {
+  // They are in order and do not overlap.
+  auto after = std::upper_bound(
+      locked_.begin(), locked_.end(), mapping.start,
+      [](std::uint64_t start, const AddressRange& range) { return start < range.start; });
+  return after != locked_.begin() && within(mapping, *std::prev(after));
 }
 
 bool AddressSpaceCollector::join_with_last(const Area& area) {

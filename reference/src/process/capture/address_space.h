@@ -106,6 +106,8 @@ private:
   // Whether the area was joined with the one before it.
   bool join_with_last(const Area& area);
   void refuse(const ProcMemoryArea& memory);
+  // Whether note_locked() was told that the mapping is.
+  bool was_locked(const ProcMapping& mapping) const;
   const SavedArea* find_saved(const ProcMapping& mapping) const;
   void read_area(Area& area, RemoteMemory& memory, PageScanner& scanner, const PageSpool& spool,
                  PagePump& out);

@@ -38,20 +38,6 @@ std::string fd_path(pid_t tid, int fd) {
   return proc_path(tid, "fd/" + std::to_string(fd));
 }
 
-// A descriptor of ours for the very open file that descriptor `fd` of thread `tid` refers to;
-// empty where the kernel has no pidfd_getfd(2) (before 5.6) or does not allow it.
-ScopedFd duplicate(pid_t tid, int fd) {
-  constexpr unsigned kThread = O_EXCL; // PIDFD_THREAD, Linux 6.9
-  ScopedFd process(static_cast<int>(::syscall(SYS_pidfd_open, tid, kThread)));
-  if (!process) {
-    process.reset(static_cast<int>(::syscall(SYS_pidfd_open, tid, 0)));
-  }
-  if (!process) {
-    return {};
-  }
-  return ScopedFd(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), fd, 0)));
-}
-
 // Majors of terminals (Documentation/admin-guide/devices.txt).
 bool is_terminal(dev_t number) {
   const unsigned kind = major(number);
@@ -142,6 +128,21 @@ schema::FileLock::Kind lock_kind(FdLock::Kind kind) {
 
 } // namespace
 
+ScopedFd OpenFileTable::duplicate(pid_t tid, int fd) {
+  constexpr unsigned kThread = O_EXCL; // PIDFD_THREAD, Linux 6.9
+  if (duplicated_from_ != tid) {
+    process_.reset(static_cast<int>(::syscall(SYS_pidfd_open, tid, kThread)));
+    if (!process_) {
+      process_.reset(static_cast<int>(::syscall(SYS_pidfd_open, tid, 0)));
+    }
+    duplicated_from_ = tid;
+  }
+  if (!process_) {
+    return {};
+  }
+  return ScopedFd(static_cast<int>(::syscall(SYS_pidfd_getfd, process_.get(), fd, 0)));
+}
+
 std::uint32_t OpenFileTable::add_table(pid_t tid) {
   std::vector<Descriptor> table;
   for (int fd : read_open_descriptors(tid)) {
@@ -182,24 +183,30 @@ OpenFileTable::OpenFile OpenFileTable::examine(pid_t tid, int fd, FdInfo info) {
 }
 
 std::uint32_t OpenFileTable::find_or_add(OpenFile file) {
-  std::vector<std::uint32_t>& candidates =
-      by_inode_[std::pair(file.status.st_dev, file.status.st_ino)];
-  for (std::uint32_t i : candidates) {
-    const OpenFile& known = files_[i];
-    if (known.info.flags != file.info.flags || known.info.position != file.info.position ||
-        known.info.mount != file.info.mount) {
-      continue;
-    }
-    long order = ::syscall(SYS_kcmp, known.tid, file.tid, KCMP_FILE, known.fd, file.fd);
+  std::vector<std::uint32_t>& alike =
+      alike_[Likeness(file.status.st_dev, file.status.st_ino, file.info.flags, file.info.position,
+                      file.info.mount)];
+  // The kernel has an order of open files, so that not each has to be compared with each.
+  std::size_t first = 0;
+  std::size_t end = alike.size();
+  while (first < end) {
+    const std::size_t middle = first + (end - first) / 2;
+    const OpenFile& known = files_[alike[middle]];
+    const long order = ::syscall(SYS_kcmp, known.tid, file.tid, KCMP_FILE, known.fd, file.fd);
     // Where the kernel cannot say, equal in every respect is the same.
     if (order <= 0) {
-      return i;
+      return alike[middle];
+    }
+    if (order == 1) { // the known one is less
+      first = middle + 1;
+    } else {
+      end = middle;
     }
   }
   classify(file);
   files_.push_back(std::move(file));
   const auto index = static_cast<std::uint32_t>(files_.size() - 1);
-  candidates.push_back(index);
+  alike.insert(alike.begin() + static_cast<std::ptrdiff_t>(first), index);
   return index;
 }
 
@@ -303,16 +310,18 @@ void OpenFileTable::examine_socket(OpenFile& file, int socket) {
   file.description += file.target;
 }
 
-std::string OpenFileTable::who_uses(std::uint32_t file) const {
-  std::vector<std::int32_t> numbers;
+std::vector<std::string> OpenFileTable::who_uses() const {
+  std::vector<std::vector<std::int32_t>> numbers(files_.size());
   for (const std::vector<Descriptor>& table : tables_) {
     for (const Descriptor& descriptor : table) {
-      if (descriptor.file == file) {
-        numbers.push_back(descriptor.fd);
-      }
+      numbers[descriptor.file].push_back(descriptor.fd);
     }
   }
-  return name_descriptors(numbers);
+  std::vector<std::string> users;
+  for (const std::vector<std::int32_t>& of_file : numbers) {
+    users.push_back(name_descriptors(of_file));
+  }
+  return users;
 }
 
 void OpenFileTable::refuse(const OpenFile& file, const std::string& who) {
@@ -396,12 +405,13 @@ void OpenFileTable::finish() {
           (can_read(file.info.flags) ? 1 : 0) | (can_write(file.info.flags) ? 2 : 0);
     }
   }
+  const std::vector<std::string> users = who_uses();
   for (std::uint32_t i = 0; i < files_.size(); ++i) {
     OpenFile& file = files_[i];
     if (file.kind == Kind::kPipe) {
       file.external |= ends[file.status.st_ino] != 3 && !file.other_end_closed;
     }
-    refuse(file, who_uses(i));
+    refuse(file, users[i]);
   }
   for (std::uint32_t table = 0; table < tables_.size(); ++table) {
     check_watches(table);

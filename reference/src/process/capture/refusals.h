@@ -29,6 +29,7 @@ public:
 
   bool allowed(const std::string& name) const { return allow_.count(name) != 0; }
   // Throws Error(kUnsupportedState) that lists everything refused, if there is anything.
+  bool empty() const { return refused_.empty(); }
   void throw_if_any(pid_t pid) const;
   const std::vector<std::string>& warnings() const { return warnings_; }
   // Sets State.omissions: what was allowed.

@@ -4,10 +4,13 @@
 #include "process/proc_smaps.h"
 #include "rrpcp/error.h"
 
+#include <cerrno>
 #include <string>
 #include <string_view>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <vector>
 
 namespace rrpcp::capture {
 
@@ -22,10 +25,37 @@ std::uint32_t value_or_none(std::int64_t result) {
   return result > 0 ? static_cast<std::uint32_t>(result) : 0; // a kernel that does not know it
 }
 
+void ask_for_future_locks(RemoteCalls& calls, pid_t pid, SpaceAttributes& attributes) {
+  constexpr std::uint64_t kSize = 4096;
+  // Shared, so that the kernel does not join it with a neighbour.
+  const std::int64_t address = calls.call(SYS_mmap, 0, kSize, PROT_NONE,
+                                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (address == -EAGAIN) { // it would be locked, and may not be
+    attributes.lock_future = true;
+    return;
+  }
+  if (address < 0) {
+    return;
+  }
+  std::vector<ProcMemoryArea> areas;
+  try {
+    areas = read_memory_areas(pid);
+  } catch (const Error&) {
+    calls.call(SYS_munmap, address, kSize);
+    throw;
+  }
+  calls.require("giving back a page of memory", SYS_munmap, address, kSize);
+  for (const ProcMemoryArea& area : areas) {
+    if (area.mapping.start == static_cast<std::uint64_t>(address)) {
+      attributes.lock_future = area.has_flag("lo");
+      attributes.lock_future_on_fault = attributes.lock_future && area.has_flag("lf");
+    }
+  }
+}
+
 } // namespace
 
-SpaceAttributes collect_space_attributes(RemoteCalls& calls, const ScratchMemory& scratch,
-                                         const ProcStatus& status) {
+SpaceAttributes collect_space_attributes(RemoteCalls& calls, const ProcStatus& status) {
   SpaceAttributes attributes;
   const std::string filter =
       try_read_file(proc_path(status.process, "coredump_filter")).value_or("");
@@ -41,14 +71,8 @@ SpaceAttributes collect_space_attributes(RemoteCalls& calls, const ScratchMemory
   attributes.membarrier =
       value_or_none(calls.call(SYS_membarrier, kMembarrierGetRegistrations, 0, 0));
   attributes.address_mask = status.address_mask;
-  if (ProcStatus::read(status.process, status.thread).locked <= status.locked) {
-    return attributes;
-  }
-  for (const ProcMemoryArea& area : read_memory_areas(status.process)) {
-    if (area.mapping.start <= scratch.address() && scratch.address() < area.mapping.end) {
-      attributes.lock_future = area.has_flag("lo");
-      attributes.lock_future_on_fault = attributes.lock_future && area.has_flag("lf");
-    }
+  if (status.locked != 0) {
+    ask_for_future_locks(calls, status.process, attributes);
   }
   return attributes;
 }

@@ -1,8 +1,8 @@
 // What the kernel keeps of an address space beside its mappings.
 #pragma once
 
-#include "process/capture/scratch_memory.h"
 #include "process/proc_status.h"
+#include "process/remote_calls.h"
 #include "rrpcp/schema/memory.capnp.h"
 
 #include <cstdint>
@@ -23,9 +23,8 @@ struct SpaceAttributes {
   void build(schema::SpaceAttributes::Builder out) const;
 };
 
-// Asks a thread of the space. `status` was read before the scratch page was mapped: whether new
-// memory is locked shows in that page. Throws Error.
-SpaceAttributes collect_space_attributes(RemoteCalls& calls, const ScratchMemory& scratch,
-                                         const ProcStatus& status);
+// Asks a thread of the space, whose `status` this is. Whether new memory is locked only new memory
+// shows: where the process has locked any, a page is mapped for an instant. Throws Error.
+SpaceAttributes collect_space_attributes(RemoteCalls& calls, const ProcStatus& status);
 
 } // namespace rrpcp::capture

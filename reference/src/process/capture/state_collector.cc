@@ -102,25 +102,45 @@ void StateCollector::find_sharing(const std::vector<StoppedProcess>& processes) 
   }
 }
 
-// False where a thread is inside of a gate.
-bool StateCollector::open_gates() {
+void StateCollector::open_return_gate(Space& space) {
+  std::uint64_t stack_pointer = 0;
+  for (const Task& task : tasks_) {
+    if (spaces_[task.space].get() == &space && task.thread->tid() == processes_[task.process].pid) {
+      stack_pointer = task.thread->registers().rsp;
+    }
+  }
+  space.way_back = ReturnGate::open(space.collector.pid(), space.collector.mappings(),
+                                    *options_.return_code, stack_pointer);
+  if (space.way_back) {
+    space.scratch = ScratchMemory(space.collector.pid(), *space.way_back);
+  }
+}
+
+void StateCollector::open_gates() {
   for (std::unique_ptr<Space>& space : spaces_) {
     // The processes of a replay end with their replayer: nothing has to be put right then.
     if (!options_.supervised) {
+      if (options_.return_code) {
+        open_return_gate(*space);
+      }
       space->gate = CallGate::open(space->collector.pid(), space->collector.mappings());
     }
-    if (!space->gate) {
+    if (!space->gate && !space->way_back) {
       space->instruction =
           find_syscall_instruction(space->collector.pid(), space->collector.mappings());
     }
   }
-  return std::none_of(tasks_.begin(), tasks_.end(), [&](const Task& task) {
-    const Space& space = *spaces_[task.space];
-    return space.gate && space.gate->contains(task.thread->registers());
-  });
+  for (const Task& task : tasks_) {
+    Space& space = *spaces_[task.space];
+    if (!space.way_back || !space.way_back->recover(*task.thread)) {
+      if (space.gate) {
+        space.gate->recover(*task.thread);
+      }
+    }
+  }
 }
 
-bool StateCollector::collect_frozen(const std::vector<StoppedProcess>& processes,
+void StateCollector::collect_frozen(const std::vector<StoppedProcess>& processes,
                                     schema::State::Builder state) {
   state.setMachine(EM_X86_64);
   state.setElfClass(ELFCLASS64);
@@ -131,27 +151,25 @@ bool StateCollector::collect_frozen(const std::vector<StoppedProcess>& processes
   for (std::unique_ptr<Space>& space : spaces_) {
     space->collector.collect_frozen();
   }
-  if (!open_gates()) {
-    for (std::unique_ptr<Space>& space : spaces_) {
-      if (space->gate) {
-        space->gate->abandon();
-      }
-    }
-    return false;
-  }
-  state.initSignalHandlerTables(static_cast<unsigned>(signal_handler_tables_.size()));
-  collect_tasks(state);
+  open_gates();
+  // What refuses the capture is known before anything is done to a thread.
   if (!options_.supervised) {
     for (pid_t owner : file_tables_) {
       files_.add_table(owner);
     }
     files_.finish();
     collect_file_systems(state);
-    namespaces_.build(state);
     refuse_semaphores();
+    if (!refusals_.empty()) {
+      return;
+    }
+  }
+  state.initSignalHandlerTables(static_cast<unsigned>(signal_handler_tables_.size()));
+  collect_tasks(state);
+  if (!options_.supervised) {
+    namespaces_.build(state);
     refusals_.add(judge_state(state.asReader()));
   }
-  return true;
 }
 
 void StateCollector::collect_tasks(schema::State::Builder state) {
@@ -195,7 +213,7 @@ void StateCollector::collect_own_task(const Task& task, const ProcStatus& status
       const auto nodes =
           std::as_bytes(std::span(policy.getNodes().begin(), policy.getNodes().end()));
       space.collector.note_policy({policy.getMode(), {nodes.begin(), nodes.end()}});
-      space.attributes = collect_space_attributes(calls, space.scratch, status);
+      space.attributes = collect_space_attributes(calls, status);
     }
     if (!namespaces_.foreign(namespaces, NamespaceKind::kUser)) {
       out.getAttributes().setLandlocked(landlock_.is_confined(calls, status).value_or(false));
@@ -266,20 +284,24 @@ void StateCollector::collect_file_systems(schema::State::Builder state) {
 }
 
 CallSite StateCollector::site(std::size_t space) {
-  Space& of = *spaces_[space];
-  return {of.gate ? &*of.gate : nullptr, of.instruction};
+  return site_for(*spaces_[space], *spaces_[space]->caller);
 }
 
 CallSite StateCollector::site_for(Space& space, const Tracee& thread) {
   if (space.copy != 0 && thread.tid() == space.copy) {
-    return {space.copy_gate ? &*space.copy_gate : nullptr, space.instruction};
+    return {space.copy_way_back ? &*space.copy_way_back : nullptr,
+            space.copy_gate ? &*space.copy_gate : nullptr, space.instruction};
   }
-  return {space.gate ? &*space.gate : nullptr, space.instruction};
+  return {space.way_back ? &*space.way_back : nullptr, space.gate ? &*space.gate : nullptr,
+          space.instruction};
 }
 
 void StateCollector::use_copy(std::size_t space, pid_t pid) {
   Space& of = *spaces_[space];
   of.copy = pid;
+  if (of.way_back) {
+    of.copy_way_back.emplace(of.way_back->of_copy(pid));
+  }
   if (of.gate) {
     of.copy_gate.emplace(of.gate->of_copy(pid));
   }
@@ -322,6 +344,10 @@ void StateCollector::close(std::size_t space) {
     of.scratch.unmap(calls);
     calls.finish();
   }
+  if (of.way_back) {
+    of.way_back->close();
+    of.way_back.reset();
+  }
   if (of.gate) {
     of.gate->close();
     of.gate.reset();
@@ -330,10 +356,14 @@ void StateCollector::close(std::size_t space) {
 
 void StateCollector::close_copy(std::size_t space, Tracee& thread) {
   Space& of = *spaces_[space];
-  {
+  if (of.copy_scratch->mapped()) {
     RemoteCalls calls = site_for(of, thread).begin(thread);
     of.copy_scratch->unmap(calls);
     calls.finish();
+  }
+  if (of.copy_way_back) {
+    of.copy_way_back->close();
+    of.copy_way_back.reset();
   }
   if (of.copy_gate) {
     of.copy_gate->close();

@@ -76,15 +76,6 @@ ScopedFd make_memory_file(const std::string& name, bool executable) {
   return file;
 }
 
-// Asks that the next System V segment gets the identifier `id`. Needs privilege; a request only.
-void request_segment_id(int id) {
-  ScopedFd file(::open("/proc/sys/kernel/shm_next_id", O_WRONLY | O_CLOEXEC));
-  if (file) {
-    const std::string text = std::to_string(id);
-    [[maybe_unused]] ssize_t n = ::write(file.get(), text.data(), text.size());
-  }
-}
-
 } // namespace
 
 std::vector<MemoryObjects::Use> MemoryObjects::find_uses() const {
@@ -466,13 +457,10 @@ void MemoryObjects::make_segment(std::size_t index, Obstacles& obstacles) {
   if (object.existing >= 0) {
     object.segment = object.existing;
   } else {
-    request_segment_id(stored.getId());
-    object.segment = ::shmget(object.segment_key, object.length,
-                              IPC_CREAT | IPC_EXCL | static_cast<int>(mode_of(stored) & 0777));
-    const int error = errno;
-    request_segment_id(-1); // nobody else is to get it
+    object.segment = keeper_->make(object.segment_key, object.length,
+                                   static_cast<int>(mode_of(stored) & 0777), stored.getId());
     if (object.segment < 0) {
-      throw system_error(error, "cannot make " + object.name);
+      throw system_error(-object.segment, "cannot make " + object.name);
     }
     object.segment_made_here = true;
   }
@@ -548,8 +536,7 @@ std::vector<PageCopy> MemoryObjects::contents() const {
   return copies;
 }
 
-std::vector<std::string> MemoryObjects::keep() {
-  kept_ = true;
+std::vector<std::string> MemoryObjects::finish() {
   std::vector<std::string> warnings;
   auto stored = state_.getMemoryObjects();
   for (std::size_t i = 0; i < objects_.size(); ++i) {
@@ -587,6 +574,15 @@ std::vector<std::string> MemoryObjects::keep() {
     }
   }
   return warnings;
+}
+
+void MemoryObjects::keep() {
+  keep_later()->keep();
+}
+
+std::unique_ptr<SegmentKeeper> MemoryObjects::keep_later() {
+  kept_ = true;
+  return std::exchange(keeper_, std::make_unique<SegmentKeeper>());
 }
 
 } // namespace rrpcp::restore

@@ -5,11 +5,13 @@
 #include "base/scoped_fd.h"
 #include "process/restore/obstacles.h"
 #include "process/restore/page_copy.h"
+#include "process/restore/segment_keeper.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/restore.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -58,9 +60,14 @@ public:
   // process runs.
   std::vector<PageCopy> contents() const;
 
-  // Processes have the objects now: leaves System V segments in place, and gives memory files
-  // their owner, mode, time and seals. Returns a sentence for each that could not be set.
-  std::vector<std::string> keep();
+  // When processes have mapped and filled everything: gives memory files their owner, mode, time
+  // and seals. Returns a sentence for each that could not be set.
+  std::vector<std::string> finish();
+
+  // Leaves System V segments in place: processes have them now.
+  void keep();
+  // The same, but for the case that we are killed before the result's keep() is called.
+  std::unique_ptr<SegmentKeeper> keep_later();
 
 private:
   struct Object {
@@ -97,6 +104,7 @@ private:
   const RestoreOptions& options_;
   std::vector<Object> objects_;
   bool acquired_ = false;
+  std::unique_ptr<SegmentKeeper> keeper_ = std::make_unique<SegmentKeeper>();
   bool kept_ = false;
 };
 

@@ -305,13 +305,13 @@ ScopedFd OpenFiles::open_regular(schema::OpenFile::Reader file,
 ScopedFd OpenFiles::open_fifo(schema::OpenFile::Reader file) {
   schema::FileIdentity::Reader identity = file.getFifo();
   // Held open both ways meanwhile, so that opening one way does not wait or fail.
-  ScopedFd both = open_identity(identity, options_.files, O_RDWR);
+  ScopedFd both = open_identity(identity, options_.files, O_RDWR, S_IFIFO);
   struct stat status;
   if (::fstat(both.get(), &status) != 0 || !S_ISFIFO(status.st_mode)) {
     throw Error(ErrorCode::kBackingFile, "it is no FIFO any more")
         .in_file(text_of(identity.getPath()));
   }
-  return open_identity(identity, options_.files, status_flags(file));
+  return open_identity(identity, options_.files, status_flags(file), S_IFIFO);
 }
 
 ScopedFd OpenFiles::open_device(schema::OpenFile::Reader file) {
@@ -388,6 +388,12 @@ void OpenFiles::finish(ScopedFd& opened, schema::OpenFile::Reader file, const st
   if (offset != 0 &&
       ::lseek(fd, static_cast<off_t>(offset), SEEK_SET) != static_cast<off_t>(offset)) {
     throw system_error(errno, "cannot set the position to " + std::to_string(offset));
+  }
+  if (file.getLocks().size() > options_.max_locks) {
+    obstacles.add(ErrorCode::kLimit, who + ": it holds " + std::to_string(file.getLocks().size()) +
+                                         " locks, more than the limit of " +
+                                         std::to_string(options_.max_locks) + " (--max-locks)");
+    return;
   }
   // Locks are taken by the process itself, in the order of the list, so that they are its own; here
   // it is only found out whether they can be.

@@ -81,11 +81,19 @@ Error id_error(int errno_value, pid_t id) {
   switch (errno_value) {
   case EEXIST: {
     std::string user = "by a process group or session";
+    std::string cure = "end that process";
     if (std::optional<ProcStatus> status = ProcStatus::try_read(id, id)) {
       user = "by process " + std::to_string(status->process) + " (" + status->name + ")";
+      if (status->state == 'Z') {
+        const std::string parent = "process " + std::to_string(status->parent);
+        user += ", which has ended, but its parent, " + parent +
+                ", has not asked for its exit "
+                "status yet";
+        cure = "let " + parent + " do so (a shell does at its next prompt)";
+      }
     }
     return Error(ErrorCode::kIdInUse, text + " is in use " + user)
-        .with_hint("end that process, or let the restored one have other ids (--allow new-ids)");
+        .with_hint(cure + ", or let the restored one have other ids (--allow new-ids)");
   }
   case EPERM:
     return Error(ErrorCode::kPermission,

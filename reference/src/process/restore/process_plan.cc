@@ -157,6 +157,15 @@ void ProcessPlan::place_descriptors() {
     table_files_ = files_->add_to(descriptors_, task(0).getFileTable());
     highest = std::max(highest, files_->highest_descriptor(task(0).getFileTable()));
   }
+  // Above the program's own numbers there has to be room for those that the restore needs.
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && static_cast<rlim_t>(highest) >= limit.rlim_cur) {
+    obstacles.add(ErrorCode::kUnsupportedState,
+                  "descriptor " + std::to_string(highest) + " is above the " +
+                      std::to_string(limit.rlim_cur) +
+                      " that may be open here (RLIMIT_NOFILE, sysctl fs.nr_open)");
+    highest = 2;
+  }
   descriptors_.freeze(highest);
 }
 
@@ -317,6 +326,7 @@ CompiledProcess ProcessPlan::compile() const {
   // program that got its privileges at exec (file capabilities) may not be traced otherwise.
   ops.system_call({"binding the process to the restorer"}, SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0,
                   0, 0);
+  ops.add({"finding the restorer alive"}, restorer::OpKind::kEndIfOrphan, ::getpid());
   ops.system_call({"becoming traceable"}, SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
   ops.add({"reporting"}, restorer::OpKind::kReachStage, kStageReady);
   ops.add({"waiting"}, restorer::OpKind::kAwaitStage, kStageTraced);

@@ -114,6 +114,7 @@ std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
     built.push_back(
         build_sharer(reader, task, maker.tasks().front().tracee, options.trace_options));
   }
+  objects.finish();
   objects.keep();
   descriptors = keep_descriptors(objects);
   return built;
