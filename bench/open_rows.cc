@@ -51,8 +51,8 @@ void open_rows(Bench& bench, const SavedFiles& files) {
       *CheckpointReader::open(files.raw).find_section(format::kSectionManifest);
   const auto medians = race(kRounds, 0,
                             {[&] {
-                               return std::vector<std::uint64_t>{read_ends(
-                                   files.raw, manifest.offset, manifest.length)};
+                               return std::vector<std::uint64_t>{
+                                   read_ends(files.raw, manifest.offset, manifest.length)};
                              },
                              [&] { return std::vector<std::uint64_t>{open_and_list(files.raw)}; }});
   bench.report.add({.what = "open, list registers and mappings",

@@ -1,13 +1,13 @@
 #include "checksums.h"
 
-#include <algorithm>
-#include <cstring>
-
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "framing/header.h"
 #include "framing/sections.h"
 #include "rrpcp/format.h"
+
+#include <algorithm>
+#include <cstring>
 
 namespace rrpcp::fuzz {
 
@@ -51,8 +51,9 @@ void repair_checksums(std::span<std::byte> file) {
   std::span<std::byte> footer = file.last(fits ? said : kFooterSize);
   const auto entry_size = load_le<std::uint32_t>(footer, kFooterSectionEntrySize);
   const auto count = load_le<std::uint32_t>(footer, kFooterSectionCount);
-  std::span<std::byte> directory = part(file, load_le<std::uint64_t>(footer, kFooterDirectoryOffset),
-                                        std::uint64_t{entry_size} * count);
+  std::span<std::byte> directory =
+      part(file, load_le<std::uint64_t>(footer, kFooterDirectoryOffset),
+           std::uint64_t{entry_size} * count);
   for (std::size_t at = 0; entry_size >= kSectionEntrySize && at + entry_size <= directory.size();
        at += entry_size) {
     std::span<std::byte> entry = directory.subspan(at, entry_size);
@@ -67,7 +68,8 @@ void repair_checksums(std::span<std::byte> file) {
   store_le(footer, kFooterHeaderChecksum, header_checksum);
   store_le<std::uint64_t>(footer, kFooterFileLength, file.size());
   const std::size_t end = footer.size() - kFooterEndSize;
-  store_le<std::uint32_t>(footer, end + kFooterEndLength, static_cast<std::uint32_t>(footer.size()));
+  store_le<std::uint32_t>(footer, end + kFooterEndLength,
+                          static_cast<std::uint32_t>(footer.size()));
   store_le(footer, end + kFooterEndChecksum, xxh3_64(footer.first(end + kFooterEndChecksum)));
 }
 

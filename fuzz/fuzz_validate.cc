@@ -1,12 +1,12 @@
 // The validator as a whole, on any bytes, with their checksums wrong and right.
 
-#include <cstring>
-#include <vector>
-
 #include "checksums.h"
 #include "rrpcp/error.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/validate.h"
+
+#include <cstring>
+#include <vector>
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::vector<std::byte> bytes(size);

@@ -90,7 +90,9 @@ void spaces(State state) {
   }
   map(mappings, 5, 3, kPrivate | kAnonymous).setRole(schema::MappingRole::SHADOW_STACK);
   // A guard page below a stack, and pages that could not be read.
-  auto holes = map(mappings, 6, 3, kPrivate | kAnonymous).initRuns(3);
+  auto ordinary = map(mappings, 6, 3, kPrivate | kAnonymous);
+  ordinary.initRr().setFileOffset(kPage);
+  auto holes = ordinary.initRuns(3);
   run(holes[0], schema::RunKind::GUARD, 1);
   run(holes[1], schema::RunKind::STREAM, 1);
   run(holes[2], schema::RunKind::UNKNOWN, 2);
@@ -139,6 +141,9 @@ void signals(capnp::List<schema::SignalInfo>::Builder list) {
   fault.setPkey(1);
   list[3].setSignal(1);
   list[3].setNone();
+  list[4].setSignal(14);
+  list[4].setCode(-2);
+  list[4].initTimer().setId(5);
 }
 
 void tasks(State state) {
@@ -154,7 +159,10 @@ void tasks(State state) {
   list[0].setFileTable(0);
   list[0].setSignalMask(0);
   registers(list[0].initRegisters(1), 216);
-  signals(list[0].initPendingSignals(4));
+  signals(list[0].initPendingSignals(5));
+  auto rseq = list[0].initRseq();
+  rseq.setAddress(0x10020);
+  rseq.setFlags(1);
   auto area = list[0].initThreadAreas(1)[0];
   area.setEntryNumber(6);
   area.setContents(3);

@@ -416,6 +416,7 @@ private:
     posix[0].setClock(1);
     posix[0].setSignal(14);
     posix[0].setValue(7);
+    posix[0].setInterval(1000000000);
     posix[0].setRemaining(500000000);
     posix[1].setId(3);
     posix[1].setClock(-6);
@@ -712,7 +713,7 @@ private:
     socket.setPeer(881);
     socket.setDomain(1);
     socket.setType(1);
-    socket.setProtocol(0);
+    socket.setProtocol(1); // PF_UNIX, which means the same as 0
     auto received = socket.initReceived(1);
     received[0].setData(data("queued"));
     received[0].setOpenFiles({1});

@@ -149,7 +149,7 @@ TEST_F(FileStoreTest, AForgedFileUnderTheNameIsNotTakenForTheKeptOne) {
   std::string name;
   {
     const std::string other = dir_.file("other");
-    fs::create_directory(other);
+    fs::create_directories(other + "/trace");
     const std::unique_ptr<TraceWriter> twin = test::begin_trace(other + "/trace");
     TraceFileStore twins(*twin);
     name = keep(twins, dir_.file("data")).path;

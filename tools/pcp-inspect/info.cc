@@ -231,7 +231,8 @@ void show(Console& console, const CheckpointReader& reader) {
     }
   }
   if (const auto seal = reader.seal_digest()) {
-    console.print("  seal          SHA-256 %s\n", hex(std::span<const std::uint8_t>(*seal)).c_str());
+    console.print("  seal          SHA-256 %s\n",
+                  hex(std::span<const std::uint8_t>(*seal)).c_str());
   }
   for (const auto extension : state.getExtensions()) {
     console.print("  extension     %s version %u, %s, %s\n", foreign(extension.getId()).c_str(),

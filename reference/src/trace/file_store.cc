@@ -106,8 +106,7 @@ bool same_contents(int a, int b, const std::string& name) {
       return read_piece(b, offset, std::span(right).first(1), name) == 0;
     }
     for (std::size_t done = 0; done < n;) {
-      const std::size_t m =
-          read_piece(b, offset + done, std::span(right).first(n - done), name);
+      const std::size_t m = read_piece(b, offset + done, std::span(right).first(n - done), name);
       if (m == 0 || std::memcmp(&left[done], right.data(), m) != 0) {
         return false;
       }
@@ -233,7 +232,8 @@ std::string TraceFileStore::take(int fd, const struct stat& status, bool may_lin
 std::string TraceFileStore::name_for(int fd, const Sha256Digest& digest,
                                      const std::string& base) const {
   for (unsigned copy = 1;; ++copy) {
-    std::string name = digest_text(digest) + (copy == 1 ? "" : "." + std::to_string(copy)) + "-" + base;
+    std::string name =
+        digest_text(digest) + (copy == 1 ? "" : "." + std::to_string(copy)) + "-" + base;
     const ScopedFd there(
         ::openat(folder_fd_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     struct stat status = {};

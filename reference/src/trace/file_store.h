@@ -2,8 +2,8 @@
 #pragma once
 
 #include "base/hash.h"
-#include "base/sha256.h"
 #include "base/scoped_fd.h"
+#include "base/sha256.h"
 #include "rrpcp/trace_writer.h"
 
 #include <cstdint>
@@ -61,8 +61,8 @@ private:
   // Puts a private file with the contents of `fd` into the folder and returns its name.
   std::string take(int fd, const struct stat& status, bool may_link, schema::TraceFile::Way& way);
 
-  // The name under which the folder is to have the file `fd`: a free one, or that of a file with the
-  // same contents. One with other contents, whoever made it, is not touched.
+  // The name under which the folder is to have the file `fd`: a free one, or that of a file with
+  // the same contents. One with other contents, whoever made it, is not touched.
   std::string name_for(int fd, const Sha256Digest& digest, const std::string& base) const;
 
   TraceWriter& writer_;

@@ -31,8 +31,8 @@ StreamHeaderBytes encode_stream_header(const TraceStreamHeader& header) {
 TraceStreamHeader decode_stream_header(std::span<const std::byte> bytes, const std::string& name) {
   // The same rules, in the same order, as a checkpoint's.
   static constexpr framing::PreambleFormat kTrace = {
-      "trace of pcp-rr",    kHeaderMagic,         kHeaderSize,     kMajorVersion, kMinorVersion,
-      kKnownIncompatible, kKnownReadOnlyCompat, kKnownCompatible};
+      "trace of pcp-rr", kHeaderMagic,       kHeaderSize,          kMajorVersion,
+      kMinorVersion,     kKnownIncompatible, kKnownReadOnlyCompat, kKnownCompatible};
   framing::ThrowingSink sink(name, framing::ThrowingSink::Codes::kNone);
   const framing::Preamble preamble = framing::check_preamble(bytes, kTrace, sink).preamble;
   const std::span<const std::byte> in = bytes.first(kHeaderSize);
