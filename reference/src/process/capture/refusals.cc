@@ -41,12 +41,31 @@ void Refusals::add(const std::vector<Judgement>& judged) {
   }
 }
 
+namespace {
+
+// Paths may be any bytes; a text of the format is UTF-8 (spec/model.md).
+std::string in_ascii(const std::string& text) {
+  std::string result;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7f) {
+      result += c;
+    } else {
+      constexpr char kDigits[] = "0123456789abcdef";
+      result += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+  }
+  return result;
+}
+
+} // namespace
+
 void Refusals::build(schema::State::Builder state) const {
   auto omissions = state.initOmissions(static_cast<unsigned>(omitted_.size()));
   unsigned i = 0;
   for (const auto& [name, what] : omitted_) {
     omissions[i].setName(name.c_str());
-    omissions[i].setWhat(what.c_str());
+    omissions[i].setWhat(in_ascii(what).c_str());
     ++i;
   }
 }
