@@ -31,7 +31,7 @@ constexpr auto kPatience = std::chrono::seconds(10);
 class Creation {
 public:
   Creation(const std::string& directory, const CreationOptions& options)
-      : directory_(directory), options_(options), store_(checkpoint_store(directory)) {}
+      : directory_(directory), options_(options), store_(writable_checkpoint_store(directory)) {}
 
   CreationResult run() {
     for (bool last = false; !last;) {

@@ -405,6 +405,8 @@ std::optional<RestoredGroup> fork_group(const CheckpointReader& reader, Restored
     restore::Obstacles obstacles(restore_options.allow, next.name());
     restore::MemoryObjects objects(next, restore_options, obstacles);
     obstacles.throw_if_any();
+    objects.acquire(obstacles);
+    obstacles.throw_if_any();
     restore::copy_pages(next, objects.contents(), ::getpid(), options.threads);
     RestoredGroup group;
     group.objects = keep_descriptors(objects);

@@ -148,8 +148,8 @@ std::string Replay::save(const WriterOptions& options) {
                 "the replay stands between two events, of which it keeps no count")
         .with_hint("step to the next event first");
   }
-  return replay::save_checkpoint(impl_->session(), replay::checkpoint_store(impl_->directory),
-                                 options);
+  return replay::save_checkpoint(impl_->session(),
+                                 replay::writable_checkpoint_store(impl_->directory), options);
 }
 
 std::optional<std::vector<std::byte>> Replay::registers(std::int32_t tid,

@@ -191,6 +191,20 @@ Store checkpoint_store(const std::string& trace_directory) {
   return Store(trace_directory + "/" + std::string(trace_format::kCheckpointsName));
 }
 
+Store writable_checkpoint_store(const std::string& trace_directory) {
+  Store store = checkpoint_store(trace_directory);
+  const std::string& directory = store.directory();
+  struct stat status;
+  if (::lstat(directory.c_str(), &status) == 0 && S_ISLNK(status.st_mode)) {
+    throw Error(ErrorCode::kPermission,
+                "this is a symbolic link: checkpoints of a trace lie in the "
+                "trace, wherever a link in it leads")
+        .in_file(directory)
+        .with_hint("remove the link");
+  }
+  return store;
+}
+
 bool can_checkpoint(const ReplaySession& session, std::string& reason) {
   if (session.state().tasks.empty()) {
     reason = session.at_end() ? "all processes have ended" : "there is no process yet";

@@ -141,9 +141,8 @@ void write_image(Tracee& task, const std::string& path, schema::Cpu::Reader told
   auto manifest = message.initRoot<schema::Manifest>();
   schema::State::Builder state = manifest.initState();
   capture::StateCollector collector(options);
-  if (!collector.collect_frozen({{task.tid(), {&task}}}, state)) {
-    throw Error(ErrorCode::kInternal, "a new program is in a gate");
-  }
+  collector.collect_frozen({{task.tid(), {&task}}}, state);
+  collector.refusals().throw_if_any(task.tid());
   collector.ask(0, task, state);
   collector.close(0);
   collector.examine();

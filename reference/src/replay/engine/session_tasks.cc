@@ -99,6 +99,8 @@ void ReplaySession::execute() {
   const restore::ProcessParts parts{false, false, true, false, false};
   restore::ProcessPlan plan(image, 0, objects, nullptr, options, parts, false, obstacles);
   obstacles.throw_if_any();
+  objects.acquire(obstacles);
+  obstacles.throw_if_any();
   restore::BuildOptions build;
   build.trace_options = kTaskTraceOptions;
   build.threads = 1;
