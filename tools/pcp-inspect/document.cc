@@ -221,7 +221,7 @@ int inspect_document(int argc, char** argv, Console& console) {
   command.add_json().add_quiet().add("contents", "add digests of the page data of every mapping");
   command.add(
       "max-decoded",
-      "with --contents: give up where more is to be decoded (default: 16G, or 1024 times the "
+      "with --contents: give up where more is to be decoded (default: 16G and 256 times the "
       "file's size)",
       "SIZE");
   const Arguments arguments = command.parse(argc, argv, console);
