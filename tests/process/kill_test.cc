@@ -16,6 +16,7 @@
 #include "support/temp_dir.h"
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>

@@ -8,7 +8,6 @@
 #include "pcp-inspect/contents.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
-#include "rrpcp/validate.h"
 
 namespace rrpcp::tools {
 namespace {
@@ -128,6 +127,13 @@ std::uint64_t stream_pages(const std::vector<Segment>& segments) {
   return counts.stream;
 }
 
+// As for validating (ReadLimits::max_decoded_bytes).
+std::uint64_t usual_limit(std::uint64_t file_bytes) {
+  constexpr std::uint64_t kLeast = std::uint64_t{16} << 30;
+  constexpr std::uint64_t kRatio = 256;
+  return file_bytes > (UINT64_MAX - kLeast) / kRatio ? UINT64_MAX : kLeast + file_bytes * kRatio;
+}
+
 void write_contents(JsonWriter& json, const CheckpointReader& reader, std::uint64_t limit,
                     Console& console) {
   const schema::State::Reader state = reader.state();
@@ -215,7 +221,7 @@ int inspect_document(int argc, char** argv, Console& console) {
   command.add_json().add_quiet().add("contents", "add digests of the page data of every mapping");
   command.add(
       "max-decoded",
-      "with --contents: give up where more is to be decoded (default: 16G, or 1024 times the "
+      "with --contents: give up where more is to be decoded (default: 16G and 256 times the "
       "file's size)",
       "SIZE");
   const Arguments arguments = command.parse(argc, argv, console);
@@ -225,7 +231,7 @@ int inspect_document(int argc, char** argv, Console& console) {
   if (arguments.has("contents")) {
     contents = arguments.has("max-decoded")
                    ? parse_size(arguments.get("max-decoded"), "--max-decoded")
-                   : usual_decoded_limit(reader.footer().file_length);
+                   : usual_limit(reader.file_size());
   }
   with_manifest(reader, [&] {
     JsonWriter json(console);

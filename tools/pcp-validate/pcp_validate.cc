@@ -250,10 +250,6 @@ int run(int argc, char** argv, Console& console) {
       "(default: 16G and 256 times what they take)",
       "SIZE");
   command.add("j,threads", "threads to use (default: one per processor)", "N");
-  command.add(
-      "max-decoded",
-      "refuse a file whose page data decodes to more (default: 16G, or 1024 times its size)",
-      "SIZE");
   command.add("trace",
               "compare with the trace in DIR too, rr's or pcp-rr's; without FILE, its checkpoints",
               "DIR");
@@ -279,9 +275,6 @@ int run(int argc, char** argv, Console& console) {
   if (arguments.has("threads")) {
     options.threads =
         static_cast<unsigned>(parse_number(arguments.get("threads"), "--threads", 1024));
-  }
-  if (arguments.has("max-decoded")) {
-    options.max_decoded_bytes = parse_size(arguments.get("max-decoded"), "--max-decoded");
   }
 
   if (arguments.has("max-decoded")) {

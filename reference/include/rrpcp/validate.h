@@ -37,11 +37,6 @@ struct ValidationReport {
   bool valid() const { return count(Severity::kError) == 0; }
 };
 
-// How many bytes of page data a file of so many bytes may decode to where all of it is looked at:
-// 16 GiB, or 1024 times its size where that is more. Well-chosen bytes decode to twenty thousand
-// times as many.
-std::uint64_t usual_decoded_limit(std::uint64_t file_bytes);
-
 struct ValidateOptions {
   ValidationLevel level = ValidationLevel::kSemantics;
   ReadLimits limits = {};
@@ -49,9 +44,6 @@ struct ValidateOptions {
   // depend on it.
   unsigned threads = 0;
   std::size_t max_findings_per_code = 20;
-  // Bytes of page data, decoded; a file that has more is refused with kLimit at kChecksums. 0:
-  // usual_decoded_limit().
-  std::uint64_t max_decoded_bytes = 0;
   // Called now and then, from any thread but never from two at once, with bytes of page data
   // checked and to be checked in all.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress = {};

@@ -10,7 +10,6 @@
 #include "model/validate_state.h"
 #include "rrpcp/error.h"
 
-#include <algorithm>
 #include <kj/exception.h>
 
 namespace rrpcp {
@@ -87,12 +86,6 @@ std::uint64_t ValidationReport::count(Severity severity) const {
     count += find_diagnostic(code)->severity == severity ? more : 0;
   }
   return count;
-}
-
-std::uint64_t usual_decoded_limit(std::uint64_t file_bytes) {
-  constexpr std::uint64_t kLeast = std::uint64_t{16} << 30;
-  constexpr std::uint64_t kRatio = 1024;
-  return file_bytes > UINT64_MAX / kRatio ? UINT64_MAX : std::max(kLeast, file_bytes * kRatio);
 }
 
 ValidationReport validate_file(const std::string& path, const ValidateOptions& options) {

@@ -4,7 +4,6 @@
 #include "base/hash.h"
 #include "base/page_buffer.h"
 #include "container/chunk_codec.h"
-#include "rrpcp/error.h"
 
 #include <algorithm>
 #include <atomic>
@@ -31,18 +30,6 @@ public:
   }
 
   std::uint64_t run() {
-    if (const std::uint64_t limit = options_.max_decoded_bytes != 0
-                                        ? options_.max_decoded_bytes
-                                        : usual_decoded_limit(source_.size());
-        total_ > limit) {
-      throw Error(ErrorCode::kLimit, "the page data has " + std::to_string(total_) +
-                                         " bytes when it is decoded, more than the limit of " +
-                                         std::to_string(limit) + " for a file of " +
-                                         std::to_string(source_.size()) + " bytes")
-          .in_file(source_.name())
-          .with_hint("raise the limit (--max-decoded SIZE) if the file can be trusted, or validate "
-                     "its structure only (--level structure)");
-    }
     unsigned threads = options_.threads != 0 ? options_.threads
                                              : std::max(1u, std::thread::hardware_concurrency());
     threads = static_cast<unsigned>(std::min<std::uint64_t>({threads, 64, chunks_.size()}));
