@@ -24,6 +24,8 @@ void write_small(const std::string& directory, std::int64_t event) {
   capnp::MallocMessageBuilder message;
   auto state = message.initRoot<schema::State>();
   state.setMachine(62);
+  state.setElfClass(2);
+  state.setDataEncoding(1);
   state.initPageStream().setPageSize(4096);
   auto uuid = state.initTrace().initUuid(16);
   std::fill(uuid.begin(), uuid.end(), kTrace);

@@ -79,7 +79,7 @@ void memory_rows(Bench& bench, const SavedFiles& files) {
   }
   const std::string size = tools::human_size(files.process_bytes);
   bench.note("measuring the memory needed for " + size);
-  const std::uint64_t bound = kBound + CheckpointReader::open(files.raw).footer().manifest_length;
+  const std::uint64_t bound = kBound + CheckpointReader::open(files.raw).find_section(format::kSectionManifest)->length;
   auto add = [&](const std::string& what, const std::vector<std::string>& arguments) {
     bench.report.add({.what = "memory to " + what,
                       .size = size,

@@ -47,11 +47,12 @@ void open_rows(Bench& bench, const SavedFiles& files) {
   }
   const std::string size = tools::human_size(files.process_bytes);
   bench.note("opening " + size);
-  const Footer footer = CheckpointReader::open(files.raw).footer();
+  const Section manifest =
+      *CheckpointReader::open(files.raw).find_section(format::kSectionManifest);
   const auto medians = race(kRounds, 0,
                             {[&] {
-                               return std::vector<std::uint64_t>{read_ends(
-                                   files.raw, footer.manifest_offset, footer.manifest_length)};
+                               return std::vector<std::uint64_t>{
+                                   read_ends(files.raw, manifest.offset, manifest.length)};
                              },
                              [&] { return std::vector<std::uint64_t>{open_and_list(files.raw)}; }});
   bench.report.add({.what = "open, list registers and mappings",

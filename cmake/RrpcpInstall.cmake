@@ -33,14 +33,14 @@ install(FILES ${PROJECT_BINARY_DIR}/rrpcpConfig.cmake ${PROJECT_BINARY_DIR}/rrpc
 
 # A static library's users need what it was linked with; a shared one's do not.
 if(RRPCP_LIBRARY_TYPE STREQUAL "STATIC_LIBRARY")
-  set(RRPCP_PC_REQUIRES "capnp, libzstd, libxxhash")
+  set(RRPCP_PC_REQUIRES "capnp, libzstd, libxxhash, libcrypto")
   set(RRPCP_PC_REQUIRES_PRIVATE "")
   if(RRPCP_LIVE)
     set(RRPCP_PC_LIBS "-lZydis") # it has no pkg-config file
   endif()
 else()
   set(RRPCP_PC_REQUIRES "capnp")
-  set(RRPCP_PC_REQUIRES_PRIVATE "libzstd, libxxhash")
+  set(RRPCP_PC_REQUIRES_PRIVATE "libzstd, libxxhash, libcrypto")
 endif()
 cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_LIBDIR BASE_DIRECTORY ${CMAKE_INSTALL_PREFIX}
   OUTPUT_VARIABLE RRPCP_PC_LIBDIR)

@@ -25,8 +25,13 @@ def main(golden, corpus):
         with open(os.path.join(valid, name), "rb") as file:
             data = file.read()
         footer = data[-160:]
-        manifest, length = struct.unpack_from("<QQ", footer)
-        table, count, size = struct.unpack_from("<QQI", footer, 32)
+        directory, sections, entry = struct.unpack_from("<QII", footer)
+        count, size = struct.unpack_from("<QI", footer, 88)
+        places = {}
+        for i in range(sections):
+            kind, _, offset, length = struct.unpack_from("<IIQQ", data, directory + i * entry)
+            places[kind] = (offset, length)
+        table, (manifest, length) = places[1][0], places[2]
         if stem in MANIFESTS:
             with open(os.path.join(corpus, "fuzz_manifest", stem), "wb") as file:
                 file.write(data[manifest + 8:manifest + length])

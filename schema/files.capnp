@@ -5,21 +5,21 @@ using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("rrpcp::schema");
 
 using FileIdentity = import "memory.capnp".FileIdentity;
+using Common = import "common.capnp";
+using Rr = import "rr.capnp";
 
 struct FileTable {
   descriptors @0 :List(FileDescriptor);
-  # Ordered by fd. Empty where the producer does not open real files in the tracee (rr).
-  monitors @1 :List(FileMonitor);
-  # What a replayer watches, ordered by fd.
-  identity @2 :UInt64;
-  # The replayer's name for the table. 0: none.
-  contentsUnknown @3 :Bool;
-  # The producer knew that the table exists but did not store what is in it: empty lists then say
-  # nothing.
+  # Ordered by fd.
+  contentsUnknown @1 :Bool;
+  # The producer knew that the table exists but did not store what is in it: `descriptors` is empty
+  # and says nothing.
+  rr @2 :Rr.FileTableState;
+  # What rr keeps of a table besides. Absent: another producer.
 }
 
 struct FileDescriptor {
-  fd @0 :Int32;
+  fd @0 :Int32 $Common.notNegative;
   # 0 or above.
   openFile @1 :UInt32;
   # Index into State.openFiles.
@@ -27,9 +27,9 @@ struct FileDescriptor {
 }
 
 struct FileSystemContext {
-  workingDirectory @0 :Data;
+  workingDirectory @0 :Data $Common.text;
   # getcwd(2), absolute.
-  rootDirectory @1 :Data;
+  rootDirectory @1 :Data $Common.text;
   # chroot(2), absolute; "/" is the usual one.
   umask @2 :UInt32;
   # umask(2), 0 to 0777.
@@ -48,17 +48,18 @@ struct OpenFile {
   ownerSignal @4 :Int32;
   # fcntl(2) F_GETSIG. 0: none.
   union {
-    regular @5 :FileIdentity;
+    regular @5 :FileIdentity $Common.required;
     # Reopened by path; size and time of modification are compared.
-    directory @6 :FileIdentity;
+    directory @6 :FileIdentity $Common.required;
     device :group {
       # A character or block device.
-      path @7 :Data;
+      path @7 :Data $Common.text;
       number @8 :UInt64;      # st_rdev
     }
     terminal :group {
       # A tty(4) or pts(4).
-      path @9 :Data;
+      path @9 :Data $Common.text;
+      settings @22 :TerminalSettings;   # absent: not recorded
     }
     pipe :group {
       # One end of pipe(2); ends with the same id belong together.
@@ -68,7 +69,7 @@ struct OpenFile {
       external @13 :Bool;     # the other end is held by a process outside the checkpoint
     }
     socket :group {
-      # Described for people; cannot be carried.
+      # One that cannot be carried: described for people.
       description @14 :Text;
     }
     eventfd :group {
@@ -88,15 +89,122 @@ struct OpenFile {
       # A kind that 1.0 does not carry.
       description @19 :Text;  # target of /proc/PID/fd/N, as "anon_inode:inotify"
     }
-    fifo @20 :FileIdentity;
+    fifo @20 :FileIdentity $Common.required;
     # fifo(7) with a name.
-    path @21 :FileIdentity;
+    path @21 :FileIdentity $Common.required;
     # Opened with O_PATH.
+    timerfd :group {
+      # timerfd_create(2).
+      clock @23 :Int32;         # clockid_t
+      settings @24 :UInt32;     # TFD_TIMER_* of timerfd_settime(2)
+      interval @25 :UInt64;     # nanoseconds; 0: one shot
+      remaining @26 :UInt64;    # nanoseconds until the next expiration; 0: disarmed
+      ticks @27 :UInt64;        # expirations that were not read yet
+    }
+    signalfd :group {
+      # signalfd(2).
+      mask @28 :UInt64;         # bit N-1 for signal N
+    }
+    inotify :group {
+      # inotify(7).
+      watches @29 :List(InotifyWatch);
+      events @30 :Data;         # struct inotify_event that were not read yet
+    }
+    pidfd :group {
+      # pidfd_open(2).
+      pid @31 :Int32;           # process, or thread where flags has PIDFD_THREAD; as the holder
+                                # sees it. -1: it has ended and was waited for
+      inCheckpoint @32 :Bool;   # it is a process or task of this checkpoint
+    }
+    socketEnd @33 :SocketEnd $Common.required;
+    # One of a pair of connected sockets whose other end is in the checkpoint, or gone.
   }
+  ownerIsThread @34 :Bool;
+  # fcntl(2) F_GETOWN_EX: `owner` is a thread's id (F_OWNER_TID).
+  ownerUid @35 :UInt32;
+  ownerEffectiveUid @36 :UInt32;
+  # fcntl(2) F_GETOWNER_UIDS: by whose rights the owner is signalled.
+  contentsObject @37 :UInt32 = 0xffffffff;
+  # Regular files: index into State.memoryObjects of an embedded file, where the checkpoint has what
+  # the path no longer names (unlink(2), O_TMPFILE). noIndex: the path has it.
+}
+
+struct TerminalSettings {
+  attributes @0 :Data;
+  # struct termios2 of TCGETS2 (ioctl_tty(2)), 44 bytes on x86 and AArch64.
+  rows @1 :UInt16;
+  columns @2 :UInt16;
+  xPixels @3 :UInt16;
+  yPixels @4 :UInt16;
+  # TIOCGWINSZ.
+  foregroundGroup @5 :Int32 $Common.notNegative;
+  # TIOCGPGRP. 0: none, or not known.
+  session @6 :Int32 $Common.notNegative;
+  # TIOCGSID. 0: none, or not known.
+}
+
+struct InotifyWatch {
+  descriptor @0 :Int32 $Common.notNegative;
+  # What inotify_add_watch(2) gave.
+  mask @1 :UInt32;
+  # IN_*.
+  path @2 :Data $Common.text;
+  # Where the producer found what is watched. Empty: nowhere.
+  device @3 :UInt64;
+  inode @4 :UInt64;
+  # Its st_dev and st_ino.
+  handleType @5 :Int32;
+  handle @6 :Data;
+  # Its file handle (name_to_handle_at(2)). Empty: none.
+}
+
+struct SocketEnd {
+  id @0 :UInt64;
+  # Inode at capture.
+  peer @1 :UInt64;
+  # Id of the other end. 0: it is gone.
+  domain @2 :UInt32;
+  # AF_* of socket(2).
+  type @3 :UInt32;
+  # SOCK_*.
+  protocol @4 :UInt32;
+  received @5 :List(SocketMessage);
+  # What can be read, in order.
+  readShut @6 :Bool;
+  writeShut @7 :Bool;
+  # shutdown(2).
+  options @8 :List(SocketOption);
+  # Those that differ from a new socket's, ordered by (level, name).
+  peerPid @9 :Int32 $Common.notNegative;
+  peerUid @10 :UInt32;
+  peerGid @11 :UInt32;
+  # SO_PEERCRED.
+  address @12 :Data;
+  # struct sockaddr of getsockname(2). Empty: none.
+}
+
+struct SocketMessage {
+  data @0 :Data;
+  # A message, or for a stream bytes of one sender.
+  openFiles @1 :List(UInt32);
+  # SCM_RIGHTS: indices into State.openFiles.
+  pid @2 :Int32 $Common.notNegative;
+  uid @3 :UInt32;
+  gid @4 :UInt32;
+  # SCM_CREDENTIALS of the sender. pid 0: not recorded.
+  address @5 :Data;
+  # struct sockaddr of the sender. Empty: none.
+}
+
+struct SocketOption {
+  level @0 :Int32;
+  name @1 :Int32;
+  # Of getsockopt(2).
+  value @2 :Data;
 }
 
 struct EpollWatch {
-  fd @0 :Int32;
+  fd @0 :Int32 $Common.notNegative;
   # Descriptor watched.
   events @1 :UInt32;
   # EPOLL* of epoll_ctl(2).
@@ -111,76 +219,19 @@ struct FileLock {
   # First byte.
   end @3 :UInt64;
   # Last byte, inclusive; 2^63-1: to the end of the file.
+  breaking @4 :LeaseBreak;
+  # Leases: whether somebody has asked for the file, and what is left of the lease then.
+
+  enum LeaseBreak {
+    none @0;
+    toRead @1;                # a write lease that is to become a read lease
+    toNone @2;                # to be given up
+  }
 
   enum Kind {
     posix @0;                 # fcntl(2) F_SETLK
     openFileDescription @1;   # fcntl(2) F_OFD_SETLK
     flock @2;                 # flock(2)
     lease @3;                 # fcntl(2) F_SETLEASE
-  }
-}
-
-struct FileMonitor {
-  # rr watches some descriptors of a tracee. One entry per monitored descriptor.
-  fd @0 :Int32;
-  kind @1 :Kind;
-  legacyType @2 :Int32 = -1;
-  # Number that the producer's own enumeration had. -1: none.
-  union {
-    plain @3 :Void;           # the kind says all
-    mmapped :group {
-      dead @4 :Bool;          # no longer watched
-      device @5 :UInt64;
-      inode @6 :UInt64;
-    }
-    procFd :group {
-      tid @7 :Int32;
-      serial @8 :UInt32;
-    }
-    procMem :group {
-      tid @9 :Int32;
-      serial @10 :UInt32;
-      execCount @11 :UInt32;
-    }
-    stdio :group {
-      originalFd @12 :Int32;  # 1 or 2
-    }
-    procStat :group {
-      data @13 :Data;         # recorded contents
-    }
-    bpfMap :group {
-      keySize @14 :UInt64;    # bytes
-      valueSize @15 :UInt64;  # bytes
-    }
-    pidFd :group {
-      tid @16 :Int32;
-      serial @17 :UInt32;
-    }
-    virtualPerfCounter :group {
-      target @18 :Int32;      # tid whose ticks are counted
-      targetSerial @19 :UInt32;
-      initialTicks @20 :Int64;
-      enabled @21 :Bool;
-      samplePeriod @22 :UInt64;
-    }
-  }
-
-  enum Kind {
-    base @0;
-    magicSaveData @1;
-    mmapped @2;
-    preserve @3;
-    procFd @4;
-    procMem @5;
-    stdio @6;
-    virtualPerfCounter @7;
-    nonvirtualPerfCounter @8;
-    sysCpu @9;
-    procStat @10;
-    rrPage @11;
-    odirect @12;
-    bpfMap @13;
-    pidFd @14;
-    other @15;
   }
 }

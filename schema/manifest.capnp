@@ -6,11 +6,12 @@ using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("rrpcp::schema");
 
 using State = import "state.capnp".State;
+using Common = import "common.capnp";
 
 struct Manifest {
   # Root of the file's one message, stored in canonical form.
 
-  state @0 :State;
+  state @0 :State $Common.required;
   # What is stored. The checkpoint id is a digest of the canonical form of this part and of the
   # chunk checksums.
 
@@ -42,7 +43,7 @@ struct Provenance {
   comment @6 :Text;
   # Free text of the user.
 
-  originalDirectory @7 :Data;
+  originalDirectory @7 :Data $Common.text;
   # Directory in which the representation that this file is a conversion of said it lay. For
   # people; nothing is looked up there. Empty: not a conversion.
 }

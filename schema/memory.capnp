@@ -4,6 +4,10 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("rrpcp::schema");
 
+using Common = import "common.capnp";
+using Rr = import "rr.capnp";
+using MemoryPolicy = import "task.capnp".MemoryPolicy;
+
 const noIndex :UInt32 = 0xffffffff;
 # Value of an index field that refers to nothing.
 
@@ -20,30 +24,49 @@ struct AddressSpace {
   executable @3 :UInt32 = 0xffffffff;
   # Index into State.memoryObjects of the file that /proc/PID/exe names.
 
-  originalExecutable @4 :Data;
+  originalExecutable @4 :Data $Common.text;
   # Path of the executable as it was recorded, where it differs from the one that is mapped.
 
-  executablePath @5 :Data;
+  executablePath @5 :Data $Common.text;
   # Path that /proc/PID/exe showed. Required for a space that can be restored.
 
-  firstRunEvent @6 :Int64;
+  firstRunEvent @6 :Int64 $Common.notNegative;
   # Event at which the space was created (by exec or fork) in the recording. 0: not known.
 
-  breakpointFaultAddress @7 :UInt64;
-  # rr: address at which the replay of a breakpoint fault waits. 0: none.
-
-  syscallBuffering @8 :Bool;
-  # Whether system-call buffering is active in this space.
-
-  savedMemory @9 :List(SavedMemory);
-  # Memory contents that the replayer put aside to write back later, ordered by address.
-
-  replayerTid @10 :Int32;
-  # Id by which the replayer that wrote the checkpoint knew the space's process. 0: not known.
-
-  machine @11 :UInt16;
+  machine @7 :UInt16;
   # ELF e_machine of the space's tasks, where it is not the State's (a 32-bit program on a 64-bit
   # machine). 0: the State's.
+
+  elfClass @8 :UInt8;
+  # ELF class of the space's tasks (elf.h), 1 or 2, where it is not the State's. 0: the State's.
+
+  attributes @9 :SpaceAttributes;
+  # Absent: not recorded.
+
+  rr @10 :Rr.SpaceState;
+  # What rr keeps of a space besides. Absent: another producer.
+}
+
+struct SpaceAttributes {
+  # What the kernel keeps of an address space beside its mappings. Every field is recorded where the
+  # struct is present.
+
+  coreDumpFilter @0 :UInt32;
+  # /proc/PID/coredump_filter (core(5)).
+  denyWriteExecute @1 :UInt32;
+  # PR_MDWE_* of prctl(2) PR_GET_MDWE.
+  hugePagesDisabled @2 :UInt32;
+  # prctl(2) PR_GET_THP_DISABLE.
+  mergeAll @3 :Bool;
+  # prctl(2) PR_GET_MEMORY_MERGE.
+  lockFuture @4 :Bool;
+  # mlockall(2) MCL_FUTURE …
+  lockFutureOnFault @5 :Bool;
+  # … with MCL_ONFAULT.
+  membarrier @6 :UInt32;
+  # MEMBARRIER_CMD_REGISTER_* of membarrier(2), as MEMBARRIER_CMD_GET_REGISTRATIONS gives them.
+  addressMask @7 :UInt64 = 0xffffffffffffffff;
+  # x86: arch_prctl(2) ARCH_GET_UNTAG_MASK. All bits: addresses have no tags.
 }
 
 struct MemoryLayout {
@@ -65,11 +88,6 @@ struct AuxiliaryEntry {
   type @0 :UInt64;
   # AT_* of getauxval(3).
   value @1 :UInt64;
-}
-
-struct SavedMemory {
-  address @0 :UInt64;
-  data @1 :Data;
 }
 
 struct Mapping {
@@ -102,7 +120,7 @@ struct Mapping {
   objectOffset @8 :UInt64;
   # Byte offset of start in the object; a multiple of the page size.
 
-  name @9 :Data;
+  name @9 :Data $Common.text;
   # Name as the producer's map showed it: a path, "[heap]", "[anon:…]", empty. For people.
 
   device @10 :UInt64;
@@ -112,23 +130,30 @@ struct Mapping {
   # Inode number that the producer recorded for the mapping. 0: none.
 
   runs @12 :List(PageRun);
-  # Contents from start to end, in order, without gaps. Empty for a shared mapping (the object has
-  # the contents) and for roles whose contents the kernel provides; then a private mapping with an
-  # object reads as that object and one without reads as zeros.
+  # Contents from start to end, in order, without gaps. Empty: a mapping with an object reads as that
+  # object, one without reads as zeros.
 
-  fileOffset @13 :UInt64;
-  # Byte offset that the producer recorded for the mapping where it refers to no object of this
-  # file, or to one that starts elsewhere (rr: offset in the original file).
-
-  monitoringSkipped @14 :Bool;
-  # rr: the replayer does not watch writes through the mapped descriptor.
-
-  legacyPageFile @15 :Data;
-  # Name of the page file that the contents were imported from (spec/legacy-rr.md). Empty: none.
-
-  maximumProtection @16 :UInt32;
+  maximumProtection @13 :UInt32;
   # Shared mappings: PROT_* that mprotect(2) may give, which depends on how the object had been
   # opened. 0: not known.
+
+  lockedOnFault @14 :Bool;
+  # With MAP_LOCKED: pages are locked when they are touched (mlock2(2) MLOCK_ONFAULT).
+
+  droppable @15 :Bool;
+  # mmap(2) MAP_DROPPABLE; `flags` has MAP_PRIVATE then.
+
+  sealed @16 :Bool;
+  # mseal(2).
+
+  userFaults @17 :UInt32;
+  # UFFDIO_REGISTER_MODE_* of userfaultfd(2). 0: none.
+
+  memoryPolicy @18 :MemoryPolicy;
+  # mbind(2), set_mempolicy_home_node(2). Absent: the thread's.
+
+  rr @19 :Rr.MappingState;
+  # What rr keeps of a mapping besides. Absent: another producer.
 }
 
 enum MappingRole {
@@ -137,11 +162,10 @@ enum MappingRole {
   stack @2;             # the initial stack of the process
   heap @3;              # the brk area
   vdso @4;              # code that the kernel maps; contents must match the restoring kernel's
-  vvar @5;              # kernel data page beside the vDSO; never stored
-  vsyscall @6;          # fixed kernel page; never stored, never restored
-  syscallBuffer @7;     # a replayer's system-call buffer
-  replayerPage @8;      # a page that the replayer puts into the tracee (rr page, thread locals)
-  scratch @9;           # memory that the replayer uses for its own purposes in the tracee
+  vvar @5;              # kernel data page beside the vDSO; contents are `unknown`
+  vsyscall @6;          # fixed kernel page; contents are `unknown`, never restored
+  shadowStack @7;       # return addresses that the processor keeps (x86 SHSTK, AArch64 GCS)
+  replayer @8;          # memory that a replayer put into the tracee for its own purposes
 }
 
 struct PageRun {
@@ -164,6 +188,8 @@ enum RunKind {
   zero @0;      # all bytes 0; costs no page data
   stream @1;    # pages of this file's page stream
   backing @2;   # mapping: same place of its object; object: same place of its file
+  unknown @3;   # the bytes are not stored: the kernel provides them, or they could not be read
+  guard @4;     # madvise(2) MADV_GUARD_INSTALL: an access raises SIGSEGV
 }
 
 struct MemoryObject {
@@ -180,41 +206,61 @@ struct MemoryObject {
   # beyond length are 0. Empty for a file that is not embedded: all of it is `backing`.
 
   union {
-    file @4 :FileIdentity;
+    file @4 :FileIdentity $Common.required;
     # A file of a file system. Embedded where runs has `stream` or `zero` runs.
     anonymous @5 :Void;
     # Shared anonymous memory (mmap(2) MAP_SHARED|MAP_ANONYMOUS, /dev/zero).
-    memfd @6 :Memfd;
+    memfd @6 :Memfd $Common.required;
     # memfd_create(2).
-    systemV @7 :SystemVSegment;
+    systemV @7 :SystemVSegment $Common.required;
     # shmget(2).
   }
 }
 
 struct Memfd {
-  name @0 :Data;
+  name @0 :Data $Common.text;
   # As given to memfd_create(2), without "memfd:" and " (deleted)".
   seals @1 :UInt32;
-  # F_SEAL_* of fcntl(2).
+  # F_SEAL_* of fcntl(2), F_SEAL_EXEC included.
+  mode @2 :UInt32 = 0xffffffff;
+  # Permission bits of st_mode; execution is what MFD_NOEXEC_SEAL and MFD_EXEC decide. 2^32-1: not
+  # recorded.
+  uid @3 :UInt32 = 0xffffffff;
+  gid @4 :UInt32 = 0xffffffff;
+  # st_uid, st_gid. 2^32-1: not recorded.
+  modifiedAt @5 :Int64 = -0x8000000000000000;
+  # st_mtim in nanoseconds since 1970-01-01T00:00:00Z. -2^63: not recorded.
+  hugePageSize @6 :UInt64;
+  # Bytes, with MFD_HUGETLB. 0: ordinary pages.
+  secret @7 :Bool;
+  # memfd_secret(2).
 }
 
 struct SystemVSegment {
   key @0 :Int32;
   # Key of shmget(2); 0 is IPC_PRIVATE.
-  id @1 :Int32;
-  # Identifier at capture.
-  mode @2 :UInt32;
-  # Permission bits.
+  id @1 :Int32 = -1;
+  # Identifier at capture. -1: not recorded.
+  mode @2 :UInt32 = 0xffffffff;
+  # Permission bits. 2^32-1: not recorded.
+  uid @3 :UInt32 = 0xffffffff;
+  gid @4 :UInt32 = 0xffffffff;
+  # shm_perm.uid, .gid of shmctl(2). 2^32-1: not recorded.
+  creatorUid @5 :UInt32 = 0xffffffff;
+  creatorGid @6 :UInt32 = 0xffffffff;
+  # shm_perm.cuid, .cgid. 2^32-1: not recorded.
+  hugePageSize @7 :UInt64;
+  # Bytes, with SHM_HUGETLB. 0: ordinary pages.
 }
 
 struct FileIdentity {
-  path @0 :Data;
-  # Bytes of the path without NUL. Absolute, or relative to the trace directory by pathBase.
+  path @0 :Data $Common.text;
+  # Bytes of the path. Absolute, or relative to the trace directory by pathBase.
   pathBase @1 :PathBase;
   size @2 :UInt64;
   # st_size in bytes.
-  modifiedAt @3 :Int64;
-  # st_mtim in nanoseconds since 1970-01-01T00:00:00Z.
+  modifiedAt @3 :Int64 = -0x8000000000000000;
+  # st_mtim in nanoseconds since 1970-01-01T00:00:00Z. -2^63: not recorded.
   mode @4 :UInt32;
   # st_mode of stat(2). 0: not recorded.
   buildId @5 :Data;
@@ -223,6 +269,9 @@ struct FileIdentity {
   # Digests of the ranges that `backing` runs use, ordered by offset, not overlapping.
   deleted @7 :Bool;
   # The path no longer named the file at capture.
+  uid @8 :UInt32 = 0xffffffff;
+  gid @9 :UInt32 = 0xffffffff;
+  # st_uid, st_gid, recorded where the file is made anew: where it was deleted. 2^32-1: not recorded.
 }
 
 enum PathBase {
@@ -238,4 +287,6 @@ struct RangeDigest {
   high @2 :UInt64;
   low @3 :UInt64;
   # XXH3-128 (seed 0) of the range: upper and lower 64 bits.
+  sha256 @4 :Data;
+  # SHA-256 of the range, 32 bytes, by which forged contents are told too. Empty: not recorded.
 }

@@ -5,14 +5,16 @@ using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("rrpcp::schema");
 
 using RegisterSet = import "task.capnp".RegisterSet;
+using Common = import "common.capnp";
+using Rr = import "rr.capnp";
 
 struct Position {
-  clone @0 :Mark;
+  clone @0 :Mark $Common.required;
   # Where the stored state itself was taken.
   union {
     atEvent @1 :Void;
     # At an event boundary: the event of `clone` is current and not yet replayed.
-    forwardTo @2 :Mark;
+    forwardTo @2 :Mark $Common.required;
     # The checkpoint's position is this mark: restore the clone, then replay forward to it.
     between :group {
       # The state was taken between two events: after clone.event began, before the next.
@@ -31,16 +33,14 @@ struct Mark {
   # Ticks of the task at the mark.
   ticksAtEventStart @2 :Int64;
   # Ticks of the task when the event began.
-  stepKey @3 :Int32;
-  # rr: distinguishes marks with equal ticks. 0: none.
+  task @3 :Int32 $Common.notNegative;
+  # Tid of the current task at the mark. 0: not recorded.
   registers @4 :List(RegisterSet);
   # Registers of the current task at the mark; empty where the tasks' own say all.
-  returnAddresses @5 :List(UInt64);
-  # Innermost first, as the replayer found them; 0 where there is none.
-  singleStepsWithoutSignal @6 :Bool;
-  # rr: the mark is reached from the one before it by single steps that meet no signal.
-  machine @7 :UInt16;
+  machine @5 :UInt16;
   # ELF e_machine of `registers`. 0: the State's.
+  rr @6 :Rr.MarkState;
+  # What rr keeps of a mark besides. Absent: another producer.
 }
 
 struct TraceBinding {

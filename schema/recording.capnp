@@ -4,6 +4,8 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("rrpcp::schema");
 
+using Common = import "common.capnp";
+
 using Cpu = import "state.capnp".Cpu;
 using FileIdentity = import "memory.capnp".FileIdentity;
 
@@ -22,13 +24,13 @@ struct TraceStart {
   kernelRelease @3 :Text;
   # uname(2) release. Empty: not recorded.
 
-  commandLine @4 :List(Data);
+  commandLine @4 :List(Data) $Common.text;
   # argv of the program that is recorded.
 
-  environment @5 :List(Data);
+  environment @5 :List(Data) $Common.text;
   # As "NAME=value".
 
-  workingDirectory @6 :Data;
+  workingDirectory @6 :Data $Common.text;
   # Absolute.
 
   pageSize @7 :UInt32;
@@ -42,14 +44,19 @@ struct TraceStart {
   # instruction tells it, and a replay is bound to the same one where it can be. -1: to none.
 
   cpuidFaulting @9 :Bool;
-  # The CPUID instruction was trapped while recording, and is replayed from events. False: the
-  # program saw the recording processor's own answers.
+  # The CPUID instruction was trapped or replaced while recording, and is replayed from events.
+  # False: the program saw the recording processor's own answers.
+
+  cpuidModel @11 :Text;
+  # What CPUID told the program: "native" for the recording processor as it was, "x86-64-v2" and
+  # the like for one with no more than the features of that level of the x86-64 psABI. `cpu` has
+  # what the program was told. Empty: not recorded.
 }
 
 struct TraceFile {
   # A file of the recording machine that the trace keeps.
 
-  path @0 :Data;
+  path @0 :Data $Common.text;
   # Absolute path while recording. For people: it may name something else today.
 
   device @1 :UInt64;
@@ -100,9 +107,9 @@ struct TraceTask {
 struct Execution {
   # A successful execve(2).
   event @0 :Int64;
-  path @1 :Data;
+  path @1 :Data $Common.text;
   # Path of the executable.
-  commandLine @2 :List(Data);
+  commandLine @2 :List(Data) $Common.text;
 }
 
 struct TraceEnd {

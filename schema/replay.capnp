@@ -5,6 +5,8 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("rrpcp::schema");
 
+using Common = import "common.capnp";
+
 struct ReplayState {
   # Root of the payload, one message of one segment in canonical form. Ids are the recorded ones.
 
@@ -52,7 +54,7 @@ struct ReplayProcess {
   sharesMemoryOf @4 :Int32;
   # Its memory is that of this process (vfork(2)). 0: its own.
 
-  executable @5 :Data;
+  executable @5 :Data $Common.text;
   # Path of the program in the recording.
 }
 
@@ -65,7 +67,7 @@ struct ReplayObject {
   size @1 :UInt64;
   # Bytes.
 
-  path @2 :Data;
+  path @2 :Data $Common.text;
   # For people.
 
   memoryObject @3 :UInt32 = 0xffffffff;

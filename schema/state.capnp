@@ -4,6 +4,7 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("rrpcp::schema");
 
+using Common = import "common.capnp";
 using Memory = import "memory.capnp";
 using Tasks = import "task.capnp";
 using Files = import "files.capnp";
@@ -14,7 +15,14 @@ struct State {
   machine @0 :UInt16;
   # ELF e_machine of the tasks (elf.h EM_*): 62 x86-64, 183 AArch64, 3 i386. Required.
 
-  pageStream @1 :PageStream;
+  elfClass @20 :UInt8;
+  # ELF class of the tasks (elf.h EI_CLASS): 1 ELFCLASS32, 2 ELFCLASS64. Required: some machines have
+  # one number for both.
+
+  dataEncoding @21 :UInt8;
+  # Byte order of the tasks (elf.h EI_DATA): 1 ELFDATA2LSB, 2 ELFDATA2MSB. Required.
+
+  pageStream @1 :PageStream $Common.required;
   # Geometry of the page data. Required.
 
   producer @2 :Text;
@@ -59,11 +67,40 @@ struct State {
 
   extensions @15 :List(Extension);
   # State that the model does not know, ordered by id; ids are unique.
+
+  namespaceSets @16 :List(Tasks.NamespaceSet);
+  # Namespaces; tasks refer to them by index.
+
+  clocks @17 :Clocks;
+  # The machine's clocks at the moment of capture. Absent: not recorded.
+
+  omissions @18 :List(Omission);
+  # What was left out because whoever captured allowed it, ordered by (name, what).
+
+  inspectOnly @19 :Bool;
+  # The state is for looking at, and must not be restored or replayed.
+}
+
+struct Clocks {
+  # clock_gettime(2), nanoseconds, as the tasks see them.
+  realtime @0 :Int64;
+  monotonic @1 :Int64;
+  boottime @2 :Int64;
+  bootId @3 :Data;
+  # The 16 bytes of /proc/sys/kernel/random/boot_id: ids of namespaces, and monotonic clocks, can be
+  # compared only with those of the same start of the machine.
+}
+
+struct Omission {
+  name @0 :Text;
+  # Under which it was allowed, as "children" (spec/restore.md).
+  what @1 :Text;
+  # One sentence for people.
 }
 
 struct PageStream {
   pageSize @0 :UInt32;
-  # Bytes of a page of every run in this file: 4096, 16384 or 65536. Required.
+  # Bytes of a page of every run in this file: a power of two from 4 KiB to 2 MiB. Required.
 
   chunkPages @1 :UInt32;
   # Pages of every chunk but the last: 1 to 4096, with pageSize * chunkPages at most 16 MiB.
@@ -95,7 +132,7 @@ struct Cpu {
 
 struct XsaveComponent {
   number @0 :UInt8;
-  # State-component number, 2 to 63 (2 AVX, 5 to 7 AVX-512, 9 PKRU, …).
+  # State-component number, 2 to 62 (2 AVX, 5 to 7 AVX-512, 9 PKRU, …).
 
   offset @1 :UInt32;
   # Byte offset in the standard-format area.

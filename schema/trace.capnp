@@ -5,6 +5,8 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("rrpcp::schema");
 
+using Common = import "common.capnp";
+
 struct Event {
   # Something that happened to a task of the recording. Its number is its place in the stream of
   # events, from 1. A task runs undisturbed from one of its events to the next.
@@ -61,9 +63,9 @@ struct Event {
       # gone; the task has the id of its process.
       image @16 :Text;
       # Checkpoint of the process before its first instruction, relative to the trace directory.
-      executable @17 :Data;
+      executable @17 :Data $Common.text;
       # Path of the program.
-      arguments @18 :List(Data);
+      arguments @18 :List(Data) $Common.text;
       # argv.
       formerTask @19 :Int32;
       # Thread id that called execve(2), where another thread than the leader did. 0: the task.
@@ -180,7 +182,7 @@ struct EventMapping {
   # Bytes.
   length @3 :UInt64;
   # Bytes that were mapped, a multiple of the page size.
-  path @4 :Data;
+  path @4 :Data $Common.text;
   # What was mapped, as /proc/PID/maps named it. For people.
   readOnly @5 :Bool;
   # Of a shared mapping: the descriptor could not write, so that the mapping can never be made

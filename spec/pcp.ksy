@@ -11,19 +11,18 @@ instances:
   header:
     pos: 0
     type: header
+  footer_end:
+    pos: _io.size - 24
+    type: footer_end
   footer:
-    pos: _io.size - 160
+    pos: _io.size - footer_end.length
     type: footer
-  chunk_table:
-    pos: footer.table_offset
-    size: footer.chunk_entry_size
-    type: chunk_entry
+  sections:
+    pos: footer.directory_offset
+    size: footer.section_entry_size
+    type: section
     repeat: expr
-    repeat-expr: footer.chunk_count
-  manifest:
-    pos: footer.manifest_offset
-    size: footer.manifest_length
-    doc: One Cap'n Proto message; root struct Manifest of schema/manifest.capnp.
+    repeat-expr: footer.section_count
 types:
   header:
     seq:
@@ -61,8 +60,23 @@ types:
         type: u4
       - id: chunk_pages
         type: u4
+      - id: mark_ticks
+        type: s8
+      - id: instructions
+        type: u8
+      - id: current_task
+        type: s4
+      - id: elf_class
+        type: u1
+        doc: EI_CLASS
+      - id: data_encoding
+        type: u1
+        doc: EI_DATA
+      - id: digest_algorithm
+        type: u2
+        enum: digest_algorithm
       - id: reserved
-        size: 152
+        size: 128
       - id: checksum
         type: u8
         doc: XXH3-64 of bytes 0 to 247
@@ -90,39 +104,75 @@ types:
         io: _root._io
         pos: offset
         size: stored_length
+  section:
+    seq:
+      - id: kind
+        type: u4
+        doc: section_kind, or one of a later version
+      - id: flags
+        type: u4
+        doc: bit 0 must understand, bit 1 safe to copy
+      - id: offset
+        type: u8
+      - id: length
+        type: u8
+      - id: reserved
+        size: 8
+      - id: digest
+        size: 32
+    instances:
+      bytes:
+        io: _root._io
+        pos: offset
+        size: length
+        doc: Of kind chunk_table entries of the type chunk_entry, of kind manifest one Cap'n Proto message.
+  seal:
+    seq:
+      - id: algorithm
+        type: u4
+        doc: 1 SHA-256
+      - id: reserved
+        size: 4
+      - id: state
+        size: 32
   footer:
     seq:
-      - id: manifest_offset
+      - id: directory_offset
         type: u8
-      - id: manifest_length
-        type: u8
-      - id: manifest_digest
-        size: 16
-        doc: XXH3-128, canonical representation
-      - id: table_offset
+      - id: section_count
+        type: u4
+      - id: section_entry_size
+        type: u4
+      - id: directory_digest
+        size: 32
+      - id: checkpoint_id
+        size: 32
+      - id: page_count
         type: u8
       - id: chunk_count
         type: u8
       - id: chunk_entry_size
         type: u4
-      - id: reserved_52
+      - id: reserved_100
         size: 4
-      - id: table_digest
-        size: 16
-        doc: XXH3-128, canonical representation
-      - id: checkpoint_id
-        size: 16
-      - id: page_count
-        type: u8
       - id: header_checksum
         type: u8
       - id: file_length
         type: u8
-      - id: reserved_112
-        size: 32
+      - id: reserved_120
+        size: 16
+  footer_end:
+    doc: The last fields of the footer, whatever its length.
+    seq:
+      - id: length
+        type: u4
+      - id: version
+        type: u2
+      - id: reserved_142
+        size: 2
       - id: checksum
         type: u8
-        doc: XXH3-64 of bytes 0 to 143 of the footer
+        doc: XXH3-64 of the footer's bytes before it
       - id: end_magic
         contents: [0x89, 0x50, 0x43, 0x50, 0x45, 0x4e, 0x44, 0x0a]
 enums:
@@ -131,6 +181,12 @@ enums:
     1: at_event
     2: forward_to
     3: between
+  section_kind:
+    1: chunk_table
+    2: manifest
+    3: seal
+  digest_algorithm:
+    1: xxh3_128
   codec:
     0: raw
     1: zstd

@@ -94,9 +94,9 @@ print(f"{'profile':<8}{'memory':>10}{'file':>10}{'frozen':>12}{'saved in':>12}{'
 for name in sys.argv[3:]:
     saved = json.load(open(name + ".json"))
     restored = json.load(open(name + ".restored.json"))
-    print(f"{name:<8}{saved['memoryBytes'] / 1e6:>7.1f} MB{saved['fileBytes'] / 1e6:>7.1f} MB"
-          f"{saved['frozenNanoseconds'] / 1e6:>9.1f} ms{saved['totalNanoseconds'] / 1e6:>9.1f} ms"
-          f"{restored['nanoseconds'] / 1e6:>10.1f} ms")
+    print(f"{name:<8}{int(saved['memoryBytes']) / 1e6:>7.1f} MB{int(saved['fileBytes']) / 1e6:>7.1f} MB"
+          f"{int(saved['frozenNanoseconds']) / 1e6:>9.1f} ms{int(saved['totalNanoseconds']) / 1e6:>9.1f} ms"
+          f"{int(restored['nanoseconds']) / 1e6:>10.1f} ms")
 EOF
 
 say "6. Recorded: everything that python3 learns from outside"

@@ -8,6 +8,9 @@ cd "$(dirname "$0")/.."
 
 sh cmake/install-packages.sh
 jobs=$(nproc)
+if [ "${1:-}" = --all ]; then
+  export RRPCP_ALL=1 # the tests that take long
+fi
 failed=()
 times=()
 

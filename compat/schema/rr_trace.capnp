@@ -19,6 +19,16 @@ enum TriState {
   knownFalse @2;
 }
 
+struct SystemName {
+  # uname(2).
+  sysname @0 :Data;
+  nodename @1 :Data;
+  release @2 :Data;
+  version @3 :Data;
+  machine @4 :Data;
+  domainname @5 :Data;
+}
+
 struct Header {
   uuid @0 :Data;
   bindToCpu @1 :Int32;
@@ -50,6 +60,15 @@ struct Header {
   requiredForwardCompatibilityVersion @19 :Int32;
   runtimePageSize @22 :UInt32 = 4096;
   preloadLibraryPageSize @23 :UInt32 = 4096;
+  syscallbufFdsDisabledSize @25 :UInt32 = 1024;
+  syscallbufHdrSize @26 :UInt32 = 30;
+  uname @27 :SystemName;
+  maxVirtualAddressSize @28 :UInt8;
+  cpuImproperlyConfigured @29 :TriState;
+  aarch64 :group {
+    hasPAuth @30 :Bool;
+    hasTPIDR @31 :Bool;
+  }
 }
 
 struct MMap {

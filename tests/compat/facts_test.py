@@ -65,11 +65,27 @@ def unused(value, path):
 
 
 def same(what, mine, fact):
+    """A number of the facts may be a string in the document, where it has 64 bits."""
     global compared
     compared += 1
     use_all(fact)
+    mine = like(mine, fact)
     if mine != fact:
         sys.exit(f"{what}: the import says {mine!r}, the facts {fact!r}")
+
+
+def like(mine, fact):
+    if isinstance(fact, bool) or fact is None:
+        return mine
+    if isinstance(fact, int) and isinstance(mine, str):
+        return int(mine)
+    if isinstance(fact, list) and isinstance(mine, list) and len(mine) == len(fact):
+        return [like(a, b) for a, b in zip(mine, fact)]
+    if isinstance(fact, tuple) and isinstance(mine, tuple) and len(mine) == len(fact):
+        return tuple(like(a, b) for a, b in zip(mine, fact))
+    if isinstance(fact, dict) and isinstance(mine, dict):
+        return {key: like(value, fact.get(key)) for key, value in mine.items()}
+    return mine
 
 
 def run(*command):
@@ -105,10 +121,12 @@ def compare_registers(what, owner, fact):
 
 def compare_mark(what, mark, fact):
     same(what + " time", mark["event"], fact["time"])
-    for mine, theirs in (("ticks", "ticks"), ("ticksAtEventStart", "ticksAtEventStart"),
-                         ("stepKey", "stepKey"), ("returnAddresses", "returnAddresses"),
-                         ("singleStepsWithoutSignal", "singlestepToNextMarkNoSignal")):
-        same(f"{what} {theirs}", mark[mine], fact[theirs])
+    for owner, mine, theirs in (
+            (mark, "ticks", "ticks"), (mark, "ticksAtEventStart", "ticksAtEventStart"),
+            (mark["rr"], "stepKey", "stepKey"),
+            (mark["rr"], "returnAddresses", "returnAddresses"),
+            (mark["rr"], "singleStepsWithoutSignal", "singlestepToNextMarkNoSignal")):
+        same(f"{what} {theirs}", owner[mine], fact[theirs])
     compare_registers(what, mark, fact)
 
 
@@ -116,34 +134,34 @@ def compare_task(what, state, task, fact):
     same(what + " recTid", task["tid"], fact["recTid"])
     same(what + " serial", task["serial"], fact["serial"])
     same(what + " tgid", state["processes"][task["process"]]["pid"], fact["tgid"])
-    same(what + " prname", task["name"], fact["prname"])
+    same(what + " prname", task["rr"]["name"] or task["name"], fact["prname"])
     compare_registers(what, task, fact)
-    replay = task["replay"]
-    buffer = replay["syscallBuffer"] or {"childAddress": 0, "size": 0, "usedBytes": 0, "deschedFd": -1,
+    rr = task["rr"]
+    buffer = rr["syscallBuffer"] or {"address": 0, "size": 0, "usedBytes": 0, "deschedFd": -1,
                                          "clonedFileDataFd": -1, "clonedFileDataPath": "",
                                          "clonedFileDataOffset": 0}
     rseq = task["rseq"] or {"address": 0, "signature": 0}
     for name, value in (
-            ("ticks", replay["ticks"]), ("scratchPtr", replay["scratchAddress"]),
-            ("scratchSize", replay["scratchSize"]), ("preloadGlobals", replay["preloadGlobals"]),
-            ("tlsRegister", replay["tlsRegister"]), ("waitStatus", replay["waitStatus"]),
-            ("syscallbufChild", buffer["childAddress"]), ("syscallbufSize", buffer["size"]),
+            ("ticks", task["replay"]["ticks"]), ("scratchPtr", rr["scratchAddress"]),
+            ("scratchSize", rr["scratchSize"]), ("preloadGlobals", rr["preloadGlobals"]),
+            ("tlsRegister", rr["tlsRegister"]), ("waitStatus", rr["waitStatus"]),
+            ("syscallbufChild", buffer["address"]), ("syscallbufSize", buffer["size"]),
             ("numSyscallbufBytes", buffer["usedBytes"]), ("deschedFdChild", buffer["deschedFd"]),
             ("clonedFileDataFdChild", buffer["clonedFileDataFd"]),
             ("clonedFileDataFname", buffer["clonedFileDataPath"]),
             ("clonedFileDataOffset", buffer["clonedFileDataOffset"]),
             ("rseqPtr", rseq["address"]), ("rseqSignature", rseq["signature"])):
         same(f"{what} {name}", value, fact[name])
-    local = bytes.fromhex(replay["threadLocals"])
+    local = bytes.fromhex(rr["threadLocals"])
     same(what + " threadLocalsLength", len(local), fact["threadLocalsLength"])
     same(what + " threadLocalsSha256", sha256(local), fact["threadLocalsSha256"])
 
 
 def arm_of(state, mapping):
-    role = mapping["role"]
-    special = {"guard": "guardSegment", "syscallBuffer": "syscallBuffer", "replayerPage": "rrPage"}
-    if role in special:
-        return special[role]
+    if mapping["role"] == "guard":
+        return "guardSegment"
+    if mapping["rr"]["use"] in ("syscallBuffer", "rrPage"):
+        return mapping["rr"]["use"]
     if mapping["flags"] & 15 == 1:
         return "sharedAnon"
     return "privateAnon" if mapping["flags"] & 0x20 else "file"
@@ -153,18 +171,19 @@ def compare_mapping(what, state, mapping, fact, contents):
     arm = arm_of(state, mapping)
     for name, value in (
             ("end", mapping["end"]), ("prot", mapping["protection"]), ("flags", mapping["flags"]),
-            ("offset", mapping["fileOffset"]), ("device", mapping["device"]),
+            ("offset", mapping["rr"]["fileOffset"]), ("device", mapping["device"]),
             ("inode", mapping["inode"]), ("fsname", mapping["name"]), ("arm", arm)):
         same(f"{what} {name}", value, fact[name])
     if "isSysVSegment" in fact:
         kind = state["memoryObjects"][mapping["object"]]["which"]
         same(what + " isSysVSegment", kind == "systemV", fact["isSysVSegment"])
     if "skipMonitoringMappedFd" in fact:
-        same(what + " skipMonitoringMappedFd", mapping["monitoringSkipped"],
+        same(what + " skipMonitoringMappedFd", mapping["rr"]["monitoringSkipped"],
              fact["skipMonitoringMappedFd"])
     if fact.get("pageFileBasename"):
-        same(what + " pageFileBasename", mapping["legacyPageFile"], fact["pageFileBasename"])
-        data = contents(mapping["start"], mapping["end"] - mapping["start"])
+        same(what + " pageFileBasename", mapping["rr"]["pageFile"], fact["pageFileBasename"])
+        start = int(mapping["start"])
+        data = contents(start, int(mapping["end"]) - start)
         same(what + " pageFileSize", len(data), fact["pageFileSize"])
         same(what + " sha256", sha256(data), fact["sha256"])
         zero = sum(data[at:at + PAGE] == bytes(PAGE) for at in range(0, len(data), PAGE))
@@ -177,26 +196,28 @@ def compare_space(what, state, index, fact, contents):
     same(what + " mappings", len(space["mappings"]), fact["mappings"])
     for name, value in (
             ("exe", space["executablePath"]), ("originalExe", space["originalExecutable"]),
-            ("breakpointFaultAddress", space["breakpointFaultAddress"]),
+            ("breakpointFaultAddress", space["rr"]["breakpointFaultAddress"]),
             ("vmFirstRunEvent", space["firstRunEvent"])):
         same(f"{what} {name}", value, fact[name])
-    by_start = {mapping["start"]: mapping for mapping in space["mappings"]}
+    by_start = {int(mapping["start"]): mapping for mapping in space["mappings"]}
     for entry in fact["map"]:
         compare_mapping(f"{what} mapping {entry['start']:#x}", state, by_start[entry["start"]], entry,
                         contents)
     tasks = [task for task in state["tasks"] if task["addressSpace"] == index]
-    tasks.sort(key=lambda task: task["replay"]["restoreOrder"])
+    tasks.sort(key=lambda task: task["rr"]["restoreRank"])
     same(what + " tasks", len(tasks), len(fact["tasks"]))
     for task, entry in zip(tasks, fact["tasks"]):
         compare_task(f"{what} task {entry['recTid']}", state, task, entry)
-    same(what + " taskFirstRunEvent", tasks[0]["replay"]["firstRunEvent"], fact["taskFirstRunEvent"])
-    monitors = state["fileTables"][tasks[0]["fileTable"]]["monitors"]
+    group = state["processes"][tasks[0]["process"]]["rr"]
+    same(what + " taskFirstRunEvent", group["firstRunEvent"] if group else 0,
+         fact["taskFirstRunEvent"])
+    monitors = state["fileTables"][tasks[0]["fileTable"]]["rr"]["monitors"]
     same(what + " fdMonitorList", sorted((m["fd"], MONITORS[m["legacyType"]]) for m in monitors),
          sorted((m["fd"], m["type"]) for m in fact["fdMonitorList"]))
     same(what + " fdMonitors", dict(collections.Counter(MONITORS[m["legacyType"]] for m in monitors)),
          fact["fdMonitors"])
     same(what + " capturedMemory",
-         [(m["address"], len(m["data"]) // 2) for m in space["savedMemory"]],
+         [(m["address"], len(m["data"]) // 2) for m in space["rr"]["savedMemory"]],
          [(m["start"], m["size"]) for m in fact["capturedMemory"]])
     same(what + " auxvLength", (len(space["auxv"]) + 1) * 16, fact["auxvLength"])
 
@@ -232,10 +253,10 @@ def compare_checkpoint(document, trace, fact, contents):
     same(what + " ticksAtEventStart", position["clone"]["ticksAtEventStart"],
          fact["ticksAtEventStart"])
     session = state["session"]
-    for name, value in (("id", session["legacyId"]), ("where", session["where"]),
+    for name, value in (("id", session["rr"]["checkpointNumber"]), ("where", session["where"]),
                         ("nextSerial", session["nextTaskSerial"])):
         same(f"{what} {name}", value, fact[name])
-    last = session["lastContinuedTask"]
+    last = session["lastContinuedTask"] or {"pid": 0, "processSerial": 0, "tid": 0, "taskSerial": 0}
     if "lastContinueTuid" in fact:
         same(what + " lastContinueTuid", {"tid": last["tid"], "serial": last["taskSerial"]},
              fact["lastContinueTuid"])
@@ -255,7 +276,7 @@ def compare_checkpoint(document, trace, fact, contents):
     for task in fact["tasksAtEvent"]:
         same(what + " parentTid", parents.get(task["tid"]), task["parentTid"])
     for index, space in enumerate(fact["addressSpaces"]):
-        same(what + " usesSyscallBuffering", state["addressSpaces"][index]["syscallBuffering"],
+        same(what + " usesSyscallBuffering", state["addressSpaces"][index]["rr"]["syscallBuffering"],
              fact["usesSyscallBuffering"])
         compare_space(f"{what} space {index}", state, index, space,
                       lambda address, length, index=index: contents(index, address, length))

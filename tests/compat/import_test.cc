@@ -4,6 +4,7 @@
 #include "compat/golden.h"
 #include "legacy/checkpoint_impl.h"
 #include "legacy/compare_messages.h"
+#include "legacy/registers.h"
 #include "rrpcp/compat.h"
 #include "rrpcp/compat_validate.h"
 #include "rrpcp/memory_view.h"
@@ -11,7 +12,9 @@
 #include "support/checkpoint_bytes.h"
 
 #include <algorithm>
+#include <capnp/message.h>
 #include <cctype>
+#include <elf.h>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -22,6 +25,37 @@ namespace rrpcp {
 namespace {
 
 namespace fs = std::filesystem;
+
+// rr's ExtraRegisters of AArch64 have 528 bytes, or 536 where the trace has TPIDR_EL0.
+TEST(Registers, Aarch64RecordsWithTpidrComeBackWhole) {
+  for (const std::size_t size : {528u, 536u}) {
+    SCOPED_TRACE(size);
+    std::vector<capnp::byte> general(288), extra(size);
+    for (std::size_t i = 0; i < extra.size(); ++i) {
+      extra[i] = static_cast<capnp::byte>(i);
+    }
+    general[280] = 0x39;
+    const auto sets = compat::to_register_sets(EM_AARCH64, {general.data(), general.size()},
+                                               {extra.data(), extra.size()});
+    const auto of_type = [&](std::uint32_t type) {
+      return std::find_if(sets.begin(), sets.end(),
+                          [&](const auto& set) { return set.note_type == type; });
+    };
+    ASSERT_NE(of_type(NT_PRFPREG), sets.end());
+    EXPECT_EQ(of_type(NT_PRFPREG)->bytes.size(), 528u);
+    EXPECT_EQ(of_type(NT_ARM_TLS) != sets.end(), size == 536);
+    capnp::MallocMessageBuilder message;
+    auto task = message.initRoot<schema::Task>();
+    compat::set_register_sets(task.initRegisters(static_cast<unsigned>(sets.size())), sets);
+    const auto records = compat::from_register_sets(EM_AARCH64, task.asReader().getRegisters());
+    EXPECT_TRUE(std::equal(records.extra_registers.begin(), records.extra_registers.end(),
+                           reinterpret_cast<const std::byte*>(extra.data()),
+                           reinterpret_cast<const std::byte*>(extra.data()) + extra.size()));
+    EXPECT_TRUE(std::equal(records.registers.begin(), records.registers.end(),
+                           reinterpret_cast<const std::byte*>(general.data()),
+                           reinterpret_cast<const std::byte*>(general.data()) + general.size()));
+  }
+}
 
 class GoldenTest : public testing::TestWithParam<const char*> {
 protected:
@@ -245,9 +279,9 @@ TEST(Import, TellsPositionsInsideEvents) {
   for (const LegacyEntry& entry : trace.entries()) {
     const CheckpointReader imported = test::import_to(trace.load(entry), golden.file("c.pcp"));
     EXPECT_EQ(imported.header().position_kind, format::kPositionBetween);
-    EXPECT_TRUE(imported.state().getSession().hasCurrentStep());
-    EXPECT_EQ(imported.state().getSession().getCurrentStep().getAction(),
-              schema::ReplayStep::Action::ENTER_SYSTEM_CALL);
+    EXPECT_TRUE(imported.state().getSession().getRr().hasCurrentStep());
+    EXPECT_EQ(imported.state().getSession().getRr().getCurrentStep().getAction(),
+              schema::rr::ReplayStep::Action::ENTER_SYSTEM_CALL);
   }
 }
 
@@ -287,9 +321,9 @@ TEST(Export, RefusesWhatTheGenerationCannotSay) {
       test::import_to(trace.load(test::entry_at(trace, 244)), golden.file("c.pcp"));
   const CheckpointReader changed =
       test::rewrite(imported, golden.file("changed.pcp"), [](schema::State::Builder state) {
-        state.getAddressSpaces()[1].setSyscallBuffering(true);
-        auto monitor = state.getFileTables()[0].getMonitors()[0];
-        monitor.setKind(schema::FileMonitor::Kind::PID_FD);
+        state.getAddressSpaces()[1].getRr().setSyscallBuffering(true);
+        auto monitor = state.getFileTables()[0].getRr().getMonitors()[0];
+        monitor.setKind(schema::rr::FileMonitor::Kind::PID_FD);
         monitor.initPidFd().setTid(1);
       });
   test::remove_checkpoints(golden.trace());

@@ -110,6 +110,7 @@ TEST(Conformance, EveryCodeHasAFileAndEveryFileACode) {
 TEST(Conformance, EveryRuleOfTheSpecHasACodeAndEveryCodeARule) {
   std::set<std::string> rules = cited(kSpec / "format.md");
   rules.merge(cited(kSpec / "model.md"));
+  rules.merge(cited(kSpec / "rr.md"));
   for (const std::string& code : rules) {
     EXPECT_NE(find_diagnostic(code), nullptr) << code;
   }
@@ -124,14 +125,26 @@ class Regions {
 public:
   explicit Regions(std::span<const std::byte> file) : file_(file) {
     const std::size_t footer = file.size() - format::kFooterSize;
-    table_ = load_le<std::uint64_t>(file, footer + format::kFooterTableOffset);
-    manifest_ = load_le<std::uint64_t>(file, footer + format::kFooterManifestOffset);
+    directory_ = load_le<std::uint64_t>(file, footer + format::kFooterDirectoryOffset);
+    const auto sections = load_le<std::uint32_t>(file, footer + format::kFooterSectionCount);
     const auto chunks = load_le<std::uint64_t>(file, footer + format::kFooterChunkCount);
-    for (std::uint64_t i = 0; i < chunks; ++i) {
-      const std::size_t entry = table_ + i * format::kChunkEntrySize;
-      const auto offset = load_le<std::uint64_t>(file, entry + format::kChunkOffset);
-      const auto length = load_le<std::uint32_t>(file, entry + format::kChunkStoredLength);
-      chunks_.emplace_back(offset, offset + length);
+    for (std::uint32_t i = 0; i < sections; ++i) {
+      const std::size_t entry = directory_ + i * format::kSectionEntrySize;
+      const auto offset = load_le<std::uint64_t>(file, entry + format::kSectionOffset);
+      const auto length = load_le<std::uint64_t>(file, entry + format::kSectionLength);
+      const auto kind = load_le<std::uint32_t>(file, entry + format::kSectionKind);
+      parts_.push_back({offset, offset + length,
+                        kind == format::kSectionChunkTable ? "chunk-table.digest"
+                        : kind == format::kSectionManifest ? "manifest.digest"
+                                                           : "section.digest"});
+      if (kind == format::kSectionChunkTable) {
+        for (std::uint64_t chunk = 0; chunk < chunks; ++chunk) {
+          const std::size_t at = offset + chunk * format::kChunkEntrySize;
+          const auto begin = load_le<std::uint64_t>(file, at + format::kChunkOffset);
+          const auto stored = load_le<std::uint32_t>(file, at + format::kChunkStoredLength);
+          parts_.push_back({begin, begin + stored, "chunk.stored-checksum"});
+        }
+      }
     }
   }
 
@@ -143,31 +156,33 @@ public:
     if (byte < format::kHeaderSize) {
       return "header.checksum";
     }
-    if (byte >= footer + format::kFooterEndMagic) {
+    if (byte >= file_.size() - format::kEndMagic.size()) {
       return "footer.magic";
     }
     if (byte >= footer) {
       return "footer.checksum";
     }
-    if (byte >= manifest_) {
-      return "manifest.digest";
+    if (byte >= directory_) {
+      return "directory.digest";
     }
-    if (byte >= table_) {
-      return "chunk-table.digest";
-    }
-    for (const auto& [begin, end] : chunks_) {
-      if (byte >= begin && byte < end) {
-        return "chunk.stored-checksum";
+    for (const Part& part : parts_) {
+      if (byte >= part.begin && byte < part.end) {
+        return part.code;
       }
     }
     return "page-data.padding";
   }
 
 private:
+  struct Part {
+    std::size_t begin;
+    std::size_t end;
+    const char* code;
+  };
+
   std::span<const std::byte> file_;
-  std::size_t table_;
-  std::size_t manifest_;
-  std::vector<std::pair<std::size_t, std::size_t>> chunks_;
+  std::size_t directory_;
+  std::vector<Part> parts_;
 };
 
 class Damage : public testing::TestWithParam<fs::path> {};

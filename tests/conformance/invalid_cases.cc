@@ -6,6 +6,7 @@
 #include "support/sample_state.h"
 
 #include <algorithm>
+#include <capnp/any.h>
 #include <capnp/message.h>
 #include <cstring>
 #include <string_view>
@@ -35,6 +36,7 @@ public:
   std::vector<InvalidCase> build() {
     header();
     footer();
+    sections();
     chunks();
     manifest_bytes();
     values();
@@ -48,6 +50,7 @@ public:
     runs();
     objects();
     files();
+    rr();
     rest();
     return std::move(cases_);
   }
@@ -147,17 +150,18 @@ private:
     header_field<std::uint64_t>("header.read-only-feature", kHeaderReadOnlyCompat, 1);
     header_field<std::uint64_t>("header.compatible-feature", kHeaderCompatible, 1);
     header_field<std::uint32_t>("header.length", kHeaderLength, 512);
-    header_field<std::uint32_t>("header.page-size", kHeaderPageSize, 8192);
+    header_field<std::uint32_t>("header.page-size", kHeaderPageSize, 12288);
     header_field<std::uint32_t>("header.chunk-pages", kHeaderChunkPages, 0);
     header_field<std::uint16_t>("header.position-kind", kHeaderPositionKind, 4,
                                 {"header.manifest-mismatch"});
+    header_field<std::uint16_t>("header.digest-algorithm", kHeaderDigestAlgorithm, 0);
     header_field<std::int64_t>("header.event", kHeaderMarkEvent, -1, {"header.manifest-mismatch"});
     forged("header.machine",
            [](Forge& forge) {
              forge.change([](Manifest manifest) { manifest.getState().setMachine(0); });
            },
-           {"state.machine", "task.thread-area"});
-    header_field<std::uint8_t>("header.reserved", kHeaderReserved + 151, 1);
+           {"task.thread-area"});
+    header_field<std::uint8_t>("header.reserved", kHeaderReserved + 127, 1);
     header_field<std::int64_t>("header.manifest-mismatch", kHeaderTicks, 5);
     header_field<std::uint64_t>("header.feature-unset", kHeaderIncompatible, 0);
   }
@@ -167,6 +171,9 @@ private:
     damaged("footer.magic", [](Bytes& bytes) { bytes.back() = std::byte{'\r'}; });
     damaged("footer.checksum",
             [](Bytes& bytes) { bytes[bytes.size() - kFooterSize] ^= std::byte{0x80}; });
+    footer_field<std::uint16_t>("footer.version", kFooterSize - kFooterEndSize + kFooterEndVersion,
+                                2);
+    forged("footer.length", [](Forge& forge) { forge.longer_footer = Bytes(8); });
     forged("footer.file-length", [](Forge& forge) {
       forge.edit_footer = [](std::span<std::byte> foot) {
         store_le<std::uint64_t>(foot, kFooterFileLength,
@@ -175,15 +182,92 @@ private:
     });
     footer_field<std::uint64_t>("footer.header-checksum", kFooterHeaderChecksum, 1);
     footer_field<std::uint32_t>("footer.chunk-entry-size", kFooterChunkEntrySize, 48);
+    footer_field<std::uint32_t>("footer.section-entry-size", kFooterSectionEntrySize, 72);
+    footer_field<std::uint64_t>("footer.directory", kFooterDirectoryOffset, 4096);
     footer_field<std::uint64_t>("footer.page-count", kFooterPageCount, std::uint64_t{1} << 52);
-    footer_field<std::uint64_t>("footer.chunk-count", kFooterChunkCount, 2,
-                                {"footer.manifest-offset"});
-    footer_field<std::uint64_t>("footer.table-offset", kFooterTableOffset, 128);
-    footer_field<std::uint64_t>("footer.manifest-offset", kFooterManifestOffset, 4096,
-                                {"footer.manifest-length"});
-    footer_field<std::uint64_t>("footer.manifest-length", kFooterManifestLength, 16);
+    footer_field<std::uint64_t>("footer.chunk-count", kFooterChunkCount, 2);
     footer_field<std::uint8_t>("footer.reserved", kFooterReserved, 1);
     footer_field<std::uint8_t>("footer.checkpoint-id", kFooterCheckpointId, 1);
+  }
+
+  // A value in the directory's entry of the section at `index`.
+  template <typename T>
+  void section_field(std::string code, std::size_t index, std::size_t field, T value) {
+    forged(std::move(code), [&](Forge& forge) {
+      forge.edit_directory = set<T>(index * kSectionEntrySize + field, value);
+    });
+  }
+
+  void sections() {
+    damaged("directory.digest",
+            [](Bytes& bytes) { bytes[bytes.size() - kFooterSize - 1] ^= std::byte{1}; });
+    const auto with_section = [this](std::string code, std::uint32_t kind, std::uint32_t flags,
+                                     std::vector<std::string> more = {}) {
+      forged(
+          std::move(code),
+          [&](Forge& forge) {
+            forge.sections.push_back({kind, flags, Bytes(11, std::byte{7})});
+          },
+          std::move(more));
+    };
+    with_section("section.kind", 0, 0);
+    with_section("section.flags", 77, 4, {"section.unknown"});
+    with_section("section.must-understand", 77, kSectionMustUnderstand);
+    with_section("section.unknown", 77, kSectionSafeToCopy);
+    section_field<std::uint8_t>("section.reserved", 0, kSectionReserved + 7, 1);
+    section_field<std::uint64_t>("section.offset", 1, kSectionOffset, 4096);
+    forged("section.duplicate", [](Forge& forge) {
+      forge.sections.push_back({kSectionManifest, kSectionMustUnderstand, forge.manifest});
+    });
+    forged("section.missing",
+           [](Forge& forge) {
+             // The chunk table becomes a section that nobody knows.
+             forge.edit_directory = [](std::span<std::byte> directory) {
+               store_le<std::uint32_t>(directory, kSectionKind, 77);
+               store_le<std::uint32_t>(directory, kSectionFlags, 0);
+             };
+           },
+           {"section.unknown"});
+    forged("section.length", [](Forge& forge) {
+      // One entry more than there are chunks: 40 bytes that were the manifest's first.
+      forge.manifest.insert(forge.manifest.begin(), kChunkEntrySize, std::byte{0});
+      forge.edit_directory = [](std::span<std::byte> directory) {
+        for (const auto& [field, sign] :
+             {std::pair(kSectionLength, 1), std::pair(kSectionEntrySize + kSectionOffset, 1),
+              std::pair(kSectionEntrySize + kSectionLength, -1)}) {
+          store_le<std::uint64_t>(
+              directory, field,
+              load_le<std::uint64_t>(directory, field) +
+                  static_cast<std::uint64_t>(sign * std::int64_t{kChunkEntrySize}));
+        }
+      };
+    });
+    {
+      Forge forge(live());
+      forge.sections.push_back({77, 0, Bytes(11, std::byte{7})});
+      Bytes bytes = forge.assemble();
+      bytes[bytes.size() - kFooterSize - 3 * kSectionEntrySize - 16] ^= std::byte{1};
+      add("section.digest", {"section.unknown"}, std::move(bytes));
+    }
+    const auto sealed = [this](std::string code, const std::function<void(Bytes&)>& edit) {
+      Forge forge(write_sample_checkpoint(small(SamplePosition::kNone),
+                                          {.profile = Profile::kFast, .threads = 1, .seal = true}));
+      edit(forge.sections[0].bytes);
+      add(std::move(code), {}, forge.assemble());
+    };
+    sealed("seal.algorithm", [](Bytes& seal) { seal[kSealAlgorithm] = std::byte{9}; });
+    sealed("seal.form", [](Bytes& seal) { seal.resize(seal.size() - 32); });
+    sealed("seal.state", [](Bytes& seal) { seal[kSealState] ^= std::byte{1}; });
+    sealed("seal.chunk", [](Bytes& seal) { seal[kSealChunks + 31] ^= std::byte{1}; });
+  }
+
+  // The place of the section of a kind.
+  static std::uint64_t section_at(const Bytes& bytes, std::uint32_t kind) {
+    const auto directory =
+        load_le<std::uint64_t>(bytes, bytes.size() - kFooterSize + kFooterDirectoryOffset);
+    // Chunk table and manifest are the first ones, in this order.
+    return load_le<std::uint64_t>(bytes,
+                                  directory + (kind - 1) * kSectionEntrySize + kSectionOffset);
   }
 
   // A value in an entry of the chunk table.
@@ -196,10 +280,8 @@ private:
   }
 
   void chunks() {
-    damaged("chunk-table.digest", [](Bytes& bytes) {
-      auto table = load_le<std::uint64_t>(bytes, bytes.size() - kFooterSize + kFooterTableOffset);
-      bytes[table] ^= std::byte{1};
-    });
+    damaged("chunk-table.digest",
+            [](Bytes& bytes) { bytes[section_at(bytes, kSectionChunkTable)] ^= std::byte{1}; });
     entry_field<std::uint16_t>("chunk.codec", kChunkCodec, 7);
     entry_field<std::uint32_t>("chunk.length", kChunkLength, 4096);
     entry_field<std::uint64_t>("chunk.stored-length", kChunkStoredChecksum, 1, Profile::kRaw);
@@ -221,8 +303,7 @@ private:
 
   void manifest_bytes() {
     damaged("manifest.digest", [](Bytes& bytes) {
-      auto at = load_le<std::uint64_t>(bytes, bytes.size() - kFooterSize + kFooterManifestOffset);
-      bytes[at + 100] ^= std::byte{0x10};
+      bytes[section_at(bytes, kSectionManifest) + 100] ^= std::byte{0x10};
     });
     forged("manifest.layout", [](Forge& forge) {
       forge.edit_manifest = [](std::span<std::byte> message) {
@@ -270,6 +351,11 @@ private:
     in_live("value.nul",
             [](State state) { state.getTasks()[0].setName(data(std::string_view("a\0b", 3))); });
     in_live("value.negative", [](State state) { state.getProcesses()[0].setParentPid(-1); });
+    in_replay("value.missing", [](State state) { state.getPosition().disownClone(); });
+    in_live("value.undefined", [](State state) {
+      auto action = state.getSignalHandlerTables()[0].getActions()[0];
+      capnp::toAny(action).getDataSection()[1] = 1; // behind the signal's number
+    });
   }
 
   void state() {
@@ -278,7 +364,10 @@ private:
              forge.change([](Manifest manifest) { manifest.getState().setMachine(243); });
            },
            {"task.thread-area"});
+    in_live("state.elf-class", [](State state) { state.setElfClass(3); });
     in_live("state.producer", [](State state) { state.setProducer("rr"); });
+    in_live("state.clocks", [](State state) { state.getClocks().setBootId(data("short")); });
+    in_live("state.omission", [](State state) { state.getOmissions()[0].setName(""); });
     in_live("state.reference", [](State state) { state.getTasks()[2].setFileTable(9); },
             {"state.unreferenced"});
     in_live("state.unreferenced",
@@ -306,6 +395,9 @@ private:
     in_replay(
         "position.mark", [](State state) { state.getPosition().getForwardTo().setEvent(999); },
         {"header.event"}, SamplePosition::kForwardTo);
+    in_replay("position.registers", [](State state) {
+      state.getPosition().getClone().getRegisters()[0].setNoteType(0x7000);
+    });
     in_replay("trace.uuid", [](State state) { state.getTrace().setUuid(data("short")); });
     in_replay("trace.format", [](State state) { state.getTrace().setFormat(""); });
     in_replay("trace.cursor",
@@ -318,7 +410,11 @@ private:
     in_live("process.empty", [](State state) { state.getTasks()[2].setProcess(0); },
             {"task.order"});
     in_live("process.timer",
-            [](State state) { state.getProcesses()[0].getIntervalTimers()[0].setWhich(2); });
+            [](State state) { state.getProcesses()[0].getIntervalTimers()[0].setTimer(2); });
+    in_live("process.attributes", [](State state) { state.getProcesses()[0].setStopSignal(9); });
+    in_live("credentials.capabilities", [](State state) {
+      state.getProcesses()[0].getCredentials().setEffectiveCapabilities(1);
+    });
     in_live("process.resource-limit",
             [](State state) { state.getProcesses()[0].getResourceLimits()[1].setSoft(5000); });
   }
@@ -332,6 +428,10 @@ private:
     in_live("task.name",
             [](State state) { state.getTasks()[0].setName(data("sixteen-bytes-xx")); });
     in_live("task.registers", [](State state) { state.getTasks()[2].disownRegisters(); });
+    in_live("task.attributes",
+            [](State state) { state.getTasks()[1].getAttributes().setMachineCheckPolicy(3); });
+    in_live("namespace.ids",
+            [](State state) { state.getNamespaceSets()[1].getUidMap()[0].setCount(0); });
     in_live("task.alternate-stack",
             [](State state) { state.getTasks()[1].getAlternateStack().setSize(0); });
     in_live("task.rseq", [](State state) { state.getTasks()[0].getRseq().setAddress(0); });
@@ -368,9 +468,8 @@ private:
     in_live("space.layout", [&](State state) { space(state).getLayout().setBrk(0); });
     in_live("space.auxv", [&](State state) { space(state).getAuxv()[2].setType(0); });
     in_live("space.executable", [&](State state) { state.getAddressSpaces()[1].setExecutable(2); });
-    in_replay("space.saved-memory", [&](State state) {
-      exchange<schema::SavedMemory>(space(state).getSavedMemory(), 0, 1);
-    });
+    in_live("space.attributes",
+            [&](State state) { space(state).getAttributes().setLockFuture(false); });
     in_live("space.stack", [&](State state) {
       space(state).getMappings()[3].setRole(schema::MappingRole::STACK);
     });
@@ -389,6 +488,7 @@ private:
     in_live("mapping.protection", [&](State state) { mapping(state, 3).setProtection(0x13); });
     in_live("mapping.flags", [&](State state) { mapping(state, 3).setFlags(0x32); });
     in_live("mapping.advice", [&](State state) { mapping(state, 5).setAdvice(0x18); });
+    in_live("mapping.attributes", [&](State state) { mapping(state, 5).setUserFaults(8); });
     in_live("mapping.pkey", [&](State state) { mapping(state, 5).setPkey(16); });
     in_live("mapping.object", [&](State state) { mapping(state, 0).setFlags(0x22); });
     in_live("mapping.object-offset", [&](State state) { mapping(state, 7).setObjectOffset(100); });
@@ -415,6 +515,12 @@ private:
       list[2].setFirst(state.getAddressSpaces()[1].getMappings()[1].getRuns()[0].getFirst());
     });
     in_live("run.cover", [&](State state) { runs(state)[1].setPages(1); });
+    in_live("run.guard", [](State state) {
+      state.getMemoryObjects()[2].getRuns()[0].setKind(schema::RunKind::GUARD);
+    });
+    in_live("run.default", [](State state) {
+      state.getAddressSpaces()[0].getMappings()[5].initRuns(1)[0].setPages(4);
+    });
   }
 
   void objects() {
@@ -448,19 +554,43 @@ private:
     in_live("context.umask", [](State state) { state.getFileSystemContexts()[0].setUmask(01000); });
     in_live("descriptor.order",
             [](State state) { state.getFileTables()[0].getDescriptors()[1].setFd(0); });
-    in_replay("monitor.order",
-              [](State state) { state.getFileTables()[0].getMonitors()[1].setFd(0); });
-    in_replay("monitor.kind", [](State state) {
-      state.getFileTables()[0].getMonitors()[0].setKind(schema::FileMonitor::Kind::BPF_MAP);
-    });
+    in_live("descriptor.unknown",
+            [](State state) { state.getFileTables()[0].setContentsUnknown(true); });
     auto file = [](State state, unsigned i) { return state.getOpenFiles()[i]; };
     in_live("open-file.offset", [&](State state) { file(state, 1).setOffset(UINT64_MAX); });
     in_live("open-file.lock", [&](State state) { file(state, 1).getLocks()[1].setStart(11); });
     in_live("open-file.object", [&](State state) { file(state, 8).getMemfd().setObject(2); },
             {"state.unreferenced"});
+    in_live("open-file.owner", [&](State state) { file(state, 16).setOwner(-5); });
+    in_live("open-file.contents", [&](State state) { file(state, 16).setContentsObject(0); });
+    in_live("open-file.inotify",
+            [&](State state) { file(state, 13).getInotify().getWatches()[1].setDescriptor(1); });
+    in_live("open-file.socket",
+            [&](State state) { file(state, 15).getSocketEnd().getOptions()[1].setName(7); });
     in_live("open-file.pipe", [&](State state) { file(state, 4).getPipe().setCapacity(5); });
     in_live("open-file.epoll",
             [&](State state) { file(state, 7).getEpoll().getWatches()[1].setFd(3); });
+  }
+
+  void rr() {
+    in_replay("rr.saved-memory", [](State state) {
+      exchange<schema::rr::SavedMemory>(state.getAddressSpaces()[0].getRr().getSavedMemory(), 0, 1);
+    });
+    in_replay("rr.mapping-use", [](State state) {
+      state.getAddressSpaces()[0].getMappings()[3].initRr().setUse(
+          schema::rr::MappingUse::PATCH_STUBS);
+    });
+    auto table = [](State state, unsigned i) { return state.getFileTables()[i].getRr(); };
+    in_replay("rr.monitor-order", [&](State state) { table(state, 0).getMonitors()[1].setFd(0); });
+    in_replay("rr.monitor-kind", [&](State state) {
+      table(state, 0).getMonitors()[0].setKind(schema::rr::FileMonitor::Kind::BPF_MAP);
+    });
+    in_replay("rr.monitors-unknown",
+              [&](State state) { table(state, 0).setMonitorsUnknown(true); });
+    auto session = [](State state) { return state.getSession().getRr(); };
+    in_replay("rr.mapped-files",
+              [&](State state) { session(state).getMappedFiles()[1].setInode(4711); });
+    in_replay("rr.step", [&](State state) { session(state).getCurrentStep().setSystemCall(-2); });
   }
 
   void rest() {
@@ -469,10 +599,6 @@ private:
             [](State state) { state.getCpu().getXsaveLayout()[0].setNumber(5); });
     in_live("cpu.cpuid", [](State state) { state.getCpu().getCpuid()[1].setLeaf(1); });
     in_replay("session.next-serial", [](State state) { state.getSession().setNextTaskSerial(2); });
-    in_replay("session.mapped-files",
-              [](State state) { state.getSession().getMappedFiles()[1].setInode(4711); });
-    in_replay("session.step",
-              [](State state) { state.getSession().getCurrentStep().setSystemCall(-2); });
     auto extension = [](State state, std::initializer_list<const char*> ids) {
       auto list = state.initExtensions(static_cast<unsigned>(ids.size()));
       unsigned i = 0;

@@ -4,12 +4,13 @@
 usage: pcp_reader.py LAYOUT FILE
 
 Prints the document of spec/inspect-json.md, with contents. LAYOUT is the schemas' text with the
-places of all fields, as `capnp compile -ocapnp schema/*.capnp` prints it. Header, chunk table,
-manifest and footer are read as spec/format.md says, messages as the Cap'n Proto encoding
+places of all fields, as `capnp compile -ocapnp schema/*.capnp` prints it. Header, sections
+and footer are read as spec/format.md says, messages as the Cap'n Proto encoding
 specification says; no code is shared with the library. A file that breaks a rule of the container is
 refused with the rule's diagnostic code (exit status 1). Needs python3-zstandard, python3-xxhash.
 """
 
+import hashlib
 import json
 import re
 import struct
@@ -21,10 +22,6 @@ import zstandard
 BITS = {"Void": 0, "Bool": 1}
 for size in (8, 16, 32, 64):
     BITS["Int%d" % size] = BITS["UInt%d" % size] = size
-
-TEXT_FIELDS = {"clonedFileDataPath", "commandLine", "executablePath", "legacyPageFile", "name",
-               "originalDirectory", "originalExecutable", "path", "rootDirectory", "workingDirectory",
-               "where"}
 
 
 class Refused(Exception):
@@ -43,8 +40,8 @@ ENUM = re.compile(r"enum (\w+) @\w+ \{")
 ENUMERANT = re.compile(r"(\w+) @\d+;$")
 GROUP = re.compile(r"(\w+) :group \{(?:  # union tag = (\d+))?")
 UNION = re.compile(r"union \{  # tag bits \[(\d+)")
-SLOT = re.compile(r"(\w+) @\d+ :(.*?)(?: = (\S+))?;  # (?:ptr\[(\d+)\]|bits\[(\d+), (\d+)\))"
-                  r"(?:, union tag = (\d+))?$")
+SLOT = re.compile(r'(\w+) @\d+ :(.*?)(?: = (\S+?))?((?: \$(?:import "[^"]*"\.)?\w+\(void\))*);'
+                  r"  # (?:ptr\[(\d+)\]|bits\[(\d+), (\d+)\))(?:, union tag = (\d+))?$")
 
 
 class Members:
@@ -57,9 +54,9 @@ class Members:
 class Field:
     """`type` is a type's name, ("List", type), or Members for groups and unnamed unions."""
 
-    def __init__(self, name, type_, place=0, default=0, tag=None, scope=()):
+    def __init__(self, name, type_, place=0, default=0, tag=None, scope=(), marks=""):
         self.name, self.type, self.place, self.default = name, type_, place, default
-        self.tag, self.scope = tag, scope
+        self.tag, self.scope, self.marks, self.text = tag, scope, marks, "text" in marks.split()
 
 
 class Schemas:
@@ -97,21 +94,22 @@ class Schemas:
                 open_things[-1].append(match[1])
                 continue
             else:
-                if open_things and line and not line.startswith(("const ", "#")):
+                if open_things and line and not line.startswith(("const ", "annotation ", "#")):
                     raise ValueError("cannot read the schema: " + line)
                 continue
             open_things.append(thing)
 
     @staticmethod
     def _slot(match, scope):
-        name, type_, default, pointer, bit, _, tag = match.groups()
+        name, type_, default, marks, pointer, bit, _, tag = match.groups()
         type_ = re.sub(r'import "[^"]*"\.', "", type_)
         if list_of := re.fullmatch(r"List\((.*)\)", type_):
             type_ = ("List", list_of[1])
         default = {None: 0, "true": 1, "false": 0}.get(default) if default in (None, "true", "false") \
             else int(default, 0)
         return Field(name, type_, int(pointer or bit or 0), default,
-                     None if tag is None else int(tag), tuple(part for part in scope if part))
+                     None if tag is None else int(tag), tuple(part for part in scope if part),
+                     " ".join(re.findall(r"(\w+)\(void\)", marks)))
 
     def find(self, scope, name):
         """The full name of the enum or struct that `name` means inside `scope`."""
@@ -167,7 +165,8 @@ class Message:
         return code, count, start, 0, 0
 
     def number(self, body, type_, bit, default=0):
-        """A number `bit` bits into a struct's data section; absent words are zero."""
+        """A number `bit` bits into a struct's data section as a document shows it; absent words are
+        zero."""
         width = BITS[type_]
         value = 0
         if width and bit + width <= 64 * body[1]:
@@ -178,7 +177,7 @@ class Message:
             return bool(value)
         if type_.startswith("Int") and value >> (width - 1):
             value -= 1 << width
-        return value
+        return str(value) if width == 64 else value
 
     def struct_json(self, members, body):
         out = {}
@@ -210,7 +209,7 @@ class Message:
     def pointer_json(self, field, type_, word):
         if type_ in ("Text", "Data"):
             return self.bytes_json(type_, b"" if word is None else self.bytes_of(type_, word),
-                                   field.name)
+                                   field.text)
         if isinstance(type_, tuple):
             return [] if word is None else self.list_json(field, type_[1], word)
         body = None if word is None else self.read_struct(word)
@@ -230,8 +229,8 @@ class Message:
         return data
 
     @staticmethod
-    def bytes_json(type_, data, name):
-        if type_ == "Data" and name not in TEXT_FIELDS:
+    def bytes_json(type_, data, is_text):
+        if type_ == "Data" and not is_text:
             return data.hex()
         try:
             return data.decode("utf-8")
@@ -258,12 +257,28 @@ class Message:
 
 # The container -----------------------------------------------------------------------------------
 
+# Fields of header, footer and chunk table that have 64 bits.
+WIDE = set("incompatibleFeatures readOnlyCompatibleFeatures compatibleFeatures event ticks markEvent "
+           "markTicks instructions checksum directoryOffset sectionLength chunkCount pageCount fileLength offset "
+           "storedChecksum".split())
+
+
+def with_strings(fields):
+    """As a document shows them: numbers of 64 bits are strings."""
+    return {name: str(value) if name in WIDE else value for name, value in fields.items()}
+
+
 def xxh3_64(data):
     return xxhash.xxh3_64_intdigest(data)
 
 
-def xxh3_128(data):
-    return xxhash.xxh3_128_hexdigest(data)
+def digest(data):
+    """Digest algorithm 1: XXH3-128, then zeros."""
+    return xxhash.xxh3_128_hexdigest(data) + 32 * "0"
+
+
+def align(offset, to):
+    return -(-offset // to) * to
 
 
 class Checkpoint:
@@ -271,18 +286,22 @@ class Checkpoint:
         self.data = data
         self.header = self._header()
         self.footer = self._footer()
+        self.sections = self._sections()
         self.chunks = self._chunks()
         self.stream = b"".join(self._decode(chunk) for chunk in self.chunks)
         self.manifest = self._manifest(schemas)
+        if 3 in self.of_kind:
+            self._seal()
 
     def _header(self):
         data = self.data
-        need(data[:8] == b"\x89PCP\r\n\x1a\n", "header.magic")
+        need(data[:8] == b"\x89PCP\r\n\x1a\n"[:len(data)], "header.magic")
         need(len(data) >= 256, "header.truncated")
-        values = struct.unpack_from("<HHIQQQ16sqqqIHHII", data, 8)
+        values = struct.unpack_from("<HHIQQQ16sqqqIHHIIqQiBBH", data, 8)
         names = ("major minor length incompatibleFeatures readOnlyCompatibleFeatures "
                  "compatibleFeatures traceUuid event ticks markEvent order positionKind machine "
-                 "pageSize chunkPages").split()
+                 "pageSize chunkPages markTicks instructions currentTask elfClass dataEncoding "
+                 "digestAlgorithm").split()
         header = dict(zip(names, values))
         header["traceUuid"] = header["traceUuid"].hex()
         header["checksum"], = struct.unpack_from("<Q", data, 248)
@@ -290,46 +309,100 @@ class Checkpoint:
         need(header["major"] == 1, "header.version")
         need(header["incompatibleFeatures"] & ~1 == 0, "header.incompatible-feature")
         need(header.pop("length") == 256, "header.length")
-        need(header["pageSize"] in (4096, 16384, 65536), "header.page-size")
-        need(1 <= header["chunkPages"] <= 4096
-             and header["chunkPages"] * header["pageSize"] <= 1 << 24, "header.chunk-pages")
-        need(header["positionKind"] <= 3, "header.position-kind")
-        need(0 <= header["event"] <= header["markEvent"], "header.event")
         self.reserved_in_use = (header["readOnlyCompatibleFeatures"] != 0
                                 or header["compatibleFeatures"] != 0)
-        need(self.reserved_in_use or not any(data[96:248]), "header.reserved")
+        self.fully_known = header["minor"] == 0 and not self.reserved_in_use
+        need(header["digestAlgorithm"] == 1, "header.digest-algorithm")
+        page = header["pageSize"]
+        need(4096 <= page <= 1 << 21 and page & (page - 1) == 0, "header.page-size")
+        need(1 <= header["chunkPages"] <= 4096 and header["chunkPages"] * page <= 1 << 24,
+             "header.chunk-pages")
+        need(header["positionKind"] <= 3 or not self.fully_known, "header.position-kind")
+        need(0 <= header["event"] <= header["markEvent"], "header.event")
+        need(header["machine"] != 0, "header.machine")
+        need(self.reserved_in_use or not any(data[120:248]), "header.reserved")
         return header
 
+    def _entry_size(self, size, known, code):
+        need(known <= size <= 4096 and size % 8 == 0 and (size == known or not self.fully_known), code)
+
     def _footer(self):
-        data, start = self.data, len(self.data) - 160
-        need(start >= 256 and data[-8:] == b"\x89PCPEND\n", "footer.missing")
+        data = self.data
+        need(len(data) >= 256 + 160 and data[-8:] == b"\x89PCPEND\n", "footer.missing")
+        length, version, reserved, checksum = struct.unpack_from("<IHHQ", data, len(data) - 24)
+        need(160 <= length <= min(4096, len(data) - 256) and length % 8 == 0, "footer.checksum")
+        start = len(data) - length
         foot = data[start:]
-        need(struct.unpack_from("<Q", foot, 144)[0] == xxh3_64(foot[:144]), "footer.checksum")
-        values = struct.unpack_from("<QQ16sQQI4x16s16sQQQ", foot, 0)
-        names = ("manifestOffset manifestLength manifestDigest tableOffset chunkCount "
-                 "chunkEntrySize tableDigest checkpointId pageCount headerChecksum "
-                 "fileLength").split()
+        need(checksum == xxh3_64(foot[:-16]), "footer.checksum")
+        need(version == 1, "footer.version")
+        values = struct.unpack_from("<QII32s32sQQI4xQQ", foot, 0)
+        names = ("directoryOffset sectionCount sectionEntrySize directoryDigest checkpointId "
+                 "pageCount chunkCount chunkEntrySize headerChecksum fileLength").split()
         footer = dict(zip(names, values))
-        for name in ("manifestDigest", "tableDigest", "checkpointId"):
-            footer[name] = footer[name].hex()
-        need(footer.pop("headerChecksum") == self.header["checksum"], "footer.header-checksum")
+        footer["footerLength"] = length
+        footer["directoryDigest"] = footer["directoryDigest"].hex()
+        footer["checkpointId"] = footer["checkpointId"][:16].hex()
         need(footer["fileLength"] == len(data), "footer.file-length")
-        size = footer["chunkEntrySize"]
-        need(40 <= size <= 4096 and size % 8 == 0, "footer.chunk-entry-size")
+        need(footer.pop("headerChecksum") == self.header["checksum"], "footer.header-checksum")
+        need(length == 160 or not self.fully_known, "footer.length")
+        need(footer["pageCount"] * self.header["pageSize"] < 1 << 63, "footer.page-count")
         need(footer["chunkCount"] == -(-footer["pageCount"] // self.header["chunkPages"]),
              "footer.chunk-count")
-        need(256 <= footer["tableOffset"] <= start and footer["tableOffset"] % 8 == 0,
-             "footer.table-offset")
-        need(footer["manifestOffset"] == footer["tableOffset"] + footer["chunkCount"] * size,
-             "footer.manifest-offset")
-        need(footer["manifestOffset"] + footer["manifestLength"] == start, "footer.manifest-length")
-        need(self.reserved_in_use or not any(foot[52:56] + foot[112:144]), "footer.reserved")
+        self._entry_size(footer["chunkEntrySize"], 40, "footer.chunk-entry-size")
+        self._entry_size(footer["sectionEntrySize"], 64, "footer.section-entry-size")
+        offset = footer["directoryOffset"]
+        need(1 <= footer["sectionCount"] <= 1024 and offset >= 256 and offset % 8 == 0
+             and offset + footer["sectionCount"] * footer["sectionEntrySize"] == start,
+             "footer.directory")
+        need(self.reserved_in_use or not (reserved or any(foot[100:104] + foot[120:136])),
+             "footer.reserved")
         return footer
+
+    def _sections(self):
+        footer = self.footer
+        size, start = footer["sectionEntrySize"], footer["directoryOffset"]
+        directory = self.data[start:start + footer["sectionCount"] * size]
+        need(digest(directory) == footer["directoryDigest"], "directory.digest")
+        sections, end = [], 0
+        self.of_kind = {}
+        for i in range(footer["sectionCount"]):
+            values = struct.unpack_from("<IIQQ8s32s", directory, i * size)
+            section = dict(zip("kind flags offset sectionLength reserved digest".split(), values))
+            need(section["kind"] != 0, "section.kind")
+            expected = {1: 1, 2: 1, 3: 2}.get(section["kind"])
+            need(section["flags"] == expected if expected is not None
+                 else section["flags"] <= 3 or not self.fully_known, "section.flags")
+            need(expected is not None or not section["flags"] & 1, "section.must-understand")
+            need(self.reserved_in_use or not any(section.pop("reserved")), "section.reserved")
+            section.pop("reserved", None)
+            section["digest"] = section["digest"].hex()
+            offset = section["offset"]
+            need(offset % 8 == 0 and (offset >= 256 if i == 0 else offset == align(end, 8))
+                 and offset + section["sectionLength"] <= start, "section.offset")
+            need(i == 0 or not any(self.data[end:offset]), "page-data.padding")
+            end = offset + section["sectionLength"]
+            need(expected is None or section["kind"] not in self.of_kind, "section.duplicate")
+            self.of_kind[section["kind"]] = section
+            sections.append(section)
+        need(align(end, 8) == start, "section.offset")
+        need(not any(self.data[end:start]), "page-data.padding")
+        need(1 in self.of_kind and 2 in self.of_kind, "section.missing")
+        need(self.of_kind[1]["sectionLength"] == footer["chunkCount"] * footer["chunkEntrySize"],
+             "section.length")
+        length = self.of_kind[2]["sectionLength"]
+        need(16 <= length <= (1 << 32) + 8 and length % 8 == 0, "section.length")
+        for section in sections:
+            if section["kind"] not in (1, 2):
+                need(digest(self._bytes(section)) == section["digest"], "section.digest")
+        return sections
+
+    def _bytes(self, section):
+        return self.data[section["offset"]:section["offset"] + section["sectionLength"]]
 
     def _chunks(self):
         footer, page = self.footer, self.header["pageSize"]
-        table = self.data[footer["tableOffset"]:footer["manifestOffset"]]
-        need(xxh3_128(table) == footer["tableDigest"], "chunk-table.digest")
+        table = self._bytes(self.of_kind[1])
+        need(digest(table) == self.of_kind[1]["digest"], "chunk-table.digest")
         chunks, end = [], 256
         for i in range(footer["chunkCount"]):
             values = struct.unpack_from("<QIIQQH", table, i * footer["chunkEntrySize"])
@@ -339,13 +412,22 @@ class Checkpoint:
             pages = min(self.header["chunkPages"],
                         footer["pageCount"] - i * self.header["chunkPages"])
             need(chunk["length"] == pages * page, "chunk.length")
-            start = -(-end // page) * page if chunk["codec"] == 0 else end
-            need(chunk["offset"] == start, "chunk.offset")
-            need(not any(self.data[end:start]), "page-data.padding")
-            end = start + chunk["storedLength"]
+            if chunk["codec"] == 0:
+                need(chunk["storedLength"] == chunk["length"]
+                     and chunk["storedChecksum"] == chunk["checksum"], "chunk.stored-length")
+                need(chunk["offset"] % page == 0 and 0 <= chunk["offset"] - end < 1 << 21,
+                     "chunk.offset")
+            else:
+                need(0 < chunk["storedLength"] < chunk["length"], "chunk.stored-length")
+                need(chunk["offset"] == end, "chunk.offset")
+            need(not any(self.data[end:chunk["offset"]]), "page-data.padding")
+            rest = table[i * footer["chunkEntrySize"] + 34:i * footer["chunkEntrySize"] + 40]
+            need(self.reserved_in_use or not any(rest), "chunk.reserved")
+            end = chunk["offset"] + chunk["storedLength"]
             chunks.append(chunk)
-        need(-(-end // 8) * 8 == footer["tableOffset"], "footer.table-offset")
-        need(not any(self.data[end:footer["tableOffset"]]), "page-data.padding")
+        first = self.sections[0]["offset"]
+        need(align(end, 8) == first, "section.offset")
+        need(not any(self.data[end:first]), "page-data.padding")
         return chunks
 
     def _decode(self, chunk):
@@ -363,30 +445,41 @@ class Checkpoint:
         return data
 
     def _manifest(self, schemas):
-        footer = self.footer
-        data = self.data[footer["manifestOffset"]:][:footer["manifestLength"]]
-        need(xxh3_128(data) == footer["manifestDigest"], "manifest.digest")
+        data = self._bytes(self.of_kind[2])
+        need(digest(data) == self.of_kind[2]["digest"], "manifest.digest")
         segments, words = struct.unpack_from("<II", data, 0)
         need(segments == 0 and 8 * words == len(data) - 8, "manifest.layout")
-        message = Message(memoryview(data)[8:], schemas)
-        root = message.read_struct(0)
+        self.message = Message(memoryview(data)[8:], schemas)
+        root = self.message.read_struct(0)
         need(root is not None, "manifest.message")
-        return message.struct_json(schemas.structs["Manifest"], root)
+        return self.message.struct_json(schemas.structs["Manifest"], root)
+
+    def _seal(self):
+        seal = self._bytes(self.of_kind[3])
+        need(len(seal) >= 4, "seal.form")
+        if struct.unpack_from("<I", seal, 0)[0] != 1:
+            return
+        need(len(seal) == 40 + 32 * len(self.chunks) and not any(seal[4:8]), "seal.form")
+        at = 0
+        for i, chunk in enumerate(self.chunks):
+            pages = self.stream[at:at + chunk["length"]]
+            need(hashlib.sha256(pages).digest() == seal[40 + 32 * i:][:32], "seal.chunk")
+            at += chunk["length"]
 
     def own_pages(self, runs):
         """Number and digest of the stored pages that are not zero (spec, "Contents")."""
-        page, digest, count, at = self.header["pageSize"], xxhash.xxh3_128(), 0, 0
+        page, hashed, count, at = self.header["pageSize"], xxhash.xxh3_128(), 0, 0
         for run in runs:
             if run["kind"] == "stream":
-                for i in range(run["pages"]):
-                    data = self.stream[(run["first"] + i) * page:][:page]
+                for i in range(int(run["pages"])):
+                    data = self.stream[(int(run["first"]) + i) * page:][:page]
                     need(len(data) == page, "run.stream")
                     if any(data):
-                        digest.update(struct.pack("<Q", at + i))
-                        digest.update(data)
+                        hashed.update(struct.pack("<Q", at + i))
+                        hashed.update(data)
                         count += 1
-            at += run["pages"]
-        return {"storedPages": count, "digest": digest.hexdigest()}
+            at += int(run["pages"])
+        return {"storedPages": str(count), "digest": hashed.hexdigest()}
 
     def document(self):
         state = self.manifest["state"]
@@ -396,8 +489,10 @@ class Checkpoint:
                   for space in state["addressSpaces"]]
         objects = [self.own_pages(item["runs"])
                    for item in state["memoryObjects"]]
-        return {"document": "org.rrpcp.checkpoint", "documentVersion": 1, "header": self.header,
-                "footer": self.footer, "chunks": self.chunks, "manifest": self.manifest,
+        return {"document": "org.rrpcp.checkpoint", "documentVersion": 1,
+                "header": with_strings(self.header), "footer": with_strings(self.footer),
+                "sections": [with_strings(section) for section in self.sections],
+                "chunks": [with_strings(chunk) for chunk in self.chunks], "manifest": self.manifest,
                 "contents": {"addressSpaces": spaces, "memoryObjects": objects}}
 
 

@@ -8,6 +8,7 @@
 #include <kj/exception.h>
 #include <kj/filesystem.h>
 #include <map>
+#include <set>
 
 namespace rrpcp::test {
 
@@ -144,6 +145,15 @@ private:
     return "@" + std::to_string(ordinal.isExplicit() ? ordinal.getExplicit() : 0xffff);
   }
 
+  // Ids of a field's annotations: rules and forms depend on them.
+  static std::set<std::uint64_t> annotations(Field::Reader field) {
+    std::set<std::uint64_t> ids;
+    for (auto annotation : field.getAnnotations()) {
+      ids.insert(annotation.getId());
+    }
+    return ids;
+  }
+
   void compare_structs(capnp::StructSchema older, capnp::StructSchema newer) {
     auto old_struct = older.getProto().getStruct(), new_struct = newer.getProto().getStruct();
     if (old_struct.getDataWordCount() > new_struct.getDataWordCount() ||
@@ -174,6 +184,9 @@ private:
     const std::string name = "field " + text(a.getName());
     if (!name_is_kept(text(a.getName()), text(b.getName()))) {
       problem(scope, name + " became " + text(b.getName()));
+    }
+    if (annotations(a) != annotations(b)) {
+      problem(scope, name + " has other annotations");
     }
     if (a.getDiscriminantValue() != b.getDiscriminantValue()) {
       problem(scope, name + " has another place in its union");

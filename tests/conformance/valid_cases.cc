@@ -1,12 +1,12 @@
 #include "conformance/valid_cases.h"
 
+#include "base/scoped_fd.h"
+#include "conformance/corner_cases.h"
 #include "support/sample_state.h"
 
 #include <capnp/message.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include "base/scoped_fd.h"
 
 namespace rrpcp::test {
 
@@ -17,6 +17,8 @@ std::vector<std::byte> empty_checkpoint() {
   capnp::MallocMessageBuilder message;
   auto state = message.initRoot<schema::State>();
   state.setMachine(62);
+  state.setElfClass(2);
+  state.setDataEncoding(1);
   state.setProducer("org.rrpcp.process");
   auto geometry = state.initPageStream();
   geometry.setPageSize(4096);
@@ -41,12 +43,14 @@ std::vector<ValidCase> valid_cases() {
     const char* name;
     Sample sample;
     Profile profile;
+    bool seal = false;
   };
   const Description descriptions[] = {
       {"x86-64-live-raw", {.machine = 62}, Profile::kRaw},
       {"x86-64-live-fast", {.machine = 62}, Profile::kFast},
       {"x86-64-live-default", {.machine = 62}, Profile::kDefault},
       {"x86-64-live-small", {.machine = 62}, Profile::kSmall},
+      {"x86-64-live-sealed", {.machine = 62, .plain = true, .seed = 9}, Profile::kFast, true},
       {"x86-64-at-event",
        {.machine = 62, .position = SamplePosition::kAtEvent, .extensions = true, .seed = 2},
        Profile::kDefault},
@@ -81,8 +85,12 @@ std::vector<ValidCase> valid_cases() {
   cases.push_back({"empty", empty_checkpoint()});
   for (const Description& description : descriptions) {
     cases.push_back({description.name,
-                     write_sample_checkpoint(description.sample,
-                                             {.profile = description.profile, .threads = 1})});
+                     write_sample_checkpoint(description.sample, {.profile = description.profile,
+                                                                  .threads = 1,
+                                                                  .seal = description.seal})});
+  }
+  for (ValidCase& corner : corner_cases()) {
+    cases.push_back(std::move(corner));
   }
   return cases;
 }

@@ -21,6 +21,8 @@ void write_large(const std::string& path, Profile profile, std::uint64_t pages) 
   capnp::MallocMessageBuilder message;
   auto state = message.initRoot<schema::State>();
   state.setMachine(62);
+  state.setElfClass(2);
+  state.setDataEncoding(1);
   state.initPageStream().setPageSize(4096);
   CheckpointWriter writer(output, header_fields(state.asReader()), {.profile = profile});
   std::vector<PageRun> runs;

@@ -1,5 +1,6 @@
 // The file that spec/format.md shows in hexadecimal is the file that the library writes.
 
+#include "rrpcp/validate.h"
 #include "support/checkpoint_bytes.h"
 #include "support/temp_dir.h"
 
@@ -49,6 +50,8 @@ TEST(Spec, HexadecimalExampleIsWhatTheLibraryWrites) {
   const char text[] = "Hello, replay!";
   std::memcpy(page.data(), text, sizeof text);
   test::write_sample(dir.file("example.pcp"), page, {.profile = Profile::kRaw});
+  const ValidationReport report = validate_file(dir.file("example.pcp"));
+  EXPECT_TRUE(report.findings.empty()) << report.findings[0].message;
   std::string written = hexdump(test::read_file(dir.file("example.pcp")));
 
   std::ifstream spec(RRPCP_SPEC_DIR "/format.md");

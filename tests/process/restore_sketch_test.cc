@@ -140,6 +140,8 @@ TEST_F(RestoreSketch, StaysStoppedAndGoesOn) {
 TEST_F(RestoreSketch, RefusesAnotherArchitecture) {
   sketch_.edit = [](schema::State::Builder state) {
     state.setMachine(EM_AARCH64);
+    state.setElfClass(2);
+    state.setDataEncoding(1);
     state.disownCpu();
     std::vector<unsigned char> registers(272);
     state.getTasks()[0].getRegisters()[0].setData({registers.data(), registers.size()});

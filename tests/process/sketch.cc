@@ -53,6 +53,8 @@ capnp::MallocMessageBuilder& Sketch::build(capnp::MallocMessageBuilder& message,
                                            const std::vector<PageRun>& data_runs) const {
   auto state = message.initRoot<schema::State>();
   state.setMachine(EM_X86_64);
+  state.setElfClass(2);
+  state.setDataEncoding(1);
   state.setProducer("org.rrpcp.process");
   state.initPageStream().setPageSize(page_size);
   state.getPageStream().setChunkPages(64);

@@ -276,6 +276,30 @@ TEST(Divergence, AProcessorThatLacksAFeatureIsRefused) {
   }
 }
 
+// One that was recorded as on a modest processor needs no more than that.
+TEST(Divergence, AModestTraceNeedsAModestProcessor) {
+  const TempDir temp;
+  const std::string directory = temp.path() + "/trace";
+  std::filesystem::create_directory(directory);
+  RecordOptions options;
+  options.directory = directory;
+  options.command = {"/bin/echo", "the words"};
+  options.cpuid = "x86-64";
+  EXPECT_EQ(record_program(options).status, 0);
+  const TraceReader trace = TraceReader::open(directory);
+  EXPECT_EQ(std::string(trace.start().getCpuidModel().cStr()), "x86-64");
+  for (schema::CpuidLeaf::Reader leaf : trace.start().getCpu().getCpuid()) {
+    EXPECT_EQ(leaf.getEcx(), 0u) << leaf.getLeaf();
+    if (leaf.getLeaf() == 7) {
+      EXPECT_EQ(leaf.getEbx(), 0u);
+    }
+  }
+  EXPECT_EQ(replay_all(directory), "the words\n");
+  options.directory = temp.path() + "/none";
+  options.cpuid = "486";
+  EXPECT_THROW(record_program(options), Error);
+}
+
 // --- on the command line
 
 std::string argument(std::int64_t number) {
@@ -339,6 +363,19 @@ TEST(DivergenceCommand, ARandomNumberInSharedCodeIsToldOfAndNoticed) {
       replayed.err,
       testing::ContainsRegex("differs from the recording at event [0-9]+ .*, task [0-9]+: at the "
                              "entry of getpgid, rdi is 0x[0-9a-f]+ and was recorded as 0x"));
+}
+
+// The same of code that comes into being where nobody looks, if the processor traps nothing.
+TEST(DivergenceCommand, ACounterReadInMadeCodeIsToldOfAndNoticed) {
+  const TempDir temp;
+  const std::string trace = temp.file("trace");
+  const test::CommandResult recorded =
+      test::run_command({"/usr/bin/env", "RRPCP_TRAPS=replace", RRPCP_PCP_RR, "record", "-o", trace,
+                         "--", RRPCP_REPLAY_FIXTURES "/made_code"});
+  ASSERT_EQ(recorded.code, 0) << recorded.err;
+  EXPECT_THAT(recorded.err, HasSubstr("memory that is writable and executable at once"));
+  const test::CommandResult replayed = test::run_command({RRPCP_PCP_RR, "replay", "-a", trace});
+  EXPECT_TRUE(replayed.code == 1 || replayed.out != recorded.out) << replayed.err;
 }
 
 TEST(DivergenceCommand, ARandomNumberOfTheProcessorIsReplayed) {

@@ -125,7 +125,7 @@ def full_file_system(directory):
     check(replayed.returncode == 0, "what was recorded does not replay", replayed)
     check(b"ends before" in replayed.stderr, "nothing says that the recording is cut", replayed)
     statistics = json.loads(run([PCP_RR, "dump", "-s", "--json", trace], "/").stdout)
-    check(statistics["events"] > 1000, f"only {statistics['events']} events are left")
+    check(int(statistics["events"]) > 1000, f"only {statistics['events']} events are left")
     # Checkpoints do not fit either: none is left half, and the trace is as good as before.
     full = run([PCP_RR, "create-checkpoints", "-i", "1000", trace], "/")
     check(full.returncode == 5 and full.stderr.count(b"\n") <= 2, "no space for a checkpoint", full)
@@ -442,7 +442,7 @@ def preempted_memory(directory):
         rest = recorder.stdout.read()
         check(recorder.wait(TIMEOUT) == 0, "recording")
     dumped = run([PCP_RR, "dump", "--json", trace], "/")
-    preemptions = [event["dataLength"] for event in json.loads(dumped.stdout)["events"]
+    preemptions = [int(event["dataLength"]) for event in json.loads(dumped.stdout)["events"]
                    if event["message"]["which"] == "preemption"]
     check(len(preemptions) >= 2, f"preemptions: {preemptions}")
     check(preemptions[0] >= size, f"the first preemption lacks memory: {preemptions}")

@@ -28,6 +28,8 @@ void publish(const Store& store, std::int64_t event) {
   capnp::MallocMessageBuilder message;
   auto state = message.initRoot<schema::State>();
   state.setMachine(62);
+  state.setElfClass(2);
+  state.setDataEncoding(1);
   state.initPageStream().setPageSize(4096);
   state.initPosition().initClone().setEvent(event);
   state.getPosition().setAtEvent();

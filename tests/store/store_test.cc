@@ -23,6 +23,8 @@ std::string publish_at(const Store& store, std::int64_t event, std::uint64_t ins
   capnp::MallocMessageBuilder message;
   auto state = message.initRoot<schema::State>();
   state.setMachine(62);
+  state.setElfClass(2);
+  state.setDataEncoding(1);
   state.initPageStream().setPageSize(4096);
   state.setProducer("org.rrpcp.process");
   auto uuid = state.initTrace().initUuid(16);

@@ -31,6 +31,8 @@ CheckpointId write_sample(const std::string& path, std::span<const std::byte> pa
   capnp::MallocMessageBuilder message;
   auto state = message.initRoot<schema::State>();
   state.setMachine(62);
+  state.setElfClass(2);
+  state.setDataEncoding(1);
   state.initPageStream().setPageSize(4096);
   state.setProducer("org.rrpcp.process");
   CheckpointWriter writer(output, header_fields(state.asReader()), options);
@@ -41,6 +43,12 @@ CheckpointId write_sample(const std::string& path, std::span<const std::byte> pa
   mapping.setEnd(0x10000 + pages.size());
   mapping.setProtection(3);
   mapping.setFlags(0x22);
+  state.initProcesses(1)[0].setPid(100);
+  auto task = state.initTasks(1)[0];
+  task.setTid(100);
+  auto registers = task.initRegisters(1)[0];
+  registers.setNoteType(1); // NT_PRSTATUS
+  registers.initData(216);
   set_runs(mapping.initRuns(static_cast<unsigned>(runs.size())), runs);
   capnp::MallocMessageBuilder provenance;
   auto origin = provenance.initRoot<schema::Provenance>();

@@ -32,6 +32,7 @@ struct Run {
 constexpr auto kZero = schema::RunKind::ZERO;
 constexpr auto kStream = schema::RunKind::STREAM;
 constexpr auto kBacking = schema::RunKind::BACKING;
+constexpr auto kUnknown = schema::RunKind::UNKNOWN;
 
 void put_runs(capnp::List<schema::PageRun>::Builder out, std::initializer_list<Run> runs) {
   unsigned i = 0;
@@ -52,6 +53,8 @@ public:
 
   std::vector<std::byte> build() {
     state_.setMachine(sample_.machine);
+    state_.setElfClass(sample_.machine == 3 ? 1 : 2);
+    state_.setDataEncoding(1);
     state_.setProducer(replay_ ? "org.rr-project.rr" : "org.rrpcp.process");
     provenance();
     objects();
@@ -142,6 +145,8 @@ private:
     digests[1].setLength(page_ + 100);
     digests[1].setHigh(1);
     digests[1].setLow(2);
+    auto strong = digests[1].initSha256(32);
+    std::fill(strong.begin(), strong.end(), 0x5a);
     // 1: a library that is embedded, with a partial last page.
     auto library = objects[1];
     library.setLength(2 * page_ + 1000);
@@ -164,6 +169,12 @@ private:
     auto details = memfd.initMemfd();
     details.setName(data("sample"));
     details.setSeals(2);
+    details.setMode(0640);
+    details.setUid(1000);
+    details.setGid(100);
+    details.setModifiedAt(1700000000000000001);
+    details.setHugePageSize(2 << 20);
+    details.setSecret(true);
     // 4: a System V segment.
     auto segment = objects[4];
     segment.setLength(page_);
@@ -173,6 +184,11 @@ private:
     shm.setKey(0x1234);
     shm.setId(32768);
     shm.setMode(0600);
+    shm.setUid(1000);
+    shm.setGid(100);
+    shm.setCreatorUid(1001);
+    shm.setCreatorGid(101);
+    shm.setHugePageSize(2 << 20);
     // 5: an empty memfd that no mapping shows, only a descriptor.
     auto empty = objects[5];
     empty.setInode(101);
@@ -233,18 +249,27 @@ private:
     put_runs(heap.initRuns(3), {{kStream, 3, heap_page_}, {kZero, 2}, {kStream, 1, heap_page_}});
     auto library = map(0x13000000, 3, 5, kPrivate, 1);
     library.setName(data("/lib/libsample.so"));
-    auto advised = map(0x14000000, 4, 3, kPrivate | kAnonymous | 0x4000);
-    advised.setAdvice(1 << 0 | 1 << 2 | 1 << 3);
+    auto advised = map(0x14000000, 4, 3, kPrivate | kAnonymous | 0x6000);
+    advised.setAdvice(1 << 0 | 1 << 2 | 1 << 3 | 1 << 6);
     advised.setPkey(1);
+    advised.setLockedOnFault(true);
+    advised.setDroppable(true);
+    advised.setSealed(true);
+    advised.setUserFaults(3);
+    auto policy = advised.initMemoryPolicy();
+    policy.setMode(1);
+    policy.setNodes(data("\x01"));
     map(0x20000000, 4, 3, kShared | kAnonymous, 2);
     map(0x21000000, 2, 3, kShared, 3);
     map(0x22000000, 1, 1, kShared, 4);
     auto scratch = map(0x23000000, 8, 3, kPrivate | kAnonymous);
     if (replay_) {
-      scratch.setRole(schema::MappingRole::SCRATCH);
-      scratch.setFileOffset(page_);
-      scratch.setMonitoringSkipped(true);
-      scratch.setLegacyPageFile(data("4711-23000000-23008000"));
+      scratch.setRole(schema::MappingRole::REPLAYER);
+      auto rr = scratch.initRr();
+      rr.setUse(schema::rr::MappingUse::SCRATCH);
+      rr.setFileOffset(page_);
+      rr.setMonitoringSkipped(true);
+      rr.setPageFile(data("4711-23000000-23008000"));
     }
     auto stack = map(0x70000000, 3, 3, kPrivate | kAnonymous | 0x100);
     stack.setRole(schema::MappingRole::STACK);
@@ -252,14 +277,25 @@ private:
     put_runs(stack.initRuns(2), {{kZero, 1}, {kStream, 2, pages(2)}});
     auto vvar = map(0x71000000, 4, 1, kPrivate | kAnonymous);
     vvar.setRole(schema::MappingRole::VVAR);
+    put_runs(vvar.initRuns(1), {{kUnknown, 4}});
     auto vdso = map(0x71000000 + 4 * page_, 2, 5, kPrivate | kAnonymous);
     vdso.setRole(schema::MappingRole::VDSO);
     put_runs(vdso.initRuns(1), {{kStream, 2, pages(2)}});
     if (!small) {
       auto vsyscall = map(0xffffffffff600000, 1, 4, kPrivate | kAnonymous);
       vsyscall.setRole(schema::MappingRole::VSYSCALL);
+      put_runs(vsyscall.initRuns(1), {{kUnknown, 1}});
     }
 
+    auto attributes = space.initAttributes();
+    attributes.setCoreDumpFilter(0x33);
+    attributes.setDenyWriteExecute(1);
+    attributes.setHugePagesDisabled(1);
+    attributes.setMergeAll(true);
+    attributes.setLockFuture(true);
+    attributes.setLockFutureOnFault(true);
+    attributes.setMembarrier(1 << 4);
+    attributes.setAddressMask(~(0x3full << 57));
     auto layout = space.initLayout();
     layout.setStartCode(0x10000000);
     layout.setEndCode(0x10000100);
@@ -283,10 +319,20 @@ private:
     space.setExecutablePath(data("/usr/bin/program"));
     if (replay_) {
       space.setFirstRunEvent(100);
-      space.setBreakpointFaultAddress(0x10000080);
-      space.setSyscallBuffering(true);
-      space.setReplayerTid(9000);
-      auto saved = space.initSavedMemory(2);
+      auto rr = space.initRr();
+      rr.setBreakpointFaultAddress(0x10000080);
+      rr.setSyscallBuffering(true);
+      rr.setReplayPid(9000);
+      rr.setExecCount(1);
+      rr.setTracedSystemCallAddress(0x70000002);
+      rr.setPrivilegedSystemCallAddress(0x70000012);
+      rr.setVdsoStart(0x71000000 + 4 * page_);
+      rr.setInterpreterPath(data("/lib/ld-linux.so.2"));
+      rr.setInterpreterBase(0x13000000);
+      rr.setLayoutRandomizationDisabled(true);
+      task_id(rr.initLeader(), 100, 1);
+      task_id(rr.initThreadLocalsTask(), 102, 2);
+      auto saved = rr.initSavedMemory(2);
       saved[0].setAddress(0x10000080);
       saved[0].setData(data("\xcc"));
       saved[1].setAddress(0x10000090);
@@ -362,7 +408,7 @@ private:
     signal_info(pending[1], 1);
     auto timers = first.initIntervalTimers(2);
     timers[0].setValue(1000000);
-    timers[1].setWhich(2);
+    timers[1].setTimer(2);
     timers[1].setInterval(10000);
     timers[1].setValue(5000);
     auto posix = first.initPosixTimers(2);
@@ -370,6 +416,7 @@ private:
     posix[0].setClock(1);
     posix[0].setSignal(14);
     posix[0].setValue(7);
+    posix[0].setInterval(1000000000);
     posix[0].setRemaining(500000000);
     posix[1].setId(3);
     posix[1].setClock(-6);
@@ -392,10 +439,27 @@ private:
     credentials.setSavedGid(100);
     credentials.setGroups({100, 27});
     credentials.setPermittedCapabilities(1ull << 19);
+    credentials.setEffectiveCapabilities(1ull << 19);
     auto arguments = first.initCommandLine(2);
     arguments.set(0, data("program"));
     arguments.set(1, data("--caf\xc3\xa9\xff"));
-    first.setNoNewPrivileges(true);
+    credentials.setBoundingCapabilities(0x1ffffffffff);
+    credentials.setInheritableCapabilities(1ull << 19);
+    credentials.setAmbientCapabilities(1ull << 19);
+    credentials.setFileSystemUid(1001);
+    credentials.setFileSystemGid(101);
+    credentials.setSecurebits(0x10);
+    credentials.setSecurityLabel(data("unconfined"));
+    first.setStopSignal(19);
+    first.setOutOfMemoryAdjustment(-500);
+    auto undo = first.initSemaphoreUndo(2);
+    undo[0].setIdentifier(32769);
+    undo[0].setKey(0x4321);
+    undo[0].setAdjustment(-1);
+    undo[1].setIdentifier(32769);
+    undo[1].setKey(0x4321);
+    undo[1].setNumber(3);
+    undo[1].setAdjustment(2);
     auto second = processes[1];
     second.setPid(101);
     second.setParentPid(100);
@@ -404,6 +468,13 @@ private:
     if (replay_) {
       first.setSerial(1);
       second.setSerial(3);
+      auto rr = second.initRr();
+      rr.setOwnNamespacePid(2);
+      rr.setFirstRunEvent(501);
+      rr.setWaitStatus(0x100);
+      rr.setMadeUndumpable(true);
+      rr.setExecuted(true);
+      rr.setParent(100);
     }
   }
 
@@ -488,6 +559,12 @@ private:
     stack.setSize(0x4000);
     stack.setFlags(0x80000000);
     thread.setSavedSignalMask(0x200);
+    thread.initCredentials().setEffectiveUid(1002);
+    thread.setNamespaceTids({5102, 102});
+    task_attributes(thread.initAttributes());
+    tasks[0].setNamespaces(0);
+    thread.setNamespaces(1);
+    namespaces();
     auto child = tasks[2];
     child.setTid(101);
     child.setProcess(1);
@@ -508,17 +585,20 @@ private:
       replay.setTicks(100000 * serial);
       replay.setOwnNamespaceTid(task.getTid());
       replay.setFirstRunEvent(100 + serial);
-      replay.setWaitStatus(0x57f);
-      replay.setScratchAddress(0x23000000);
-      replay.setScratchSize(8 * page_);
-      replay.setTopOfStack(0x70003000);
-      replay.setFileTableIdentity(0xabcdef00 + task.getFileTable());
-      replay.setTlsRegister(0x12000000);
-      replay.setThreadLocals(data(std::string_view("locals\0x", 8)));
-      replay.setPreloadGlobals(0x10000200);
-      replay.setRestoreOrder(serial - 1);
-      auto buffer = replay.initSyscallBuffer();
-      buffer.setChildAddress(0x23000000);
+      auto rr = task.initRr();
+      rr.setWaitStatus(0x57f);
+      rr.setScratchAddress(0x23000000);
+      rr.setScratchSize(8 * page_);
+      rr.setTopOfStack(0x70003000);
+      rr.setTlsRegister(0x12000000);
+      rr.setThreadLocals(data(std::string_view("locals\0x", 8)));
+      rr.setPreloadGlobals(0x10000200);
+      rr.setRestoreRank(serial);
+      if (serial == 2) {
+        rr.setName(data("fifteen-bytes-xyz"));
+      }
+      auto buffer = rr.initSyscallBuffer();
+      buffer.setAddress(0x23000000);
       buffer.setSize(4 * page_);
       buffer.setUsedBytes(160);
       buffer.setDeschedFd(100);
@@ -529,11 +609,160 @@ private:
     }
   }
 
+  void task_attributes(schema::TaskAttributes::Builder attributes) {
+    attributes.setNoNewPrivileges(true);
+    attributes.setSeccompMode(2);
+    auto filters = attributes.initSeccompFilters(1);
+    filters[0].setProgram(data(std::string_view("\x06\0\0\0\0\0\xff\x7f", 8)));
+    filters[0].setFlags(2);
+    auto dispatch = attributes.initSystemCallDispatch();
+    dispatch.setMode(1);
+    dispatch.setStart(0x10000000);
+    dispatch.setLength(0x1000);
+    dispatch.setSelector(0x12000010);
+    attributes.setTimerSlack(50000);
+    attributes.setMachineCheckPolicy(1);
+    attributes.setIoFlusher(true);
+    attributes.setTimestampsForbidden(true);
+    attributes.setCpuidForbidden(true);
+    auto speculation = attributes.initSpeculation(2);
+    speculation[0].setState(4);
+    speculation[1].setFeature(1);
+    speculation[1].setState(2);
+    auto scheduling = attributes.initScheduling();
+    scheduling.setPolicy(3);
+    scheduling.setFlags(1);
+    scheduling.setNice(-5);
+    scheduling.setPriority(7);
+    scheduling.setRuntime(1000000);
+    scheduling.setDeadline(2000000);
+    scheduling.setPeriod(3000000);
+    scheduling.setUtilizationMinimum(10);
+    scheduling.setUtilizationMaximum(1000);
+    attributes.setIoPriority(2 << 13 | 4);
+    attributes.setProcessors(data("\x0f"));
+    auto policy = attributes.initMemoryPolicy();
+    policy.setMode(2);
+    policy.setNodes(data("\x01"));
+    attributes.setCoreSchedulingCookie(12345);
+    attributes.setControlGroups(data("0::/user.slice\n"));
+    attributes.setLandlocked(true);
+  }
+
+  void namespaces() {
+    auto sets = state_.initNamespaceSets(2);
+    for (auto set : sets) {
+      std::uint64_t inode = 4026531834;
+      for (auto space : {set.initUser(), set.initMount(), set.initPid(), set.initPidForChildren(),
+                         set.initTime(), set.initTimeForChildren(), set.initInterProcess(),
+                         set.initNetwork(), set.initHostName(), set.initControlGroup()}) {
+        space.setDevice(4);
+        space.setInode(inode++);
+      }
+    }
+    auto inner = sets[1];
+    inner.getUser().setInode(4026532001);
+    inner.getUser().setForeign(true);
+    auto ids = inner.initUidMap(1);
+    ids[0].setOutside(1000);
+    ids[0].setCount(1);
+    ids = inner.initGidMap(1);
+    ids[0].setInside(5);
+    ids[0].setOutside(100);
+    ids[0].setCount(10);
+    inner.setMonotonicOffset(-1000000000);
+    inner.setBoottimeOffset(86400000000000);
+    inner.setNodeName(data("inner"));
+    inner.setDomainName(data("example"));
+    auto clocks = state_.initClocks();
+    clocks.setRealtime(1750000000000000000);
+    clocks.setMonotonic(123456789012);
+    clocks.setBoottime(223456789012);
+    clocks.setBootId(data("0123456789abcdef"));
+    auto omissions = state_.initOmissions(1);
+    omissions[0].setName("children");
+    omissions[0].setWhat("child processes (103); they are left out");
+    state_.setInspectOnly(true);
+  }
+
+  // The kinds of open files that the first ones do not have.
+  void further_files(capnp::List<schema::OpenFile>::Builder files) {
+    auto timer = files[11].initTimerfd();
+    timer.setClock(1);
+    timer.setSettings(1);
+    timer.setInterval(1000000);
+    timer.setRemaining(500000);
+    timer.setTicks(2);
+    files[12].initSignalfd().setMask(0x4000);
+    auto inotify = files[13].initInotify();
+    auto watches = inotify.initWatches(2);
+    watches[0].setDescriptor(1);
+    watches[0].setMask(0xfff);
+    watches[0].setPath(data("/tmp"));
+    watches[0].setDevice(0x801);
+    watches[0].setInode(4713);
+    watches[0].setHandleType(1);
+    watches[0].setHandle(data("handle"));
+    watches[1].setDescriptor(3);
+    inotify.setEvents(data(std::string_view("\1\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0", 16)));
+    auto pidfd = files[14].initPidfd();
+    pidfd.setPid(101);
+    pidfd.setInCheckpoint(true);
+    auto socket = files[15].initSocketEnd();
+    socket.setId(880);
+    socket.setPeer(881);
+    socket.setDomain(1);
+    socket.setType(1);
+    socket.setProtocol(1); // PF_UNIX, which means the same as 0
+    auto received = socket.initReceived(1);
+    received[0].setData(data("queued"));
+    received[0].setOpenFiles({1});
+    received[0].setPid(100);
+    received[0].setUid(1000);
+    received[0].setGid(100);
+    received[0].setAddress(data(std::string_view("\1\0", 2)));
+    socket.setReadShut(true);
+    socket.setWriteShut(true);
+    auto options = socket.initOptions(2);
+    options[0].setLevel(1);
+    options[0].setName(7);
+    options[0].setValue(data("\x01\x02\x03\x04"));
+    options[1].setLevel(1);
+    options[1].setName(16);
+    socket.setPeerPid(100);
+    socket.setPeerUid(1000);
+    socket.setPeerGid(100);
+    socket.setAddress(data(std::string_view("\1\0", 2)));
+    auto unlinked = files[16].initRegular();
+    identity(unlinked, "/tmp/unlinked", 2 * page_ + 1000);
+    unlinked.setDeleted(true);
+    unlinked.setUid(1000);
+    unlinked.setGid(100);
+    files[16].setContentsObject(1);
+    files[16].setOwner(102);
+    files[16].setOwnerIsThread(true);
+    files[16].setOwnerUid(1000);
+    files[16].setOwnerEffectiveUid(1001);
+    auto lease = files[16].initLocks(1)[0];
+    lease.setKind(schema::FileLock::Kind::LEASE);
+    lease.setEnd(INT64_MAX);
+    lease.setBreaking(schema::FileLock::LeaseBreak::TO_NONE);
+  }
+
   void files() {
-    auto files = state_.initOpenFiles(11);
+    auto files = state_.initOpenFiles(17);
+    further_files(files);
     auto terminal = files[0];
     terminal.setFlags(02);
     terminal.initTerminal().setPath(data("/dev/pts/0"));
+    auto settings = terminal.getTerminal().initSettings();
+    settings.setAttributes(data("termios"));
+    settings.setRows(24);
+    settings.setColumns(80);
+    settings.setXPixels(640);
+    settings.setYPixels(480);
+    settings.setForegroundGroup(100);
+    settings.setSession(100);
     auto regular = files[1];
     regular.setFlags(0102002);
     regular.setOffset(4096);
@@ -572,8 +801,8 @@ private:
     files[10].initOther().setDescription("anon_inode:inotify");
 
     auto tables = state_.initFileTables(2);
-    auto descriptors = tables[0].initDescriptors(11);
-    for (unsigned i = 0; i < 11; ++i) {
+    auto descriptors = tables[0].initDescriptors(files.size());
+    for (unsigned i = 0; i < files.size(); ++i) {
       descriptors[i].setFd(static_cast<std::int32_t>(i < 3 ? i : i + 1));
       descriptors[i].setOpenFile(i);
       descriptors[i].setCloseOnExec(i % 2 == 1);
@@ -581,9 +810,10 @@ private:
     auto shared = tables[1].initDescriptors(1);
     shared[0].setOpenFile(0);
     if (replay_) {
-      tables[0].setIdentity(0xabcdef00);
-      tables[1].setIdentity(0xabcdef01);
-      monitors(tables[0]);
+      tables[0].initRr().setIdentity(0xabcdef00);
+      tables[1].initRr().setIdentity(0xabcdef01);
+      tables[1].getRr().setMonitorsUnknown(true);
+      monitors(tables[0].getRr());
     }
     auto contexts = state_.initFileSystemContexts(2);
     contexts[0].setWorkingDirectory(data("/home/user"));
@@ -593,8 +823,8 @@ private:
     contexts[1].setRootDirectory(data("/"));
   }
 
-  void monitors(schema::FileTable::Builder table) {
-    using Kind = schema::FileMonitor::Kind;
+  void monitors(schema::rr::FileTableState::Builder table) {
+    using Kind = schema::rr::FileMonitor::Kind;
     auto monitors = table.initMonitors(9);
     for (unsigned i = 0; i < monitors.size(); ++i) {
       monitors[i].setFd(static_cast<std::int32_t>(i));
@@ -611,11 +841,15 @@ private:
     mmapped.setInode(4711);
     monitors[3].setKind(Kind::PROC_FD);
     monitors[3].initProcFd().setTid(100);
+    monitors[3].getProcFd().setSerial(1);
     monitors[4].setKind(Kind::PROC_MEM);
     monitors[4].initProcMem().setExecCount(2);
+    monitors[4].getProcMem().setTid(100);
+    monitors[4].getProcMem().setSerial(1);
     monitors[5].setKind(Kind::VIRTUAL_PERF_COUNTER);
     auto counter = monitors[5].initVirtualPerfCounter();
     counter.setTarget(100);
+    counter.setTargetSerial(1);
     counter.setInitialTicks(-5);
     counter.setEnabled(true);
     counter.setSamplePeriod(1000);
@@ -623,8 +857,10 @@ private:
     monitors[6].initProcStat().setData(data("cpu 1 2 3\n"));
     monitors[7].setKind(Kind::BPF_MAP);
     monitors[7].initBpfMap().setKeySize(4);
+    monitors[7].getBpfMap().setValueSize(16);
     monitors[8].setKind(Kind::PID_FD);
     monitors[8].initPidFd().setTid(101);
+    monitors[8].getPidFd().setSerial(3);
   }
 
   void handlers() {
@@ -670,12 +906,14 @@ private:
     mark.setEvent(event);
     mark.setTicks(ticks);
     mark.setTicksAtEventStart(ticks - 10);
-    mark.setStepKey(-3);
+    mark.setTask(100);
     auto sets = mark.initRegisters(1);
     const std::size_t size = sample_.machine == 62 ? 216 : sample_.machine == 3 ? 68 : 272;
     register_set(sets[0], 1, size, 77);
-    mark.setReturnAddresses({0x10000100, 0x10000200, 0, 0});
-    mark.setSingleStepsWithoutSignal(true);
+    auto rr = mark.initRr();
+    rr.setStepKey(-3);
+    rr.setReturnAddresses({0x10000100, 0x10000200, 0, 0});
+    rr.setSingleStepsWithoutSignal(true);
   }
 
   void position() {
@@ -710,6 +948,13 @@ private:
     }
   }
 
+  void task_id(schema::TaskId::Builder id, std::int32_t tid, std::uint32_t serial) {
+    id.setPid(100);
+    id.setProcessSerial(1);
+    id.setTid(tid);
+    id.setTaskSerial(serial);
+  }
+
   void session() {
     auto session = state_.initSession();
     auto statistics = session.initStatistics();
@@ -723,12 +968,21 @@ private:
     last.setTid(102);
     last.setTaskSerial(2);
     signal_info(session.initLastSignal(), 3);
-    auto step = session.initCurrentStep();
-    step.setAction(schema::ReplayStep::Action::ENTER_SYSTEM_CALL);
-    step.setSystemCall(39);
     session.setWhere(data("main+0x17"));
-    session.setLegacyId(12);
-    auto files = session.initMappedFiles(2);
+    auto rr = session.initRr();
+    rr.setCheckpointNumber(12);
+    task_id(rr.initLastTask(), 102, 2);
+    rr.setSkipNextExecutionEvent(true);
+    auto detector = rr.initCpuidBugDetector();
+    detector.setRecordedTicks(1234);
+    detector.setActualTicks(1233);
+    detector.setDetected(true);
+    rr.setHasPointerAuthentication(!x86_);
+    rr.setHasTpidr(!x86_);
+    auto step = rr.initCurrentStep();
+    step.setAction(schema::rr::ReplayStep::Action::ENTER_SYSTEM_CALL);
+    step.setSystemCall(39);
+    auto files = rr.initMappedFiles(2);
     files[0].setDevice(0x801);
     files[0].setInode(4711);
     files[0].setPath(data("mmap_clone_1_program"));

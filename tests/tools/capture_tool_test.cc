@@ -84,11 +84,14 @@ TEST_F(CaptureTool, SaysItAsJson) {
   const auto document = nlohmann::json::parse(result.out);
   EXPECT_EQ(document["file"], file_);
   EXPECT_EQ(document["tasks"], 1);
-  EXPECT_EQ(document["fileBytes"], std::filesystem::file_size(file_));
+  EXPECT_EQ(document["fileBytes"], std::to_string(std::filesystem::file_size(file_)));
   EXPECT_GT(document["mappings"], 5);
-  EXPECT_GT(document["memoryBytes"], 0);
-  EXPECT_GT(document["frozenNanoseconds"], 0);
-  EXPECT_GE(document["totalNanoseconds"], document["frozenNanoseconds"]);
+  const auto number = [&](const char* key) {
+    return std::stoull(document[key].get<std::string>());
+  };
+  EXPECT_GT(number("memoryBytes"), 0u);
+  EXPECT_GT(number("frozenNanoseconds"), 0u);
+  EXPECT_GE(number("totalNanoseconds"), number("frozenNanoseconds"));
   EXPECT_TRUE(document["warnings"].empty());
   EXPECT_EQ(std::string(document["id"]).size(), 32u);
   expect_unharmed(subject, "sleeper");

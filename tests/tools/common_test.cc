@@ -113,9 +113,18 @@ TEST(Json, ErrorsNameCodeFileAndByte) {
   const Error error = Error(ErrorCode::kDamaged, "bad").in_file("x.pcp").at(7).with_hint("cure");
   EXPECT_EQ(
       json_error(error).dump(),
-      R"({"error":{"code":"damaged","message":"bad","file":"x.pcp","offset":7,"hint":"cure"}})");
+      R"({"error":{"code":"damaged","message":"bad","file":"x.pcp","offset":"7","hint":"cure"}})");
   EXPECT_EQ(json_error(Error(ErrorCode::kLimit, "much")).dump(),
             R"({"error":{"code":"limit","message":"much","file":null,"offset":null,"hint":null}})");
+}
+
+// spec/inspect-json.md, "Numbers": the type decides.
+TEST(Json, IntegersOf64BitsAreStrings) {
+  const Json document = {{"u64", std::uint64_t{1}}, {"i64", std::int64_t{-2}},  {"u32", 3u},
+                         {"i32", -4},               {"size", std::size_t{5}},   {"u8", std::uint8_t{6}},
+                         {"most", UINT64_MAX},      {"long", 7l}};
+  EXPECT_EQ(document.dump(), R"({"u64":"1","i64":"-2","u32":3,"i32":-4,"size":"5","u8":6,)"
+                             R"("most":"18446744073709551615","long":"7"})");
 }
 
 TEST(Json, WrittenPieceByPieceItIsTheSameText) {
@@ -129,7 +138,7 @@ TEST(Json, WrittenPieceByPieceItIsTheSameText) {
   json.key("number");
   json.number(UINT64_MAX);
   json.key("negative");
-  json.signed_number(INT64_MIN);
+  json.number(INT64_MIN);
   json.key("yes");
   json.boolean(true);
   json.key("text");

@@ -168,13 +168,13 @@ TEST_F(Diff, DescriptorsSignalsAndSessionAreCompared) {
     state.getSignalHandlerTables()[0].getActions()[0].setHandler(0x400300);
     state.getSession().getStatistics().setTicksProcessed(5);
     state.getPosition().getClone().setTicks(123456);
-    state.getPosition().getForwardTo().setStepKey(4);
+    state.getPosition().getForwardTo().getRr().setStepKey(4);
     state.getFileSystemContexts()[0].setUmask(077);
     state.getProcesses()[0].getPendingSignals()[0].setSignal(12);
   });
   EXPECT_EQ(result.code, 1);
   for (const char* line :
-       {"position: forward to step key 3 vs 4\n",
+       {"position: forward to rr step key 3 vs 4\n",
         "session: statistics ticks processed 999999 vs 5\n",
         "process 100: pending signals #1 signal 10 vs 12\n",
         "task 101: name 'work\\x1b[31m' vs 'new'\n",
@@ -239,10 +239,10 @@ TEST_F(Diff, AsJsonItHasPathsAndValues) {
   EXPECT_EQ(json["equal"], false);
   ASSERT_EQ(json["differences"].size(), 2u) << result.out;
   EXPECT_EQ(json["differences"][0]["path"], "tasks[100].registers[1].rax");
-  EXPECT_EQ(json["differences"][0]["b"], UINT64_MAX);
+  EXPECT_EQ(json["differences"][0]["b"], std::to_string(UINT64_MAX));
   EXPECT_EQ(json["differences"][1]["kind"], "memory");
-  EXPECT_EQ(json["differences"][1]["start"], kSampleHeap + 0x5000);
-  EXPECT_EQ(json["differences"][1]["differentBytes"], 1);
+  EXPECT_EQ(json["differences"][1]["start"], std::to_string(kSampleHeap + 0x5000));
+  EXPECT_EQ(json["differences"][1]["differentBytes"], "1");
 }
 
 TEST_F(Diff, TheSameFileContentIsEqualToItsCopy) {

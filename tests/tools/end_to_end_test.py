@@ -147,7 +147,7 @@ def test_program(name, tool, subjects):
                 # Stopped, continued, and captured once more.
                 restored = json.loads(run([tool("pcp-restore"), first, "--json"]))
                 check(restored["pid"] == pid, "it has another id: %r" % restored)
-                check(len(restored["tids"]) == captured["tasks"], "it has other threads")
+                check(len(restored["tids"]) == int(captured["tasks"]), "it has other threads")
                 os.kill(pid, signal.SIGCONT)
                 wait_for_work(pid, seconds / 3)
                 capture_and_kill(tool, pid, second, profile)
@@ -240,7 +240,8 @@ def compare_registers(said, seen):
     for task in said["tasks"]:
         stored = {}
         for one in task["sets"]:
-            stored.update((name, value) for name, value in one["registers"].items() if name in GDB_NAMES)
+            stored.update((name, int(value)) for name, value in one["registers"].items()
+                          if name in GDB_NAMES)
         for name, value in seen[task["tid"]].items():
             if name == "rax" and stored["rax"] == (1 << 64) - 516:
                 continue  # a call to be restarted is told so in another way

@@ -27,6 +27,11 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using Json = nlohmann::ordered_json;
 
+// How documents show an integer of 64 bits.
+template <typename Number> std::string wide(Number number) {
+  return std::to_string(number);
+}
+
 constexpr std::uint16_t kAarch64 = 183;
 
 CommandResult inspect(std::vector<std::string> arguments) {
@@ -77,16 +82,16 @@ TEST_F(Inspect, InfoSaysWhatTheCheckpointIs) {
 
 TEST_F(Inspect, InfoAsJson) {
   const Json info = inspect_json({"info", sample()});
-  EXPECT_EQ(info["position"]["markEvent"], 1007);
+  EXPECT_EQ(info["position"]["markEvent"], wide(1007));
   EXPECT_EQ(info["machine"]["name"], "x86-64");
-  EXPECT_EQ(info["memory"]["storedPages"], 16);
-  EXPECT_EQ(info["memory"]["filePages"], 3);
-  EXPECT_EQ(info["memory"]["kernelPages"], 4);
-  EXPECT_EQ(info["memory"]["missingPages"], 0);
-  EXPECT_EQ(info["pageStream"]["pages"], 11);
-  EXPECT_EQ(info["pageStream"]["references"], 14);
-  EXPECT_EQ(info["chunks"]["codecs"]["zstd"], 1);
-  EXPECT_EQ(info["provenance"]["createdAt"], 1750000000123456789);
+  EXPECT_EQ(info["memory"]["storedPages"], wide(16));
+  EXPECT_EQ(info["memory"]["filePages"], wide(3));
+  EXPECT_EQ(info["memory"]["unstoredPages"], wide(4));
+  EXPECT_EQ(info["memory"]["missingPages"], wide(0));
+  EXPECT_EQ(info["pageStream"]["pages"], wide(11));
+  EXPECT_EQ(info["pageStream"]["references"], wide(14));
+  EXPECT_EQ(info["chunks"]["codecs"]["zstd"], wide(1));
+  EXPECT_EQ(info["provenance"]["createdAt"], wide(1750000000123456789));
 }
 
 TEST_F(Inspect, SeveralFilesAreShownOneAfterTheOther) {
@@ -115,14 +120,14 @@ TEST_F(Inspect, MapsLookLikeProcPidMaps) {
   EXPECT_THAT(out, HasSubstr("address space 1 (tasks: 200)"));
   const Json maps = inspect_json({"maps", dir_.file("a.pcp")});
   const Json code = maps["addressSpaces"][0]["mappings"][0];
-  EXPECT_EQ(code["storedPages"], 1);
-  EXPECT_EQ(code["filePages"], 3);
+  EXPECT_EQ(code["storedPages"], wide(1));
+  EXPECT_EQ(code["filePages"], wide(3));
   const Json heap = maps["addressSpaces"][0]["mappings"][1];
-  EXPECT_EQ(heap["storedPages"], 7);
-  EXPECT_EQ(heap["zeroPages"], 1);
+  EXPECT_EQ(heap["storedPages"], wide(7));
+  EXPECT_EQ(heap["zeroPages"], wide(1));
   EXPECT_EQ(heap["object"], nullptr);
   const Json guard = maps["addressSpaces"][0]["mappings"][4];
-  EXPECT_EQ(guard["zeroPages"], std::uint64_t{1} << 28);
+  EXPECT_EQ(guard["zeroPages"], wide(std::uint64_t{1} << 28));
 }
 
 TEST_F(Inspect, TasksShowWhereEachThreadIs) {
@@ -135,10 +140,10 @@ TEST_F(Inspect, TasksShowWhereEachThreadIs) {
     ASSERT_EQ(tasks["tasks"].size(), 3u);
     EXPECT_EQ(tasks["tasks"][1]["tid"], 101);
     EXPECT_EQ(tasks["tasks"][1]["pid"], 100);
-    EXPECT_EQ(tasks["tasks"][1]["programCounter"], kSampleCode + 2);
-    EXPECT_GT(tasks["tasks"][1]["stackPointer"], kSampleStack);
+    EXPECT_EQ(tasks["tasks"][1]["programCounter"], wide(kSampleCode + 2));
+    EXPECT_GT(std::stoull(tasks["tasks"][1]["stackPointer"].get<std::string>()), kSampleStack);
     EXPECT_EQ(tasks["tasks"][2]["pid"], 200);
-    EXPECT_EQ(tasks["tasks"][0]["ticks"], path == dir_.file("a.pcp") ? Json(1000) : Json());
+    EXPECT_EQ(tasks["tasks"][0]["ticks"], path == dir_.file("a.pcp") ? Json("1000") : Json());
     EXPECT_EQ(tasks["processes"][0]["commandLine"][1], (Json{{"bytes", "636166c3a920ff"}}));
   }
 }
@@ -149,17 +154,17 @@ TEST_F(Inspect, RegistersOfX8664AreDecoded) {
   const Json sets = regs["tasks"][0]["sets"];
   ASSERT_EQ(sets.size(), 4u);
   EXPECT_EQ(sets[0]["name"], "NT_PRSTATUS");
-  EXPECT_EQ(sets[0]["registers"]["rax"], 2);
-  EXPECT_EQ(sets[0]["registers"]["rip"], kSampleCode + 2);
-  EXPECT_EQ(sets[0]["registers"]["fs_base"], 0x7ffff7d80740);
+  EXPECT_EQ(sets[0]["registers"]["rax"], wide(2));
+  EXPECT_EQ(sets[0]["registers"]["rip"], wide(kSampleCode + 2));
+  EXPECT_EQ(sets[0]["registers"]["fs_base"], wide(0x7ffff7d80740));
   EXPECT_EQ(sets[0]["registers"].size(), 27u);
   const Json vectors = sets[2]["registers"];
   // xmm, then the upper half of ymm, then that of zmm.
   EXPECT_EQ(vectors["zmm1"],
             "12131415161718191a1b1c1d1e1f2021" + std::string(32, '1') + std::string(64, '3'));
   EXPECT_EQ(vectors["zmm31"], std::string(128, '0')); // in its initial state: bytes do not count
-  EXPECT_EQ(vectors["k7"], 0x2222222222222222);
-  EXPECT_EQ(vectors["xstate_bv"], 0x67);
+  EXPECT_EQ(vectors["k7"], wide(0x2222222222222222));
+  EXPECT_EQ(vectors["xstate_bv"], wide(0x67));
   EXPECT_EQ(sets[3]["name"], "note 0x999");
   EXPECT_EQ(sets[3]["registers"], nullptr);
   const std::string out = inspect({"regs", "--task", "100", dir_.file("a.pcp")}).out;
@@ -172,11 +177,11 @@ TEST_F(Inspect, RegistersOfX8664AreDecoded) {
 TEST_F(Inspect, RegistersOfAarch64AreDecoded) {
   const std::string path = arm_sample();
   const Json sets = inspect_json({"regs", path})["tasks"][0]["sets"];
-  EXPECT_EQ(sets[0]["registers"]["pc"], kSampleCode + 1);
-  EXPECT_EQ(sets[0]["registers"]["sp"], 0x7ffffff01000);
-  EXPECT_EQ(sets[0]["registers"]["x0"], 0x0807060504030201);
+  EXPECT_EQ(sets[0]["registers"]["pc"], wide(kSampleCode + 1));
+  EXPECT_EQ(sets[0]["registers"]["sp"], wide(0x7ffffff01000));
+  EXPECT_EQ(sets[0]["registers"]["x0"], wide(0x0807060504030201));
   EXPECT_EQ(sets[1]["registers"]["v1"], "1112131415161718191a1b1c1d1e1f20");
-  EXPECT_EQ(sets[2]["registers"]["tpidr"], 0x0807060504030201);
+  EXPECT_EQ(sets[2]["registers"]["tpidr"], wide(0x0807060504030201));
   const Json one = inspect_json({"regs", "--set", "arm_tls", path});
   EXPECT_EQ(one["tasks"][2]["sets"].size(), 1u);
 }
@@ -222,7 +227,7 @@ TEST_F(Inspect, MemoryComesFromEverySource) {
   EXPECT_EQ(raw(kSampleMemfd, 100), text(sample_pages(1, 6), 0, 100));
   EXPECT_EQ(raw(kSampleGuard + (std::uint64_t{1} << 39), 1000), std::string(1000, '\0'));
   const Json json = inspect_json({"mem", std::to_string(kSampleMemfd), "2", path});
-  EXPECT_EQ(json["read"], 2);
+  EXPECT_EQ(json["read"], wide(2));
   EXPECT_EQ(json["bytes"].get<std::string>().size(), 4u);
 }
 
@@ -376,8 +381,8 @@ TEST_F(Inspect, TheDocumentHasExactValues) {
   const Json document = inspect_json({sample()});
   const Json state = document["manifest"]["state"];
   EXPECT_EQ(document["header"]["traceUuid"], "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf");
-  EXPECT_EQ(document["header"]["event"], 1000);
-  EXPECT_EQ(state["processes"][0]["resourceLimits"][0]["hard"], UINT64_MAX);
+  EXPECT_EQ(document["header"]["event"], wide(1000));
+  EXPECT_EQ(state["processes"][0]["resourceLimits"][0]["hard"], wide(UINT64_MAX));
   EXPECT_EQ(state["position"]["which"], "forwardTo");
   EXPECT_EQ(state["addressSpaces"][0]["mappings"][1]["role"], "heap");
   EXPECT_EQ(state["addressSpaces"][0]["mappings"][1]["object"], 0xffffffffu);
@@ -409,7 +414,7 @@ TEST_F(Inspect, ContentDigestsDoNotDependOnHowPagesAreStored) {
   };
   const Json raw = inspect_json({"--contents", sample(options, "b.pcp")})["contents"];
   EXPECT_EQ(small, raw);
-  EXPECT_EQ(small["addressSpaces"][0]["mappings"][1]["storedPages"], 7);
+  EXPECT_EQ(small["addressSpaces"][0]["mappings"][1]["storedPages"], wide(7));
   EXPECT_EQ(small["addressSpaces"][0]["mappings"][4]["digest"], "99aa06d3014798d86001c324468d497f");
   SampleOptions other;
   other.heap = sample_heap();
@@ -433,17 +438,18 @@ TEST_F(Inspect, ValuesOfANewerSchemaAreShownAsNumbers) {
   options.change = [](schema::State::Builder state) {
     set_union_tag(state.getOpenFiles()[3], 500);
     set_union_tag(state.getMemoryObjects()[1], 501);
-    set_union_tag(state.getFileTables()[1].getMonitors()[0], 502);
+    set_union_tag(state.getFileTables()[1].getRr().getMonitors()[0], 502);
     auto mapping = state.getAddressSpaces()[0].getMappings()[1];
     mapping.setRole(static_cast<schema::MappingRole>(77));
     mapping.getRuns()[0].setKind(static_cast<schema::RunKind>(78));
-    state.getFileTables()[1].getMonitors()[1].setKind(static_cast<schema::FileMonitor::Kind>(79));
+    state.getFileTables()[1].getRr().getMonitors()[1].setKind(
+        static_cast<schema::rr::FileMonitor::Kind>(79));
   };
   const std::string path = sample(options);
   const Json state = inspect_json({path})["manifest"]["state"];
   EXPECT_EQ(state["openFiles"][3]["which"], 500);
   EXPECT_EQ(state["memoryObjects"][1]["which"], 501);
-  EXPECT_EQ(state["fileTables"][1]["monitors"][0]["which"], 502);
+  EXPECT_EQ(state["fileTables"][1]["rr"]["monitors"][0]["which"], 502);
   EXPECT_EQ(state["addressSpaces"][0]["mappings"][1]["role"], 77);
   EXPECT_EQ(state["addressSpaces"][0]["mappings"][1]["runs"][0]["kind"], 78);
   EXPECT_THAT(inspect({"files", path}).out, HasSubstr("unknown (500)"));

@@ -111,7 +111,7 @@ TEST_F(RestoreTool, SaysItAsJson) {
   EXPECT_EQ(document["pid"], pid_);
   EXPECT_EQ(document["tids"].size(), 9u);
   EXPECT_EQ(document["tids"][0], pid_);
-  EXPECT_GT(document["nanoseconds"], 0);
+  EXPECT_GT(std::stoull(document["nanoseconds"].get<std::string>()), 0u);
   EXPECT_TRUE(document["warnings"].empty());
   expect_good_end(pid_, "threads");
 }

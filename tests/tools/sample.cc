@@ -45,6 +45,8 @@ public:
   std::string write() {
     make_program();
     state_.setMachine(options_.machine);
+    state_.setElfClass(options_.machine == 3 ? 1 : 2);
+    state_.setDataEncoding(1);
     state_.initPageStream().setPageSize(kPage);
     state_.setProducer("org.example.sample");
     set_position();
@@ -114,8 +116,9 @@ private:
     auto mark = position.initForwardTo();
     mark.setEvent(1007);
     mark.setTicks(130000);
-    mark.setStepKey(3);
-    auto addresses = mark.initReturnAddresses(2);
+    auto rr = mark.initRr();
+    rr.setStepKey(3);
+    auto addresses = rr.initReturnAddresses(2);
     addresses.set(0, 0x401234);
     addresses.set(1, 0);
     auto trace = state_.initTrace();
@@ -200,6 +203,9 @@ private:
     store(writer, mappings[5], std::span(heap).first(4 * kPage));
     set_mapping(mappings[6], kSampleVvar, 4, 1, 2, "[vvar]");
     mappings[6].setRole(schema::MappingRole::VVAR);
+    auto unstored = mappings[6].initRuns(1)[0];
+    unstored.setKind(schema::RunKind::UNKNOWN);
+    unstored.setPages(4);
 
     space.setExecutable(0);
     space.setExecutablePath(blob(program_));
@@ -211,7 +217,7 @@ private:
     auxv[0].setValue(kPage);
     auxv[1].setType(9);
     auxv[1].setValue(kSampleCode + 0x100);
-    auto saved = space.initSavedMemory(1)[0];
+    auto saved = space.initRr().initSavedMemory(1)[0];
     saved.setAddress(kSampleHeap + 16);
     saved.setData(blob(counting(8, 3)));
   }
@@ -361,12 +367,12 @@ private:
     descriptors[10].setFd(20);
     descriptors[10].setOpenFile(0);
     descriptors[10].setCloseOnExec(true);
-    auto monitors = tables[1].initMonitors(2);
+    auto monitors = tables[1].initRr().initMonitors(2);
     monitors[0].setFd(1);
-    monitors[0].setKind(schema::FileMonitor::Kind::STDIO);
+    monitors[0].setKind(schema::rr::FileMonitor::Kind::STDIO);
     monitors[0].initStdio().setOriginalFd(1);
     monitors[1].setFd(5);
-    monitors[1].setKind(schema::FileMonitor::Kind::MMAPPED);
+    monitors[1].setKind(schema::rr::FileMonitor::Kind::MMAPPED);
     monitors[1].initMmapped().setInode(4711);
     auto context = state_.initFileSystemContexts(1)[0];
     context.setWorkingDirectory(blob("/home/user"));

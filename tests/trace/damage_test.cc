@@ -12,6 +12,7 @@
 #include "trace/trace_state.h"
 
 #include <cerrno>
+#include <cstring>
 #include <fcntl.h>
 #include <filesystem>
 #include <functional>
@@ -78,7 +79,7 @@ TEST(TraceDamage, EveryTruncationIsReadUpToTheLastWholeChunk) {
         TraceReader::open(dir.path());
         FAIL() << "there is no start record";
       } catch (const Error& error) {
-        EXPECT_EQ(error.code(), length < 8 ? ErrorCode::kNotACheckpoint : ErrorCode::kIncomplete);
+        EXPECT_EQ(error.code(), ErrorCode::kIncomplete);
       }
       continue;
     }
@@ -365,6 +366,49 @@ TEST(TraceDamage, ChunksOfAnotherTraceAreNoticed) {
   bytes.replace(begin, end - begin, other, begin, end - begin);
   test::put_text(first.file("events"), bytes);
   EXPECT_THROW(TraceReader::open(first.path()).verify(), Error);
+}
+
+// What is reserved today holds something in a trace whose feature words say so; without them it is
+// damage. As for checkpoints.
+TEST(TraceDamage, ReservedBytesMayBeUsedBehindAFeatureBit) {
+  test::TempDir original;
+  test::make_trace(original.path(), small_events(), small_chunks());
+  const std::string text = test::file_text(original.file("events"));
+  const std::vector<TraceChunk> chunks = TraceReader::open(original.path()).chunks();
+  for (const std::size_t word : {kHeaderReadOnlyCompat, kHeaderCompatible}) {
+    for (const bool announced : {true, false}) {
+      std::vector<std::byte> bytes(text.size());
+      std::memcpy(bytes.data(), text.data(), text.size());
+      // The checksum lies behind what it covers.
+      const auto seal = [&](std::size_t at, std::size_t length) {
+        const std::uint64_t checksum = xxh3_64(std::span(bytes).subspan(at, length));
+        store_le(std::span(bytes), at + length, checksum);
+        return checksum;
+      };
+      store_le<std::uint64_t>(std::span(bytes), word, announced ? std::uint64_t{1} << 9 : 0);
+      bytes[kHeaderReserved + 5] = std::byte{1};
+      const std::uint64_t stream = seal(0, kHeaderChecksum);
+      for (const TraceChunk& chunk : chunks) {
+        bytes[chunk.offset + kChunkReserved] = std::byte{2};
+        bytes[chunk.offset + kChunkReserved0] = std::byte{3};
+        store_le(std::span(bytes), chunk.offset + kChunkStream, stream);
+        seal(chunk.offset, kChunkHeaderChecksum);
+      }
+      const std::size_t footer = bytes.size() - kFooterSize;
+      bytes[footer + kFooterReserved] = std::byte{4};
+      store_le(std::span(bytes), footer + kFooterStream, stream);
+      store_le(std::span(bytes), footer + kFooterChecksum,
+               xxh3_64(std::span(bytes).subspan(footer, kFooterChecksum)));
+      test::TempDir dir;
+      test::put_text(dir.file("events"),
+                     std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+      if (announced) {
+        EXPECT_EQ(TraceReader::open(dir.path()).event_count(), 12);
+      } else {
+        EXPECT_THROW(TraceReader::open(dir.path()), Error);
+      }
+    }
+  }
 }
 
 } // namespace

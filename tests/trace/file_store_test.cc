@@ -3,6 +3,8 @@
 #include "base/scoped_fd.h"
 #include "model/backing_file.h"
 #include "rrpcp/error.h"
+#include "support/checkpoint_bytes.h"
+#include "support/equal_hashes.h"
 #include "support/temp_dir.h"
 #include "trace/file_store.h"
 #include "trace/sample_trace.h"
@@ -137,6 +139,54 @@ TEST_F(FileStoreTest, LeavesNothingBesideTheKeptFiles) {
   }
   EXPECT_THAT(names, testing::UnorderedElementsAre("one", "same"));
   writer->finish(0);
+}
+
+// Somebody has put a file under the name that a kept one would get.
+TEST_F(FileStoreTest, AForgedFileUnderTheNameIsNotTakenForTheKeptOne) {
+  const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
+  TraceFileStore store(*writer);
+  put_text(dir_.file("data"), "contents");
+  std::string name;
+  {
+    const std::string other = dir_.file("other");
+    fs::create_directories(other + "/trace");
+    const std::unique_ptr<TraceWriter> twin = test::begin_trace(other + "/trace");
+    TraceFileStore twins(*twin);
+    name = keep(twins, dir_.file("data")).path;
+    twin->finish(0);
+  }
+  put_text(trace_ + "/" + name, "forged!!");
+  const KeptFile kept = keep(store, dir_.file("data"));
+  EXPECT_NE(kept.path, name);
+  EXPECT_EQ(file_text(trace_ + "/" + kept.path), "contents");
+  EXPECT_EQ(file_text(trace_ + "/" + name), "forged!!");
+  writer->finish(0);
+}
+
+// Contents of the same size and XXH3: only the SHA-256 can tell.
+TEST_F(FileStoreTest, ForgedContentsOfAKeptFileAreNoticed) {
+  const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
+  TraceFileStore store(*writer);
+  const auto [a, b] = test::pages_of_equal_hash();
+  test::write_file(dir_.file("data"), a);
+  const KeptFile kept = keep(store, dir_.file("data"));
+  test::write_file(dir_.file("data"), b);
+  const KeptFile other = keep(store, dir_.file("data"));
+  EXPECT_NE(kept.path, other.path);
+  EXPECT_EQ(test::read_file(trace_ + "/" + kept.path), a);
+  EXPECT_EQ(test::read_file(trace_ + "/" + other.path), b);
+  writer->finish(0);
+
+  const TraceReader reader = TraceReader::open(trace_);
+  const auto stored = reader.files()[0].getStored();
+  BackingFiles files;
+  files.trace_directory = trace_;
+  const ScopedFd intact = open_identity(stored, files, O_RDONLY);
+  EXPECT_NO_THROW(verify_identity(intact.get(), kept.path, stored));
+  ::chmod((trace_ + "/" + kept.path).c_str(), 0600);
+  test::write_file(trace_ + "/" + kept.path, b);
+  const ScopedFd forged = open_identity(stored, files, O_RDONLY);
+  EXPECT_THROW(verify_identity(forged.get(), kept.path, stored), Error);
 }
 
 } // namespace

@@ -3,7 +3,9 @@
 
 #include "common/console.h"
 
+#include <concepts>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -23,8 +25,14 @@ public:
 
   void null() { scalar("null"); }
   void boolean(bool value) { scalar(value ? "true" : "false"); }
-  void number(std::uint64_t value) { scalar(std::to_string(value)); }
-  void signed_number(std::int64_t value) { scalar(std::to_string(value)); }
+  // The type decides whether a string is written (64 bits) or a number.
+  template <std::integral T> void number(T value) {
+    if constexpr (sizeof(T) == 8) {
+      string(std::to_string(value));
+    } else {
+      scalar(std::to_string(value));
+    }
+  }
   // `text` must be UTF-8.
   void string(std::string_view text);
   // As json_bytes_as_text().

@@ -2,9 +2,8 @@
 
 #include "common/text.h"
 
-#include <algorithm>
-#include <array>
 #include <capnp/any.h>
+#include <capnp/schema.capnp.h>
 
 namespace rrpcp::tools {
 namespace {
@@ -12,11 +11,8 @@ namespace {
 using capnp::DynamicStruct;
 using capnp::DynamicValue;
 
-// The bytes of paths and names, which are text more often than not.
-constexpr std::array<std::string_view, 14> kTextFields = {
-    "arguments",      "environment",    "executable", "clonedFileDataPath", "commandLine",
-    "executablePath", "legacyPageFile", "name",       "originalDirectory",  "originalExecutable",
-    "path",           "rootDirectory",  "where",      "workingDirectory"};
+// The annotation `text` of schema/common.capnp.
+constexpr std::uint64_t kTextAnnotation = 0xec9df113c2505aa9;
 
 std::string_view view_of(capnp::Data::Reader data) {
   return {data.asChars().begin(), data.size()};
@@ -51,27 +47,34 @@ private:
   }
 
   void write_field(DynamicStruct::Reader value, capnp::StructSchema::Field field) {
-    const std::string_view name = field.getProto().getName().cStr();
-    json_.key(name);
+    json_.key(field.getProto().getName().cStr());
     const bool absent =
         field.getProto().isSlot() && field.getType().isStruct() && !value.has(field);
     if (absent) {
       json_.null();
     } else {
-      write_value(value.get(field), name);
+      write_value(value.get(field), field.getType(), data_form(field));
     }
   }
 
-  void write_value(DynamicValue::Reader value, std::string_view field) {
+  void write_value(DynamicValue::Reader value, capnp::Type type, DataForm form) {
     switch (value.getType()) {
     case DynamicValue::BOOL:
       json_.boolean(value.as<bool>());
       return;
     case DynamicValue::INT:
-      json_.signed_number(value.as<std::int64_t>());
+      if (type.isInt64()) {
+        json_.number(value.as<std::int64_t>());
+      } else {
+        json_.number(value.as<std::int32_t>());
+      }
       return;
     case DynamicValue::UINT:
-      json_.number(value.as<std::uint64_t>());
+      if (type.isUInt64()) {
+        json_.number(value.as<std::uint64_t>());
+      } else {
+        json_.number(value.as<std::uint32_t>());
+      }
       return;
     case DynamicValue::FLOAT:
       json_.value(value.as<double>());
@@ -82,7 +85,7 @@ private:
       return;
     }
     case DynamicValue::DATA:
-      write_data(value.as<capnp::Data>(), field);
+      write_data(value.as<capnp::Data>(), form);
       return;
     case DynamicValue::ENUM:
       write_enum(value.as<capnp::DynamicEnum>());
@@ -93,7 +96,7 @@ private:
     case DynamicValue::LIST:
       json_.begin_array();
       for (const DynamicValue::Reader element : value.as<capnp::DynamicList>()) {
-        write_value(element, field);
+        write_value(element, type.asList().getElementType(), form);
       }
       json_.end_array();
       return;
@@ -106,8 +109,8 @@ private:
     }
   }
 
-  void write_data(capnp::Data::Reader data, std::string_view field) {
-    if (data_form(field) == DataForm::kText) {
+  void write_data(capnp::Data::Reader data, DataForm form) {
+    if (form == DataForm::kText) {
       json_.bytes_as_text(view_of(data));
     } else {
       json_.string(hex(std::span(data.begin(), data.size())));
@@ -127,9 +130,13 @@ private:
 
 } // namespace
 
-DataForm data_form(std::string_view field) {
-  const bool text = std::find(kTextFields.begin(), kTextFields.end(), field) != kTextFields.end();
-  return text ? DataForm::kText : DataForm::kHex;
+DataForm data_form(capnp::StructSchema::Field field) {
+  for (const auto annotation : field.getProto().getAnnotations()) {
+    if (annotation.getId() == kTextAnnotation) {
+      return DataForm::kText;
+    }
+  }
+  return DataForm::kHex;
 }
 
 std::optional<std::uint16_t> unknown_union_tag(DynamicStruct::Reader value) {

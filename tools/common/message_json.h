@@ -4,15 +4,15 @@
 #include "common/json_writer.h"
 
 #include <capnp/dynamic.h>
-#include <string_view>
+#include <optional>
 
 namespace rrpcp::tools {
 
 // How a field of type Data is shown.
 enum class DataForm { kText, kHex };
 
-// The form of the Data fields with the name `field`, by the table of spec/inspect-json.md.
-DataForm data_form(std::string_view field);
+// The form of a field of type Data or List(Data): text where the schema marks it so.
+DataForm data_form(capnp::StructSchema::Field field);
 
 // Writes every field of `value` that the schema knows. Throws kj::Exception for a malformed
 // message.

@@ -22,7 +22,7 @@ _pcp_capture() {
       ;;
   esac
   if [[ $current == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W '--output --profile --threads --embed-files --kill --allow
+    mapfile -t COMPREPLY < <(compgen -W '--output --profile --threads --embed-files --seal --kill --allow
       --comment --json --quiet --help --version' -- "$current")
     return
   fi

@@ -89,6 +89,7 @@ int run(int argc, char** argv, Console& console) {
               "default");
   command.add("j,threads", "threads that compress (default: one per processor)", "N");
   command.add("embed-files", "store the contents of mapped files too");
+  command.add("seal", "store SHA-256 digests too, by which forging can be told from damage");
   command.add("kill", "kill the process when the checkpoint is there");
   add_allow(command, "what may be left out, by name (below)");
   command.add("comment", "text to store with the checkpoint", "TEXT");
@@ -111,6 +112,7 @@ int run(int argc, char** argv, Console& console) {
         static_cast<unsigned>(parse_number(arguments.get("threads"), "--threads", 1024));
   }
   options.embed_files = arguments.has("embed-files");
+  options.seal = arguments.has("seal");
   options.after = arguments.has("kill") ? AfterCapture::kKill : AfterCapture::kContinue;
   options.allow = parse_allow(arguments);
   options.comment = arguments.get_or("comment", "");

@@ -75,7 +75,8 @@ std::span<const std::byte> PageSide::read(const Segment& segment, std::uint64_t 
     throw Error(ErrorCode::kUnsupportedFeature,
                 "some pages are stored in a way that this program does not know")
         .in_file(reader_.name());
-  case Source::kKernel:
+  case Source::kUnstored:
+  case Source::kGuard:
   case Source::kNothing:
     break;
   }
@@ -154,7 +155,8 @@ bool MemoryDiff::same_source(const Segment& a, std::uint64_t a_skip, const Segme
   }
   switch (a.source) {
   case Source::kZero:
-  case Source::kKernel:
+  case Source::kUnstored:
+  case Source::kGuard:
   case Source::kNothing:
     return true;
   case Source::kStream:

@@ -1,8 +1,8 @@
 #include "pcp-inspect/diff_message.h"
 
-#include "common/text.h"
 #include "common/message_json.h"
 #include "common/names.h"
+#include "common/text.h"
 #include "rrpcp/schema/memory.capnp.h"
 
 #include <algorithm>
@@ -31,7 +31,7 @@ constexpr Key kKeys[] = {
     {"Extension", {"id", nullptr}},
     {"FileDescriptor", {"fd", nullptr}},
     {"FileMonitor", {"fd", nullptr}},
-    {"IntervalTimer", {"which", nullptr}},
+    {"IntervalTimer", {"timer", nullptr}},
     {"MappedFile", {"device", "inode"}},
     {"Mapping", {"start", nullptr}},
     {"PosixTimer", {"id", nullptr}},
@@ -106,19 +106,29 @@ std::string quoted(const Json& value) {
   return value.is_string() ? "'" + printable(value.get<std::string>()) + "'" : value.dump();
 }
 
-Shown show(std::string_view field, DynamicValue::Reader value) {
+// Whether a number of the field (or of its list) has 64 bits.
+bool is_wide(capnp::StructSchema::Field of) {
+  const capnp::Type type =
+      of.getType().isList() ? of.getType().asList().getElementType() : of.getType();
+  return type.isInt64() || type.isUInt64();
+}
+
+Shown show(capnp::StructSchema::Field of, DynamicValue::Reader value) {
+  const std::string_view field = of.getProto().getName().cStr();
   switch (value.getType()) {
   case DynamicValue::BOOL:
     return {value.as<bool>(), value.as<bool>() ? "yes" : "no"};
   case DynamicValue::INT: {
     const auto number = value.as<std::int64_t>();
-    return {number, number < 0 ? std::to_string(number)
-                               : number_text(field, static_cast<std::uint64_t>(number))};
+    return {is_wide(of) ? Json(number) : Json(static_cast<std::int32_t>(number)),
+            number < 0 ? std::to_string(number)
+                       : number_text(field, static_cast<std::uint64_t>(number))};
   }
   case DynamicValue::UINT: {
     const auto number = value.as<std::uint64_t>();
     const bool set = ends_with_any(field, {"signalMask", "SignalMask"}) || field == "mask";
-    return {number, set ? signal_set(number) : number_text(field, number)};
+    return {is_wide(of) ? Json(number) : Json(static_cast<std::uint32_t>(number)),
+            set ? signal_set(number) : number_text(field, number)};
   }
   case DynamicValue::FLOAT:
     return {value.as<double>(), format_text("%g", value.as<double>())};
@@ -162,7 +172,7 @@ std::string text_of(capnp::Data::Reader data) {
   return std::string(data.asChars().begin(), data.size());
 }
 
-void compare_data(DiffReport& report, const Place& place, std::string_view field,
+void compare_data(DiffReport& report, const Place& place, capnp::StructSchema::Field field,
                   capnp::Data::Reader a, capnp::Data::Reader b) {
   if (a == b) {
     return;
@@ -348,11 +358,11 @@ void MessageDiff::compare_field(const Place& place, const std::string& type, Str
                    b.get(field).as<DynamicStruct>());
     return;
   }
-  compare_values(at, {}, name, a.get(field), b.get(field));
+  compare_values(at, {}, field, a.get(field), b.get(field));
 }
 
 void MessageDiff::compare_values(const Place& place, const std::string& type,
-                                 std::string_view field, DynamicValue::Reader a,
+                                 capnp::StructSchema::Field field, DynamicValue::Reader a,
                                  DynamicValue::Reader b) const {
   switch (a.getType()) {
   case DynamicValue::STRUCT: {
@@ -376,8 +386,8 @@ void MessageDiff::compare_values(const Place& place, const std::string& type,
   }
 }
 
-void MessageDiff::compare_lists(const Place& place, std::string_view field, DynamicList::Reader a,
-                                DynamicList::Reader b) const {
+void MessageDiff::compare_lists(const Place& place, capnp::StructSchema::Field field,
+                                DynamicList::Reader a, DynamicList::Reader b) const {
   if (!a.getSchema().whichElementType() ||
       a.getSchema().whichElementType() != capnp::schema::Type::STRUCT) {
     for (unsigned i = 0; i < std::max(a.size(), b.size()); ++i) {

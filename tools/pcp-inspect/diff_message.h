@@ -28,10 +28,10 @@ private:
   void compare_field(const Place& place, const std::string& type, Struct a, Struct b,
                      capnp::StructSchema::Field field) const;
   void compare_struct(const Place& place, const std::string& type, Struct a, Struct b) const;
-  void compare_values(const Place& place, const std::string& type, std::string_view field,
+  void compare_values(const Place& place, const std::string& type, capnp::StructSchema::Field field,
                       capnp::DynamicValue::Reader a, capnp::DynamicValue::Reader b) const;
-  void compare_lists(const Place& place, std::string_view field, capnp::DynamicList::Reader a,
-                     capnp::DynamicList::Reader b) const;
+  void compare_lists(const Place& place, capnp::StructSchema::Field field,
+                     capnp::DynamicList::Reader a, capnp::DynamicList::Reader b) const;
 
   DiffReport& report_;
   Handle handle_;

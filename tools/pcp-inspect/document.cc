@@ -1,12 +1,12 @@
 // `pcp-inspect --json FILE`: the whole checkpoint as one document (spec/inspect-json.md).
 
 #include "common/json_writer.h"
+#include "common/message_json.h"
+#include "common/names.h"
 #include "common/progress.h"
 #include "common/text.h"
 #include "pcp-inspect/contents.h"
 #include "pcp-inspect/inspect.h"
-#include "common/message_json.h"
-#include "common/names.h"
 #include "pcp-inspect/open.h"
 
 namespace rrpcp::tools {
@@ -25,9 +25,15 @@ Json header_json(const Header& header) {
   json["event"] = header.event;
   json["ticks"] = header.ticks;
   json["markEvent"] = header.mark_event;
+  json["markTicks"] = header.mark_ticks;
   json["order"] = header.order;
+  json["instructions"] = header.instructions;
+  json["currentTask"] = header.current_task;
   json["positionKind"] = header.position_kind;
   json["machine"] = header.machine;
+  json["elfClass"] = header.elf_class;
+  json["dataEncoding"] = header.data_encoding;
+  json["digestAlgorithm"] = header.digest_algorithm;
   json["pageSize"] = header.page_size;
   json["chunkPages"] = header.chunk_pages;
   json["checksum"] = header.checksum;
@@ -36,17 +42,31 @@ Json header_json(const Header& header) {
 
 Json footer_json(const Footer& footer) {
   Json json;
-  json["manifestOffset"] = footer.manifest_offset;
-  json["manifestLength"] = footer.manifest_length;
-  json["manifestDigest"] = hex(std::span<const std::uint8_t>(footer.manifest_digest));
-  json["tableOffset"] = footer.table_offset;
-  json["chunkCount"] = footer.chunk_count;
-  json["chunkEntrySize"] = footer.chunk_entry_size;
-  json["tableDigest"] = hex(std::span<const std::uint8_t>(footer.table_digest));
+  json["directoryOffset"] = footer.directory_offset;
+  json["sectionCount"] = footer.section_count;
+  json["sectionEntrySize"] = footer.section_entry_size;
+  json["directoryDigest"] = hex(std::span<const std::uint8_t>(footer.directory_digest));
   json["checkpointId"] = footer.id.to_string();
   json["pageCount"] = footer.page_count;
+  json["chunkCount"] = footer.chunk_count;
+  json["chunkEntrySize"] = footer.chunk_entry_size;
   json["fileLength"] = footer.file_length;
+  json["footerLength"] = footer.length;
   return json;
+}
+
+Json sections_json(const std::vector<Section>& sections) {
+  Json list = Json::array();
+  for (const Section& section : sections) {
+    Json json;
+    json["kind"] = section.kind;
+    json["flags"] = section.flags;
+    json["offset"] = section.offset;
+    json["sectionLength"] = section.length;
+    json["digest"] = hex(std::span<const std::uint8_t>(section.digest));
+    list.push_back(std::move(json));
+  }
+  return list;
 }
 
 void write_chunks(JsonWriter& json, const CheckpointReader& reader) {
@@ -157,6 +177,8 @@ void write_document(JsonWriter& json, const CheckpointReader& reader, bool conte
   json.value(header_json(reader.header()));
   json.key("footer");
   json.value(footer_json(reader.footer()));
+  json.key("sections");
+  json.value(sections_json(reader.sections()));
   json.key("chunks");
   write_chunks(json, reader);
   json.key("manifest");

@@ -1,10 +1,10 @@
 // `pcp-inspect files`: descriptors, open files, locks, monitors, working directories.
 
+#include "common/message_json.h"
+#include "common/names.h"
 #include "common/table.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
-#include "common/message_json.h"
-#include "common/names.h"
 #include "pcp-inspect/open.h"
 
 #include <optional>
@@ -99,33 +99,33 @@ std::string tasks_of(schema::State::Reader state, unsigned table) {
   return text.empty() ? "none" : text;
 }
 
-std::string monitor_details(schema::FileMonitor::Reader monitor) {
+std::string monitor_details(schema::rr::FileMonitor::Reader monitor) {
   switch (monitor.which()) {
-  case schema::FileMonitor::MMAPPED:
+  case schema::rr::FileMonitor::MMAPPED:
     return format_text("device %s, inode %llu%s",
                        device_name(monitor.getMmapped().getDevice()).c_str(),
                        static_cast<unsigned long long>(monitor.getMmapped().getInode()),
                        monitor.getMmapped().getDead() ? ", dead" : "");
-  case schema::FileMonitor::PROC_FD:
+  case schema::rr::FileMonitor::PROC_FD:
     return format_text("task %d.%u", monitor.getProcFd().getTid(), monitor.getProcFd().getSerial());
-  case schema::FileMonitor::PROC_MEM:
+  case schema::rr::FileMonitor::PROC_MEM:
     return format_text("task %d.%u, exec %u", monitor.getProcMem().getTid(),
                        monitor.getProcMem().getSerial(), monitor.getProcMem().getExecCount());
-  case schema::FileMonitor::STDIO:
+  case schema::rr::FileMonitor::STDIO:
     return format_text("of %d", monitor.getStdio().getOriginalFd());
-  case schema::FileMonitor::PROC_STAT:
+  case schema::rr::FileMonitor::PROC_STAT:
     return human_size(monitor.getProcStat().getData().size()) + " recorded";
-  case schema::FileMonitor::BPF_MAP:
+  case schema::rr::FileMonitor::BPF_MAP:
     return format_text("key %llu, value %llu bytes",
                        static_cast<unsigned long long>(monitor.getBpfMap().getKeySize()),
                        static_cast<unsigned long long>(monitor.getBpfMap().getValueSize()));
-  case schema::FileMonitor::PID_FD:
+  case schema::rr::FileMonitor::PID_FD:
     return format_text("task %d.%u", monitor.getPidFd().getTid(), monitor.getPidFd().getSerial());
-  case schema::FileMonitor::VIRTUAL_PERF_COUNTER:
+  case schema::rr::FileMonitor::VIRTUAL_PERF_COUNTER:
     return format_text("task %d.%u, %s", monitor.getVirtualPerfCounter().getTarget(),
                        monitor.getVirtualPerfCounter().getTargetSerial(),
                        monitor.getVirtualPerfCounter().getEnabled() ? "enabled" : "disabled");
-  case schema::FileMonitor::PLAIN:
+  case schema::rr::FileMonitor::PLAIN:
     return "";
   }
   return "";
@@ -133,8 +133,11 @@ std::string monitor_details(schema::FileMonitor::Reader monitor) {
 
 void show_table(Console& console, schema::State::Reader state, unsigned index) {
   const auto table = state.getFileTables()[index];
-  console.print("file table %u (tasks: %s): %s\n", index, tasks_of(state, index).c_str(),
-                human_count(table.getDescriptors().size(), "descriptor", "descriptors").c_str());
+  console.print(
+      "file table %u (tasks: %s): %s\n", index, tasks_of(state, index).c_str(),
+      table.getContentsUnknown()
+          ? "descriptors are not recorded"
+          : human_count(table.getDescriptors().size(), "descriptor", "descriptors").c_str());
   Table descriptors(
       {{"FD", true}, {"OPEN FILE", true}, {"KIND"}, {"OFFSET", true}, {"FLAGS"}, {"WHAT"}});
   for (const auto descriptor : table.getDescriptors()) {
@@ -152,10 +155,10 @@ void show_table(Console& console, schema::State::Reader state, unsigned index) {
   if (!descriptors.empty()) {
     descriptors.print(console);
   }
-  if (table.getMonitors().size() != 0) {
-    console.print("monitored by the replayer:\n");
+  if (table.getRr().getMonitors().size() != 0) {
+    console.print("monitored by rr:\n");
     Table monitors({{"FD", true}, {"KIND"}, {"DETAILS"}});
-    for (const auto monitor : table.getMonitors()) {
+    for (const auto monitor : table.getRr().getMonitors()) {
       monitors.add({std::to_string(monitor.getFd()), enum_name_of(monitor.getKind()),
                     monitor_details(monitor)});
     }
@@ -206,12 +209,14 @@ Json to_json(const CheckpointReader& reader) {
       descriptors.push_back(std::move(entry));
     }
     Json monitors = Json::array();
-    for (const auto monitor : table.getMonitors()) {
+    for (const auto monitor : table.getRr().getMonitors()) {
       monitors.push_back({{"fd", monitor.getFd()},
                           {"kind", enum_name_of(monitor.getKind())},
                           {"details", monitor_details(monitor)}});
     }
-    tables.push_back({{"descriptors", std::move(descriptors)}, {"monitors", std::move(monitors)}});
+    tables.push_back({{"contentsUnknown", table.getContentsUnknown()},
+                      {"descriptors", std::move(descriptors)},
+                      {"monitors", std::move(monitors)}});
   }
   Json contexts = Json::array();
   for (const auto context : state.getFileSystemContexts()) {

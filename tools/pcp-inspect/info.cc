@@ -1,9 +1,9 @@
 // `pcp-inspect info`: a checkpoint on one screen.
 
-#include "common/text.h"
-#include "pcp-inspect/inspect.h"
 #include "common/message_json.h"
 #include "common/names.h"
+#include "common/text.h"
+#include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
 #include "pcp-inspect/segments.h"
 
@@ -140,7 +140,8 @@ void show_memory(Console& console, const CheckpointReader& reader) {
   source("stored", mapped.stream);
   source("zero", mapped.zero);
   source("in files", mapped.file);
-  source("kernel", mapped.kernel);
+  source("not stored", mapped.unstored);
+  source("guard", mapped.guard);
   source("nothing", mapped.nothing);
   source("unknown", mapped.unknown);
 
@@ -221,8 +222,18 @@ void show(Console& console, const CheckpointReader& reader) {
   show_memory(console, reader);
   console.print("  file          %s: page data %s, manifest %s\n",
                 human_size(footer.file_length).c_str(),
-                human_size(footer.table_offset - format::kHeaderSize).c_str(),
-                human_size(footer.manifest_length).c_str());
+                human_size(reader.sections()[0].offset - format::kHeaderSize).c_str(),
+                human_size(reader.find_section(format::kSectionManifest)->length).c_str());
+  for (const Section& section : reader.sections()) {
+    if (section.kind > format::kSectionSeal) {
+      console.print("  section       kind %u, %s, not known to this program\n", section.kind,
+                    human_size(section.length).c_str());
+    }
+  }
+  if (const auto seal = reader.seal_digest()) {
+    console.print("  seal          SHA-256 %s\n",
+                  hex(std::span<const std::uint8_t>(*seal)).c_str());
+  }
   for (const auto extension : state.getExtensions()) {
     console.print("  extension     %s version %u, %s, %s\n", foreign(extension.getId()).c_str(),
                   extension.getVersion(), human_size(extension.getPayload().size()).c_str(),
@@ -252,6 +263,7 @@ Json to_json(const CheckpointReader& reader) {
                       {"event", header.event},
                       {"ticks", header.ticks},
                       {"markEvent", header.mark_event},
+                      {"markTicks", header.mark_ticks},
                       {"order", header.order}};
   json["trace"] = state.hasTrace() ? Json{{"uuid", header.trace_uuid.to_string()},
                                           {"format", text(state.getTrace().getFormat())},
@@ -265,10 +277,11 @@ Json to_json(const CheckpointReader& reader) {
   json["tasks"] = state.getTasks().size();
   json["addressSpaces"] = state.getAddressSpaces().size();
   json["memory"] = {
-      {"mappings", memory.mappings},           {"bytes", memory.bytes},
-      {"storedPages", memory.mapped.stream},   {"zeroPages", memory.mapped.zero},
-      {"filePages", memory.mapped.file},       {"kernelPages", memory.mapped.kernel},
-      {"missingPages", memory.mapped.nothing}, {"unknownPages", memory.mapped.unknown}};
+      {"mappings", memory.mappings},          {"bytes", memory.bytes},
+      {"storedPages", memory.mapped.stream},  {"zeroPages", memory.mapped.zero},
+      {"filePages", memory.mapped.file},      {"unstoredPages", memory.mapped.unstored},
+      {"guardPages", memory.mapped.guard},    {"missingPages", memory.mapped.nothing},
+      {"unknownPages", memory.mapped.unknown}};
   json["pageStream"] = {{"pages", footer.page_count}, {"references", memory.references}};
   Json codecs = Json::object();
   for (const auto& [codec, count] : chunks.by_codec) {
@@ -279,7 +292,15 @@ Json to_json(const CheckpointReader& reader) {
                     {"storedBytes", chunks.stored},
                     {"codecs", codecs}};
   json["fileLength"] = footer.file_length;
-  json["manifestLength"] = footer.manifest_length;
+  json["manifestLength"] = reader.find_section(format::kSectionManifest)->length;
+  const auto seal = reader.seal_digest();
+  json["seal"] = seal ? Json(hex(std::span<const std::uint8_t>(*seal))) : Json();
+  json["unknownSections"] = Json::array();
+  for (const Section& section : reader.sections()) {
+    if (section.kind > format::kSectionSeal) {
+      json["unknownSections"].push_back({{"kind", section.kind}, {"bytes", section.length}});
+    }
+  }
   json["extensions"] = Json::array();
   for (const auto extension : state.getExtensions()) {
     json["extensions"].push_back({{"id", text(extension.getId())},

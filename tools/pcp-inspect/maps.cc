@@ -1,9 +1,9 @@
 // `pcp-inspect maps`: mappings and where their bytes are.
 
+#include "common/names.h"
 #include "common/table.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
-#include "common/names.h"
 #include "pcp-inspect/open.h"
 #include "pcp-inspect/segments.h"
 
@@ -31,6 +31,9 @@ std::string description(schema::State::Reader state, schema::Mapping::Reader map
   if (mapping.getRole() != schema::MappingRole::ORDINARY) {
     append("<" + enum_name_of(mapping.getRole()) + ">");
   }
+  if (mapping.getRr().getUse() != schema::rr::MappingUse::NONE) {
+    append("<" + enum_name_of(mapping.getRr().getUse()) + ">");
+  }
   if (mapping.getObject() != schema::NO_INDEX) {
     std::string kind = "missing object";
     if (mapping.getObject() < state.getMemoryObjects().size()) {
@@ -47,7 +50,7 @@ std::string description(schema::State::Reader state, schema::Mapping::Reader map
 
 std::uint64_t offset_of(schema::Mapping::Reader mapping) {
   return mapping.getObject() != schema::NO_INDEX ? mapping.getObjectOffset()
-                                                 : mapping.getFileOffset();
+                                                 : mapping.getRr().getFileOffset();
 }
 
 std::string tasks_of(schema::State::Reader state, unsigned space) {
@@ -110,11 +113,13 @@ Json to_json(const CheckpointReader& reader) {
                           {"inode", mapping.getInode()},
                           {"name", json_bytes_as_text(bytes_of(mapping.getName()))},
                           {"role", enum_name_of(mapping.getRole())},
+                          {"use", enum_name_of(mapping.getRr().getUse())},
                           {"object", object ? Json(mapping.getObject()) : Json()},
                           {"storedPages", counts.stream},
                           {"zeroPages", counts.zero},
                           {"filePages", counts.file},
-                          {"kernelPages", counts.kernel},
+                          {"unstoredPages", counts.unstored},
+                          {"guardPages", counts.guard},
                           {"missingPages", counts.nothing},
                           {"unknownPages", counts.unknown}});
     }

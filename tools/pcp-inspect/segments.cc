@@ -19,12 +19,9 @@ public:
     const std::uint64_t start = mapping.getStart();
     const std::uint64_t end = mapping.getEnd();
     const std::uint64_t pages = end > start ? (end - start) / page_size_ : 0;
-    const schema::MappingRole role = mapping.getRole();
     const bool has_object = mapping.getObject() != kNoIndex;
     const std::uint64_t object_page = mapping.getObjectOffset() / page_size_;
-    if (role == schema::MappingRole::VVAR || role == schema::MappingRole::VSYSCALL) {
-      add({0, pages, Source::kKernel});
-    } else if (mapping.getRuns().size() != 0) {
+    if (mapping.getRuns().size() != 0) {
       runs(mapping.getRuns(), 0, pages, [&](std::uint64_t page, std::uint64_t count) {
         if (has_object) {
           object(mapping.getObject(), object_page + page, count);
@@ -113,6 +110,12 @@ private:
         case schema::RunKind::BACKING:
           backing(first, pages);
           break;
+        case schema::RunKind::UNKNOWN:
+          add({0, pages, Source::kUnstored});
+          break;
+        case schema::RunKind::GUARD:
+          add({0, pages, Source::kGuard});
+          break;
         default:
           add({0, pages, Source::kUnknown});
           break;
@@ -166,8 +169,11 @@ void SourceCounts::add(const std::vector<Segment>& segments) {
     case Source::kFile:
       file += segment.pages;
       break;
-    case Source::kKernel:
-      kernel += segment.pages;
+    case Source::kUnstored:
+      unstored += segment.pages;
+      break;
+    case Source::kGuard:
+      guard += segment.pages;
       break;
     case Source::kNothing:
       nothing += segment.pages;

@@ -9,12 +9,13 @@
 namespace rrpcp::tools {
 
 enum class Source {
-  kZero,    // zeros, not stored
-  kStream,  // page stream of the file
-  kFile,    // backing file of a memory object
-  kKernel,  // only the kernel has it (vvar, vsyscall)
-  kNothing, // beyond the end of a memory object, or not described by any run
-  kUnknown, // a kind of run that this program does not know
+  kZero,     // zeros, not stored
+  kStream,   // page stream of the file
+  kFile,     // backing file of a memory object
+  kUnstored, // the bytes are not stored: the kernel provides them, or nobody could read them
+  kGuard,    // guard pages, which nobody can access
+  kNothing,  // beyond the end of a memory object, or not described by any run
+  kUnknown,  // a kind of run that this program does not know
 };
 
 // A row of pages from one source.
@@ -39,7 +40,8 @@ struct SourceCounts {
   std::uint64_t zero = 0;
   std::uint64_t stream = 0;
   std::uint64_t file = 0;
-  std::uint64_t kernel = 0;
+  std::uint64_t unstored = 0;
+  std::uint64_t guard = 0;
   std::uint64_t nothing = 0;
   std::uint64_t unknown = 0;
 

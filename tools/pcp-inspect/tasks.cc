@@ -1,9 +1,9 @@
 // `pcp-inspect tasks`: processes, threads and their signals.
 
+#include "common/names.h"
 #include "common/table.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
-#include "common/names.h"
 #include "pcp-inspect/open.h"
 #include "pcp-inspect/registers.h"
 
@@ -30,6 +30,10 @@ std::uint64_t pending_set(capnp::List<schema::SignalInfo>::Reader signals) {
 
 std::string index_cell(std::uint32_t index) {
   return index == schema::NO_INDEX ? "-" : std::to_string(index);
+}
+
+bool mask_recorded(schema::Task::Reader task) {
+  return task.getSignalMask() != UINT64_MAX;
 }
 
 std::optional<schema::Process::Reader> process_of(schema::State::Reader state,
@@ -84,7 +88,7 @@ void show_tasks(Console& console, schema::State::Reader state) {
       row.push_back(std::to_string(task.getReplay().getTicks()));
     }
     row.push_back(signal_set(pending_set(task.getPendingSignals())));
-    row.push_back(signal_set(task.getSignalMask()));
+    row.push_back(mask_recorded(task) ? signal_set(task.getSignalMask()) : "not recorded");
     table.add(std::move(row));
   }
   table.print(console);
@@ -163,7 +167,7 @@ Json to_json(const CheckpointReader& reader) {
                      {"stackPointer", optional(stack_pointer(state, task))},
                      {"ticks", task.hasReplay() ? Json(task.getReplay().getTicks()) : Json()},
                      {"pending", pending_json(task.getPendingSignals())},
-                     {"signalMask", task.getSignalMask()}});
+                     {"signalMask", mask_recorded(task) ? Json(task.getSignalMask()) : Json()}});
   }
   return Json{{"file", json_bytes_as_text(reader.name())},
               {"processes", std::move(processes)},

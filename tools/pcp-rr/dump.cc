@@ -136,7 +136,7 @@ void write_events(Console& console, const TraceReader& trace, const std::vector<
     go_through(trace, ranges, wishes, [&](EventReader& events) {
       json.begin_object();
       json.key("event");
-      json.signed_number(events.number());
+      json.number(events.number());
       json.key("dataLength");
       json.number(events.data_length());
       json.key("message");

@@ -10,6 +10,7 @@ namespace rrpcp::tools {
 void note_inherited_signals();
 
 int rr_create_checkpoints(int argc, char** argv, Console& console);
+int rr_doctor(int argc, char** argv, Console& console);
 int rr_dump(int argc, char** argv, Console& console);
 int rr_ls(int argc, char** argv, Console& console);
 int rr_pack(int argc, char** argv, Console& console);

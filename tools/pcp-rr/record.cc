@@ -48,7 +48,7 @@ std::vector<const char*> with_separator(int argc, char** argv) {
         out.push_back("--");
         done = true;
       } else if (text == "-o" || text == "--output-trace-dir" || text == "--checkpoint-interval" ||
-                 text == "--checksum") {
+                 text == "--checksum" || text == "--cpuid") {
         out.push_back(argv[i]);
         if (++i == argc) {
           break;
@@ -197,6 +197,10 @@ int rr_record(int argc, char** argv, Console& console) {
   command.add("checksum",
               "store digests of all writable memory every N events, for replay --verify", "N");
   command.add("self-check", "replay beside the recording, and end it where the replay differs");
+  command.add("cpuid",
+              "let CPUID tell of no more than LEVEL has: x86-64, x86-64-v2, x86-64-v3; 'native' is "
+              "the processor as it is",
+              "LEVEL");
   command.add_quiet();
   std::vector<const char*> words = with_separator(argc, argv);
   const Arguments arguments = command.parse(static_cast<int>(words.size()), words.data(), console);
@@ -218,6 +222,7 @@ int rr_record(int argc, char** argv, Console& console) {
   options.command = arguments.positional();
   options.wait_for_all = arguments.has("wait");
   options.checksum_interval = interval_of("checksum");
+  options.cpuid = arguments.has("cpuid") ? arguments.get("cpuid") : "";
   options.notice = [&](const std::string& text) {
     if (!console.quiet) {
       std::fprintf(stderr, "pcp-rr: %s\n", printable(text).c_str());

@@ -68,7 +68,7 @@ int rr_traceinfo(int argc, char** argv, Console& console) {
   json.key("problem");
   json.value(trace.problem() ? json_error(*trace.problem())["error"] : Json());
   json.key("events");
-  json.signed_number(trace.event_count());
+  json.number(trace.event_count());
   json.key("chunks");
   json.number(trace.chunks().size());
   json.key("streamBytes");

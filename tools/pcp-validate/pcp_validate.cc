@@ -25,8 +25,8 @@ namespace rrpcp::tools {
 namespace {
 
 constexpr const char* kDetails = R"(Levels, each with all before it:
-  structure   header, footer, chunk table, manifest as bytes
-  checksums   every byte of the page data, and the checkpoint id
+  structure   header, footer, sections, chunk table, manifest as bytes
+  checksums   every byte of the page data, the checkpoint id, and the seal if there is one
   semantics   every rule about what the manifest says (the default)
 
 Exit codes:
@@ -86,10 +86,10 @@ void print_report(Console& console, const std::string& file, const ValidationRep
       counts += ", " + human_count(count, name, name + "s");
     }
   }
-  console.print("%s: %s%s (%s, %s of page data checked)\n", printable(file).c_str(),
+  console.print("%s: %s%s (%s, %s of page data checked%s)\n", printable(file).c_str(),
                 verdict.c_str(), counts.c_str(),
                 std::string(validation_level_name(report.reached)).c_str(),
-                human_size(report.checked_bytes).c_str());
+                human_size(report.checked_bytes).c_str(), report.sealed ? ", seal compared" : "");
   std::string_view hint;
   for (const Finding& finding : report.findings) {
     if (console.quiet && finding.severity != Severity::kError) {
@@ -138,6 +138,7 @@ Json json_report(const std::string& file, const ValidationReport& report) {
   out["warnings"] = report.count(Severity::kWarning);
   out["chunks"] = report.chunks;
   out["checkedBytes"] = report.checked_bytes;
+  out["sealed"] = report.sealed;
   out["findings"] = std::move(findings);
   out["suppressed"] = std::move(suppressed);
   return out;
@@ -243,6 +244,11 @@ int run(int argc, char** argv, Console& console) {
   command.add_json();
   command.add_quiet();
   command.add("l,level", "structure, checksums or semantics (default)", "LEVEL", "semantics");
+  command.add(
+      "max-decoded",
+      "refuse files with more than SIZE bytes to look at, whatever little they take on disk "
+      "(default: 16G and 256 times what they take)",
+      "SIZE");
   command.add("j,threads", "threads to use (default: one per processor)", "N");
   command.add("trace",
               "compare with the trace in DIR too, rr's or pcp-rr's; without FILE, its checkpoints",
@@ -269,6 +275,10 @@ int run(int argc, char** argv, Console& console) {
   if (arguments.has("threads")) {
     options.threads =
         static_cast<unsigned>(parse_number(arguments.get("threads"), "--threads", 1024));
+  }
+
+  if (arguments.has("max-decoded")) {
+    options.limits.max_decoded_bytes = parse_size(arguments.get("max-decoded"), "--max-decoded");
   }
 
   Totals totals;

@@ -26,6 +26,9 @@ namespace {
 
 using OutMapping = legacy::rr2024::KernelMapping::Builder;
 
+// Task.signalMask that was not recorded.
+constexpr std::uint64_t kMaskUnknown = UINT64_MAX;
+
 // The payload of the extension with what has no meaning but to be written back.
 class Details {
 public:
@@ -156,7 +159,7 @@ private:
       }
       std::stable_sort(
           tasks_of_[s].begin(), tasks_of_[s].end(), [&](std::uint32_t a, std::uint32_t b) {
-            return tasks[a].getReplay().getRestoreOrder() < tasks[b].getReplay().getRestoreOrder();
+            return tasks[a].getRr().getRestoreRank() < tasks[b].getRr().getRestoreRank();
           });
     }
     if (state_.getOpenFiles().size() != 0 || state_.getFileSystemContexts().size() != 0 ||
@@ -165,7 +168,7 @@ private:
           "open files, working directories and signal handlers are not stored; a replay makes them "
           "again from the trace");
     }
-    if (state_.getSession().getMappedFiles().size() != 0) {
+    if (state_.getSession().getRr().getMappedFiles().size() != 0) {
       lose("the table of files that monitored mappings came from is not stored");
     }
   }
@@ -200,12 +203,12 @@ private:
     out.setTime(in.getEvent());
     out.setTicks(in.getTicks());
     out.setTicksAtEventStart(in.getTicksAtEventStart());
-    out.setStepKey(in.getStepKey());
+    out.setStepKey(in.getRr().getStepKey());
     set_registers(
         machine, in.getRegisters(), [&] { return out.initRegs(); },
         [&] { return out.initExtraRegs(); });
-    out.setReturnAddresses(in.getReturnAddresses());
-    out.setSinglestepToNextMarkNoSignal(in.getSingleStepsWithoutSignal());
+    out.setReturnAddresses(in.getRr().getReturnAddresses());
+    out.setSinglestepToNextMarkNoSignal(in.getRr().getSingleStepsWithoutSignal());
     out.setArch(machine_number(machine));
   }
 
@@ -234,7 +237,7 @@ private:
 
   void build_session() {
     const auto session = state_.getSession();
-    out_.setId(session.getLegacyId());
+    out_.setId(session.getRr().getCheckpointNumber());
     out_.setWhere(session.getWhere());
     out_.setNextSerial(session.getNextTaskSerial());
     const auto continued = session.getLastContinuedTask();
@@ -257,11 +260,11 @@ private:
     bool buffering = false;
     const auto spaces = state_.getAddressSpaces();
     for (unsigned s = 0; s < spaces.size(); ++s) {
-      if (s > 0 && spaces[s].getSyscallBuffering() != buffering) {
+      if (s > 0 && spaces[s].getRr().getSyscallBuffering() != buffering) {
         refuse("system-call buffering that is active in some processes only");
         break;
       }
-      buffering = spaces[s].getSyscallBuffering();
+      buffering = spaces[s].getRr().getSyscallBuffering();
     }
     completion.setUsesSyscallBuffering(buffering);
   }
@@ -290,13 +293,13 @@ private:
       }
       const auto raw = extension.getPayload();
       if (extension.getVersion() == kReplayStepUnknown) {
-        return session.hasCurrentStep() ? std::nullopt : std::optional(raw);
+        return session.getRr().hasCurrentStep() ? std::nullopt : std::optional(raw);
       }
       if (raw.size() != kReplayStepSize) {
         return std::nullopt;
       }
       capnp::MallocMessageBuilder scratch;
-      auto step = scratch.initRoot<schema::ReplayStep>();
+      auto step = scratch.initRoot<schema::rr::ReplayStep>();
       const Generation generation =
           extension.getVersion() == kReplayStepRr2022 ? Generation::kRr2022 : Generation::kRr2025;
       const bool decoded =
@@ -304,15 +307,16 @@ private:
                                  reinterpret_cast<const std::byte*>(raw.begin()), kReplayStepSize),
                              generation, step);
       capnp::MallocMessageBuilder typed_message;
-      auto typed = typed_message.initRoot<schema::ReplayStep>();
-      if (session.hasCurrentStep()) {
-        typed_message.setRoot(session.getCurrentStep());
-        typed = typed_message.getRoot<schema::ReplayStep>();
+      auto typed = typed_message.initRoot<schema::rr::ReplayStep>();
+      if (session.getRr().hasCurrentStep()) {
+        typed_message.setRoot(session.getRr().getCurrentStep());
+        typed = typed_message.getRoot<schema::rr::ReplayStep>();
       }
       const bool same = decoded && capnp::AnyStruct::Reader(step.asReader()) ==
                                        capnp::AnyStruct::Reader(typed.asReader());
-      const bool numbered_alike = generation == Generation::kRr2025 ||
-                                  step.getAction() != schema::ReplayStep::Action::PATCH_VSYSCALL;
+      const bool numbered_alike =
+          generation == Generation::kRr2025 ||
+          step.getAction() != schema::rr::ReplayStep::Action::PATCH_VSYSCALL;
       return same && numbered_alike ? std::optional(raw) : std::nullopt;
     }
     return std::nullopt;
@@ -325,8 +329,8 @@ private:
       return;
     }
     std::array<std::byte, kReplayStepSize> bytes{};
-    if (session.hasCurrentStep() &&
-        !encode_replay_step(session.getCurrentStep(), Generation::kRr2025, bytes)) {
+    if (session.getRr().hasCurrentStep() &&
+        !encode_replay_step(session.getRr().getCurrentStep(), Generation::kRr2025, bytes)) {
       refuse("what the replayer was doing at the checkpoint");
     }
     completion.setSessionCurrentStep(
@@ -355,7 +359,7 @@ private:
       build_task(tasks[own[t]], machine, members[t - 1]);
       check_member(tasks[own[0]], tasks[own[t]]);
     }
-    const auto memory = in.getSavedMemory();
+    const auto memory = in.getRr().getSavedMemory();
     const auto memory_order =
         checked_order(details_.space(s).getSavedMemoryOrder(), ascending(memory.size()));
     auto captured = out.initCapturedMemory(memory.size());
@@ -366,10 +370,11 @@ private:
     build_auxv(s, in, machine, out);
 
     auto process = out.initProcessSpace();
-    process.setBreakpointFaultAddress(in.getBreakpointFaultAddress());
+    process.setBreakpointFaultAddress(in.getRr().getBreakpointFaultAddress());
     process.setExe(in.getExecutablePath());
     process.setOriginalExe(in.getOriginalExecutable());
-    process.setTaskFirstRunEvent(tasks[own[0]].getReplay().getFirstRunEvent());
+    process.setTaskFirstRunEvent(
+        state_.getProcesses()[tasks[own[0]].getProcess()].getRr().getFirstRunEvent());
     process.setVmFirstRunEvent(in.getFirstRunEvent());
     build_monitors(s, tasks[own[0]], process);
     build_mappings(s, in, tasks[own[0]].getTid(), process);
@@ -377,14 +382,14 @@ private:
 
   void check_member(schema::Task::Reader leader, schema::Task::Reader member) {
     if (member.getReplay().getFirstRunEvent() != 0) {
-      lose("the event at which a thread first ran is stored for one task of a space only");
+      lose("the event at which a thread first ran is stored for a whole process only");
     }
     if (member.getFileTable() == leader.getFileTable() ||
         member.getFileTable() >= state_.getFileTables().size()) {
       return;
     }
     const auto table = state_.getFileTables()[member.getFileTable()];
-    if (!table.getContentsUnknown() && table.getMonitors().size() != 0) {
+    if (table.getRr().getMonitors().size() != 0) {
       bool other_leader = false;
       for (std::uint32_t s = 0; s < tasks_of_.size(); ++s) {
         other_leader = other_leader ||
@@ -401,34 +406,37 @@ private:
   void build_task(schema::Task::Reader in, std::uint16_t machine,
                   legacy::CapturedState::Builder out) {
     const auto replay = in.getReplay();
+    const auto rr = in.getRr();
     out.setTicks(replay.getTicks());
     set_registers(
         machine, in.getRegisters(), [&] { return out.initRegs(); },
         [&] { return out.initExtraRegs(); });
-    out.setPrname(in.getName());
-    out.setFdtableIdentity(replay.getFileTableIdentity());
-    out.setPreloadGlobals(replay.getPreloadGlobals());
-    out.setScratchPtr(replay.getScratchAddress());
-    out.setScratchSize(replay.getScratchSize());
-    out.setTopOfStack(replay.getTopOfStack());
+    out.setPrname(rr.getName().size() != 0 ? rr.getName() : in.getName());
+    if (in.getFileTable() < state_.getFileTables().size()) {
+      out.setFdtableIdentity(state_.getFileTables()[in.getFileTable()].getRr().getIdentity());
+    }
+    out.setPreloadGlobals(rr.getPreloadGlobals());
+    out.setScratchPtr(rr.getScratchAddress());
+    out.setScratchSize(rr.getScratchSize());
+    out.setTopOfStack(rr.getTopOfStack());
     auto rseq = out.getRseqState();
     rseq.setPtr(in.getRseq().getAddress());
     rseq.setAbortPrefixSignature(in.getRseq().getSignature());
     if (in.getRseq().getLength() != 0 || in.getRseq().getFlags() != 0) {
       lose("length and flags of rseq registrations are not stored");
     }
-    out.setThreadLocals(replay.getThreadLocals());
+    out.setThreadLocals(rr.getThreadLocals());
     out.setRecTid(in.getTid());
     out.setOwnNamespaceRecTid(replay.getOwnNamespaceTid());
     out.setSerial(in.getSerial());
     const auto process = state_.getProcesses()[in.getProcess()];
     out.getTguid().setTid(process.getPid());
     out.getTguid().setSerial(process.getSerial());
-    out.setWaitStatus(replay.getWaitStatus());
-    out.setTlsRegister(replay.getTlsRegister());
-    if (replay.hasSyscallBuffer()) {
-      const auto buffer = replay.getSyscallBuffer();
-      out.setSyscallbufChild(buffer.getChildAddress());
+    out.setWaitStatus(rr.getWaitStatus());
+    out.setTlsRegister(rr.getTlsRegister());
+    if (rr.hasSyscallBuffer()) {
+      const auto buffer = rr.getSyscallBuffer();
+      out.setSyscallbufChild(buffer.getAddress());
       out.setSyscallbufSize(buffer.getSize());
       out.setNumSyscallbufBytes(buffer.getUsedBytes());
       out.setDeschedFdChild(buffer.getDeschedFd());
@@ -454,8 +462,8 @@ private:
               static_cast<std::uint32_t>(area.getLongMode()) << 7 | area.getReservedBits() << 8};
       out_areas.set(a, {reinterpret_cast<const capnp::byte*>(words), sizeof words});
     }
-    if (in.getSignalMask() != 0 || in.getPendingSignals().size() != 0 || in.hasAlternateStack() ||
-        in.getRobustListHead() != 0 || in.getClearChildTid() != 0) {
+    if (in.getSignalMask() != kMaskUnknown || in.getPendingSignals().size() != 0 ||
+        in.hasAlternateStack() || in.getRobustListHead() != 0 || in.getClearChildTid() != 0) {
       lose("signal masks, pending signals and kernel lists of tasks are not stored; a replay does "
            "not need them");
     }
@@ -488,7 +496,7 @@ private:
     if (table.getDescriptors().size() != 0) {
       lose("open descriptors are not stored; a replay makes them again from the trace");
     }
-    const auto monitors = table.getMonitors();
+    const auto monitors = table.getRr().getMonitors();
     const auto order =
         checked_order(details_.space(s).getMonitorOrder(), ascending(monitors.size()));
     auto out = process.initMonitors(monitors.size());
@@ -497,45 +505,45 @@ private:
     }
   }
 
-  void build_monitor(schema::FileMonitor::Reader in, legacy::FileMonitor::Builder out) {
+  void build_monitor(schema::rr::FileMonitor::Reader in, legacy::FileMonitor::Builder out) {
     out.setFd(in.getFd());
     if (in.getLegacyType() != -1) {
       out.setType(in.getLegacyType());
-    } else if (in.getKind() == schema::FileMonitor::Kind::OTHER) {
+    } else if (in.getKind() == schema::rr::FileMonitor::Kind::OTHER) {
       refuse("the monitor of descriptor " + std::to_string(in.getFd()));
     } else {
       out.setType(static_cast<std::int32_t>(in.getKind()));
     }
     switch (in.which()) {
-    case schema::FileMonitor::PLAIN:
+    case schema::rr::FileMonitor::PLAIN:
       break;
-    case schema::FileMonitor::MMAPPED: {
+    case schema::rr::FileMonitor::MMAPPED: {
       auto to = out.initMmap();
       to.setDead(in.getMmapped().getDead());
       to.setDevice(in.getMmapped().getDevice());
       to.setInode(in.getMmapped().getInode());
       break;
     }
-    case schema::FileMonitor::PROC_FD: {
+    case schema::rr::FileMonitor::PROC_FD: {
       auto to = out.initProcFd();
       to.setTid(in.getProcFd().getTid());
       to.setSerial(in.getProcFd().getSerial());
       break;
     }
-    case schema::FileMonitor::PROC_MEM: {
+    case schema::rr::FileMonitor::PROC_MEM: {
       auto to = out.initProcMem();
       to.setTid(in.getProcMem().getTid());
       to.setSerial(in.getProcMem().getSerial());
       to.setExecCount(in.getProcMem().getExecCount());
       break;
     }
-    case schema::FileMonitor::STDIO:
+    case schema::rr::FileMonitor::STDIO:
       out.setStdio(in.getStdio().getOriginalFd());
       break;
-    case schema::FileMonitor::PROC_STAT:
+    case schema::rr::FileMonitor::PROC_STAT:
       out.setProcStat(in.getProcStat().getData());
       break;
-    case schema::FileMonitor::BPF_MAP: {
+    case schema::rr::FileMonitor::BPF_MAP: {
       auto to = out.initBpf();
       to.setKeySize(in.getBpfMap().getKeySize());
       to.setValueSize(in.getBpfMap().getValueSize());
@@ -552,7 +560,7 @@ private:
   }
 
   std::string page_file_name(schema::Mapping::Reader mapping, std::int32_t tid) {
-    std::string name(text(mapping.getLegacyPageFile()));
+    std::string name(text(mapping.getRr().getPageFile()));
     if (!usable_name(name) || !names_.insert(name).second) {
       const std::string base =
           std::to_string(tid) + "-" + hex(mapping.getStart()) + "-" + hex(mapping.getEnd());
@@ -591,7 +599,8 @@ private:
       }
     }
     const auto order = checked_order(details_.space(s).getMappingOrder(), std::move(usual));
-    const std::int32_t tid = in.getReplayerTid() != 0 ? in.getReplayerTid() : leader_tid;
+    const std::int32_t replay_pid = in.getRr().getReplayPid();
+    const std::int32_t tid = replay_pid != 0 ? replay_pid : leader_tid;
     auto out = process.initVirtualAddressSpace(mappings.size());
     if (plan_.page_files.size() <= s) {
       plan_.page_files.resize(s + 1);
@@ -609,7 +618,7 @@ private:
         in.getRole() == schema::MappingRole::VSYSCALL) {
       refuse("a mapping whose contents only the kernel has, at " + hex(in.getStart()));
     }
-    if (in.getMonitoringSkipped()) {
+    if (in.getRr().getMonitoringSkipped()) {
       lose("that writes through a mapped descriptor are not watched (the flag of rr-2022) is not "
            "stored; rr-2025 does not use it");
     }
@@ -620,7 +629,7 @@ private:
     out.setInode(in.getInode());
     out.setProtection(static_cast<std::int32_t>(in.getProtection()));
     out.setFlags(static_cast<std::int32_t>(in.getFlags()));
-    out.setOffset(in.getFileOffset());
+    out.setOffset(in.getRr().getFileOffset());
     const Arm arm = arm_for(s, index, in);
     auto type = out.getMapType();
     switch (arm) {

@@ -160,9 +160,14 @@ Arm implied_arm(schema::Mapping::Reader mapping, bool object_is_system_v) {
   switch (mapping.getRole()) {
   case schema::MappingRole::GUARD:
     return Arm::kGuardSegment;
-  case schema::MappingRole::SYSCALL_BUFFER:
+  default:
+    break;
+  }
+  switch (mapping.getRr().getUse()) {
+  case schema::rr::MappingUse::SYSCALL_BUFFER:
     return Arm::kSyscallBuffer;
-  case schema::MappingRole::REPLAYER_PAGE:
+  case schema::rr::MappingUse::RR_PAGE:
+  case schema::rr::MappingUse::THREAD_LOCALS:
     return Arm::kRrPage;
   default:
     break;

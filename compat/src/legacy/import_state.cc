@@ -1,6 +1,7 @@
 #include "legacy/import_state.h"
 
 #include "base/file.h"
+#include "container/canonical.h"
 #include "legacy/machine.h"
 #include "legacy/registers.h"
 #include "legacy/replay_step.h"
@@ -26,6 +27,8 @@ constexpr std::string_view kMemfd = "/memfd:";
 constexpr std::string_view kSystemV = "/SYSV";
 constexpr std::uint32_t kXsaveLeaf = 0xd;
 constexpr std::int64_t kNanoseconds = 1000000000;
+// Bytes of a thread's name that the kernel keeps (prctl(2) PR_SET_NAME); rr's may be longer.
+constexpr std::size_t kTaskNameMax = 15;
 
 using Space = legacy::rr2024::AddressSpaceClone::Reader;
 using KernelMapping = legacy::rr2024::KernelMapping::Reader;
@@ -86,6 +89,8 @@ public:
   void run(const std::optional<TraceCursor>& cursor) {
     const TraceHeader& header = legacy_.context->trace.header();
     state_.setMachine(header.machine);
+    state_.setElfClass(header.machine == EM_386 ? ELFCLASS32 : ELFCLASS64);
+    state_.setDataEncoding(ELFDATA2LSB);
     state_.setProducer(kRrProducer);
     state_.initPageStream().setPageSize(header.page_size);
     collect_tasks();
@@ -98,7 +103,7 @@ public:
     build_tasks();
     build_spaces();
     build_cpu(header);
-    build_session();
+    build_session(header);
     build_extensions();
   }
 
@@ -117,12 +122,13 @@ private:
     out.setEvent(in.getTime());
     out.setTicks(in.getTicks());
     out.setTicksAtEventStart(in.getTicksAtEventStart());
-    out.setStepKey(in.getStepKey());
     const std::uint16_t machine = elf_machine(in.getArch());
     const auto sets = to_register_sets(machine, in.getRegs().getRaw(), in.getExtraRegs().getRaw());
     set_register_sets(out.initRegisters(static_cast<unsigned>(sets.size())), sets);
-    out.setReturnAddresses(in.getReturnAddresses());
-    out.setSingleStepsWithoutSignal(in.getSinglestepToNextMarkNoSignal());
+    auto rr = out.initRr();
+    rr.setStepKey(in.getStepKey());
+    rr.setReturnAddresses(in.getReturnAddresses());
+    rr.setSingleStepsWithoutSignal(in.getSinglestepToNextMarkNoSignal());
     out.setMachine(machine == state_.getMachine() ? 0 : machine);
   }
 
@@ -230,6 +236,12 @@ private:
       out[index].setSerial(id.second);
       ++index;
     }
+    for (const MessageTask& task : tasks_) {
+      if (const std::int64_t first = spaces_[task.space].getProcessSpace().getTaskFirstRunEvent();
+          task.rank == 0 && first != 0) {
+        out[process_of(task.state)].initRr().setFirstRunEvent(first);
+      }
+    }
   }
 
   std::uint32_t process_of(Task task) const {
@@ -298,15 +310,18 @@ private:
     }
     auto out = state_.initFileTables(static_cast<unsigned>(tables.size()));
     for (unsigned i = 0; i < tables.size(); ++i) {
-      out[i].setIdentity(tables[i].identity);
+      // rr opens no real descriptors in a replay, and stores none.
+      out[i].setContentsUnknown(true);
+      auto rr = out[i].initRr();
+      rr.setIdentity(tables[i].identity);
       if (!tables[i].space) {
-        out[i].setContentsUnknown(true);
+        rr.setMonitorsUnknown(true);
         continue;
       }
       const auto monitors = monitors_of(*tables[i].space);
       const auto order =
           sorted_order(monitors.size(), [&](std::uint32_t m) { return monitors[m].getFd(); });
-      auto list = out[i].initMonitors(monitors.size());
+      auto list = rr.initMonitors(monitors.size());
       for (unsigned m = 0; m < order.size(); ++m) {
         build_monitor(monitors[order[m]], list[m]);
       }
@@ -321,17 +336,17 @@ private:
     }
   }
 
-  static void build_monitor(legacy::FileMonitor::Reader in, schema::FileMonitor::Builder out) {
+  static void build_monitor(legacy::FileMonitor::Reader in, schema::rr::FileMonitor::Builder out) {
     out.setFd(in.getFd());
     out.setLegacyType(in.getType());
-    const auto last = static_cast<std::int32_t>(schema::FileMonitor::Kind::PID_FD);
+    const auto last = static_cast<std::int32_t>(schema::rr::FileMonitor::Kind::PID_FD);
     out.setKind(in.getType() >= 0 && in.getType() <= last
-                    ? static_cast<schema::FileMonitor::Kind>(in.getType())
-                    : schema::FileMonitor::Kind::OTHER);
+                    ? static_cast<schema::rr::FileMonitor::Kind>(in.getType())
+                    : schema::rr::FileMonitor::Kind::OTHER);
     switch (in.which()) {
     case legacy::FileMonitor::MMAP: {
       const auto from = in.getMmap();
-      if (out.getKind() != schema::FileMonitor::Kind::MMAPPED && !from.getDead() &&
+      if (out.getKind() != schema::rr::FileMonitor::Kind::MMAPPED && !from.getDead() &&
           from.getDevice() == 0 && from.getInode() == 0) {
         out.setPlain(); // the union's first member, never set
         break;
@@ -389,7 +404,8 @@ private:
     out.setProcess(process_of(in));
     out.setAddressSpace(task.space);
     out.setFileTable(table);
-    out.setName(in.getPrname());
+    const auto name = in.getPrname();
+    out.setName(name.slice(0, std::min<std::size_t>(name.size(), kTaskNameMax)));
     out.setSerial(in.getSerial());
     const std::uint16_t machine = elf_machine(spaces_[task.space].getArch());
     const auto sets = to_register_sets(machine, in.getRegs().getRaw(), in.getExtraRegs().getRaw());
@@ -408,26 +424,26 @@ private:
     auto replay = out.initReplay();
     replay.setTicks(in.getTicks());
     replay.setOwnNamespaceTid(in.getOwnNamespaceRecTid());
-    replay.setWaitStatus(in.getWaitStatus());
-    replay.setScratchAddress(in.getScratchPtr());
-    replay.setScratchSize(in.getScratchSize());
-    replay.setTopOfStack(in.getTopOfStack());
-    replay.setFileTableIdentity(in.getFdtableIdentity());
-    replay.setTlsRegister(in.getTlsRegister());
-    replay.setThreadLocals(in.getThreadLocals());
-    replay.setPreloadGlobals(in.getPreloadGlobals());
-    replay.setRestoreOrder(task.rank);
-    if (task.rank == 0) {
-      replay.setFirstRunEvent(spaces_[task.space].getProcessSpace().getTaskFirstRunEvent());
+    auto rr = out.initRr();
+    if (name.size() > kTaskNameMax) {
+      rr.setName(name);
     }
+    rr.setWaitStatus(in.getWaitStatus());
+    rr.setScratchAddress(in.getScratchPtr());
+    rr.setScratchSize(in.getScratchSize());
+    rr.setTopOfStack(in.getTopOfStack());
+    rr.setTlsRegister(in.getTlsRegister());
+    rr.setThreadLocals(in.getThreadLocals());
+    rr.setPreloadGlobals(in.getPreloadGlobals());
+    rr.setRestoreRank(task.rank + 1);
     const bool no_buffer = in.getSyscallbufChild() == 0 && in.getSyscallbufSize() == 0 &&
                            in.getNumSyscallbufBytes() == 0 && in.getDeschedFdChild() == -1 &&
                            in.getClonedFileDataFdChild() == -1 &&
                            in.getClonedFileDataFname().size() == 0 &&
                            in.getClonedFileDataOffset() == 0;
     if (!no_buffer) {
-      auto buffer = replay.initSyscallBuffer();
-      buffer.setChildAddress(in.getSyscallbufChild());
+      auto buffer = rr.initSyscallBuffer();
+      buffer.setAddress(in.getSyscallbufChild());
       buffer.setSize(in.getSyscallbufSize());
       buffer.setUsedBytes(in.getNumSyscallbufBytes());
       buffer.setDeschedFd(in.getDeschedFdChild());
@@ -468,16 +484,17 @@ private:
     const std::uint16_t machine = elf_machine(in.getArch());
     out.setMachine(machine == state_.getMachine() ? 0 : machine);
     out.setFirstRunEvent(process.getVmFirstRunEvent());
-    out.setBreakpointFaultAddress(process.getBreakpointFaultAddress());
+    auto rr = out.initRr();
+    rr.setBreakpointFaultAddress(process.getBreakpointFaultAddress());
     out.setExecutablePath(process.getExe());
     out.setOriginalExecutable(process.getOriginalExe());
-    out.setSyscallBuffering(info_.getCloneCompletion().getUsesSyscallBuffering());
+    rr.setSyscallBuffering(info_.getCloneCompletion().getUsesSyscallBuffering());
     build_auxv(in, machine, s, out);
 
     const auto memory = in.getCapturedMemory();
     const auto memory_order =
         sorted_order(memory.size(), [&](std::uint32_t m) { return memory[m].getStartAddress(); });
-    auto saved = out.initSavedMemory(memory.size());
+    auto saved = rr.initSavedMemory(memory.size());
     for (unsigned m = 0; m < memory_order.size(); ++m) {
       saved[m].setAddress(memory[memory_order[m]].getStartAddress());
       saved[m].setData(memory[memory_order[m]].getData());
@@ -526,26 +543,38 @@ private:
     });
   }
 
+  // What rr uses the mapping for.
+  schema::rr::MappingUse use_of(std::uint32_t space, std::uint32_t index,
+                                KernelMapping mapping) const {
+    switch (arm_of(mapping)) {
+    case Arm::kSyscallBuffer:
+      return schema::rr::MappingUse::SYSCALL_BUFFER;
+    case Arm::kRrPage:
+      return schema::rr::MappingUse::RR_PAGE;
+    case Arm::kPrivateAnon:
+      if (index != 0 && text(mapping.getFsname()) != "[heap]" && is_scratch(space, mapping)) {
+        return schema::rr::MappingUse::SCRATCH;
+      }
+      return schema::rr::MappingUse::NONE;
+    default:
+      return schema::rr::MappingUse::NONE;
+    }
+  }
+
   schema::MappingRole role_of(std::uint32_t space, std::uint32_t index,
                               KernelMapping mapping) const {
+    if (use_of(space, index, mapping) != schema::rr::MappingUse::NONE) {
+      return schema::MappingRole::REPLAYER;
+    }
     switch (arm_of(mapping)) {
     case Arm::kGuardSegment:
       return schema::MappingRole::GUARD;
-    case Arm::kSyscallBuffer:
-      return schema::MappingRole::SYSCALL_BUFFER;
-    case Arm::kRrPage:
-      return schema::MappingRole::REPLAYER_PAGE;
     case Arm::kPrivateAnon:
       if (index == 0) {
         return schema::MappingRole::STACK; // rr puts it first
       }
-      if (text(mapping.getFsname()) == "[heap]") {
-        return schema::MappingRole::HEAP;
-      }
-      if (is_scratch(space, mapping)) {
-        return schema::MappingRole::SCRATCH;
-      }
-      return schema::MappingRole::ORDINARY;
+      return text(mapping.getFsname()) == "[heap]" ? schema::MappingRole::HEAP
+                                                   : schema::MappingRole::ORDINARY;
     default:
       return schema::MappingRole::ORDINARY;
     }
@@ -572,9 +601,11 @@ private:
       mapping.setName(in.getFsname());
       mapping.setDevice(in.getDevice());
       mapping.setInode(in.getInode());
-      mapping.setFileOffset(in.getOffset());
-      mapping.setLegacyPageFile(as_data(legacy_.page_files[s][m].name));
-      mapping.setMonitoringSkipped(std::find(skipped.begin(), skipped.end(), m) != skipped.end());
+      auto rr = mapping.initRr();
+      rr.setUse(use_of(s, m, in));
+      rr.setFileOffset(in.getOffset());
+      rr.setPageFile(as_data(legacy_.page_files[s][m].name));
+      rr.setMonitoringSkipped(std::find(skipped.begin(), skipped.end(), m) != skipped.end());
       mapping.setObject(plan_.object[s][m]);
       bool system_v = false;
       if (plan_.object[s][m] != schema::NO_INDEX) {
@@ -585,8 +616,8 @@ private:
         exceptions.emplace_back(i, arm_of(in));
       }
       if (const auto tid = replayer_tid(legacy_.page_files[s][m].name);
-          tid != 0 && out.getReplayerTid() == 0) {
-        out.setReplayerTid(tid);
+          tid != 0 && out.getRr().getReplayPid() == 0) {
+        out.getRr().setReplayPid(tid);
       }
     }
     if (!exceptions.empty()) {
@@ -679,7 +710,7 @@ private:
     }
   }
 
-  void build_session() {
+  void build_session(const TraceHeader& header) {
     auto session = state_.initSession();
     auto statistics = session.initStatistics();
     statistics.setBytesWritten(info_.getStatistics().getBytesWritten());
@@ -687,13 +718,19 @@ private:
     statistics.setSystemCallsPerformed(info_.getStatistics().getSyscallsPerformed());
     session.setNextTaskSerial(info_.getNextSerial());
     const auto continued = info_.getLastContinueTask();
-    auto task = session.initLastContinuedTask();
-    task.setPid(continued.getGroupId());
-    task.setProcessSerial(continued.getGroupSerial());
-    task.setTid(continued.getTaskId());
-    task.setTaskSerial(continued.getTaskSerial());
+    if (continued.getTaskId() != 0 || continued.getTaskSerial() != 0 ||
+        continued.getGroupId() != 0 || continued.getGroupSerial() != 0) {
+      auto task = session.initLastContinuedTask();
+      task.setPid(continued.getGroupId());
+      task.setProcessSerial(continued.getGroupSerial());
+      task.setTid(continued.getTaskId());
+      task.setTaskSerial(continued.getTaskSerial());
+    }
     session.setWhere(info_.getWhere());
-    session.setLegacyId(info_.getId());
+    auto rr = session.initRr();
+    rr.setCheckpointNumber(info_.getId());
+    rr.setHasPointerAuthentication(header.has_pointer_authentication);
+    rr.setHasTpidr(header.has_tpidr);
     build_last_signal(session);
     build_step(session);
   }
@@ -722,16 +759,16 @@ private:
     const std::span<const std::byte, kReplayStepSize> bytes(
         reinterpret_cast<const std::byte*>(raw.begin()), kReplayStepSize);
     capnp::MallocMessageBuilder scratch;
-    auto step = scratch.initRoot<schema::ReplayStep>();
+    auto step = scratch.initRoot<schema::rr::ReplayStep>();
     if (!decode_replay_step(bytes, legacy_.message.generation, step)) {
       step_version_ = kReplayStepUnknown;
       keep_step_ = true;
       return;
     }
-    if (step.getAction() != schema::ReplayStep::Action::NONE) {
-      session.setCurrentStep(step);
+    if (step.getAction() != schema::rr::ReplayStep::Action::NONE) {
+      session.getRr().setCurrentStep(step);
     }
-    step_version_ = step.getAction() == schema::ReplayStep::Action::PATCH_VSYSCALL
+    step_version_ = step.getAction() == schema::rr::ReplayStep::Action::PATCH_VSYSCALL
                         ? kReplayStepRr2022
                         : kReplayStepCurrent;
     std::array<std::byte, kReplayStepSize> again{};
@@ -749,7 +786,7 @@ private:
     auto list = state_.initExtensions((any ? 1U : 0U) + (keep_step_ ? 1U : 0U));
     unsigned at = 0;
     if (any) {
-      const kj::Array<capnp::word> words = capnp::canonicalize(details_.asReader());
+      const kj::Array<capnp::word> words = canonical_message(details_.asReader());
       list[at].setId(kDetailsExtension);
       list[at].setVersion(kDetailsVersion);
       list[at].setPayload(words.asBytes());

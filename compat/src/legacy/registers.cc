@@ -14,6 +14,8 @@ namespace rrpcp::compat {
 namespace {
 
 constexpr std::size_t kAarch64General = 34 * 8;
+// user_fpsimd_state, and TPIDR_EL0 where the trace has it (rr's ExtraRegisters.h).
+constexpr std::size_t kAarch64Extra = 528, kAarch64Tpidr = 8;
 constexpr std::size_t kXstateBv = 512;
 
 std::vector<std::byte> bytes_of(capnp::Data::Reader data) {
@@ -39,7 +41,11 @@ std::vector<RegisterBytes> to_register_sets(std::uint16_t machine, capnp::Data::
   } else if (registers.size() != 0) {
     sets.push_back({NT_PRSTATUS, bytes_of(registers)});
   }
-  if (extra_registers.size() != 0) {
+  if (machine == EM_AARCH64 && extra_registers.size() == kAarch64Extra + kAarch64Tpidr) {
+    const std::vector<std::byte> all = bytes_of(extra_registers);
+    sets.push_back({NT_PRFPREG, {all.begin(), all.begin() + kAarch64Extra}});
+    sets.push_back({NT_ARM_TLS, {all.begin() + kAarch64Extra, all.end()}});
+  } else if (extra_registers.size() != 0) {
     sets.push_back({extra_note(machine), bytes_of(extra_registers)});
   }
   std::sort(sets.begin(), sets.end(), [](const RegisterBytes& a, const RegisterBytes& b) {
@@ -62,6 +68,7 @@ RegisterRecords from_register_sets(std::uint16_t machine,
   RegisterRecords records;
   std::vector<std::byte> tail;
   std::vector<std::byte> system_call;
+  std::vector<std::byte> tpidr;
   for (const auto set : sets) {
     const std::uint32_t type = set.getNoteType();
     if (type == NT_PRSTATUS) {
@@ -70,6 +77,9 @@ RegisterRecords from_register_sets(std::uint16_t machine,
       records.extra_registers = bytes_of(set.getData());
     } else if (machine == EM_AARCH64 && type == kNoteRrAarch64) {
       tail = bytes_of(set.getData());
+    } else if (machine == EM_AARCH64 && type == NT_ARM_TLS &&
+               set.getData().size() == kAarch64Tpidr) {
+      tpidr = bytes_of(set.getData());
     } else if (machine == EM_AARCH64 && type == NT_ARM_SYSTEM_CALL) {
       system_call = bytes_of(set.getData());
     } else if (type == NT_PRFPREG && machine != EM_AARCH64) {
@@ -79,6 +89,7 @@ RegisterRecords from_register_sets(std::uint16_t machine,
                   "rr's checkpoints have no place for register set " + hex(type));
     }
   }
+  records.extra_registers.insert(records.extra_registers.end(), tpidr.begin(), tpidr.end());
   if (machine == EM_AARCH64 && !records.registers.empty()) {
     if (tail.empty()) {
       // Built by another producer: x0 before the call is not known, the call's number is.

@@ -10,7 +10,7 @@ namespace rrpcp::compat {
 
 namespace {
 
-using Action = schema::ReplayStep::Action;
+using Action = schema::rr::ReplayStep::Action;
 
 // In the order of rr's enumeration.
 constexpr std::array kActions = {
@@ -51,7 +51,7 @@ void put(std::array<std::byte, kReplayStepSize>& bytes, std::size_t offset, T va
 } // namespace
 
 bool decode_replay_step(std::span<const std::byte, kReplayStepSize> bytes, Generation generation,
-                        schema::ReplayStep::Builder out) {
+                        schema::rr::ReplayStep::Builder out) {
   const auto number = get<std::uint32_t>(bytes, 0);
   if (number >= kActions.size()) {
     return false;
@@ -81,7 +81,7 @@ bool decode_replay_step(std::span<const std::byte, kReplayStepSize> bytes, Gener
   return true;
 }
 
-bool encode_replay_step(schema::ReplayStep::Reader in, Generation generation,
+bool encode_replay_step(schema::rr::ReplayStep::Reader in, Generation generation,
                         std::array<std::byte, kReplayStepSize>& bytes) {
   bytes = {};
   std::optional<std::uint32_t> number;

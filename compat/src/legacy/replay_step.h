@@ -2,7 +2,7 @@
 #pragma once
 
 #include "rrpcp/compat.h"
-#include "rrpcp/schema/session.capnp.h"
+#include "rrpcp/schema/rr.capnp.h"
 
 #include <array>
 #include <cstddef>
@@ -17,11 +17,11 @@ inline constexpr std::size_t kReplayStepSize = 32;
 // Takes the structure apart. Actions are numbered in the order of rr's enumeration; number 9 has
 // another meaning in rr-2022. Returns false, and sets nothing, for an unknown action.
 bool decode_replay_step(std::span<const std::byte, kReplayStepSize> bytes, Generation generation,
-                        schema::ReplayStep::Builder out);
+                        schema::rr::ReplayStep::Builder out);
 
 // The reverse; bytes that belong to no field are zero. `generation` numbers the action. Returns
 // false where the generation has no such action.
-bool encode_replay_step(schema::ReplayStep::Reader in, Generation generation,
+bool encode_replay_step(schema::rr::ReplayStep::Reader in, Generation generation,
                         std::array<std::byte, kReplayStepSize>& bytes);
 
 } // namespace rrpcp::compat

@@ -56,7 +56,7 @@ private:
     for (std::size_t s = 0; s < legacy_.message.monitoring_skipped.size(); ++s) {
       std::size_t count = 0;
       for (const auto mapping : spaces[static_cast<unsigned>(s)].getMappings()) {
-        count += mapping.getMonitoringSkipped() ? 1 : 0;
+        count += mapping.getRr().getMonitoringSkipped() ? 1 : 0;
       }
       if (count != legacy_.message.monitoring_skipped[s].size()) {
         fail("the flags that monitoring is skipped");

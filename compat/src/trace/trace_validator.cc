@@ -263,7 +263,8 @@ private:
   bool has_moved(schema::Task::Reader task) const {
     const auto mark = state_.getPosition().getClone();
     const bool inside = state_.getPosition().isBetween() ||
-                        mark.getTicks() != mark.getTicksAtEventStart() || mark.getStepKey() != 0;
+                        mark.getTicks() != mark.getTicksAtEventStart() ||
+                        mark.getRr().getStepKey() != 0;
     return inside && moment_.current->tid == task.getTid();
   }
 
@@ -320,8 +321,7 @@ private:
   // Files and shared memory only: anonymous memory comes and goes by calls that leave no record.
   void check_mapping(const std::map<std::string_view, std::vector<const TraceMapping*>>& by_name,
                      schema::Mapping::Reader mapping, const std::string& path) {
-    if (mapping.getRole() == schema::MappingRole::REPLAYER_PAGE ||
-        mapping.getRole() == schema::MappingRole::SYSCALL_BUFFER ||
+    if (mapping.getRole() == schema::MappingRole::REPLAYER ||
         mapping.getObject() == schema::NO_INDEX) {
       return; // the replayer's own, under names of the replay
     }
@@ -343,7 +343,7 @@ private:
               (record->source == TraceMapping::Source::kZero ||
                record->inode == mapping.getInode()) &&
               is_shared(static_cast<std::uint32_t>(record->flags)) == shared &&
-              offset == mapping.getFileOffset() + (covered - mapping.getStart())) {
+              offset == mapping.getRr().getFileOffset() + (covered - mapping.getStart())) {
             covered = record->end;
             progress = true;
           }

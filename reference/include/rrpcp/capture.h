@@ -41,6 +41,8 @@ struct CaptureOptions {
   unsigned threads = 0;
   // Store the contents of mapped files too, so that the checkpoint needs none of them.
   bool embed_files = false;
+  // Store SHA-256 digests of state and memory (WriterOptions::seal).
+  bool seal = false;
   AfterCapture after = AfterCapture::kContinue;
   AllowList allow = {};
   // Free text for the provenance.

@@ -47,6 +47,9 @@ struct TraceHeader {
   // 0: unknown.
   std::uint64_t xcr0 = 0;
   std::vector<TraceCpuid> cpuid;
+  // AArch64: the recorded machine had pointer authentication; TPIDR_EL0 was recorded.
+  bool has_pointer_authentication = false;
+  bool has_tpidr = false;
 };
 
 // Kinds of frames, by the member names of rr's union.

@@ -29,7 +29,7 @@ public:
   MemoryView(MemoryView&&) noexcept;
 
   // Fills `out` from `address` and returns how many bytes could be read: fewer than asked where the
-  // range meets an address without contents (unmapped, or contents that only the kernel has).
+  // range meets an address without contents (unmapped, not stored, or a guard page).
   // Throws Error for damage, and kBackingFile for a missing or changed backing file.
   std::size_t read(std::uint64_t address, std::span<std::byte> out);
 

@@ -54,8 +54,9 @@ public:
 
   // Writes a checkpoint atomically: `write` gets an Output on an unnamed file, and returns the id
   // from CheckpointWriter::finish; then the file is synced and linked under file_name(). Where a
-  // whole file of that name and id is there already, that one is kept and the call succeeds.
-  // Returns the path.
+  // file of that name is there already, it is read: one with the same content is kept and the call
+  // succeeds, a damaged one is replaced, and beside a whole one with other content the new one gets
+  // a name of its own ("…-2.pcp"). Returns the path.
   std::string publish(const HeaderFields& fields,
                       const std::function<CheckpointId(Output&)>& write) const;
 
@@ -68,6 +69,21 @@ public:
 private:
   std::string directory_;
 };
+
+// What became of a checkpoint that was to be published.
+struct PublishedCheckpoint {
+  std::string path;
+  CheckpointId id;
+  std::uint64_t bytes = 0;
+  // A file with the same content was there already; `path` is that one.
+  bool existed = false;
+};
+
+// Store::publish() with the event instead of all fields. `verify`, where given, gets the file
+// before it has a name, and throws where it is not as it should be.
+PublishedCheckpoint publish_checkpoint(const std::string& directory, std::int64_t event,
+                                       const std::function<CheckpointId(Output&)>& write,
+                                       const std::function<void(const CheckpointReader&)>& verify);
 
 // The same for one file of a name of the caller's choice: `path` names the old file or the whole
 // new one at every instant, whatever happens (rename(2), or linkat(2) where `replace` is false and

@@ -106,6 +106,8 @@ inline constexpr std::size_t kFooterEndMagic = 88;    // 8 bytes
 // may use of them.
 inline constexpr std::uint64_t kIncompatZstd = 1u << 0;
 inline constexpr std::uint64_t kKnownIncompatible = kIncompatZstd;
+inline constexpr std::uint64_t kKnownReadOnlyCompat = 0;
+inline constexpr std::uint64_t kKnownCompatible = 0;
 
 // Limits.
 inline constexpr std::uint32_t kMaxChunkLength = 16u << 20;

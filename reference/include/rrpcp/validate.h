@@ -26,6 +26,8 @@ struct ValidationReport {
   // Bytes of page data whose checksums were computed.
   std::uint64_t checked_bytes = 0;
   std::uint64_t chunks = 0;
+  // Whether the file has a seal and it was compared.
+  bool sealed = false;
   // From the footer, where that could be trusted.
   std::optional<CheckpointId> id;
 

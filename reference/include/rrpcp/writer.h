@@ -34,6 +34,8 @@ struct WriterOptions {
   // Threads that compress and hash, the caller's own not counted. 0: as many as processors are
   // available. The bytes written do not depend on it.
   unsigned threads = 0;
+  // Store SHA-256 digests of the state and of every chunk too (spec/format.md, "Seal").
+  bool seal = false;
 };
 
 // What the header holds besides constants; has to be known before the first page.
@@ -44,19 +46,30 @@ struct HeaderFields {
   std::int64_t ticks = 0;
   // Event of the position that the checkpoint stands for; equals `event` but for kForwardTo.
   std::int64_t mark_event = 0;
+  // Ticks there; equals `ticks` but for kForwardTo.
+  std::int64_t mark_ticks = 0;
+  // For kBetween.
   std::uint32_t order = 0;
+  std::uint64_t instructions = 0;
+  // Tid of the task that was current. 0: none or not recorded.
+  std::int32_t current_task = 0;
   std::uint16_t position_kind = format::kPositionNone;
-  // ELF e_machine.
+  // ELF e_machine, EI_CLASS, EI_DATA.
   std::uint16_t machine = 0;
-  // Bytes: 4096, 16384 or 65536.
+  std::uint8_t elf_class = 0;
+  std::uint8_t data_encoding = 0;
+  // Bytes: a power of two from 4 KiB to 2 MiB.
   std::uint32_t page_size = 4096;
   // Pages per chunk; 0: 256 KiB of pages.
   std::uint32_t chunk_pages = 0;
   // Minor version of the format; a copy of a newer file keeps that file's.
   std::uint16_t minor = format::kMinorVersion;
-  // Feature bits beyond those that the writer sets itself; for copies of newer files.
+  // Compatible feature bits; a copy of a newer file keeps those that may be kept.
   std::uint64_t compatible = 0;
 };
+
+// What a copy of a file keeps of it without knowing what it is. Made by rewrite_checkpoint().
+struct CarriedParts;
 
 // The header fields that a state implies: machine, page size, position, trace.
 HeaderFields header_fields(schema::State::Reader state);
@@ -70,12 +83,17 @@ HeaderFields header_fields(schema::State::Reader state);
 //   CheckpointId id = writer.finish(state, provenance);
 //
 // Memory stays bounded (some 40 MiB) whatever the number of pages; pages are shared with earlier
-// equal ones within a bounded window of content (spec/format.md, "Sharing of equal pages").
+// equal ones within a bounded window of content, found by digests
+// that depend on secrets which this writer alone has, so that nobody can make different pages look
+// equal (spec/format.md, "Sharing of equal pages").
 // Use from one thread at a time; the writer's own threads are not visible. A destroyed writer that
 // was not finished leaves an incomplete file, which readers refuse as such.
 class CheckpointWriter {
 public:
   CheckpointWriter(Output& output, const HeaderFields& fields, const WriterOptions& options = {});
+  // For a copy of a file: `carried` may be null; it must outlive the writer.
+  CheckpointWriter(Output& output, const HeaderFields& fields, const WriterOptions& options,
+                   const CarriedParts* carried);
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
@@ -102,6 +120,8 @@ public:
   // header fields; pageStream.pageCount is set here. No call may follow.
   // Returns the checkpoint id. Does not sync the file.
   CheckpointId finish(schema::State::Builder state, schema::Provenance::Reader provenance);
+  // The same with a whole manifest, which keeps fields of it that this release does not know.
+  CheckpointId finish(schema::Manifest::Builder manifest);
 
 private:
   struct Impl;

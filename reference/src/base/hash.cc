@@ -29,6 +29,11 @@ Digest128 xxh3_128(std::span<const std::byte> bytes) {
   return {hash.low64, hash.high64};
 }
 
+std::uint64_t xxh3_64_with_secret(std::span<const std::byte> bytes,
+                                  std::span<const std::byte> secret) {
+  return XXH3_64bits_withSecret(bytes.data(), bytes.size(), secret.data(), secret.size());
+}
+
 struct Xxh3Stream128::State {
   XXH3_state_t* xxh = XXH3_createState();
 };

@@ -23,6 +23,10 @@ struct Digest128 {
 std::uint64_t xxh3_64(std::span<const std::byte> bytes);
 Digest128 xxh3_128(std::span<const std::byte> bytes);
 
+// XXH3-64 with a secret of at least 136 bytes instead of the one that everybody knows.
+std::uint64_t xxh3_64_with_secret(std::span<const std::byte> bytes,
+                                  std::span<const std::byte> secret);
+
 // XXH3-128 of bytes that come in pieces.
 class Xxh3Stream128 {
 public:

@@ -9,8 +9,9 @@
 namespace rrpcp {
 
 ChunkPipeline::ChunkPipeline(Output& output, Profile profile, std::uint32_t page_size,
-                             std::size_t chunk_length, unsigned threads)
-    : output_(output), profile_(profile), page_size_(page_size), chunk_length_(chunk_length) {
+                             std::size_t chunk_length, unsigned threads, bool seal)
+    : output_(output), profile_(profile), page_size_(page_size), chunk_length_(chunk_length),
+      seal_(seal) {
   // Some chunks per worker keep everybody busy; chunks of the largest size get fewer buffers.
   buffer_count_ = std::clamp<std::size_t>((32u << 20) / chunk_length, 3, 4 * threads + 4);
   for (std::size_t i = 0; i < buffer_count_; ++i) {
@@ -99,7 +100,7 @@ std::vector<ChunkEntry> ChunkPipeline::finish() {
   return std::move(entries_);
 }
 
-void ChunkPipeline::encode(Job& job, ChunkEncoder& encoder) {
+void ChunkPipeline::encode(Job& job, ChunkEncoder& encoder) const {
   const std::span<const std::byte> chunk = job.chunk.span().first(job.length);
   const ChunkEncoder::Result result = encoder.encode(chunk);
   ChunkEntry& entry = job.entry;
@@ -108,6 +109,9 @@ void ChunkPipeline::encode(Job& job, ChunkEncoder& encoder) {
   entry.stored_length = static_cast<std::uint32_t>(result.stored.size());
   entry.checksum = xxh3_64(chunk);
   entry.stored_checksum = entry.checksum;
+  if (seal_) {
+    job.seal = sha256(chunk);
+  }
   if (result.codec != format::kCodecRaw) {
     entry.stored_checksum = xxh3_64(result.stored);
     encoder.swap_buffer(job.chunk);
@@ -169,6 +173,9 @@ void ChunkPipeline::write_in_order() {
 
       lock.lock();
       entries_.push_back(job->entry);
+      if (seal_) {
+        seals_.push_back(job->seal);
+      }
       free_buffers_.push_back(std::move(job->chunk));
       jobs_.pop_front();
       // Not for every single one: the producer has the rest of them to go on with.

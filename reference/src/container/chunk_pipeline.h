@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/page_buffer.h"
+#include "base/sha256.h"
 #include "container/chunk_codec.h"
 #include "rrpcp/output.h"
 #include "rrpcp/reader.h"
@@ -26,7 +27,7 @@ namespace rrpcp {
 class ChunkPipeline {
 public:
   ChunkPipeline(Output& output, Profile profile, std::uint32_t page_size, std::size_t chunk_length,
-                unsigned threads);
+                unsigned threads, bool seal);
   // Stops the threads; chunks that are not written are dropped.
   ~ChunkPipeline();
   ChunkPipeline(const ChunkPipeline&) = delete;
@@ -39,17 +40,20 @@ public:
   void submit(PageBuffer buffer, std::size_t length);
   // Waits until everything is written and returns the chunk table. Throws as take_buffer().
   std::vector<ChunkEntry> finish();
+  // SHA-256 of every chunk's decoded bytes, where `seal` was asked for; after finish().
+  const std::vector<Sha256Digest>& seals() const { return seals_; }
 
 private:
   struct Job {
     PageBuffer chunk;
     std::size_t length = 0;
     ChunkEntry entry; // of a job that is done; `chunk` then begins with the stored bytes
+    Sha256Digest seal{};
     bool done = false;
   };
 
   // Fills in `job.entry`, and `job.chunk` with what is to be stored.
-  static void encode(Job& job, ChunkEncoder& encoder);
+  void encode(Job& job, ChunkEncoder& encoder) const;
   void work();
   void write_in_order();
   void fail();
@@ -60,6 +64,7 @@ private:
   const Profile profile_;
   const std::uint32_t page_size_;
   const std::size_t chunk_length_;
+  const bool seal_;
 
   std::mutex mutex_;
   // Each for one kind of waiting, so that nobody is woken for nothing.
@@ -73,6 +78,7 @@ private:
   std::deque<std::shared_ptr<Job>> jobs_;    // in order, until written
   std::deque<std::shared_ptr<Job>> waiting_; // not yet taken by a worker
   std::vector<ChunkEntry> entries_;
+  std::vector<Sha256Digest> seals_;
   std::exception_ptr failure_;
   bool closed_ = false;
 

@@ -2,9 +2,9 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "container/canonical.h"
 #include "rrpcp/error.h"
 
-#include <capnp/message.h>
 #include <cstring>
 #include <vector>
 
@@ -162,16 +162,8 @@ private:
 
 } // namespace
 
-kj::Array<capnp::word> manifest_message(schema::State::Reader state,
-                                        schema::Provenance::Reader provenance) {
-  capnp::MallocMessageBuilder message;
-  auto manifest = message.initRoot<schema::Manifest>();
-  manifest.setState(state);
-  manifest.setProvenance(provenance);
-  kj::Array<capnp::word> canonical = capnp::canonicalize(manifest.asReader());
-  if (canonical.size() > UINT32_MAX) {
-    throw Error(ErrorCode::kLimit, "the manifest is larger than 32 GiB");
-  }
+kj::Array<capnp::word> manifest_message(schema::Manifest::Reader manifest) {
+  const kj::Array<capnp::word> canonical = canonical_message(manifest, &manifest_plans().root());
   // One segment: the count minus one, then the segment's length in words.
   auto framed = kj::heapArray<capnp::word>(canonical.size() + 1);
   const std::uint32_t frame[2] = {0, static_cast<std::uint32_t>(canonical.size())};
@@ -180,10 +172,14 @@ kj::Array<capnp::word> manifest_message(schema::State::Reader state,
   return framed;
 }
 
+kj::Array<capnp::word> canonical_state(schema::State::Reader state) {
+  return canonical_message(state, &manifest_plans().of(capnp::Schema::from<schema::State>()));
+}
+
 CheckpointId checkpoint_id(schema::State::Reader state, std::span<const ChunkEntry> chunks) {
   Xxh3Stream128 stream;
   {
-    kj::Array<capnp::word> canonical = capnp::canonicalize(state);
+    const kj::Array<capnp::word> canonical = canonical_state(state);
     stream.update(std::as_bytes(std::span(canonical.begin(), canonical.size())));
   }
   for (const ChunkEntry& chunk : chunks) {

@@ -13,8 +13,10 @@
 namespace rrpcp {
 
 // The manifest message of a file, framed, in canonical form.
-kj::Array<capnp::word> manifest_message(schema::State::Reader state,
-                                        schema::Provenance::Reader provenance);
+kj::Array<capnp::word> manifest_message(schema::Manifest::Reader manifest);
+
+// A state as a message of its own, without framing, in canonical form: what ids and seals cover.
+kj::Array<capnp::word> canonical_state(schema::State::Reader state);
 
 // The id of a state with these chunks (spec/format.md, "Checkpoint id").
 CheckpointId checkpoint_id(schema::State::Reader state, std::span<const ChunkEntry> chunks);

@@ -3,89 +3,91 @@
 #include <algorithm>
 #include <new>
 #include <sys/mman.h>
-#include <utility>
 
 namespace rrpcp {
 
 namespace {
 
 // A checkpoint of few pages shall not pay for a large index.
-constexpr std::size_t kFirstBuckets = 1u << 8;
+constexpr std::size_t kFirstSlots = 1u << 10;
 constexpr std::size_t kGrowth = 4;
-constexpr std::size_t kMostBuckets = 1u << 18;
+constexpr std::size_t kMostSlots = 1u << 21;
+
+constexpr std::uint32_t kIndexMask = PageIndex::kRemembered - 1;
 
 } // namespace
 
-PageIndex::Table::Table(std::size_t buckets) : buckets_(buckets) {
-  // All pages are wanted soon, and in no order: without MAP_POPULATE, the kernel would give each a
-  // page of zeros when it is first looked at and another one when it is first written to.
-  void* memory = ::mmap(nullptr, buckets * kWays * sizeof(Entry), PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-  if (memory == MAP_FAILED) {
+PageIndex::PageIndex()
+    : entries_(static_cast<PageDigest*>(
+          ::mmap(nullptr, kRemembered * sizeof(PageDigest), PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))),
+      told_(kRemembered), slots_(kFirstSlots, kEmpty) {
+  if (entries_ == MAP_FAILED) {
     throw std::bad_alloc();
   }
-  entries_ = static_cast<Entry*>(memory);
 }
 
-PageIndex::Table::Table(Table&& other) noexcept
-    : entries_(std::exchange(other.entries_, nullptr)), buckets_(std::exchange(other.buckets_, 0)) {
+PageIndex::~PageIndex() {
+  ::munmap(entries_, kRemembered * sizeof(PageDigest));
 }
 
-PageIndex::Table& PageIndex::Table::operator=(Table&& other) noexcept {
-  std::swap(entries_, other.entries_);
-  std::swap(buckets_, other.buckets_);
-  return *this;
+PageIndex::Slot PageIndex::slot_of(const PageDigest& digest, std::uint64_t index) {
+  // 0xfff with the last index would be an empty slot.
+  const Slot tag = std::min<Slot>(static_cast<Slot>(digest.high >> 52), 0xffe);
+  return tag << 20 | (static_cast<Slot>(index) & kIndexMask);
 }
 
-PageIndex::Table::~Table() {
-  if (entries_ != nullptr) {
-    ::munmap(entries_, buckets_ * kWays * sizeof(Entry));
-  }
+bool PageIndex::remembers(std::uint64_t index) const {
+  return told_[index & kIndexMask];
 }
 
-PageIndex::PageIndex() : table_(kFirstBuckets) {}
-
-void PageIndex::prefetch(const Digest128& digest) const {
-  const Entry* entries = table_.bucket(digest);
-  __builtin_prefetch(entries);
-  __builtin_prefetch(entries + kWays - 1);
-}
-
-std::optional<std::uint64_t> PageIndex::find(const Digest128& digest) const {
-  const Entry* entries = table_.bucket(digest);
-  for (std::size_t way = 0; way < kWays; ++way) {
-    if (entries[way].index_plus_one != 0 && entries[way].digest == digest) {
-      return entries[way].index_plus_one - 1;
+std::optional<std::uint64_t> PageIndex::find(const PageDigest& digest) const {
+  const std::size_t mask = slots_.size() - 1;
+  const Slot tag = slot_of(digest, 0);
+  for (std::size_t at = digest.low & mask; slots_[at] != kEmpty; at = (at + 1) & mask) {
+    const Slot slot = slots_[at];
+    if ((slot & ~kIndexMask) == tag && remembers(slot) && entries_[slot & kIndexMask] == digest) {
+      // The one index below end_ with these low bits that is not forgotten.
+      const std::uint64_t last = end_ - 1;
+      return last - ((last - slot) & kIndexMask);
     }
   }
   return std::nullopt;
 }
 
-void PageIndex::insert(const Digest128& digest, std::uint64_t index) {
-  for (;;) {
-    Entry* entries = table_.bucket(digest);
-    Entry* oldest = std::min_element(entries, entries + kWays, [](const Entry& a, const Entry& b) {
-      return a.index_plus_one < b.index_plus_one;
-    });
-    if (oldest->index_plus_one == 0 || table_.buckets() == kMostBuckets) {
-      *oldest = {digest, index + 1};
-      return;
-    }
-    grow();
+void PageIndex::insert(const PageDigest& digest, std::uint64_t index) {
+  // Pages that were passed over.
+  for (std::uint64_t i = std::max(end_, index - std::min(index, kRemembered - 1)); i < index; ++i) {
+    told_[i & kIndexMask] = false;
+  }
+  end_ = index + 1;
+  entries_[index & kIndexMask] = digest;
+  told_[index & kIndexMask] = true;
+  if (used_ >= slots_.size() / 4 * 3) {
+    rebuild(std::min(slots_.size() * kGrowth, kMostSlots));
+  } else {
+    place(digest, index);
   }
 }
 
-// The entries of one bucket spread over kGrowth new ones, so there is room for all.
-void PageIndex::grow() {
-  Table larger(std::min(table_.buckets() * kGrowth, kMostBuckets));
-  for (const Entry& entry : table_) {
-    if (entry.index_plus_one != 0) {
-      Entry* entries = larger.bucket(entry.digest);
-      *std::find_if(entries, entries + kWays,
-                    [](const Entry& candidate) { return candidate.index_plus_one == 0; }) = entry;
+void PageIndex::place(const PageDigest& digest, std::uint64_t index) {
+  const std::size_t mask = slots_.size() - 1;
+  std::size_t at = digest.low & mask;
+  while (slots_[at] != kEmpty) {
+    at = (at + 1) & mask;
+  }
+  slots_[at] = slot_of(digest, index);
+  ++used_;
+}
+
+void PageIndex::rebuild(std::size_t slots) {
+  slots_.assign(slots, kEmpty);
+  used_ = 0;
+  for (std::uint64_t i = end_ - std::min(end_, kRemembered); i < end_; ++i) {
+    if (remembers(i)) {
+      place(entries_[i & kIndexMask], i);
     }
   }
-  table_ = std::move(larger);
 }
 
 } // namespace rrpcp

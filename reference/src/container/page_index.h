@@ -1,60 +1,57 @@
 // Finding pages that were stored before, in bounded memory.
 #pragma once
 
-#include "base/hash.h"
+#include "container/page_hash.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 namespace rrpcp {
 
-// Remembers stored pages by their XXH3-128: all of them while they are few, about a million of the
-// last ones when they are many. What it forgets depends only on the order of the pages, so equal
-// input gives equal output.
+// Remembers the digests of the last 2^20 pages of the stream. What it remembers depends on nothing
+// but the order of the pages, so that equal input gives equal output although the digests, and with
+// them the places in its table, depend on the writer's secrets.
 class PageIndex {
 public:
   PageIndex();
+  PageIndex(const PageIndex&) = delete;
+  PageIndex& operator=(const PageIndex&) = delete;
+  ~PageIndex();
 
   // Tells the processor that this digest is about to be looked up.
-  void prefetch(const Digest128& digest) const;
-  // Stream index of a stored page with this digest.
-  std::optional<std::uint64_t> find(const Digest128& digest) const;
-  // Remembers that page `index` has this digest. Where its bucket is full, the index grows, or
-  // forgets the oldest of the bucket once it has its full size.
-  void insert(const Digest128& digest, std::uint64_t index);
+  void prefetch(const PageDigest& digest) const {
+    __builtin_prefetch(&slots_[digest.low & (slots_.size() - 1)]);
+  }
+  // Stream index of one of the remembered pages with this digest.
+  std::optional<std::uint64_t> find(const PageDigest& digest) const;
+  // Remembers that page `index` has this digest. Indices must grow from call to call; pages between
+  // them that are not told of take the place of older ones all the same.
+  void insert(const PageDigest& digest, std::uint64_t index);
+
+  static constexpr std::uint64_t kRemembered = 1u << 20;
 
 private:
-  static constexpr std::size_t kWays = 4;
+  // A slot has the low 20 bits of a page's stream index and 12 bits of its digest, so that looking
+  // at other pages' digests is seldom needed. Slots of pages that are forgotten stay until the
+  // table is made anew: the digest at their place is another one.
+  using Slot = std::uint32_t;
+  static constexpr Slot kEmpty = UINT32_MAX;
 
-  struct Entry {
-    Digest128 digest;
-    std::uint64_t index_plus_one; // 0: empty
-  };
+  static Slot slot_of(const PageDigest& digest, std::uint64_t index);
+  bool remembers(std::uint64_t index) const;
+  void place(const PageDigest& digest, std::uint64_t index);
+  // Makes a table of `slots` slots with the pages that are remembered.
+  void rebuild(std::size_t slots);
 
-  // Entries from the kernel: fresh pages, all zero.
-  class Table {
-  public:
-    explicit Table(std::size_t buckets);
-    Table(Table&& other) noexcept;
-    Table& operator=(Table&& other) noexcept;
-    ~Table();
-
-    std::size_t buckets() const { return buckets_; }
-    Entry* bucket(const Digest128& digest) const {
-      return entries_ + (digest.low & (buckets_ - 1)) * kWays;
-    }
-    Entry* begin() const { return entries_; }
-    Entry* end() const { return entries_ + buckets_ * kWays; }
-
-  private:
-    Entry* entries_;
-    std::size_t buckets_; // a power of two
-  };
-
-  void grow();
-
-  Table table_;
+  // By index modulo kRemembered; fresh memory of the kernel, which costs nothing until it is used.
+  PageDigest* entries_;
+  // Which of the entries are those of pages that were told of.
+  std::vector<bool> told_;
+  std::vector<Slot> slots_; // a power of two
+  std::size_t used_ = 0;    // slots
+  std::uint64_t end_ = 0;   // the last index and one
 };
 
 } // namespace rrpcp

@@ -4,11 +4,13 @@
 #include "base/hash.h"
 #include "base/mapped_range.h"
 #include "base/scoped_fd.h"
+#include "base/sha256.h"
 #include "container/chunk_codec.h"
-#include "container/chunk_table.h"
-#include "container/header.h"
 #include "container/kj_errors.h"
 #include "container/manifest_bytes.h"
+#include "framing/chunk_table.h"
+#include "framing/header.h"
+#include "framing/sections.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -17,6 +19,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <mutex>
+#include <optional>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -57,6 +60,9 @@ struct CheckpointReader::Impl {
   std::uint64_t size = 0;
   Header header;
   Footer footer;
+  // Has no state: may be used from several threads.
+  mutable std::optional<framing::ThrowingSink> sink;
+  framing::Sections sections;
   MappedRange mapping; // chunk table and manifest, where it is a file
   std::span<const std::byte> table;
   std::span<const std::byte> manifest;
@@ -84,53 +90,54 @@ struct CheckpointReader::Impl {
   }
 
   void open() {
-    HeaderBytes head{};
+    sink.emplace(name);
+    framing::HeaderBytes head{};
     std::span<std::byte> head_bytes(head);
     head_bytes = head_bytes.first(std::min<std::uint64_t>(size, head.size()));
     read(0, head_bytes);
-    header = decode_header(head_bytes, name);
-    if (size < format::kHeaderSize + format::kFooterSize) {
-      throw Error(ErrorCode::kIncomplete, "the checkpoint is incomplete: it ends after its header")
-          .in_file(name)
-          .at(size)
-          .with_hint("its writer was interrupted or the file was cut; make the checkpoint again")
-          .with_diagnostic("footer.missing");
-    }
-    FooterBytes foot;
-    read(size - foot.size(), foot);
-    footer = decode_footer(foot, header, size, name);
-    if (footer.manifest_length > limits.max_manifest_bytes) {
-      throw Error(ErrorCode::kLimit, "the manifest has " + std::to_string(footer.manifest_length) +
+    // With a sink that throws, there is a result.
+    header = framing::check_header(head_bytes, *sink).header.value();
+    const framing::ReadBytes read_bytes = [this](std::uint64_t offset, std::span<std::byte> out) {
+      read(offset, out);
+    };
+    footer = framing::check_footer(read_bytes, size, header, *sink).value();
+    sections = framing::check_directory(read_bytes, header, footer, *sink).value();
+    const Section& table_section = sections.chunk_table;
+    const Section& manifest_section = sections.manifest;
+    if (manifest_section.length > limits.max_manifest_bytes) {
+      throw Error(ErrorCode::kLimit, "the manifest has " + std::to_string(manifest_section.length) +
                                          " bytes, more than the limit of " +
                                          std::to_string(limits.max_manifest_bytes))
           .in_file(name)
-          .at(footer.manifest_offset);
+          .at(manifest_section.offset);
     }
     if (footer.chunk_count > limits.max_chunks) {
       throw Error(ErrorCode::kLimit, "the file has " + std::to_string(footer.chunk_count) +
                                          " chunks, more than the limit of " +
                                          std::to_string(limits.max_chunks))
           .in_file(name)
-          .at(footer.table_offset);
+          .at(table_section.offset);
     }
-    std::uint64_t tail_length =
-        footer.manifest_offset + footer.manifest_length - footer.table_offset;
+    // The two are neighbours in every file that this release writes.
+    const std::uint64_t tail_offset = std::min(table_section.offset, manifest_section.offset);
+    const std::uint64_t tail_end = std::max(table_section.offset + table_section.length,
+                                            manifest_section.offset + manifest_section.length);
     std::span<const std::byte> tail;
     if (file) {
-      mapping = MappedRange(file.get(), footer.table_offset, tail_length, name);
+      mapping = MappedRange(file.get(), tail_offset, tail_end - tail_offset, name);
       tail = mapping.bytes();
     } else {
-      tail = bytes.subspan(footer.table_offset, tail_length);
+      tail = bytes.subspan(tail_offset, tail_end - tail_offset);
     }
-    table = tail.first(footer.manifest_offset - footer.table_offset);
-    manifest = tail.last(footer.manifest_length);
-    if (xxh3_128(manifest).canonical() != footer.manifest_digest) {
-      throw damaged("the manifest's digest does not match its bytes", footer.manifest_offset,
+    table = tail.subspan(table_section.offset - tail_offset, table_section.length);
+    manifest = tail.subspan(manifest_section.offset - tail_offset, manifest_section.length);
+    if (framing::digest_of(manifest) != manifest_section.digest) {
+      throw damaged("the manifest's digest does not match its bytes", manifest_section.offset,
                     "manifest.digest");
     }
     if (std::optional<LayoutProblem> problem = check_layout(manifest)) {
       throw damaged("the manifest is not a canonical message: " + problem->what,
-                    footer.manifest_offset + problem->offset, "manifest.layout");
+                    manifest_section.offset + problem->offset, "manifest.layout");
     }
     // The layout check bounds what a traversal can cost, so that the limit of the message reader,
     // which counts every access over its whole life, is not needed.
@@ -144,9 +151,9 @@ struct CheckpointReader::Impl {
 
   void check_table() const {
     std::call_once(table_checked, [this] {
-      if (xxh3_128(table).canonical() != footer.table_digest) {
-        throw damaged("the chunk table's digest does not match its bytes", footer.table_offset,
-                      "chunk-table.digest");
+      if (framing::digest_of(table) != sections.chunk_table.digest) {
+        throw damaged("the chunk table's digest does not match its bytes",
+                      sections.chunk_table.offset, "chunk-table.digest");
       }
     });
   }
@@ -278,6 +285,61 @@ std::uint64_t CheckpointReader::chunk_count() const {
   return impl_->footer.chunk_count;
 }
 
+const std::vector<Section>& CheckpointReader::sections() const {
+  return impl_->sections.all;
+}
+
+const Section* CheckpointReader::find_section(std::uint32_t kind) const {
+  for (const Section& section : impl_->sections.all) {
+    if (section.kind == kind) {
+      return &section;
+    }
+  }
+  return nullptr;
+}
+
+std::span<const std::byte> CheckpointReader::section_directory() const {
+  return impl_->sections.directory;
+}
+
+void CheckpointReader::read_bytes(std::uint64_t offset, std::span<std::byte> out) const {
+  if (offset > impl_->size || out.size() > impl_->size - offset) {
+    throw Error(ErrorCode::kInvalidArgument, "the bytes lie beyond the end of the file")
+        .in_file(name())
+        .at(offset);
+  }
+  impl_->read(offset, out);
+}
+
+void CheckpointReader::read_section(
+    const Section& section, const std::function<void(std::span<const std::byte>)>& sink) const {
+  std::vector<std::byte> buffer(std::min<std::uint64_t>(section.length, 1u << 20));
+  Xxh3Stream128 digest;
+  for (std::uint64_t done = 0; done < section.length;) {
+    const auto piece =
+        std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), section.length - done));
+    read_bytes(section.offset + done, piece);
+    digest.update(piece);
+    sink(piece);
+    done += piece.size();
+  }
+  if (framing::digest_of(digest.digest().canonical()) != section.digest) {
+    throw impl_->damaged("the digest of section kind " + std::to_string(section.kind) +
+                             " does not match its bytes",
+                         section.offset, "section.digest");
+  }
+}
+
+std::optional<std::array<std::uint8_t, 32>> CheckpointReader::seal_digest() const {
+  const Section* seal = find_section(format::kSectionSeal);
+  if (seal == nullptr) {
+    return std::nullopt;
+  }
+  Sha256Stream digest;
+  read_section(*seal, [&](std::span<const std::byte> piece) { digest.update(piece); });
+  return digest.digest();
+}
+
 ChunkEntry CheckpointReader::chunk(std::uint64_t index) const {
   const Impl& impl = *impl_;
   const Footer& footer = impl.footer;
@@ -286,51 +348,16 @@ ChunkEntry CheckpointReader::chunk(std::uint64_t index) const {
         .in_file(impl.name);
   }
   impl.check_table();
-  ChunkEntry entry = decode_chunk_entry(impl.table, footer.chunk_entry_size, index);
-  std::uint64_t place = footer.table_offset + index * footer.chunk_entry_size;
-  auto damaged = [&](const std::string& what, std::size_t field, std::string_view diagnostic) {
-    return impl.damaged("chunk " + std::to_string(index) + ": " + what, place + field, diagnostic);
-  };
-  std::uint64_t pages = std::min<std::uint64_t>(
-      impl.header.chunk_pages, footer.page_count - index * impl.header.chunk_pages);
-  if (entry.length != pages * impl.header.page_size) {
-    throw damaged("the decoded length is not that of " + std::to_string(pages) + " pages",
-                  format::kChunkLength, "chunk.length");
-  }
+  const ChunkEntry entry = framing::decode_chunk_entry(impl.table, footer.chunk_entry_size, index);
+  framing::check_chunk_entry(
+      {impl.header, footer, impl.sections.chunk_table.offset, impl.sections.all[0].offset}, entry,
+      impl.table.subspan(index * footer.chunk_entry_size, footer.chunk_entry_size), index,
+      *impl.sink);
   if (entry.length > impl.limits.max_chunk_bytes) {
     throw Error(ErrorCode::kLimit, "chunks are larger than the limit of " +
                                        std::to_string(impl.limits.max_chunk_bytes) + " bytes")
         .in_file(impl.name)
-        .at(place);
-  }
-  switch (entry.codec) {
-  case format::kCodecRaw:
-    if (entry.stored_length != entry.length || entry.stored_checksum != entry.checksum) {
-      throw damaged("a raw chunk's stored and decoded length or checksum differ",
-                    format::kChunkStoredLength, "chunk.stored-length");
-    }
-    if (entry.offset % impl.header.page_size != 0) {
-      throw damaged("a raw chunk does not begin at a page boundary", format::kChunkOffset,
-                    "chunk.offset");
-    }
-    break;
-  case format::kCodecZstd:
-    if (entry.stored_length == 0 || entry.stored_length >= entry.length) {
-      throw damaged("a compressed chunk is not smaller than its pages", format::kChunkStoredLength,
-                    "chunk.stored-length");
-    }
-    break;
-  default:
-    throw Error(ErrorCode::kUnsupportedFeature, "chunk " + std::to_string(index) + " has codec " +
-                                                    std::to_string(entry.codec) +
-                                                    ", which this program does not know")
-        .in_file(impl.name)
-        .at(place + format::kChunkCodec)
-        .with_diagnostic("chunk.codec");
-  }
-  if (entry.offset < format::kHeaderSize || entry.offset > footer.table_offset ||
-      entry.stored_length > footer.table_offset - entry.offset) {
-    throw damaged("the bytes lie outside of the page data", format::kChunkOffset, "chunk.offset");
+        .at(impl.sections.chunk_table.offset + index * footer.chunk_entry_size);
   }
   return entry;
 }

@@ -2,11 +2,14 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "container/carried_parts.h"
 #include "container/chunk_pipeline.h"
-#include "container/chunk_table.h"
-#include "container/header.h"
 #include "container/manifest_bytes.h"
 #include "container/page_index.h"
+#include "container/seal.h"
+#include "framing/chunk_table.h"
+#include "framing/header.h"
+#include "framing/sections.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -30,23 +33,22 @@ unsigned choose_threads(unsigned asked) {
   return std::min(threads, 64u);
 }
 
-HeaderFields complete(HeaderFields fields) {
-  bool page_size_known =
-      fields.page_size == 4096 || fields.page_size == 16384 || fields.page_size == 65536;
-  if (!page_size_known) {
+HeaderFields complete(HeaderFields fields, bool is_copy) {
+  if (!format::is_page_size(fields.page_size)) {
     throw Error(ErrorCode::kInvalidArgument,
                 "a page size of " + std::to_string(fields.page_size) + " bytes cannot be stored");
   }
   if (fields.chunk_pages == 0) {
-    fields.chunk_pages = format::kDefaultChunkLength / fields.page_size;
+    fields.chunk_pages = std::max(1u, format::kDefaultChunkLength / fields.page_size);
   }
   if (fields.chunk_pages > format::kMaxChunkPages ||
       std::uint64_t{fields.chunk_pages} * fields.page_size > format::kMaxChunkLength) {
     throw Error(ErrorCode::kInvalidArgument,
                 "chunks of " + std::to_string(fields.chunk_pages) + " pages are too large");
   }
+  // The copy of a newer file may have a kind of position that is not known.
   if (fields.event < 0 || fields.mark_event < fields.event ||
-      fields.position_kind > format::kPositionBetween) {
+      (!is_copy && fields.position_kind > format::kPositionBetween)) {
     throw Error(ErrorCode::kInvalidArgument, "the position of the checkpoint makes no sense");
   }
   return fields;
@@ -59,21 +61,26 @@ struct CheckpointWriter::Impl {
   const HeaderFields fields;
   const WriterOptions options;
   const std::size_t chunk_length;
-  HeaderBytes header;
+  const CarriedParts* const carried; // may be null
+  const framing::HeaderBytes header;
   ChunkPipeline pipeline;
   PageIndex index;
+  const PageHash page_hash;
   PageBuffer chunk; // being filled
   std::size_t filled = 0;
   std::uint64_t page_count = 0;
   bool finished = false;
 
-  Impl(Output& out, const HeaderFields& header_fields, const WriterOptions& writer_options)
-      : output(out), fields(complete(header_fields)), options(writer_options),
-        chunk_length(std::size_t{fields.chunk_pages} * fields.page_size),
-        header(encode_header(fields,
-                             writer_options.profile == Profile::kRaw ? 0 : format::kIncompatZstd)),
+  Impl(Output& out, const HeaderFields& header_fields, const WriterOptions& writer_options,
+       const CarriedParts* parts)
+      : output(out), fields(complete(header_fields, parts != nullptr)), options(writer_options),
+        chunk_length(std::size_t{fields.chunk_pages} * fields.page_size), carried(parts),
+        header(framing::encode_header(
+            fields, writer_options.profile == Profile::kRaw ? 0 : format::kIncompatZstd,
+            parts != nullptr ? std::span<const std::byte>(parts->header_reserved)
+                             : std::span<const std::byte>())),
         pipeline((out.write(header), out), writer_options.profile, fields.page_size, chunk_length,
-                 choose_threads(writer_options.threads)) {}
+                 choose_threads(writer_options.threads), writer_options.seal) {}
 
   std::span<std::byte> room() {
     if (!chunk) {
@@ -96,6 +103,18 @@ struct CheckpointWriter::Impl {
     return page_count++;
   }
 
+  // Makes the state say what the stream is.
+  void check_state(schema::State::Builder state) const {
+    check_pages({});
+    if (state.getMachine() != fields.machine) {
+      throw Error(ErrorCode::kInvalidArgument, "state and header name different machines");
+    }
+    auto geometry = state.getPageStream();
+    geometry.setPageSize(fields.page_size);
+    geometry.setChunkPages(fields.chunk_pages);
+    geometry.setPageCount(page_count);
+  }
+
   void check_pages(std::span<const std::byte> pages) const {
     if (finished) {
       throw Error(ErrorCode::kInvalidArgument, "the checkpoint is finished already");
@@ -108,14 +127,18 @@ struct CheckpointWriter::Impl {
 
 CheckpointWriter::CheckpointWriter(Output& output, const HeaderFields& fields,
                                    const WriterOptions& options)
-    : impl_(std::make_unique<Impl>(output, fields, options)) {}
+    : CheckpointWriter(output, fields, options, nullptr) {}
+
+CheckpointWriter::CheckpointWriter(Output& output, const HeaderFields& fields,
+                                   const WriterOptions& options, const CarriedParts* carried)
+    : impl_(std::make_unique<Impl>(output, fields, options, carried)) {}
 
 CheckpointWriter::~CheckpointWriter() = default;
 
 void CheckpointWriter::append(std::span<const std::byte> pages, std::vector<PageRun>& runs) {
   impl_->check_pages(pages);
   const std::size_t page_size = impl_->fields.page_size;
-  std::array<Digest128, kPagesAtOnce> digests;
+  std::array<PageDigest, kPagesAtOnce> digests;
   std::array<bool, kPagesAtOnce> zero;
   while (!pages.empty()) {
     const std::size_t count = std::min(kPagesAtOnce, pages.size() / page_size);
@@ -123,7 +146,7 @@ void CheckpointWriter::append(std::span<const std::byte> pages, std::vector<Page
       const std::span<const std::byte> page = pages.subspan(i * page_size, page_size);
       zero[i] = is_zero(page);
       if (!zero[i]) {
-        digests[i] = xxh3_128(page);
+        digests[i] = impl_->page_hash(page);
         impl_->index.prefetch(digests[i]);
       }
     }
@@ -161,46 +184,48 @@ std::uint64_t CheckpointWriter::page_count() const {
 
 CheckpointId CheckpointWriter::finish(schema::State::Builder state,
                                       schema::Provenance::Reader provenance) {
-  Impl& impl = *impl_;
-  impl.check_pages({});
-  if (state.getMachine() != impl.fields.machine) {
-    throw Error(ErrorCode::kInvalidArgument, "state and header name different machines");
-  }
-  impl.finished = true;
-  auto geometry = state.getPageStream();
-  geometry.setPageSize(impl.fields.page_size);
-  geometry.setChunkPages(impl.fields.chunk_pages);
-  geometry.setPageCount(impl.page_count);
+  impl_->check_state(state);
+  capnp::MallocMessageBuilder message;
+  auto manifest = message.initRoot<schema::Manifest>();
+  manifest.setState(state.asReader());
+  manifest.setProvenance(provenance);
+  return finish(manifest);
+}
 
+CheckpointId CheckpointWriter::finish(schema::Manifest::Builder manifest) {
+  Impl& impl = *impl_;
+  impl.check_state(manifest.getState());
+  impl.finished = true;
   if (impl.filled > 0) {
     impl.pipeline.submit(std::move(impl.chunk), impl.filled);
   }
-  std::vector<ChunkEntry> chunks = impl.pipeline.finish();
+  const std::vector<ChunkEntry> chunks = impl.pipeline.finish();
   impl.output.trim();
 
+  const schema::State::Reader state = manifest.getState().asReader();
   Footer footer;
-  footer.id = checkpoint_id(state.asReader(), chunks);
+  footer.id = checkpoint_id(state, chunks);
   footer.page_count = impl.page_count;
   footer.chunk_count = chunks.size();
-  footer.chunk_entry_size = format::kChunkEntrySize;
-
-  impl.output.pad_to(8);
-  footer.table_offset = impl.output.offset();
-  std::vector<std::byte> table = encode_chunk_table(chunks);
-  footer.table_digest = xxh3_128(table).canonical();
-  impl.output.write(table);
-
-  footer.manifest_offset = impl.output.offset();
-  kj::Array<capnp::word> manifest = manifest_message(state.asReader(), provenance);
-  std::span<const std::byte> manifest_bytes =
-      std::as_bytes(std::span(manifest.begin(), manifest.size()));
-  footer.manifest_length = manifest_bytes.size();
-  footer.manifest_digest = xxh3_128(manifest_bytes).canonical();
-  impl.output.write(manifest_bytes);
-
-  footer.file_length = impl.output.offset() + format::kFooterSize;
-  std::uint64_t header_checksum = load_le<std::uint64_t>(impl.header, format::kHeaderChecksum);
-  impl.output.write(encode_footer(footer, header_checksum));
+  footer.chunk_entry_size =
+      impl.carried != nullptr ? impl.carried->chunk_entry_size : format::kChunkEntrySize;
+  SectionWriter sections(impl.output, impl.carried);
+  sections.add(
+      format::kSectionChunkTable,
+      framing::encode_chunk_table(chunks, footer.chunk_entry_size,
+                                  impl.carried != nullptr
+                                      ? std::span<const std::byte>(impl.carried->chunk_entry_rests)
+                                      : std::span<const std::byte>()));
+  {
+    const kj::Array<capnp::word> message = manifest_message(manifest.asReader());
+    sections.add(format::kSectionManifest,
+                 std::as_bytes(std::span(message.begin(), message.size())));
+  }
+  if (impl.options.seal) {
+    sections.add(format::kSectionSeal, encode_seal(state_sha256(state), impl.pipeline.seals()));
+  }
+  sections.add_carried(impl.options.seal);
+  sections.finish(footer, load_le<std::uint64_t>(impl.header, format::kHeaderChecksum));
   return footer.id;
 }
 

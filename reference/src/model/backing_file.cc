@@ -1,6 +1,7 @@
 #include "model/backing_file.h"
 
 #include "base/hash.h"
+#include "base/sha256.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -113,6 +114,8 @@ void verify_identity(int fd, const std::string& path, schema::FileIdentity::Read
   std::vector<std::byte> buffer(256u << 10);
   for (schema::RangeDigest::Reader range : identity.getDigests()) {
     Xxh3Stream128 stream;
+    Sha256Stream strong;
+    const capnp::Data::Reader sha256 = range.getSha256();
     std::uint64_t offset = range.getOffset();
     std::uint64_t left = range.getLength();
     while (left > 0) {
@@ -128,10 +131,15 @@ void verify_identity(int fd, const std::string& path, schema::FileIdentity::Read
         throw changed("it became shorter");
       }
       stream.update(std::span(buffer).first(static_cast<std::size_t>(n)));
+      if (sha256.size() != 0) {
+        strong.update(std::span(buffer).first(static_cast<std::size_t>(n)));
+      }
       offset += static_cast<std::uint64_t>(n);
       left -= static_cast<std::uint64_t>(n);
     }
-    if (stream.digest() != Digest128{range.getLow(), range.getHigh()}) {
+    // Contents with an equal XXH3 can be forged; SHA-256 is there where that matters.
+    const bool same_strong = sha256.size() == 0 || std::ranges::equal(sha256, strong.digest());
+    if (stream.digest() != Digest128{range.getLow(), range.getHigh()} || !same_strong) {
       throw changed("the content of bytes " + std::to_string(range.getOffset()) + " to " +
                     std::to_string(range.getOffset() + range.getLength()) + " differs");
     }

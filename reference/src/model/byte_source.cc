@@ -2,6 +2,7 @@
 
 #include "rrpcp/error.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -30,11 +31,12 @@ ByteSource ByteSource::open(const std::string& path) {
         .in_file(path);
   }
   source.size_ = static_cast<std::uint64_t>(status.st_size);
+  source.stored_size_ = std::min(source.size_, static_cast<std::uint64_t>(status.st_blocks) * 512);
   return source;
 }
 
 ByteSource::ByteSource(std::span<const std::byte> bytes, std::string name)
-    : bytes_(bytes), size_(bytes.size()), name_(std::move(name)) {}
+    : bytes_(bytes), size_(bytes.size()), stored_size_(bytes.size()), name_(std::move(name)) {}
 
 void ByteSource::read(std::uint64_t offset, std::span<std::byte> out) const {
   if (!file_) {

@@ -21,6 +21,8 @@ public:
 
   const std::string& name() const { return name_; }
   std::uint64_t size() const { return size_; }
+  // Bytes that take space: less than size() where the file has holes.
+  std::uint64_t stored_size() const { return stored_size_; }
   // Fills `out` from `offset`, which must lie inside the file. Throws Error(kSystem, kIncomplete).
   void read(std::uint64_t offset, std::span<std::byte> out) const;
   // The bytes [offset, offset + length): in place, or read into `buffer` of at least that length.
@@ -33,6 +35,7 @@ private:
   ScopedFd file_;
   std::span<const std::byte> bytes_;
   std::uint64_t size_ = 0;
+  std::uint64_t stored_size_ = 0;
   std::string name_;
 };
 

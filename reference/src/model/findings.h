@@ -1,7 +1,7 @@
 // Collecting what a validation finds.
 #pragma once
 
-#include "base/diagnostics.h"
+#include "framing/sink.h"
 #include "rrpcp/validate.h"
 
 #include <cstdint>
@@ -38,12 +38,12 @@ private:
 };
 
 // Takes findings from any thread; keeps at most a given number of each code.
-class Findings {
+class Findings final : public framing::Sink {
 public:
   Findings(std::string file, std::size_t cap) : file_(std::move(file)), cap_(cap) {}
 
   // About bytes of the file.
-  void at(DiagnosticCode code, std::uint64_t offset, std::string message);
+  void at(DiagnosticCode code, std::uint64_t offset, std::string message) override;
   // About a place in the manifest.
   void in(DiagnosticCode code, const Path& path, std::string message);
   // Whether a finding of the code would still be listed: lets a caller spare itself the message.

@@ -75,15 +75,17 @@ struct MemoryView::Impl {
     }
   }
 
-  // Fills `out` with the bytes from `offset` of what `runs` describe; `read_backing` gets the parts
-  // that lie elsewhere.
+  // Fills `out` with the bytes from `offset` of what `runs` describe, up to the first that are not
+  // stored or cannot be accessed, and returns how many; `read_backing` gets the parts that lie
+  // elsewhere, and returns the same.
   template <typename ReadBacking>
-  void read_runs(capnp::List<schema::PageRun>::Reader runs, std::uint64_t offset,
-                 std::span<std::byte> out, ReadBacking read_backing) {
+  std::size_t read_runs(capnp::List<schema::PageRun>::Reader runs, std::uint64_t offset,
+                        std::span<std::byte> out, ReadBacking read_backing) {
+    const std::size_t wanted = out.size();
     std::uint64_t run_start = 0;
     for (schema::PageRun::Reader run : runs) {
       if (out.empty()) {
-        return;
+        return wanted;
       }
       if (run.getPages() > (UINT64_MAX - run_start) / page_size) {
         throw bad_state("a run is longer than the address space");
@@ -103,8 +105,13 @@ struct MemoryView::Impl {
           read_stream(run.getFirst() * page_size + (offset - run_start), part);
           break;
         case schema::RunKind::BACKING:
-          read_backing(offset, part);
+          if (const std::size_t read = read_backing(offset, part); read != n) {
+            return wanted - out.size() + read;
+          }
           break;
+        case schema::RunKind::UNKNOWN:
+        case schema::RunKind::GUARD:
+          return wanted - out.size();
         default:
           throw Error(ErrorCode::kUnsupportedFeature,
                       "a run is of a kind that this program does not know")
@@ -118,9 +125,10 @@ struct MemoryView::Impl {
     if (!out.empty()) {
       throw bad_state("runs do not cover the whole mapping or memory object");
     }
+    return wanted;
   }
 
-  void read_object(std::uint32_t index, std::uint64_t offset, std::span<std::byte> out) {
+  std::size_t read_object(std::uint32_t index, std::uint64_t offset, std::span<std::byte> out) {
     if (index >= objects.size()) {
       throw bad_state("a mapping refers to memory object " + std::to_string(index) +
                       ", which does not exist");
@@ -135,35 +143,36 @@ struct MemoryView::Impl {
         it = backing.try_emplace(index, object.getFile(), files).first;
       }
       it->second.read(at, part);
+      return part.size();
     };
     if (object.getRuns().size() == 0) {
       if (object.isFile()) {
-        from_file(offset, out);
-        return;
+        return from_file(offset, out);
       }
       if (object.getLength() != 0) {
         throw bad_state("memory object " + std::to_string(index) + " has no contents");
       }
     }
     // Beyond the object's last page there is nothing; the kernel would send SIGBUS.
-    read_runs(object.getRuns(), offset, out, from_file);
+    return read_runs(object.getRuns(), offset, out, from_file);
   }
 
-  void read_mapping(schema::Mapping::Reader mapping, std::uint64_t offset,
-                    std::span<std::byte> out) {
+  std::size_t read_mapping(schema::Mapping::Reader mapping, std::uint64_t offset,
+                           std::span<std::byte> out) {
     auto from_object = [&](std::uint64_t at, std::span<std::byte> part) {
       if (mapping.getObject() == kNoIndex) {
         throw bad_state("a mapping without a memory object needs one");
       }
-      read_object(mapping.getObject(), mapping.getObjectOffset() + at, part);
+      return read_object(mapping.getObject(), mapping.getObjectOffset() + at, part);
     };
     if (mapping.getRuns().size() != 0) {
-      read_runs(mapping.getRuns(), offset, out, from_object);
-    } else if (mapping.getObject() != kNoIndex) {
-      from_object(offset, out);
-    } else {
-      std::fill(out.begin(), out.end(), std::byte{0});
+      return read_runs(mapping.getRuns(), offset, out, from_object);
     }
+    if (mapping.getObject() != kNoIndex) {
+      return from_object(offset, out);
+    }
+    std::fill(out.begin(), out.end(), std::byte{0});
+    return out.size();
   }
 
   std::size_t read(std::uint64_t address, std::span<std::byte> out);
@@ -212,17 +221,16 @@ std::size_t MemoryView::Impl::read(std::uint64_t address, std::span<std::byte> o
   std::size_t done = 0;
   while (done < out.size()) {
     auto mapping = find(address);
-    if (!mapping || mapping->getRole() == schema::MappingRole::VVAR ||
-        mapping->getRole() == schema::MappingRole::VSYSCALL) {
+    if (!mapping) {
       break;
     }
     std::uint64_t offset = address - mapping->getStart();
     std::size_t n = std::min<std::uint64_t>(mapping->getEnd() - address, out.size() - done);
-    read_mapping(*mapping, offset, out.subspan(done, n));
-    done += n;
-    address += n;
-    if (address == 0) {
-      break; // the end of the address space
+    const std::size_t read = read_mapping(*mapping, offset, out.subspan(done, n));
+    done += read;
+    address += read;
+    if (read != n || address == 0) { // not stored, or the end of the address space
+      break;
     }
   }
   return done;

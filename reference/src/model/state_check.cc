@@ -120,7 +120,7 @@ StateCheck::StateCheck(schema::Manifest::Reader manifest, const StateRules& rule
       file_tables_("fileTables", state_.getFileTables().size()),
       contexts_("fileSystemContexts", state_.getFileSystemContexts().size()),
       handlers_("signalHandlerTables", state_.getSignalHandlerTables().size()),
-      backing_(objects_.size()) {}
+      namespaces_("namespaceSets", state_.getNamespaceSets().size()), backing_(objects_.size()) {}
 
 void StateCheck::text(const Path& path, capnp::Text::Reader value) {
   auto bytes = std::span(reinterpret_cast<const unsigned char*>(value.begin()), value.size());

@@ -89,19 +89,17 @@ private:
   void signal_number(const Path& path, std::int64_t value, bool zero_allowed);
   void refer(ReferenceCounter& counter, const Path& path, std::uint32_t index, bool optional);
   void unknown(const Path& path, const char* what, unsigned value);
-  template <typename Enum> void known(const Path& path, Enum value, Enum last) {
-    if (value > last) {
-      unknown(path, "enumerant", static_cast<unsigned>(value));
-    }
-  }
 
   // ELF e_machine of the tasks of a space.
   std::uint16_t machine_of_space(std::uint32_t index) const;
 
+  // validate_values.cc
+  class ValueWalk;
+  void check_values();
   // validate_state.cc
-  void check_provenance();
   void check_cpu(const Path& path, schema::Cpu::Reader cpu);
   void check_extensions(const Path& path);
+  void check_clocks_and_omissions(const Path& path);
   void check_references();
   // validate_position.cc
   void check_position_and_trace(const Path& path);
@@ -112,17 +110,27 @@ private:
   void check_process(const Path& path, schema::Process::Reader process);
   void check_tasks(const Path& path);
   void check_task(const Path& path, schema::Task::Reader task);
+  static bool has_general_registers(List<schema::RegisterSet> sets);
   void check_registers(const Path& path, List<schema::RegisterSet> sets, std::uint16_t machine);
   void check_xsave(const Path& path, capnp::Data::Reader data);
   void check_signal_handlers(const Path& path);
   void check_signal_mask(const Path& path, std::uint64_t mask);
   void check_signal_info(const Path& path, schema::SignalInfo::Reader info);
+  // validate_attributes.cc
+  void check_process_attributes(const Path& path, schema::Process::Reader process);
+  void check_credentials(const Path& path, schema::Credentials::Reader credentials);
+  void check_task_attributes(const Path& path, schema::TaskAttributes::Reader attributes);
+  void check_space_attributes(const Path& path, schema::SpaceAttributes::Reader attributes);
+  // Returns what is wrong with it; empty: nothing.
+  static const char* fault_of(schema::MemoryPolicy::Reader policy);
+  void check_namespace_sets(const Path& path);
   // validate_memory.cc
   void check_address_spaces(const Path& path);
   void check_address_space(const Path& path, schema::AddressSpace::Reader space);
   void check_mapping(const Path& path, schema::Mapping::Reader mapping, std::uint16_t machine);
+  void check_role(const Path& path, schema::Mapping::Reader mapping, bool is_private);
   void check_runs(const Path& path, List<schema::PageRun> runs, std::uint64_t pages,
-                  bool has_backing, std::uint64_t backing_offset, RangeSet* backing);
+                  bool has_backing, std::uint64_t backing_offset, RangeSet* backing, bool guards);
   void check_memory_objects(const Path& path);
   void check_memory_object(const Path& path, schema::MemoryObject::Reader object,
                            std::uint64_t index);
@@ -130,9 +138,15 @@ private:
   // validate_files.cc
   void check_open_files(const Path& path);
   void check_open_file(const Path& path, schema::OpenFile::Reader file);
+  void check_socket_end(const Path& path, schema::SocketEnd::Reader socket);
   void check_file_tables(const Path& path);
-  void check_monitor(const Path& path, schema::FileMonitor::Reader monitor);
   void check_file_system_contexts(const Path& path);
+  // validate_rr.cc
+  void check_rr_session(const Path& path, schema::rr::SessionState::Reader session);
+  void check_rr_space(const Path& path, schema::rr::SpaceState::Reader space);
+  void check_rr_mapping(const Path& path, schema::Mapping::Reader mapping);
+  void check_rr_file_table(const Path& path, schema::rr::FileTableState::Reader table);
+  void check_rr_monitor(const Path& path, schema::rr::FileMonitor::Reader monitor);
 
   schema::Manifest::Reader manifest_;
   schema::State::Reader state_;
@@ -151,6 +165,7 @@ private:
   ReferenceCounter file_tables_;
   ReferenceCounter contexts_;
   ReferenceCounter handlers_;
+  ReferenceCounter namespaces_;
   // Pages of the stream that a run refers to.
   RangeSet stream_;
   // Bytes of each memory object that a backing run of a mapping takes from it.

@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "container/manifest_bytes.h"
+#include "container/seal.h"
 #include "model/byte_source.h"
 #include "model/findings.h"
 #include "model/validate_chunks.h"
@@ -28,31 +29,42 @@ ValidationReport validate(const ByteSource& source, const ValidateOptions& optio
   if (facts.message) {
     try {
       auto manifest = facts.message->getRoot<schema::Manifest>();
-      state = manifest.getState();
-      validate_agreement(facts, *state, findings);
+      if (manifest.hasState()) {
+        state = manifest.getState();
+        validate_agreement(facts, *state, findings);
+      }
       manifest_usable = true;
     } catch (const kj::Exception& exception) {
       findings.in("manifest.message", "state", exception.getDescription().cStr());
     }
   }
   std::vector<PageTail> tails;
+  const std::vector<Sha256Digest> no_seal;
   if (options.level >= ValidationLevel::kSemantics && manifest_usable) {
     StateRules rules;
     rules.page_size = facts.header->page_size;
     rules.page_count = facts.footer->page_count;
-    rules.fully_known = facts.fully_known;
+    rules.fully_known = facts.header->fully_known();
     tails = validate_state(facts.message->getRoot<schema::Manifest>(), rules, findings);
   }
   if (options.level >= ValidationLevel::kChecksums && facts.chunks) {
+    limit_work(source, options.limits,
+               facts.footer->page_count * std::uint64_t{facts.header->page_size});
     report.checked_bytes =
-        validate_chunks(source, *facts.header, *facts.chunks, tails, options, findings);
-    if (manifest_usable) {
+        validate_chunks(source, *facts.header, *facts.chunks, tails,
+                        facts.seal ? facts.seal->chunks : no_seal, options, findings);
+    if (state && manifest_usable) {
       try {
         if (checkpoint_id(*state, *facts.chunks) != facts.footer->id) {
           findings.at("footer.checkpoint-id",
-                      source.size() - format::kFooterSize + format::kFooterCheckpointId,
+                      source.size() - facts.footer->length + format::kFooterCheckpointId,
                       "the id is not that of the state and the chunks' checksums");
         }
+        if (facts.seal && state_sha256(*state) != facts.seal->state) {
+          findings.at("seal.state", facts.sections->seal->offset + format::kSealState,
+                      "the seal's digest of the state is not that of the manifest's");
+        }
+        report.sealed = facts.seal.has_value();
       } catch (const kj::Exception& exception) {
         findings.in("manifest.message", "state", exception.getDescription().cStr());
       }

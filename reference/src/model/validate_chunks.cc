@@ -18,9 +18,10 @@ namespace {
 class ChunkCheck {
 public:
   ChunkCheck(const ByteSource& source, const Header& header, std::span<const ChunkEntry> chunks,
-             std::span<const PageTail> tails, const ValidateOptions& options, Findings& findings)
-      : source_(source), header_(header), chunks_(chunks), tails_(tails), options_(options),
-        findings_(findings) {
+             std::span<const PageTail> tails, std::span<const Sha256Digest> seal,
+             const ValidateOptions& options, Findings& findings)
+      : source_(source), header_(header), chunks_(chunks), tails_(tails), seal_(seal),
+        options_(options), findings_(findings) {
     for (const ChunkEntry& chunk : chunks) {
       total_ += chunk.length;
       max_length_ = std::max(max_length_, chunk.length);
@@ -99,6 +100,10 @@ private:
       }
       decoded = out;
     }
+    if (!seal_.empty() && sha256(decoded) != seal_[index]) {
+      findings_.at("seal.chunk", chunk.offset,
+                   name() + ": the seal's digest is not that of the decoded bytes");
+    }
     check_tails(index, decoded);
   }
 
@@ -132,6 +137,7 @@ private:
   const Header& header_;
   std::span<const ChunkEntry> chunks_;
   std::span<const PageTail> tails_;
+  std::span<const Sha256Digest> seal_;
   const ValidateOptions& options_;
   Findings& findings_;
   std::uint64_t total_ = 0;
@@ -148,11 +154,12 @@ private:
 
 std::uint64_t validate_chunks(const ByteSource& source, const Header& header,
                               std::span<const ChunkEntry> chunks, std::span<const PageTail> tails,
-                              const ValidateOptions& options, Findings& findings) {
+                              std::span<const Sha256Digest> seal, const ValidateOptions& options,
+                              Findings& findings) {
   if (chunks.empty()) {
     return 0;
   }
-  return ChunkCheck(source, header, chunks, tails, options, findings).run();
+  return ChunkCheck(source, header, chunks, tails, seal, options, findings).run();
 }
 
 } // namespace rrpcp

@@ -1,6 +1,7 @@
 // Judging page data: every chunk's checksums.
 #pragma once
 
+#include "base/sha256.h"
 #include "model/byte_source.h"
 #include "model/findings.h"
 #include "rrpcp/reader.h"
@@ -19,9 +20,11 @@ struct PageTail {
 };
 
 // Reads, hashes and decodes every chunk, on `options.threads` threads. `tails` are ordered by page.
+// `seal` has a digest for each chunk, or none at all.
 // Returns the number of decoded bytes. Throws what ByteSource::read throws.
 std::uint64_t validate_chunks(const ByteSource& source, const Header& header,
                               std::span<const ChunkEntry> chunks, std::span<const PageTail> tails,
-                              const ValidateOptions& options, Findings& findings);
+                              std::span<const Sha256Digest> seal, const ValidateOptions& options,
+                              Findings& findings);
 
 } // namespace rrpcp

@@ -2,15 +2,15 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
-#include "container/chunk_table.h"
-#include "container/header.h"
+#include "container/canonical.h"
 #include "container/manifest_bytes.h"
+#include "container/seal.h"
+#include "framing/chunk_table.h"
+#include "framing/header.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <cstring>
 #include <kj/exception.h>
 
 namespace rrpcp {
@@ -21,379 +21,110 @@ namespace {
 
 using std::to_string;
 
-std::string bit_list(std::uint64_t bits) {
-  std::string text;
-  for (; bits != 0; bits &= bits - 1) {
-    text += (text.empty() ? "" : ", ") + to_string(std::countr_zero(bits));
-  }
-  return text;
-}
-
 class ContainerCheck {
 public:
   ContainerCheck(const ByteSource& source, const ReadLimits& limits, Findings& findings)
       : source_(source), limits_(limits), findings_(findings) {}
 
   ContainerFacts run() {
-    check_header();
-    if (stop_) {
+    const framing::ReadBytes read = [this](std::uint64_t offset, std::span<std::byte> out) {
+      source_.read(offset, out);
+    };
+    framing::HeaderBytes buffer{};
+    const auto head =
+        std::span<std::byte>(buffer).first(std::min<std::uint64_t>(source_.size(), kHeaderSize));
+    source_.read(0, head);
+    const framing::HeaderResult result = framing::check_header(head, findings_);
+    if (!result.go_on) {
       return std::move(facts_);
     }
-    check_footer();
-    if (facts_.header && facts_.footer) {
+    facts_.header = result.header;
+    facts_.footer = framing::check_footer(read, source_.size(), facts_.header, findings_);
+    if (facts_.footer) {
+      facts_.sections = framing::check_directory(read, *facts_.header, *facts_.footer, findings_);
+    }
+    if (facts_.sections) {
+      limit_work(source_, limits_,
+                 facts_.footer->directory_offset - facts_.sections->all[0].offset);
       check_chunk_table();
       check_manifest();
+      check_other_sections();
     }
     return std::move(facts_);
   }
 
 private:
-  void check_header() {
-    std::array<std::byte, kHeaderSize> buffer{};
-    const std::size_t length = std::min<std::uint64_t>(source_.size(), kHeaderSize);
-    source_.read(0, std::span(buffer).first(length));
-    std::span<const std::byte> in(buffer);
-    const std::size_t magic_length = std::min(length, kHeaderMagic.size());
-    if (std::memcmp(buffer.data(), kHeaderMagic.data(), magic_length) != 0) {
-      findings_.at("header.magic", 0, "the file does not begin with the magic of a checkpoint");
-      // One damaged byte does not make another kind of file of a checkpoint.
-      stop_ = length < kHeaderSize || !is_intact_header_but_for_magic(buffer);
-      if (stop_) {
-        return;
-      }
-    }
-    if (length < kHeaderSize) {
-      findings_.at("header.truncated", length,
-                   "the file has " + to_string(length) + " bytes, less than a header");
-      stop_ = true;
-      return;
-    }
-    const auto checksum = load_le<std::uint64_t>(in, kHeaderChecksum);
-    if (checksum != header_checksum(buffer)) {
-      findings_.at("header.checksum", kHeaderChecksum,
-                   "the header's checksum does not match its bytes");
-      return;
-    }
-    Header header;
-    header.checksum = checksum;
-    header.major = load_le<std::uint16_t>(in, kHeaderMajor);
-    header.minor = load_le<std::uint16_t>(in, kHeaderMinor);
-    if (header.major != kMajorVersion) {
-      findings_.at("header.version", kHeaderMajor,
-                   "the file has format version " + to_string(header.major) + "." +
-                       to_string(header.minor) + "; this program knows major version 1");
-      stop_ = true;
-      return;
-    }
-    if (header.minor > kMinorVersion) {
-      facts_.fully_known = false;
-      findings_.at("header.newer-minor", kHeaderMinor,
-                   "the file has format version 1." + to_string(header.minor) +
-                       "; this program knows 1." + to_string(kMinorVersion));
-    }
-    if (!check_features(in, header)) {
-      stop_ = true;
-      return;
-    }
-    check_header_fields(in, header);
-  }
-
-  // The checksum over the bytes as they must have been: with an intact magic.
-  static std::uint64_t header_checksum(std::array<std::byte, kHeaderSize> bytes) {
-    std::memcpy(bytes.data(), kHeaderMagic.data(), kHeaderMagic.size());
-    return xxh3_64(std::span(bytes).first(kHeaderChecksum));
-  }
-
-  static bool is_intact_header_but_for_magic(const std::array<std::byte, kHeaderSize>& bytes) {
-    return load_le<std::uint64_t>(std::span(bytes), kHeaderChecksum) == header_checksum(bytes);
-  }
-
-  bool check_features(std::span<const std::byte> in, Header& header) {
-    header.incompatible = load_le<std::uint64_t>(in, kHeaderIncompatible);
-    header.read_only_compatible = load_le<std::uint64_t>(in, kHeaderReadOnlyCompat);
-    header.compatible = load_le<std::uint64_t>(in, kHeaderCompatible);
-    if (std::uint64_t bits = header.read_only_compatible & ~kKnownReadOnlyCompat; bits != 0) {
-      facts_.fully_known = false;
-      findings_.at("header.read-only-feature", kHeaderReadOnlyCompat,
-                   "unknown read-only compatible feature bits: " + bit_list(bits));
-    }
-    if (std::uint64_t bits = header.compatible & ~kKnownCompatible; bits != 0) {
-      facts_.fully_known = false;
-      findings_.at("header.compatible-feature", kHeaderCompatible,
-                   "unknown compatible feature bits: " + bit_list(bits));
-    }
-    std::uint64_t bits = header.incompatible & ~kKnownIncompatible;
-    if (bits != 0) {
-      findings_.at("header.incompatible-feature", kHeaderIncompatible,
-                   "unknown incompatible feature bits: " + bit_list(bits));
-    }
-    return bits == 0;
-  }
-
-  bool uses_reserved() const { return facts_.header && may_use_reserved(*facts_.header); }
-
-  void check_header_fields(std::span<const std::byte> in, Header& header) {
-    bool usable = true;
-    auto length = load_le<std::uint32_t>(in, kHeaderLength);
-    if (length != kHeaderSize) {
-      findings_.at("header.length", kHeaderLength, "the length field says " + to_string(length));
-      usable = false;
-    }
-    header.trace_uuid.bytes = load_le<std::array<std::uint8_t, 16>>(in, kHeaderTraceUuid);
-    header.event = load_le<std::int64_t>(in, kHeaderEvent);
-    header.ticks = load_le<std::int64_t>(in, kHeaderTicks);
-    header.mark_event = load_le<std::int64_t>(in, kHeaderMarkEvent);
-    header.order = load_le<std::uint32_t>(in, kHeaderOrder);
-    header.position_kind = load_le<std::uint16_t>(in, kHeaderPositionKind);
-    header.machine = load_le<std::uint16_t>(in, kHeaderMachine);
-    header.page_size = load_le<std::uint32_t>(in, kHeaderPageSize);
-    header.chunk_pages = load_le<std::uint32_t>(in, kHeaderChunkPages);
-    bool page_size_fits =
-        header.page_size == 4096 || header.page_size == 16384 || header.page_size == 65536;
-    if (!page_size_fits) {
-      findings_.at("header.page-size", kHeaderPageSize,
-                   "the page size is " + to_string(header.page_size));
-      usable = false;
-    }
-    if (header.chunk_pages == 0 || header.chunk_pages > kMaxChunkPages ||
-        (page_size_fits &&
-         std::uint64_t{header.chunk_pages} * header.page_size > kMaxChunkLength)) {
-      findings_.at("header.chunk-pages", kHeaderChunkPages,
-                   "a chunk has " + to_string(header.chunk_pages) + " pages");
-      usable = false;
-    }
-    if (header.position_kind > kPositionBetween) {
-      findings_.at("header.position-kind", kHeaderPositionKind,
-                   "the kind of position is " + to_string(header.position_kind));
-    }
-    if (header.event < 0 || header.mark_event < header.event) {
-      findings_.at("header.event", kHeaderEvent,
-                   "the event is " + to_string(header.event) + ", the mark's " +
-                       to_string(header.mark_event));
-    }
-    if (header.machine == 0) {
-      findings_.at("header.machine", kHeaderMachine, "the machine is 0");
-    }
-    if (!may_use_reserved(header) &&
-        !is_zero(in.subspan(kHeaderReserved, kHeaderChecksum - kHeaderReserved))) {
-      findings_.at("header.reserved", kHeaderReserved, "reserved bytes are not zero");
-    }
-    if (usable) {
-      facts_.header = header;
-    }
-  }
-
-  void check_footer() {
-    const std::uint64_t size = source_.size();
-    if (size < kHeaderSize + kFooterSize) {
-      findings_.at("footer.missing", size, "the file ends before a footer could be in it");
-      return;
-    }
-    const std::uint64_t start = size - kFooterSize;
-    std::array<std::byte, kFooterSize> buffer;
-    source_.read(start, buffer);
-    std::span<const std::byte> in(buffer);
-    const bool magic = load_le<std::array<std::uint8_t, 8>>(in, kFooterEndMagic) == kEndMagic;
-    const bool checksum =
-        load_le<std::uint64_t>(in, kFooterChecksum) == xxh3_64(in.first(kFooterChecksum));
-    if (!magic && !checksum) {
-      findings_.at("footer.missing", size, "the file does not end with a footer");
-      return;
-    }
-    if (!magic) {
-      findings_.at("footer.magic", start + kFooterEndMagic, "the closing magic is damaged");
-    }
-    if (!checksum) {
-      findings_.at("footer.checksum", start + kFooterChecksum,
-                   "the footer's checksum does not match its bytes");
-      return;
-    }
-    const Footer footer = footer_fields(in);
-    check_footer_fields(in, footer, start);
-  }
-
-  void check_footer_fields(std::span<const std::byte> in, const Footer& footer,
-                           std::uint64_t start) {
-    bool usable = true;
-    auto bad = [&](DiagnosticCode code, std::size_t field, std::string message) {
-      findings_.at(code, start + field, std::move(message));
-      usable = false;
-    };
-    if (footer.file_length != source_.size()) {
-      bad("footer.file-length", kFooterFileLength,
-          "the file has " + to_string(source_.size()) + " bytes, but was written with " +
-              to_string(footer.file_length));
-    }
-    if (facts_.header &&
-        load_le<std::uint64_t>(in, kFooterHeaderChecksum) != facts_.header->checksum) {
-      bad("footer.header-checksum", kFooterHeaderChecksum,
-          "the copy of the header's checksum is not that of this file's header");
-    }
-    bool entry_size_fits = footer.chunk_entry_size >= kChunkEntrySize &&
-                           footer.chunk_entry_size % 8 == 0 && footer.chunk_entry_size <= 4096 &&
-                           (!facts_.fully_known || footer.chunk_entry_size == kChunkEntrySize);
-    if (!entry_size_fits) {
-      bad("footer.chunk-entry-size", kFooterChunkEntrySize,
-          "an entry of the chunk table has " + to_string(footer.chunk_entry_size) + " bytes");
-    }
-    if (footer.page_count > std::uint64_t{1} << 51) {
-      bad("footer.page-count", kFooterPageCount,
-          "the page stream has " + to_string(footer.page_count) + " pages");
-    } else if (facts_.header) {
-      const std::uint64_t chunk_pages = facts_.header->chunk_pages;
-      if (footer.chunk_count != (footer.page_count + chunk_pages - 1) / chunk_pages) {
-        bad("footer.chunk-count", kFooterChunkCount,
-            to_string(footer.chunk_count) + " chunks do not make " + to_string(footer.page_count) +
-                " pages");
-      }
-    }
-    if (footer.table_offset % 8 != 0 || footer.table_offset < kHeaderSize ||
-        footer.table_offset > start ||
-        footer.chunk_count > (start - footer.table_offset) / kChunkEntrySize) {
-      bad("footer.table-offset", kFooterTableOffset,
-          "a chunk table of " + to_string(footer.chunk_count) + " entries cannot lie at byte " +
-              to_string(footer.table_offset));
-    } else if (entry_size_fits &&
-               footer.manifest_offset !=
-                   footer.table_offset + footer.chunk_count * footer.chunk_entry_size) {
-      bad("footer.manifest-offset", kFooterManifestOffset,
-          "the manifest is said to begin at byte " + to_string(footer.manifest_offset));
-    }
-    if (footer.manifest_offset > start ||
-        footer.manifest_length != start - footer.manifest_offset || footer.manifest_length < 16 ||
-        footer.manifest_length % 8 != 0) {
-      bad("footer.manifest-length", kFooterManifestLength,
-          "the manifest is said to have " + to_string(footer.manifest_length) + " bytes");
-    }
-    if (!uses_reserved() &&
-        (!is_zero(in.subspan(kFooterReserved0, 4)) ||
-         !is_zero(in.subspan(kFooterReserved, kFooterChecksum - kFooterReserved)))) {
-      findings_.at("footer.reserved", start + kFooterReserved0, "reserved bytes are not zero");
-    }
-    if (usable) {
-      facts_.footer = footer;
-    }
-  }
-
   void check_chunk_table() {
     const Footer& footer = *facts_.footer;
+    const Section& table = facts_.sections->chunk_table;
     if (footer.chunk_count > limits_.max_chunks) {
       throw Error(ErrorCode::kLimit, "the file has " + to_string(footer.chunk_count) +
                                          " chunks, more than the limit of " +
                                          to_string(limits_.max_chunks))
           .in_file(source_.name())
-          .at(footer.table_offset);
+          .at(table.offset);
     }
     // Entries are judged while their bytes are read, piece by piece: the findings count only if the
     // digest of the whole is right, so that a second pass follows.
-    if (table_digest() != footer.table_digest) {
-      findings_.at("chunk-table.digest", footer.table_offset,
+    if (digest_of(table) != table.digest) {
+      findings_.at("chunk-table.digest", table.offset,
                    "the chunk table's digest does not match its bytes");
       return;
     }
     std::vector<ChunkEntry> chunks;
-    chunks.reserve(footer.chunk_count);
+    chunks.reserve(std::min<std::uint64_t>(footer.chunk_count, 1u << 16));
+    const std::uint64_t data_end = facts_.sections->all[0].offset;
+    const framing::ChunkContext context = {*facts_.header, footer, table.offset, data_end};
     bool usable = true;
     std::uint64_t end = kHeaderSize; // of the parts before
-    for_each_table_piece([&](std::span<const std::byte> piece) {
-      for (std::size_t i = 0; i * footer.chunk_entry_size < piece.size(); ++i) {
-        auto entry = piece.subspan(i * footer.chunk_entry_size, footer.chunk_entry_size);
-        ChunkEntry chunk = decode_chunk_entry(piece, footer.chunk_entry_size, i);
-        usable = check_entry(chunk, entry, chunks.size(), end) && usable;
-        chunks.push_back(chunk);
+    std::uint64_t index = 0;
+    for_each_piece(table, [&](std::span<const std::byte> piece) {
+      for (std::size_t i = 0; i * footer.chunk_entry_size < piece.size(); ++i, ++index) {
+        const auto entry = piece.subspan(i * footer.chunk_entry_size, footer.chunk_entry_size);
+        const ChunkEntry chunk = framing::decode_chunk_entry(piece, footer.chunk_entry_size, i);
+        if (!usable) {
+          // Behind an entry that is not to be trusted nobody knows where a chunk should lie.
+          framing::check_chunk_entry(context, chunk, entry, index, findings_);
+          continue;
+        }
+        usable = framing::check_chunk_entry(context, chunk, entry, index, findings_) &&
+                 framing::check_chunk_place(context, chunk, index, end, findings_);
+        if (usable) {
+          check_padding(end, chunk.offset);
+          end = chunk.offset + chunk.stored_length;
+          chunks.push_back(chunk);
+        }
       }
     });
-    const std::uint64_t tail = align_up(end, 8);
     if (!usable) {
       return;
     }
-    if (footer.table_offset != tail) {
-      findings_.at("footer.table-offset", source_.size() - kFooterSize + kFooterTableOffset,
-                   "the chunk table begins at byte " + to_string(footer.table_offset) +
-                       " instead of " + to_string(tail));
+    const std::uint64_t first_section = align_up(end, kSectionAlignment);
+    if (data_end != first_section) {
+      findings_.at("section.offset", footer.directory_offset + kSectionOffset,
+                   "the first section begins at byte " + to_string(data_end) + " instead of " +
+                       to_string(first_section) + ", where the page data ends");
     } else {
-      check_padding(end, tail);
+      check_padding(end, first_section);
     }
     facts_.chunks = std::move(chunks);
   }
 
-  template <typename Function> void for_each_table_piece(Function&& function) {
-    const Footer& footer = *facts_.footer;
-    const std::uint64_t batch = std::max<std::uint64_t>(1, (1u << 20) / footer.chunk_entry_size);
-    std::vector<std::byte> buffer(std::min(batch, footer.chunk_count) * footer.chunk_entry_size);
-    for (std::uint64_t first = 0; first < footer.chunk_count; first += batch) {
-      std::uint64_t count = std::min(batch, footer.chunk_count - first);
-      function(source_.view(footer.table_offset + first * footer.chunk_entry_size,
-                            count * footer.chunk_entry_size, buffer));
+  // Pieces of about 1 MiB that are whole entries of the chunk table.
+  template <typename Function> void for_each_piece(const Section& section, Function&& function) {
+    const std::uint64_t entry = facts_.footer->chunk_entry_size;
+    const std::uint64_t batch = std::max<std::uint64_t>(1, (1u << 20) / entry) * entry;
+    std::vector<std::byte> buffer(std::min(batch, section.length));
+    for (std::uint64_t done = 0; done < section.length; done += batch) {
+      const std::uint64_t length = std::min(batch, section.length - done);
+      function(source_.view(section.offset + done, length, buffer));
     }
   }
 
-  std::array<std::uint8_t, 16> table_digest() {
+  DigestBytes digest_of(const Section& section) {
     Xxh3Stream128 stream;
-    for_each_table_piece([&](std::span<const std::byte> piece) { stream.update(piece); });
-    return stream.digest().canonical();
-  }
-
-  // True where the chunk can be read and decoded. Advances `end` to the end of the chunk.
-  bool check_entry(const ChunkEntry& chunk, std::span<const std::byte> entry, std::uint64_t index,
-                   std::uint64_t& end) {
-    const Header& header = *facts_.header;
-    const Footer& footer = *facts_.footer;
-    bool usable = true;
-    auto bad = [&](DiagnosticCode code, std::size_t field, const std::string& message) {
-      findings_.at(code, footer.table_offset + index * footer.chunk_entry_size + field,
-                   "chunk " + to_string(index) + ": " + message);
-      usable = false;
-    };
-    const std::uint64_t pages =
-        std::min<std::uint64_t>(header.chunk_pages, footer.page_count - index * header.chunk_pages);
-    if (chunk.length != pages * header.page_size) {
-      bad("chunk.length", kChunkLength,
-          to_string(chunk.length) + " bytes are not " + to_string(pages) + " pages");
-    }
-    switch (chunk.codec) {
-    case kCodecRaw:
-      if (chunk.stored_length != chunk.length || chunk.stored_checksum != chunk.checksum) {
-        bad("chunk.stored-length", kChunkStoredLength,
-            "a raw chunk's stored and decoded length or checksum differ");
-      }
-      break;
-    case kCodecZstd:
-      if (chunk.stored_length == 0 || chunk.stored_length >= chunk.length) {
-        bad("chunk.stored-length", kChunkStoredLength,
-            to_string(chunk.stored_length) + " bytes for " + to_string(chunk.length) +
-                " decoded ones");
-      }
-      if ((header.incompatible & kIncompatZstd) == 0) {
-        bad("header.feature-unset", kChunkCodec,
-            "it is compressed by zstd, but feature bit 0 is not set");
-      }
-      break;
-    default:
-      bad("chunk.codec", kChunkCodec, "codec " + to_string(chunk.codec) + " is not defined");
-      break;
-    }
-    if (!uses_reserved() &&
-        !is_zero(entry.subspan(kChunkReserved, kChunkEntrySize - kChunkReserved))) {
-      findings_.at("chunk.reserved",
-                   footer.table_offset + index * footer.chunk_entry_size + kChunkReserved,
-                   "chunk " + to_string(index) + ": reserved bytes are not zero");
-    }
-    const std::uint64_t start = chunk_start(end, chunk.codec, header.page_size);
-    if (chunk.offset != start ||
-        chunk.stored_length > footer.table_offset - std::min(start, footer.table_offset)) {
-      bad("chunk.offset", kChunkOffset,
-          "it lies at byte " + to_string(chunk.offset) + " instead of " + to_string(start) +
-              ", or reaches into the chunk table");
-    } else {
-      check_padding(end, start);
-    }
-    // Whatever the entry says, the next one is judged from where this one claims to end.
-    if (chunk.offset <= footer.table_offset) {
-      end = chunk.offset +
-            std::min<std::uint64_t>(chunk.stored_length, footer.table_offset - chunk.offset);
-    }
-    return usable;
+    for_each_piece(section, [&](std::span<const std::byte> piece) { stream.update(piece); });
+    return framing::digest_of(stream.digest().canonical());
   }
 
   void check_padding(std::uint64_t begin, std::uint64_t end) {
@@ -411,43 +142,87 @@ private:
   }
 
   void check_manifest() {
-    const Footer& footer = *facts_.footer;
-    if (footer.manifest_length > limits_.max_manifest_bytes) {
-      throw Error(ErrorCode::kLimit, "the manifest has " + to_string(footer.manifest_length) +
+    const Section& section = facts_.sections->manifest;
+    if (section.length > limits_.max_manifest_bytes) {
+      throw Error(ErrorCode::kLimit, "the manifest has " + to_string(section.length) +
                                          " bytes, more than the limit of " +
                                          to_string(limits_.max_manifest_bytes))
           .in_file(source_.name())
-          .at(footer.manifest_offset);
+          .at(section.offset);
     }
-    facts_.manifest_words =
-        kj::heapArray<capnp::word>(footer.manifest_length / sizeof(capnp::word));
+    facts_.manifest_words = kj::heapArray<capnp::word>(section.length / sizeof(capnp::word));
     auto bytes = std::as_writable_bytes(
         std::span(facts_.manifest_words.begin(), facts_.manifest_words.size()));
-    source_.read(footer.manifest_offset, bytes);
-    if (xxh3_128(bytes).canonical() != footer.manifest_digest) {
-      findings_.at("manifest.digest", footer.manifest_offset,
+    source_.read(section.offset, bytes);
+    if (framing::digest_of(bytes) != section.digest) {
+      findings_.at("manifest.digest", section.offset,
                    "the manifest's digest does not match its bytes");
       return;
     }
     if (auto problem = check_layout(bytes)) {
-      findings_.at("manifest.layout", footer.manifest_offset + problem->offset, problem->what);
+      findings_.at("manifest.layout", section.offset + problem->offset, problem->what);
       return;
     }
     // The layout check bounds what a walk can cost; the limit is a second line of defence, far
     // above what the walks of a validation need.
     capnp::ReaderOptions options;
-    options.traversalLimitInWords = footer.manifest_length * 16 + (1u << 24);
+    options.traversalLimitInWords = section.length * 16 + (1u << 24);
     options.nestingLimit = 64;
     auto message =
         std::make_unique<capnp::FlatArrayMessageReader>(facts_.manifest_words.asPtr(), options);
     try {
-      if (!message->isCanonical()) {
-        findings_.at("manifest.canonical", footer.manifest_offset,
-                     "the manifest is not in canonical form");
+      if (auto problem = find_noncanonical(bytes.subspan(sizeof(capnp::word)))) {
+        findings_.at("manifest.canonical",
+                     section.offset + (problem->word + 1) * sizeof(capnp::word),
+                     std::move(problem->what));
       }
       facts_.message = std::move(message);
     } catch (const kj::Exception& exception) {
-      findings_.at("manifest.layout", footer.manifest_offset, exception.getDescription().cStr());
+      findings_.at("manifest.layout", section.offset, exception.getDescription().cStr());
+    }
+  }
+
+  // Sections that are not needed to read the file: their digests, and the form of the seal.
+  void check_other_sections() {
+    for (const Section& section : facts_.sections->all) {
+      if (section.kind == kSectionChunkTable || section.kind == kSectionManifest) {
+        continue;
+      }
+      if (digest_of(section) != section.digest) {
+        findings_.at("section.digest", section.offset,
+                     "the digest of section kind " + to_string(section.kind) +
+                         " does not match its bytes");
+      } else if (section.kind == kSectionSeal) {
+        read_seal(section);
+      }
+    }
+  }
+
+  void read_seal(const Section& section) {
+    const std::uint64_t chunk_count = facts_.footer->chunk_count;
+    if (section.length < kSealReserved) {
+      findings_.at("seal.form", section.offset, "the seal is too short");
+      return;
+    }
+    std::array<std::byte, kSealReserved> head;
+    source_.read(section.offset, head);
+    if (const auto algorithm = load_le<std::uint32_t>(head, kSealAlgorithm);
+        algorithm != kSealSha256) {
+      findings_.at("seal.algorithm", section.offset,
+                   "the seal has algorithm " + to_string(algorithm));
+      return;
+    }
+    // The length is looked at before anything of that length is allocated.
+    if (section.length % sizeof(Sha256Digest) == kSealChunks % sizeof(Sha256Digest) &&
+        section.length / sizeof(Sha256Digest) == chunk_count + kSealChunks / sizeof(Sha256Digest)) {
+      std::vector<std::byte> bytes(section.length);
+      source_.read(section.offset, bytes);
+      facts_.seal = decode_seal(bytes, chunk_count);
+    }
+    if (!facts_.seal) {
+      findings_.at("seal.form", section.offset,
+                   "a seal of " + to_string(section.length) + " bytes is none of " +
+                       to_string(chunk_count) + " chunks");
     }
   }
 
@@ -456,10 +231,22 @@ private:
   Findings& findings_;
   ContainerFacts facts_;
   std::vector<std::byte> padding_;
-  bool stop_ = false;
 };
 
 } // namespace
+
+void limit_work(const ByteSource& source, const ReadLimits& limits, std::uint64_t bytes) {
+  const std::uint64_t limit = limits.max_decoded_bytes != 0
+                                  ? limits.max_decoded_bytes
+                                  : (std::uint64_t{16} << 30) + 256 * source.stored_size();
+  if (bytes > limit) {
+    throw Error(ErrorCode::kLimit, "there are " + to_string(bytes) + " bytes to look at in " +
+                                       to_string(source.stored_size()) +
+                                       " stored ones, more than the limit of " + to_string(limit))
+        .in_file(source.name())
+        .with_hint("raise the limit (--max-decoded) if the file is from somebody you trust");
+  }
+}
 
 ContainerFacts validate_container(const ByteSource& source, const ReadLimits& limits,
                                   Findings& findings) {
@@ -480,13 +267,17 @@ void validate_agreement(const ContainerFacts& facts, schema::State::Reader state
   };
   const Path root("state");
   compare("machine", root / "machine", header.machine, state.getMachine(), kHeaderMachine);
+  compare("ELF class", root / "elfClass", header.elf_class, state.getElfClass(), kHeaderElfClass);
+  compare("data encoding", root / "dataEncoding", header.data_encoding, state.getDataEncoding(),
+          kHeaderDataEncoding);
   auto geometry = state.getPageStream();
   compare("page size", root / "pageStream", header.page_size, geometry.getPageSize(),
           kHeaderPageSize);
   compare("chunk length", root / "pageStream", header.chunk_pages, geometry.getChunkPages(),
           kHeaderChunkPages);
   if (geometry.getPageCount() != facts.footer->page_count) {
-    findings.at("footer.page-count", facts.footer->file_length - kFooterSize + kFooterPageCount,
+    findings.at("footer.page-count",
+                facts.footer->file_length - facts.footer->length + kFooterPageCount,
                 "the footer says " + to_string(facts.footer->page_count) + " pages, the manifest " +
                     to_string(geometry.getPageCount()));
   }
@@ -503,12 +294,15 @@ void validate_agreement(const ContainerFacts& facts, schema::State::Reader state
                     ", the manifest's " + uuid.to_string());
   }
   std::uint16_t kind = kPositionNone;
-  std::int64_t event = 0, ticks = 0, mark_event = 0;
+  std::int64_t event = 0, ticks = 0, mark_event = 0, mark_ticks = 0;
   std::uint32_t order = 0;
+  std::uint64_t instructions = 0;
+  std::int32_t task = 0;
   if (state.hasPosition()) {
     auto position = state.getPosition();
     event = mark_event = position.getClone().getEvent();
-    ticks = position.getClone().getTicks();
+    ticks = mark_ticks = position.getClone().getTicks();
+    task = position.getClone().getTask();
     switch (position.which()) {
     case schema::Position::AT_EVENT:
       kind = kPositionAtEvent;
@@ -516,13 +310,19 @@ void validate_agreement(const ContainerFacts& facts, schema::State::Reader state
     case schema::Position::FORWARD_TO:
       kind = kPositionForwardTo;
       mark_event = position.getForwardTo().getEvent();
+      mark_ticks = position.getForwardTo().getTicks();
       break;
     case schema::Position::BETWEEN:
       kind = kPositionBetween;
       order = position.getBetween().getOrder();
+      instructions = position.getBetween().getInstructions();
       break;
-    default:
-      kind = header.position_kind; // judged as an unknown value
+    default: // judged as an unknown value
+      kind = header.position_kind;
+      mark_event = header.mark_event;
+      mark_ticks = header.mark_ticks;
+      order = header.order;
+      instructions = header.instructions;
       break;
     }
   }
@@ -534,7 +334,13 @@ void validate_agreement(const ContainerFacts& facts, schema::State::Reader state
           static_cast<std::uint64_t>(ticks), kHeaderTicks);
   compare("event of the mark", position, static_cast<std::uint64_t>(header.mark_event),
           static_cast<std::uint64_t>(mark_event), kHeaderMarkEvent);
+  compare("number of ticks at the mark", position, static_cast<std::uint64_t>(header.mark_ticks),
+          static_cast<std::uint64_t>(mark_ticks), kHeaderMarkTicks);
   compare("order", position, header.order, order, kHeaderOrder);
+  compare("current task", position, static_cast<std::uint64_t>(std::int64_t{header.current_task}),
+          static_cast<std::uint64_t>(std::int64_t{task}), kHeaderCurrentTask);
+  compare("number of instructions", position, header.instructions, instructions,
+          kHeaderInstructions);
 }
 
 } // namespace rrpcp

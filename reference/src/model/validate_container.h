@@ -1,6 +1,8 @@
 // Judging the container: header, footer, chunk table, padding, and the manifest as a message.
 #pragma once
 
+#include "container/seal.h"
+#include "framing/sections.h"
 #include "model/byte_source.h"
 #include "model/findings.h"
 #include "rrpcp/reader.h"
@@ -17,14 +19,20 @@ namespace rrpcp {
 struct ContainerFacts {
   std::optional<Header> header;
   std::optional<Footer> footer;
+  std::optional<framing::Sections> sections;
   // Every entry is safe to read and decode. Absent where the table or one entry is not.
   std::optional<std::vector<ChunkEntry>> chunks;
   kj::Array<capnp::word> manifest_words;
   // Absent where the message is damaged; safe to walk otherwise.
   std::unique_ptr<capnp::FlatArrayMessageReader> message;
-  // Version and features are known, so that an undefined value is an error.
-  bool fully_known = true;
+  // Absent where there is none, or none that can be compared.
+  std::optional<Seal> seal;
 };
+
+// Throws Error(kLimit) where `bytes` are more than ReadLimits::max_decoded_bytes says, by which the
+// work for a small file is bounded: compressed chunks and holes of a file can have any number of
+// bytes.
+void limit_work(const ByteSource& source, const ReadLimits& limits, std::uint64_t bytes);
 
 // Level "structure". Throws Error for what ByteSource cannot read and kLimit.
 ContainerFacts validate_container(const ByteSource& source, const ReadLimits& limits,

@@ -27,43 +27,17 @@ bool stays_inside(std::string_view path) {
 }
 
 bool is_absolute(capnp::Data::Reader path) {
-  return path.size() != 0 && path[0] == '/' && std::memchr(path.begin(), 0, path.size()) == nullptr;
-}
-
-// The arm of the union that a kind of monitor uses.
-schema::FileMonitor::Which arm_of(schema::FileMonitor::Kind kind) {
-  using Kind = schema::FileMonitor::Kind;
-  switch (kind) {
-  case Kind::MMAPPED:
-    return schema::FileMonitor::MMAPPED;
-  case Kind::PROC_FD:
-    return schema::FileMonitor::PROC_FD;
-  case Kind::PROC_MEM:
-    return schema::FileMonitor::PROC_MEM;
-  case Kind::STDIO:
-    return schema::FileMonitor::STDIO;
-  case Kind::VIRTUAL_PERF_COUNTER:
-    return schema::FileMonitor::VIRTUAL_PERF_COUNTER;
-  case Kind::PROC_STAT:
-    return schema::FileMonitor::PROC_STAT;
-  case Kind::BPF_MAP:
-    return schema::FileMonitor::BPF_MAP;
-  case Kind::PID_FD:
-    return schema::FileMonitor::PID_FD;
-  default:
-    return schema::FileMonitor::PLAIN;
-  }
+  return path.size() != 0 && path[0] == '/';
 }
 
 } // namespace
 
 void StateCheck::check_file_identity(const Path& path, schema::FileIdentity::Reader file) {
   auto name = file.getPath();
-  known(path / "pathBase", file.getPathBase(), schema::PathBase::TRACE);
   bool fits = false;
   if (file.getPathBase() == schema::PathBase::TRACE) {
     std::string_view view(reinterpret_cast<const char*>(name.begin()), name.size());
-    fits = stays_inside(view) && view.find('\0') == view.npos;
+    fits = stays_inside(view);
   } else {
     fits = is_absolute(name);
   }
@@ -77,7 +51,8 @@ void StateCheck::check_file_identity(const Path& path, schema::FileIdentity::Rea
   each(path / "digests", file.getDigests(),
        [&](const Path& at, schema::RangeDigest::Reader digest) {
          std::uint64_t end = 0;
-         if (digest.getLength() == 0 || digest.getOffset() < previous_end ||
+         if ((digest.getSha256().size() != 0 && digest.getSha256().size() != 32) ||
+             digest.getLength() == 0 || digest.getOffset() < previous_end ||
              __builtin_add_overflow(digest.getOffset(), digest.getLength(), &end) ||
              end > file.getSize()) {
            findings_.in("file.digest", at,
@@ -100,12 +75,22 @@ void StateCheck::check_open_file(const Path& path, schema::OpenFile::Reader file
   }
   signal_number(path / "ownerSignal", file.getOwnerSignal(), true);
   each(path / "locks", file.getLocks(), [&](const Path& at, schema::FileLock::Reader lock) {
-    known(at / "kind", lock.getKind(), schema::FileLock::Kind::LEASE);
     if (lock.getStart() > lock.getEnd() || lock.getEnd() > INT64_MAX) {
       findings_.in("open-file.lock", at,
                    to_string(lock.getStart()) + " to " + to_string(lock.getEnd()));
     }
   });
+  if (file.getOwnerIsThread() && file.getOwner() <= 0) {
+    findings_.in("open-file.owner", path / "owner", "it is no thread");
+  }
+  const std::uint32_t contents = file.getContentsObject();
+  refer(objects_, path / "contentsObject", contents, true);
+  if (contents < objects_.size() &&
+      (!file.isRegular() || !state_.getMemoryObjects()[contents].isFile() ||
+       state_.getMemoryObjects()[contents].getRuns().size() == 0)) {
+    findings_.in("open-file.contents", path / "contentsObject",
+                 "it is no embedded file of a regular file");
+  }
   switch (file.which()) {
   case schema::OpenFile::REGULAR:
     check_file_identity(path / "regular", file.getRegular());
@@ -120,10 +105,14 @@ void StateCheck::check_open_file(const Path& path, schema::OpenFile::Reader file
     check_file_identity(path / "path", file.getPath());
     break;
   case schema::OpenFile::DEVICE:
-    no_nul(path / "device" / "path", file.getDevice().getPath());
+    if (!is_absolute(file.getDevice().getPath())) {
+      findings_.in("file.path", path / "device" / "path", "it is not an absolute path");
+    }
     break;
   case schema::OpenFile::TERMINAL:
-    no_nul(path / "terminal" / "path", file.getTerminal().getPath());
+    if (!is_absolute(file.getTerminal().getPath())) {
+      findings_.in("file.path", path / "terminal" / "path", "it is not an absolute path");
+    }
     break;
   case schema::OpenFile::PIPE: {
     auto pipe = file.getPipe();
@@ -134,16 +123,7 @@ void StateCheck::check_open_file(const Path& path, schema::OpenFile::Reader file
     }
     break;
   }
-  case schema::OpenFile::SOCKET:
-    text(path / "socket" / "description", file.getSocket().getDescription());
-    break;
-  case schema::OpenFile::EVENTFD:
-    break;
   case schema::OpenFile::EPOLL:
-    each(path / "epoll" / "watches", file.getEpoll().getWatches(),
-         [&](const Path& at, schema::EpollWatch::Reader watch) {
-           not_negative(at / "fd", watch.getFd());
-         });
     each_pair(path / "epoll" / "watches", file.getEpoll().getWatches(),
               [&](const Path& at, schema::EpollWatch::Reader a, schema::EpollWatch::Reader b) {
                 if (a.getFd() > b.getFd()) {
@@ -161,13 +141,41 @@ void StateCheck::check_open_file(const Path& path, schema::OpenFile::Reader file
     }
     break;
   }
-  case schema::OpenFile::OTHER:
-    text(path / "other" / "description", file.getOther().getDescription());
+  case schema::OpenFile::SIGNALFD:
+    check_signal_mask(path / "signalfd" / "mask", file.getSignalfd().getMask());
+    break;
+  case schema::OpenFile::INOTIFY:
+    each_pair(path / "inotify" / "watches", file.getInotify().getWatches(),
+              [&](const Path& at, schema::InotifyWatch::Reader a, schema::InotifyWatch::Reader b) {
+                if (a.getDescriptor() >= b.getDescriptor()) {
+                  findings_.in("open-file.inotify", at,
+                               "watch " + to_string(b.getDescriptor()) + " after " +
+                                   to_string(a.getDescriptor()));
+                }
+              });
+    break;
+  case schema::OpenFile::SOCKET_END:
+    check_socket_end(path / "socketEnd", file.getSocketEnd());
     break;
   default:
-    unknown(path, "union arm", static_cast<unsigned>(file.which()));
     break;
   }
+}
+
+void StateCheck::check_socket_end(const Path& path, schema::SocketEnd::Reader socket) {
+  each(path / "received", socket.getReceived(),
+       [&](const Path& at, schema::SocketMessage::Reader message) {
+         const Path files = at / "openFiles";
+         for (unsigned i = 0; i < message.getOpenFiles().size(); ++i) {
+           refer(open_files_, files[i], message.getOpenFiles()[i], false);
+         }
+       });
+  each_pair(path / "options", socket.getOptions(),
+            [&](const Path& at, schema::SocketOption::Reader a, schema::SocketOption::Reader b) {
+              if (std::pair(a.getLevel(), a.getName()) >= std::pair(b.getLevel(), b.getName())) {
+                findings_.in("open-file.socket", at, "it does not come after the one before it");
+              }
+            });
 }
 
 void StateCheck::check_file_tables(const Path& path) {
@@ -175,7 +183,6 @@ void StateCheck::check_file_tables(const Path& path) {
     auto descriptors = table.getDescriptors();
     each(at / "descriptors", descriptors,
          [&](const Path& entry, schema::FileDescriptor::Reader descriptor) {
-           not_negative(entry / "fd", descriptor.getFd());
            refer(open_files_, entry / "openFile", descriptor.getOpenFile(), false);
          });
     each_pair(
@@ -186,31 +193,14 @@ void StateCheck::check_file_tables(const Path& path) {
                          to_string(b.getFd()) + " after " + to_string(a.getFd()));
           }
         });
-    auto monitors = table.getMonitors();
-    each(at / "monitors", monitors, [&](const Path& entry, schema::FileMonitor::Reader monitor) {
-      check_monitor(entry, monitor);
-    });
-    each_pair(at / "monitors", monitors,
-              [&](const Path& entry, schema::FileMonitor::Reader a, schema::FileMonitor::Reader b) {
-                if (a.getFd() >= b.getFd()) {
-                  findings_.in("monitor.order", entry,
-                               to_string(b.getFd()) + " after " + to_string(a.getFd()));
-                }
-              });
+    if (table.getContentsUnknown() && descriptors.size() != 0) {
+      findings_.in("descriptor.unknown", at / "descriptors",
+                   "contentsUnknown says that none is known");
+    }
+    if (table.hasRr()) {
+      check_rr_file_table(at / "rr", table.getRr());
+    }
   });
-}
-
-void StateCheck::check_monitor(const Path& path, schema::FileMonitor::Reader monitor) {
-  using Kind = schema::FileMonitor::Kind;
-  not_negative(path / "fd", monitor.getFd());
-  known(path / "kind", monitor.getKind(), Kind::OTHER);
-  if (monitor.which() > schema::FileMonitor::VIRTUAL_PERF_COUNTER) {
-    unknown(path, "union arm", static_cast<unsigned>(monitor.which()));
-  } else if (monitor.getKind() < Kind::OTHER && monitor.which() != arm_of(monitor.getKind())) {
-    findings_.in("monitor.kind", path,
-                 "kind " + to_string(static_cast<unsigned>(monitor.getKind())) +
-                     " with union arm " + to_string(static_cast<unsigned>(monitor.which())));
-  }
 }
 
 void StateCheck::check_file_system_contexts(const Path& path) {

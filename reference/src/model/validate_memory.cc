@@ -17,10 +17,11 @@ constexpr std::uint32_t kMapShared = 1, kMapPrivate = 2, kMapAnonymous = 0x20;
 constexpr std::uint32_t kMapHugetlb = 0x40000, kHugetlbSize = 0xfc000000;
 // GROWSDOWN, LOCKED, NORESERVE, STACK (asm-generic/mman.h; the same on x86 and AArch64).
 constexpr std::uint32_t kMapKept = 0x100 | 0x2000 | 0x4000 | 0x20000;
-constexpr std::uint32_t kProtBase = 7;
-constexpr std::uint32_t kProtArm = 0x10 | 0x20; // PROT_BTI, PROT_MTE
-constexpr std::uint32_t kAdviceHuge = 1u << 3, kAdviceNoHuge = 1u << 4, kAdviceAll = (1u << 6) - 1;
-constexpr std::uint32_t kSealsAll = 0x3f; // F_SEAL_SEAL to F_SEAL_EXEC
+constexpr std::uint32_t kAdviceHuge = 1u << 3, kAdviceNoHuge = 1u << 4, kAdviceAll = (1u << 8) - 1;
+constexpr std::uint32_t kAdviceSequential = 1u << 6, kAdviceRandom = 1u << 7;
+constexpr std::uint32_t kMapLocked = 0x2000;
+constexpr std::uint32_t kUserFaultModes = 7; // linux/userfaultfd.h UFFDIO_REGISTER_MODE_*
+constexpr std::uint32_t kSealsAll = 0x3f;    // F_SEAL_SEAL to F_SEAL_EXEC
 
 std::string hex(std::uint64_t value) {
   static constexpr char kDigits[] = "0123456789abcdef";
@@ -30,6 +31,40 @@ std::string hex(std::uint64_t value) {
     value >>= 4;
   } while (value != 0);
   return "0x" + text;
+}
+
+// What the kernel has on a machine: protection bits (asm/mman.h) that a file of this version may
+// have, and the highest memory protection key. PROT_MTE is not among them: there is no place for
+// the tags of such memory.
+struct MemoryRules {
+  std::uint16_t machine;
+  std::uint32_t protection;
+  std::uint16_t highest_key;
+};
+constexpr std::uint32_t kProtBase = 7, kProtBti = 0x10;
+constexpr MemoryRules kMemoryRules[] = {
+    {kMachine386, kProtBase, 15},
+    {kMachineX86_64, kProtBase, 15},
+    {kMachineAarch64, kProtBase | kProtBti, 7},
+};
+
+const MemoryRules* memory_rules(std::uint16_t machine) {
+  for (const MemoryRules& rules : kMemoryRules) {
+    if (rules.machine == machine) {
+      return &rules;
+    }
+  }
+  return nullptr;
+}
+
+// Whether runs give a mapping contents that are not its object's.
+bool have_own_contents(capnp::List<schema::PageRun>::Reader runs) {
+  for (const schema::PageRun::Reader run : runs) {
+    if (run.getKind() == schema::RunKind::ZERO || run.getKind() == schema::RunKind::STREAM) {
+      return true;
+    }
+  }
+  return false;
 }
 
 bool is_kernel_page(schema::MappingRole role) {
@@ -45,6 +80,10 @@ void StateCheck::check_address_spaces(const Path& path) {
 
 void StateCheck::check_address_space(const Path& path, schema::AddressSpace::Reader space) {
   const std::uint16_t machine = space.getMachine() != 0 ? space.getMachine() : machine_;
+  if (space.getElfClass() > 2) {
+    findings_.in("state.elf-class", path / "elfClass",
+                 "it is " + to_string(static_cast<unsigned>(space.getElfClass())));
+  }
   auto mappings = space.getMappings();
   unsigned stacks = 0;
   each(path / "mappings", mappings, [&](const Path& at, schema::Mapping::Reader mapping) {
@@ -65,6 +104,9 @@ void StateCheck::check_address_space(const Path& path, schema::AddressSpace::Rea
                                  ", before the one before it ends at " + hex(a.getEnd()));
               }
             });
+  if (space.hasAttributes()) {
+    check_space_attributes(path / "attributes", space.getAttributes());
+  }
   if (space.hasLayout()) {
     auto layout = space.getLayout();
     const Path at = path / "layout";
@@ -89,21 +131,9 @@ void StateCheck::check_address_space(const Path& path, schema::AddressSpace::Rea
       state_.getMemoryObjects()[space.getExecutable()].which() != schema::MemoryObject::FILE) {
     findings_.in("space.executable", path / "executable", "the object is not a file");
   }
-  no_nul(path / "executablePath", space.getExecutablePath());
-  no_nul(path / "originalExecutable", space.getOriginalExecutable());
-  not_negative(path / "firstRunEvent", space.getFirstRunEvent());
-  std::uint64_t end = 0;
-  each(path / "savedMemory", space.getSavedMemory(),
-       [&](const Path& at, schema::SavedMemory::Reader saved) {
-         std::uint64_t next;
-         if (saved.getData().size() == 0 || saved.getAddress() < end ||
-             __builtin_add_overflow(saved.getAddress(), saved.getData().size(), &next)) {
-           findings_.in("space.saved-memory", at,
-                        to_string(saved.getData().size()) + " bytes at " + hex(saved.getAddress()));
-           return;
-         }
-         end = next;
-       });
+  if (space.hasRr()) {
+    check_rr_space(path / "rr", space.getRr());
+  }
 }
 
 void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping,
@@ -114,32 +144,54 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
   if (!range) {
     findings_.in("mapping.range", path, hex(start) + " to " + hex(end));
   }
-  const std::uint32_t protections = machine == kMachineAarch64 ? kProtBase | kProtArm : kProtBase;
-  if ((mapping.getProtection() & ~protections) != 0) {
-    findings_.in("mapping.protection", path / "protection", hex(mapping.getProtection()));
-  }
-  const std::uint32_t maximum = mapping.getMaximumProtection();
-  if (maximum != 0 &&
-      ((maximum & ~protections) != 0 || (mapping.getProtection() & ~maximum) != 0)) {
-    findings_.in("mapping.protection", path / "maximumProtection", hex(maximum));
-  }
   const std::uint32_t flags = mapping.getFlags();
   const bool shared = (flags & 3) == kMapShared, is_private = (flags & 3) == kMapPrivate;
-  std::uint32_t allowed = 3 | kMapAnonymous | kMapKept | kMapHugetlb;
-  allowed |= (flags & kMapHugetlb) != 0 ? kHugetlbSize : 0;
-  if ((!shared && !is_private) || (flags & ~allowed) != 0) {
+  // Of a machine that this program does not know, bits are kept and not judged.
+  const MemoryRules* rules = memory_rules(machine);
+  if (rules != nullptr) {
+    if ((mapping.getProtection() & ~rules->protection) != 0) {
+      findings_.in("mapping.protection", path / "protection", hex(mapping.getProtection()));
+    }
+    std::uint32_t allowed = 3 | kMapAnonymous | kMapKept | kMapHugetlb;
+    allowed |= (flags & kMapHugetlb) != 0 ? kHugetlbSize : 0;
+    if ((flags & ~allowed) != 0) {
+      findings_.in("mapping.flags", path / "flags", hex(flags));
+    }
+    if (mapping.getPkey() > rules->highest_key) {
+      findings_.in("mapping.pkey", path / "pkey", to_string(mapping.getPkey()));
+    }
+  }
+  const std::uint32_t maximum = mapping.getMaximumProtection();
+  if (maximum != 0 && ((rules != nullptr && (maximum & ~rules->protection) != 0) ||
+                       (mapping.getProtection() & ~maximum) != 0)) {
+    findings_.in("mapping.protection", path / "maximumProtection", hex(maximum));
+  }
+  if (!shared && !is_private) {
     findings_.in("mapping.flags", path / "flags", hex(flags));
   }
   const std::uint32_t advice = mapping.getAdvice();
-  if ((advice & ~kAdviceAll) != 0 ||
-      (advice & (kAdviceHuge | kAdviceNoHuge)) == (kAdviceHuge | kAdviceNoHuge)) {
+  auto both = [&](std::uint32_t a, std::uint32_t b) {
+    return (advice & a) != 0 && (advice & b) != 0;
+  };
+  if ((advice & ~kAdviceAll) != 0 || both(kAdviceHuge, kAdviceNoHuge) ||
+      both(kAdviceSequential, kAdviceRandom)) {
     findings_.in("mapping.advice", path / "advice", hex(advice));
   }
-  if (mapping.getPkey() > 15) {
-    findings_.in("mapping.pkey", path / "pkey", to_string(mapping.getPkey()));
+  if (mapping.hasRr()) {
+    check_rr_mapping(path / "rr", mapping);
   }
-  no_nul(path / "name", mapping.getName());
-  no_nul(path / "legacyPageFile", mapping.getLegacyPageFile());
+  if (mapping.getLockedOnFault() && (flags & kMapLocked) == 0) {
+    findings_.in("mapping.attributes", path / "lockedOnFault", "the mapping is not locked");
+  }
+  if (mapping.getDroppable() && (!is_private || (flags & kMapAnonymous) == 0)) {
+    findings_.in("mapping.attributes", path / "droppable", "it is no private anonymous memory");
+  }
+  if ((mapping.getUserFaults() & ~kUserFaultModes) != 0) {
+    findings_.in("mapping.attributes", path / "userFaults", hex(mapping.getUserFaults()));
+  }
+  if (const char* fault = fault_of(mapping.getMemoryPolicy()); *fault != 0) {
+    findings_.in("mapping.attributes", path / "memoryPolicy", fault);
+  }
 
   const std::uint32_t object = mapping.getObject();
   refer(objects_, path / "object", object, true);
@@ -147,7 +199,7 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
   if (shared && !has_object && !is_kernel_page(mapping.getRole())) {
     findings_.in("mapping.object", path / "object", "a shared mapping needs an object");
   }
-  if (is_private && (flags & kMapAnonymous) != 0 && has_object) {
+  if (rules != nullptr && is_private && (flags & kMapAnonymous) != 0 && has_object) {
     findings_.in("mapping.object", path / "object", "a private anonymous mapping has no object");
   }
   std::uint64_t offset_end;
@@ -158,18 +210,10 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
   }
 
   auto runs = mapping.getRuns();
-  if (shared && runs.size() != 0) {
+  if (shared && !is_kernel_page(mapping.getRole()) && have_own_contents(runs)) {
     findings_.in("mapping.shared", path / "runs", "the object has the contents");
   }
-  known(path / "role", mapping.getRole(), schema::MappingRole::SCRATCH);
-  if (is_kernel_page(mapping.getRole()) && runs.size() != 0) {
-    findings_.in("mapping.role", path / "runs", "the kernel provides the contents of this page");
-  }
-  if (mapping.getRole() == schema::MappingRole::GUARD &&
-      (!is_private || mapping.getProtection() != 0 || has_object || runs.size() != 0)) {
-    findings_.in("mapping.role", path / "role",
-                 "a guard is private, anonymous, inaccessible and without contents");
-  }
+  check_role(path, mapping, is_private);
   if (!range) {
     return;
   }
@@ -181,11 +225,43 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
     return;
   }
   check_runs(path / "runs", runs, (end - start) / page_size, has_object, mapping.getObjectOffset(),
-             backing);
+             backing, true);
+  const auto plain = has_object ? schema::RunKind::BACKING : schema::RunKind::ZERO;
+  if (runs.size() == 1 && runs[0].getKind() == plain) {
+    findings_.in("run.default", path / "runs", "without runs the mapping reads the same");
+  }
+}
+
+void StateCheck::check_role(const Path& path, schema::Mapping::Reader mapping, bool is_private) {
+  const bool has_object = mapping.getObject() != schema::NO_INDEX;
+  auto runs = mapping.getRuns();
+  switch (mapping.getRole()) {
+  case schema::MappingRole::VVAR:
+  case schema::MappingRole::VSYSCALL:
+    if (runs.size() != 1 || runs[0].getKind() != schema::RunKind::UNKNOWN) {
+      findings_.in("mapping.role", path / "runs",
+                   "the kernel provides the contents of this page: they are one run, unknown");
+    }
+    break;
+  case schema::MappingRole::GUARD:
+    if (!is_private || mapping.getProtection() != 0 || has_object || runs.size() != 0) {
+      findings_.in("mapping.role", path / "role",
+                   "a guard is private, anonymous, inaccessible and without contents");
+    }
+    break;
+  case schema::MappingRole::SHADOW_STACK:
+    if (!is_private || has_object) {
+      findings_.in("mapping.role", path / "role", "a shadow stack is private and anonymous");
+    }
+    break;
+  default:
+    break;
+  }
 }
 
 void StateCheck::check_runs(const Path& path, List<schema::PageRun> runs, std::uint64_t pages,
-                            bool has_backing, std::uint64_t backing_offset, RangeSet* backing) {
+                            bool has_backing, std::uint64_t backing_offset, RangeSet* backing,
+                            bool guards) {
   std::uint64_t covered = 0;
   bool overflow = false;
   bool has_previous = false;
@@ -217,20 +293,22 @@ void StateCheck::check_runs(const Path& path, List<schema::PageRun> runs, std::u
         backing->add(begin, begin + count * rules_.page_size);
       }
       break;
-    case schema::RunKind::ZERO:
+    case schema::RunKind::GUARD:
+      if (!guards) {
+        findings_.in("run.guard", at, "guard pages belong to a mapping, not to what it shows");
+      }
       break;
     default:
-      unknown(at / "kind", "enumerant", static_cast<unsigned>(kind));
       break;
     }
     if (run.getSource() != 0 || (kind != schema::RunKind::STREAM && run.getFirst() != 0)) {
-      if (kind <= schema::RunKind::BACKING) {
+      if (kind <= schema::RunKind::GUARD) {
         findings_.in("run.fields", at, "first or source has a value");
       }
     }
     if (has_previous && kind == previous_kind &&
         (kind == schema::RunKind::STREAM ? run.getFirst() == previous_end
-                                         : kind <= schema::RunKind::BACKING)) {
+                                         : kind <= schema::RunKind::GUARD)) {
       findings_.in("run.join", at, "it continues the run before it");
     }
     has_previous = true;
@@ -272,7 +350,6 @@ void StateCheck::check_memory_object(const Path& path, schema::MemoryObject::Rea
   const std::uint64_t length = object.getLength();
   const bool is_file = object.isFile();
   if (object.which() > schema::MemoryObject::SYSTEM_V) {
-    unknown(path, "union arm", static_cast<unsigned>(object.which()));
     return;
   }
   if (length > INT64_MAX || (length == 0 && !is_file && !object.isMemfd())) {
@@ -286,7 +363,10 @@ void StateCheck::check_memory_object(const Path& path, schema::MemoryObject::Rea
   }
   RangeSet own_backing;
   if (runs.size() != 0) {
-    check_runs(path / "runs", runs, pages, is_file, 0, is_file ? &own_backing : nullptr);
+    check_runs(path / "runs", runs, pages, is_file, 0, is_file ? &own_backing : nullptr, false);
+    if (is_file && runs.size() == 1 && runs[0].getKind() == schema::RunKind::BACKING) {
+      findings_.in("run.default", path / "runs", "without runs the file reads the same");
+    }
     auto last = runs[runs.size() - 1];
     if (length % page_size != 0 && last.getKind() == schema::RunKind::STREAM &&
         last.getPages() != 0 && last.getFirst() < rules_.page_count &&
@@ -327,7 +407,6 @@ void StateCheck::check_memory_object(const Path& path, schema::MemoryObject::Rea
     break;
   }
   case schema::MemoryObject::MEMFD:
-    no_nul(path / "memfd" / "name", object.getMemfd().getName());
     if ((object.getMemfd().getSeals() & ~kSealsAll) != 0) {
       findings_.in("object.seals", path / "memfd" / "seals", hex(object.getMemfd().getSeals()));
     }

@@ -14,10 +14,20 @@ constexpr std::uint16_t kMachines[] = {3, 62, 183}; // EM_386, EM_X86_64, EM_AAR
 
 std::vector<PageTail> StateCheck::run() {
   const Path path("state");
-  guarded("provenance", [&] { check_provenance(); });
-  if (std::find(std::begin(kMachines), std::end(kMachines), machine_) == std::end(kMachines)) {
+  guarded("", [&] { check_values(); });
+  if (!manifest_.hasState()) {
+    return {};
+  }
+  if (machine_ != 0 && // which the header's check reports
+      std::find(std::begin(kMachines), std::end(kMachines), machine_) == std::end(kMachines)) {
     findings_.in("state.machine", path / "machine",
                  "machine " + std::to_string(machine_) + " is not known");
+  }
+  if (const unsigned elf_class = state_.getElfClass(); elf_class != 1 && elf_class != 2) {
+    findings_.in("state.elf-class", path / "elfClass", "it is " + std::to_string(elf_class));
+  }
+  if (const unsigned encoding = state_.getDataEncoding(); encoding != 1 && encoding != 2) {
+    findings_.in("state.elf-class", path / "dataEncoding", "it is " + std::to_string(encoding));
   }
   guarded(path / "producer", [&] {
     if (!is_reverse_dns(state_.getProducer())) {
@@ -43,6 +53,8 @@ std::vector<PageTail> StateCheck::run() {
           [&] { check_file_system_contexts(path / "fileSystemContexts"); });
   guarded(path / "signalHandlerTables",
           [&] { check_signal_handlers(path / "signalHandlerTables"); });
+  guarded(path / "namespaceSets", [&] { check_namespace_sets(path / "namespaceSets"); });
+  guarded(path, [&] { check_clocks_and_omissions(path); });
   guarded(path / "session", [&] {
     if (state_.hasSession()) {
       check_session(path / "session", state_.getSession());
@@ -53,19 +65,6 @@ std::vector<PageTail> StateCheck::run() {
   std::sort(tails_.begin(), tails_.end(),
             [](const PageTail& a, const PageTail& b) { return a.page < b.page; });
   return std::move(tails_);
-}
-
-void StateCheck::check_provenance() {
-  const Path path("provenance");
-  if (!manifest_.hasProvenance()) {
-    return;
-  }
-  auto provenance = manifest_.getProvenance();
-  text(path / "creator", provenance.getCreator());
-  text(path / "hostName", provenance.getHostName());
-  text(path / "kernelRelease", provenance.getKernelRelease());
-  text(path / "convertedFrom", provenance.getConvertedFrom());
-  text(path / "comment", provenance.getComment());
 }
 
 void StateCheck::check_cpu(const Path& path, schema::Cpu::Reader cpu) {
@@ -131,10 +130,34 @@ void StateCheck::check_extensions(const Path& path) {
             });
 }
 
+void StateCheck::check_clocks_and_omissions(const Path& path) {
+  const std::size_t boot_id = state_.getClocks().getBootId().size();
+  if (boot_id != 0 && boot_id != 16) {
+    findings_.in("state.clocks", path / "clocks" / "bootId",
+                 "it has " + std::to_string(boot_id) + " bytes");
+  }
+  auto omissions = state_.getOmissions();
+  each(path / "omissions", omissions, [&](const Path& at, schema::Omission::Reader omission) {
+    if (omission.getName().size() == 0) {
+      findings_.in("state.omission", at / "name", "there is no name");
+    }
+  });
+  each_pair(path / "omissions", omissions,
+            [&](const Path& at, schema::Omission::Reader a, schema::Omission::Reader b) {
+              auto key = [](schema::Omission::Reader of) {
+                return std::pair(std::string_view(of.getName().begin(), of.getName().size()),
+                                 std::string_view(of.getWhat().begin(), of.getWhat().size()));
+              };
+              if (key(a) >= key(b)) {
+                findings_.in("state.omission", at, "it does not come after the one before it");
+              }
+            });
+}
+
 void StateCheck::check_references() {
   const Path path("state");
   for (const ReferenceCounter* counter :
-       {&spaces_, &objects_, &open_files_, &file_tables_, &contexts_, &handlers_}) {
+       {&spaces_, &objects_, &open_files_, &file_tables_, &contexts_, &handlers_, &namespaces_}) {
     const Path list = path / counter->list();
     bool complete = true;
     for (std::uint64_t i = 0; i < counter->size(); ++i) {

@@ -102,6 +102,11 @@ void PageScanner::scan(std::uint64_t start, std::uint64_t end,
   scan_by_pagemap(start, end, sink);
 }
 
+bool PageScanner::has_ioctl() {
+  const auto start = reinterpret_cast<std::uintptr_t>(buffer_.data()) & ~(page_size_ - 1);
+  return scan_by_ioctl(start, start + page_size_, [](const TouchedRange&) {});
+}
+
 // False where the kernel does not know the ioctl; nothing was reported then.
 bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end,
                                 const std::function<void(const TouchedRange&)>& sink) {

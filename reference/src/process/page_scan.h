@@ -32,6 +32,8 @@ public:
   void scan(std::uint64_t start, std::uint64_t end,
             const std::function<void(const TouchedRange&)>& sink);
 
+  // Whether the kernel has the ioctl.
+  bool has_ioctl();
   // Use /proc/PID/pagemap even where the ioctl exists.
   void use_pagemap() { use_ioctl_ = false; }
 

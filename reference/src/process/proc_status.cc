@@ -64,6 +64,9 @@ ProcStatus ProcStatus::parse(std::string_view text) {
       status.process_in_namespace = last_id(line, key);
     } else if (key == "NSpid") {
       status.thread_in_namespace = last_id(line, key);
+      for (std::string_view ids = line, id = cut_word(ids); !id.empty(); id = cut_word(ids)) {
+        status.thread_ids.push_back(static_cast<pid_t>(parse_number(id, 10, key)));
+      }
       status.same_namespace = cut_word(rest).empty();
     } else if (key == "NSpgid") {
       status.process_group_in_namespace = last_id(line, key);
@@ -103,6 +106,16 @@ ProcStatus ProcStatus::parse(std::string_view text) {
       status.permitted = number(16);
     } else if (key == "CapEff") {
       status.effective = number(16);
+    } else if (key == "CapBnd") {
+      status.bounding = number(16);
+    } else if (key == "CapAmb") {
+      status.ambient = number(16);
+    } else if (key == "untag_mask") {
+      status.address_mask = parse_number(word.substr(word.starts_with("0x") ? 2 : 0), 16, key);
+    } else if (key == "Speculation_Store_Bypass" || key == "SpeculationIndirectBranch") {
+      const std::size_t start = line.find_first_not_of("\t ");
+      (key == "SpeculationIndirectBranch" ? status.indirect_branch : status.store_bypass) =
+          start == std::string_view::npos ? std::string_view() : line.substr(start);
     } else if (key == "NoNewPrivs") {
       status.no_new_privileges = number(10) != 0;
     } else if (key == "Seccomp") {

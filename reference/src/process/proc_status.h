@@ -24,6 +24,8 @@ struct ProcStatus {
   pid_t thread_in_namespace = 0;
   pid_t process_group_in_namespace = 0;
   pid_t session_in_namespace = 0;
+  // All ids of the thread, from the reader's namespace to the thread's own.
+  std::vector<pid_t> thread_ids;
   // Whether that namespace is the reader's.
   bool same_namespace = true;
   // 0: nobody traces the thread.
@@ -43,9 +45,17 @@ struct ProcStatus {
   std::uint64_t inheritable = 0;
   std::uint64_t permitted = 0;
   std::uint64_t effective = 0;
+  std::uint64_t bounding = 0;
+  std::uint64_t ambient = 0;
   bool no_new_privileges = false;
   // SECCOMP_MODE_* of seccomp(2): 0 none, 1 strict, 2 filter.
   int seccomp = 0;
+  // What a tag in an address may not be part of (x86 LAM): all bits where there are no tags.
+  std::uint64_t address_mask = ~std::uint64_t{0};
+  // "thread mitigated", "conditional disabled" and the like (Documentation/userspace-api/
+  // spec_ctrl.rst). Empty: the kernel does not say.
+  std::string store_bypass;
+  std::string indirect_branch;
   std::uint64_t threads = 0;
   // Bytes of locked memory (mlock(2)).
   std::uint64_t locked = 0;

@@ -1,7 +1,9 @@
 #include "rrpcp/store.h"
 
-#include "container/header.h"
+#include "framing/header.h"
+#include "framing/sections.h"
 #include "store/atomic_file.h"
+#include "store/same_content.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -39,6 +41,14 @@ std::size_t read_some(int fd, std::uint64_t offset, std::span<std::byte> out,
   return done;
 }
 
+// The name of a checkpoint's file; `copy` counts those of equal id and other content from 1.
+std::string checkpoint_file_name(std::int64_t event, const CheckpointId& id, unsigned copy) {
+  char number[32];
+  std::snprintf(number, sizeof number, "%020lld", static_cast<long long>(event));
+  return std::string(number) + "-" + id.to_string() +
+         (copy == 1 ? "" : "-" + std::to_string(copy)) + ".pcp";
+}
+
 // Reads header and footer of one file; nothing where it vanished.
 std::optional<StoreEntry> examine(int directory, const char* name, const std::string& path) {
   StoreEntry entry;
@@ -59,17 +69,21 @@ std::optional<StoreEntry> examine(int directory, const char* name, const std::st
       throw Error(ErrorCode::kNotACheckpoint, "this is no regular file").in_file(path);
     }
     entry.file_size = static_cast<std::uint64_t>(status.st_size);
-    HeaderBytes head;
-    std::size_t n = read_some(file.get(), 0, head, path);
-    entry.header = decode_header(std::span(head).first(n), path);
-    FooterBytes foot{};
-    if (entry.file_size < head.size() + foot.size() ||
-        read_some(file.get(), entry.file_size - foot.size(), foot, path) != foot.size()) {
-      throw Error(ErrorCode::kIncomplete, "the checkpoint is incomplete: it ends too early")
-          .in_file(path)
-          .at(entry.file_size);
-    }
-    entry.id = decode_footer(foot, entry.header, entry.file_size, path).id;
+    framing::ThrowingSink sink(path);
+    framing::HeaderBytes head;
+    const std::size_t n = read_some(file.get(), 0, head, path);
+    entry.header = framing::check_header(std::span(head).first(n), sink).header.value();
+    const framing::ReadBytes read = [&](std::uint64_t offset, std::span<std::byte> out) {
+      if (read_some(file.get(), offset, out, path) != out.size()) {
+        throw Error(ErrorCode::kIncomplete, "the file became shorter while it was read")
+            .in_file(path)
+            .at(offset);
+      }
+    };
+    const Footer footer = framing::check_footer(read, entry.file_size, entry.header, sink).value();
+    // Whether all of its sections that must be understood are.
+    framing::check_directory(read, entry.header, footer, sink);
+    entry.id = footer.id;
   } catch (const Error& error) {
     entry.problem = error;
   }
@@ -142,27 +156,53 @@ const StoreEntry* Store::choose_best(const std::vector<StoreEntry>& entries, con
 
 std::string Store::publish(const HeaderFields& fields,
                            const std::function<CheckpointId(Output&)>& write) const {
+  return publish_checkpoint(directory_, fields.event, write, {}).path;
+}
+
+PublishedCheckpoint publish_checkpoint(const std::string& directory, std::int64_t event,
+                                       const std::function<CheckpointId(Output&)>& write,
+                                       const std::function<void(const CheckpointReader&)>& verify) {
   std::error_code error;
-  std::filesystem::create_directories(directory_, error);
+  std::filesystem::create_directories(directory, error);
   if (error) {
-    throw system_error(error.value(), "cannot create the directory").in_file(directory_);
+    throw system_error(error.value(), "cannot create the directory").in_file(directory);
   }
-  PendingFile file(directory_);
-  Output output(file.fd(), directory_ + "/(new checkpoint)");
-  CheckpointId id = write(output);
+  PublishedCheckpoint result;
+  const std::string temporary = directory + "/(new checkpoint)";
+  PendingFile file(directory);
+  Output output(file.fd(), temporary);
+  result.id = write(output);
+  result.bytes = output.offset();
   file.sync();
-  const std::string name = file_name(fields.event, id);
-  const std::string path = directory_ + "/" + name;
-  if (file.publish_new(name)) {
-    return path;
+  const auto reopen = [&] {
+    ScopedFd again(::fcntl(file.fd(), F_DUPFD_CLOEXEC, 0));
+    if (!again) {
+      throw system_error(errno, "cannot read back").in_file(temporary);
+    }
+    return CheckpointReader::open_fd(again.release(), temporary);
+  };
+  if (verify) {
+    verify(reopen());
   }
-  // Somebody has published the same checkpoint. A whole one stays; a damaged one makes place.
-  ScopedFd directory(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  std::optional<StoreEntry> existing = examine(directory.get(), name.c_str(), path);
-  if (!existing || existing->id != id) {
-    file.publish_replacing(name);
+  // An id names content, but content can be made that has another's: only a file that holds the
+  // same stands for the new one, and a whole one that holds something else is not touched.
+  for (unsigned copy = 1;; ++copy) {
+    const std::string name = checkpoint_file_name(event, result.id, copy);
+    result.path = directory + "/" + name;
+    if (file.publish_new(name)) {
+      return result;
+    }
+    switch (compare_content(result.path, reopen())) {
+    case ContentComparison::kSame:
+      result.existed = true;
+      return result;
+    case ContentComparison::kUnusable:
+      file.publish_replacing(name);
+      return result;
+    case ContentComparison::kOther:
+      break;
+    }
   }
-  return path;
 }
 
 bool Store::remove(const std::string& file_name) const {
@@ -184,9 +224,7 @@ bool Store::remove(const std::string& file_name) const {
 }
 
 std::string Store::file_name(std::int64_t event, const CheckpointId& id) {
-  char number[32];
-  std::snprintf(number, sizeof number, "%020lld", static_cast<long long>(event));
-  return std::string(number) + "-" + id.to_string() + ".pcp";
+  return checkpoint_file_name(event, id, 1);
 }
 
 } // namespace rrpcp

@@ -8,6 +8,7 @@
 #include <capnp/message.h>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <fcntl.h>
 #include <iterator>
@@ -86,24 +87,49 @@ std::string base_name(std::string_view path) {
   return name;
 }
 
-std::string digest_text(const Digest128& digest) {
-  char text[33];
-  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(digest.high),
-                static_cast<unsigned long long>(digest.low));
+// 128 bits as hexadecimal digits: enough for a name, since contents are compared where one exists.
+std::string digest_text(const Sha256Digest& digest) {
+  std::string text;
+  for (std::size_t i = 0; i < 16; ++i) {
+    char digits[3];
+    std::snprintf(digits, sizeof digits, "%02x", unsigned{digest[i]});
+    text += digits;
+  }
   return text;
+}
+
+// Whether two open files have the same contents.
+bool same_contents(int a, int b, const std::string& name) {
+  std::vector<std::byte> left(kBufferSize), right(kBufferSize);
+  for (std::uint64_t offset = 0;;) {
+    const std::size_t n = read_piece(a, offset, left, name);
+    if (n == 0) {
+      return read_piece(b, offset, std::span(right).first(1), name) == 0;
+    }
+    for (std::size_t done = 0; done < n;) {
+      const std::size_t m = read_piece(b, offset + done, std::span(right).first(n - done), name);
+      if (m == 0 || std::memcmp(&left[done], right.data(), m) != 0) {
+        return false;
+      }
+      done += m;
+    }
+    offset += n;
+  }
 }
 
 } // namespace
 
-Digest128 digest_file(int fd, const std::string& name) {
+FileDigests digest_file(int fd, const std::string& name) {
   Xxh3Stream128 stream;
+  Sha256Stream strong;
   std::vector<std::byte> buffer(kBufferSize);
   for (std::uint64_t offset = 0;;) {
     const std::size_t n = read_piece(fd, offset, buffer, name);
     if (n == 0) {
-      return stream.digest();
+      return {stream.digest(), strong.digest()};
     }
     stream.update(std::span<const std::byte>(buffer).first(n));
+    strong.update(std::span<const std::byte>(buffer).first(n));
     offset += n;
   }
 }
@@ -199,6 +225,24 @@ std::string TraceFileStore::take(int fd, const struct stat& status, bool may_lin
   }
 }
 
+std::string TraceFileStore::name_for(int fd, const Sha256Digest& digest,
+                                     const std::string& base) const {
+  for (unsigned copy = 1;; ++copy) {
+    std::string name =
+        digest_text(digest) + (copy == 1 ? "" : "." + std::to_string(copy)) + "-" + base;
+    const ScopedFd there(
+        ::openat(folder_fd_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    struct stat status = {};
+    if (!there && errno == ENOENT) {
+      return name;
+    }
+    if (there && ::fstat(there.get(), &status) == 0 && S_ISREG(status.st_mode) &&
+        same_contents(fd, there.get(), folder_ + "/" + name)) {
+      return name;
+    }
+  }
+}
+
 const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_change) {
   const std::string shown(path);
   struct stat status = {};
@@ -213,7 +257,7 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
                           seen.modified_at == nanoseconds(status.st_mtim) &&
                           seen.changed_at == nanoseconds(status.st_ctim);
   if (same_times && !(may_change && seen.linked) &&
-      (is_settled(status) || digest_file(fd, shown) == seen.digest)) {
+      (is_settled(status) || digest_file(fd, shown).sha256 == seen.digest)) {
     return seen.kept;
   }
   const bool may_link = !may_change && is_systems(path, status);
@@ -223,7 +267,7 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
   capnp::MallocMessageBuilder message;
   auto file = message.initRoot<schema::TraceFile>();
   KeptFile kept;
-  Digest128 digest;
+  FileDigests digest;
   try {
     // The copy is what counts: the original may change while it is copied.
     const ScopedFd copy(::openat(folder_fd_.get(), taken.c_str(), O_RDONLY | O_CLOEXEC));
@@ -232,7 +276,7 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
       throw system_error(errno, "cannot open").in_file(taken_path);
     }
     digest = digest_file(copy.get(), taken_path);
-    const std::string name = digest_text(digest) + "-" + base_name(path);
+    const std::string name = name_for(copy.get(), digest.sha256, base_name(path));
     kept.path = std::string(trace_format::kFilesName) + "/" + name;
     // A link to another inode of the same content must not stay linked where it may change.
     if (::renameat(folder_fd_.get(), taken.c_str(), folder_fd_.get(), name.c_str()) != 0) {
@@ -261,8 +305,9 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
     if (copied.st_size != 0) {
       auto range = stored.initDigests(1)[0];
       range.setLength(static_cast<std::uint64_t>(copied.st_size));
-      range.setHigh(digest.high);
-      range.setLow(digest.low);
+      range.setHigh(digest.xxh3.high);
+      range.setLow(digest.xxh3.low);
+      range.setSha256(kj::arrayPtr(digest.sha256.data(), digest.sha256.size()));
     }
   } catch (const Error&) {
     ::unlinkat(folder_fd_.get(), taken.c_str(), 0);
@@ -278,7 +323,7 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
   seen.size = status.st_size;
   seen.modified_at = nanoseconds(status.st_mtim);
   seen.changed_at = nanoseconds(status.st_ctim);
-  seen.digest = digest;
+  seen.digest = digest.sha256;
   seen.linked = way == schema::TraceFile::Way::HARD_LINK;
   seen.kept = std::move(kept);
   return seen.kept;

@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "base/scoped_fd.h"
+#include "base/sha256.h"
 #include "rrpcp/trace_writer.h"
 
 #include <cstdint>
@@ -52,13 +53,17 @@ private:
     std::int64_t size = 0;
     std::int64_t modified_at = 0;
     std::int64_t changed_at = 0;
-    Digest128 digest;
+    Sha256Digest digest{};
     bool linked = false;
     KeptFile kept;
   };
 
   // Puts a private file with the contents of `fd` into the folder and returns its name.
   std::string take(int fd, const struct stat& status, bool may_link, schema::TraceFile::Way& way);
+
+  // The name under which the folder is to have the file `fd`: a free one, or that of a file with
+  // the same contents. One with other contents, whoever made it, is not touched.
+  std::string name_for(int fd, const Sha256Digest& digest, const std::string& base) const;
 
   TraceWriter& writer_;
   std::string folder_;
@@ -67,8 +72,13 @@ private:
   std::vector<std::string> unsynced_;
 };
 
-// XXH3-128 of everything in an open file. Throws Error naming `name`.
-Digest128 digest_file(int fd, const std::string& name);
+struct FileDigests {
+  Digest128 xxh3;
+  Sha256Digest sha256{};
+};
+
+// Of everything in an open file. Throws Error naming `name`.
+FileDigests digest_file(int fd, const std::string& name);
 
 // Copies the contents of `from` to the empty file `to`, leaving holes where the original has some.
 // Throws Error naming `name`.

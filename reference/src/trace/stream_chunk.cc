@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "rrpcp/error.h"
 #include "rrpcp/format.h"
+#include "trace/stream_header.h"
 
 #include <cstring>
 
@@ -36,7 +37,7 @@ StreamChunkBytes encode_stream_chunk(const StreamChunk& chunk, std::uint64_t str
   return bytes;
 }
 
-StreamChunk decode_stream_chunk(std::span<const std::byte> bytes, std::uint64_t stream,
+StreamChunk decode_stream_chunk(std::span<const std::byte> bytes, const TraceStreamHeader& stream,
                                 std::uint64_t number, std::uint64_t offset,
                                 const std::string& name) {
   std::span<const std::byte> in = bytes.first(kChunkHeaderSize);
@@ -63,7 +64,7 @@ StreamChunk decode_stream_chunk(std::span<const std::byte> bytes, std::uint64_t 
   chunk.pending = load_le<std::uint64_t>(in, kChunkPending);
   chunk.first_record = load_le<std::uint32_t>(in, kChunkFirstRecord);
   chunk.number = load_le<std::uint64_t>(in, kChunkNumber);
-  if (load_le<std::uint64_t>(in, kChunkStream) != stream) {
+  if (load_le<std::uint64_t>(in, kChunkStream) != stream.checksum) {
     throw damaged("a chunk belongs to another trace", kChunkStream);
   }
   if (chunk.number != number) {
@@ -93,7 +94,8 @@ StreamChunk decode_stream_chunk(std::span<const std::byte> bytes, std::uint64_t 
       chunk.events > (chunk.length - chunk.first_record) / (kRecordHeadSize + 8)) {
     throw damaged("the place of a chunk's first record is wrong", kChunkFirstRecord);
   }
-  if (!is_zero(in.subspan(kChunkReserved0, 2)) || !is_zero(in.subspan(kChunkReserved, 4))) {
+  if (!may_use_reserved(stream) &&
+      (!is_zero(in.subspan(kChunkReserved0, 2)) || !is_zero(in.subspan(kChunkReserved, 4)))) {
     throw damaged("reserved bytes of a chunk's header are not zero", kChunkReserved);
   }
   return chunk;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rrpcp/trace_format.h"
+#include "rrpcp/trace_reader.h"
 
 #include <array>
 #include <cstddef>
@@ -36,10 +37,10 @@ struct StreamChunk {
 
 // The header with its checksum; `stream` is the stream header's checksum.
 StreamChunkBytes encode_stream_chunk(const StreamChunk& chunk, std::uint64_t stream);
-// Decodes and checks a header: its ranges, that it belongs to the stream, and that it has the
-// number `number`. `offset` and `name` are for errors. Throws Error(kDamaged), kUnsupportedFeature
-// for a codec.
-StreamChunk decode_stream_chunk(std::span<const std::byte> bytes, std::uint64_t stream,
+// Decodes and checks a header: its ranges, that it belongs to the stream whose header `stream` is,
+// and that it has the number `number`. `offset` and `name` are for errors. Throws Error(kDamaged),
+// kUnsupportedFeature for a codec.
+StreamChunk decode_stream_chunk(std::span<const std::byte> bytes, const TraceStreamHeader& stream,
                                 std::uint64_t number, std::uint64_t offset,
                                 const std::string& name);
 

@@ -2,10 +2,10 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "framing/preamble.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 namespace rrpcp {
@@ -29,60 +29,38 @@ StreamHeaderBytes encode_stream_header(const TraceStreamHeader& header) {
 }
 
 TraceStreamHeader decode_stream_header(std::span<const std::byte> bytes, const std::string& name) {
+  // The same rules, in the same order, as a checkpoint's.
+  static constexpr framing::PreambleFormat kTrace = {
+      "trace of pcp-rr", kHeaderMagic,       kHeaderSize,          kMajorVersion,
+      kMinorVersion,     kKnownIncompatible, kKnownReadOnlyCompat, kKnownCompatible};
+  framing::ThrowingSink sink(name, framing::ThrowingSink::Codes::kNone);
+  const framing::Preamble preamble = framing::check_preamble(bytes, kTrace, sink).preamble;
+  const std::span<const std::byte> in = bytes.first(kHeaderSize);
   auto damaged = [&](const std::string& what, std::size_t at) {
     return Error(ErrorCode::kDamaged, what).in_file(name).at(at);
   };
-  if (bytes.size() < kHeaderMagic.size() ||
-      load_le<std::array<std::uint8_t, 8>>(bytes, 0) != kHeaderMagic) {
-    throw Error(ErrorCode::kNotACheckpoint, "this is no trace of pcp-rr: the magic is missing")
-        .in_file(name)
-        .at(0);
-  }
-  if (bytes.size() < kHeaderSize) {
-    throw Error(ErrorCode::kIncomplete, "the file ends inside the header")
-        .in_file(name)
-        .at(bytes.size());
-  }
-  std::span<const std::byte> in = bytes.first(kHeaderSize);
   TraceStreamHeader header;
-  header.checksum = load_le<std::uint64_t>(in, kHeaderChecksum);
-  if (header.checksum != xxh3_64(in.first(kHeaderChecksum))) {
-    throw damaged("the header's checksum does not match its bytes", kHeaderChecksum);
-  }
-  header.major = load_le<std::uint16_t>(in, kHeaderMajor);
-  header.minor = load_le<std::uint16_t>(in, kHeaderMinor);
-  const std::string version = std::to_string(header.major) + "." + std::to_string(header.minor);
-  if (header.major != kMajorVersion) {
-    throw Error(ErrorCode::kUnsupportedFeature,
-                "the trace has format version " + version + "; this program reads version 1")
-        .in_file(name)
-        .at(kHeaderMajor)
-        .with_hint("use a newer release of this program");
-  }
-  header.incompatible = load_le<std::uint64_t>(in, kHeaderIncompatible);
-  header.read_only_compatible = load_le<std::uint64_t>(in, kHeaderReadOnlyCompat);
-  header.compatible = load_le<std::uint64_t>(in, kHeaderCompatible);
-  if (const std::uint64_t unknown = header.incompatible & ~kKnownIncompatible; unknown != 0) {
-    throw Error(ErrorCode::kUnsupportedFeature,
-                "the trace needs a feature that this program does not know: bit " +
-                    std::to_string(std::countr_zero(unknown)))
-        .in_file(name)
-        .at(kHeaderIncompatible)
-        .with_hint("trace format version " + version +
-                   " was used to write it: a program of that version or later can read it");
-  }
-  if (load_le<std::uint32_t>(in, kHeaderLength) != kHeaderSize) {
-    throw damaged("the length of the header is wrong", kHeaderLength);
-  }
+  header.checksum = preamble.checksum;
+  header.major = preamble.major;
+  header.minor = preamble.minor;
+  header.incompatible = preamble.incompatible;
+  header.read_only_compatible = preamble.read_only_compatible;
+  header.compatible = preamble.compatible;
   header.uuid.bytes = load_le<std::array<std::uint8_t, 16>>(in, kHeaderUuid);
   if (header.uuid.is_nil()) {
     throw damaged("the trace has no uuid", kHeaderUuid);
   }
   header.machine = load_le<std::uint16_t>(in, kHeaderMachine);
-  if (!is_zero(in.subspan(kHeaderReserved, kHeaderChecksum - kHeaderReserved))) {
+  if (!may_use_reserved(header) &&
+      !is_zero(in.subspan(kHeaderReserved, kHeaderChecksum - kHeaderReserved))) {
     throw damaged("reserved bytes of the header are not zero", kHeaderReserved);
   }
   return header;
+}
+
+bool may_use_reserved(const TraceStreamHeader& header) {
+  return (header.read_only_compatible & ~kKnownReadOnlyCompat) != 0 ||
+         (header.compatible & ~kKnownCompatible) != 0;
 }
 
 StreamFooterBytes encode_stream_footer(const StreamFooter& footer, std::uint64_t stream) {
@@ -141,8 +119,9 @@ StreamFooter decode_stream_footer(std::span<const std::byte> bytes, const TraceS
       footer.chunk_count * footer.entry_size != start - footer.index_offset) {
     throw damaged("the index does not reach to the footer", kFooterIndexOffset);
   }
-  if (!is_zero(in.subspan(kFooterReserved, kFooterChecksum - kFooterReserved)) ||
-      !is_zero(in.subspan(kFooterReserved0, 4))) {
+  if (!may_use_reserved(header) &&
+      (!is_zero(in.subspan(kFooterReserved, kFooterChecksum - kFooterReserved)) ||
+       !is_zero(in.subspan(kFooterReserved0, 4)))) {
     throw damaged("reserved bytes of the footer are not zero", kFooterReserved);
   }
   return footer;

@@ -19,6 +19,10 @@ StreamHeaderBytes encode_stream_header(const TraceStreamHeader& header);
 // Decodes and checks everything about a header. `name` is for errors.
 TraceStreamHeader decode_stream_header(std::span<const std::byte> bytes, const std::string& name);
 
+// Whether bytes that are reserved today may hold something: a newer release uses them behind a
+// feature bit only (spec/compatibility.md).
+bool may_use_reserved(const TraceStreamHeader& header);
+
 // The decoded footer (spec/trace.md, "Footer").
 struct StreamFooter {
   std::uint64_t index_offset = 0;

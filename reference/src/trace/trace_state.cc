@@ -179,7 +179,7 @@ void TraceState::scan() {
     }
     StreamChunk chunk;
     try {
-      chunk = decode_stream_chunk(bytes, header.checksum, chunks.size(), offset, name);
+      chunk = decode_stream_chunk(bytes, header, chunks.size(), offset, name);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kDamaged) {
         throw;
@@ -320,7 +320,7 @@ void TraceState::load(std::uint64_t number, ChunkBuffer& buffer) const {
         .at(entry.offset);
   }
   const std::span<const std::byte> in(buffer.stored_);
-  const StreamChunk chunk = decode_stream_chunk(in, header.checksum, number, entry.offset, name);
+  const StreamChunk chunk = decode_stream_chunk(in, header, number, entry.offset, name);
   if (chunk.extent() != extent || chunk.first_event != entry.first_event ||
       chunk.events != entry.events || chunk.contents != entry.contents ||
       chunk.decoded_offset != entry.decoded_offset ||
@@ -417,7 +417,8 @@ RecordHead TraceState::record(const ChunkBuffer& buffer, std::uint64_t offset) c
   if (words > (in.size() - kRecordHeadSize) / 8) {
     throw damaged("a record's message does not fit in its chunk", number, offset);
   }
-  if (head.data_length > INT64_MAX || !is_zero(in.subspan(kRecordReserved, 6))) {
+  if (head.data_length > INT64_MAX ||
+      (!may_use_reserved(header) && !is_zero(in.subspan(kRecordReserved, 6)))) {
     throw damaged("a record's head is wrong", number, offset);
   }
   const std::span<const std::byte> framed = in.subspan(kRecordMessage, 8 + words * 8);

@@ -37,6 +37,8 @@ int run(const char* directory) {
   capnp::MallocMessageBuilder message;
   auto state = message.initRoot<rrpcp::schema::State>();
   state.setMachine(62);
+  state.setElfClass(2);
+  state.setDataEncoding(1);
   state.initPageStream().setPageSize(4096);
   state.setProducer("org.rrpcp.process");
   const rrpcp::HeaderFields fields = rrpcp::header_fields(state.asReader());

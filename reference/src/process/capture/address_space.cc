@@ -257,7 +257,12 @@ void AddressSpaceCollector::read_pages(const PageSpool& spool, PagePump& out) {
 void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScanner& scanner,
                                       const PageSpool& spool, PagePump& out) {
   const ProcMapping& mapping = area.mapping;
-  if (mapping.shared || area.kind == MappingKind::kVvar || area.kind == MappingKind::kVsyscall) {
+  if (area.kind == MappingKind::kVvar || area.kind == MappingKind::kVsyscall) {
+    out.begin(&area.runs);
+    out.gap(schema::RunKind::UNKNOWN, mapping.length() / page_size_); // the kernel provides it
+    return;
+  }
+  if (mapping.shared) {
     return;
   }
   out.begin(&area.runs);

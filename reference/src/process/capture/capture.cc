@@ -243,8 +243,9 @@ CheckpointId Capture::write(Output& output) {
     output.reserve(total);
   }
   schema::State::Builder state = manifest().getState();
-  CheckpointWriter writer(output, header_fields(state.asReader()),
-                          {options_.profile, options_.threads});
+  CheckpointWriter writer(
+      output, header_fields(state.asReader()),
+      {.profile = options_.profile, .threads = options_.threads, .seal = options_.seal});
   result_.memory_bytes = collector_->write_pages(writer, [&](std::uint64_t done) {
     if (options_.progress) {
       options_.progress(done, std::max(done, total));

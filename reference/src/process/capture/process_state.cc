@@ -211,7 +211,7 @@ void collect_interval_timers(RemoteCalls& calls, ScratchMemory& scratch,
   }
   auto out = process.initIntervalTimers(static_cast<unsigned>(armed.size()));
   for (unsigned i = 0; i < out.size(); ++i) {
-    out[i].setWhich(armed[i].which);
+    out[i].setTimer(armed[i].which);
     out[i].setInterval(microseconds(armed[i].setting.it_interval));
     out[i].setValue(microseconds(armed[i].setting.it_value));
   }
@@ -244,7 +244,6 @@ void collect_process(Tracee& thread, const ProcStatus& status, const CallSite& s
   collect_credentials(status, process.initCredentials());
   collect_limits(tid, process);
   collect_command_line(tid, process);
-  process.setNoNewPrivileges(status.no_new_privileges);
   std::vector<SignalInfoBytes> pending =
       complete_queue(thread.queued_signals(SignalQueue::kProcess), status.shared_pending);
   if (!pending.empty()) {

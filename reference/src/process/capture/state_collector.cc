@@ -117,6 +117,8 @@ bool StateCollector::open_gates() {
 bool StateCollector::collect_frozen(const std::vector<StoppedProcess>& processes,
                                     schema::State::Builder state) {
   state.setMachine(EM_X86_64);
+  state.setElfClass(ELFCLASS64);
+  state.setDataEncoding(ELFDATA2LSB);
   state.initPageStream().setPageSize(static_cast<std::uint32_t>(page_size_));
   state.setProducer(kProducer);
   find_sharing(processes);

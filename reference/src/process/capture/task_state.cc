@@ -196,6 +196,7 @@ void collect_task(Tracee& thread, const ProcStatus& status, const CallSite& site
                   scratch.address(), 0, 0, 0);
     task.setParentDeathSignal(scratch.read<std::int32_t>());
   });
+  task.initAttributes().setNoNewPrivileges(status.no_new_privileges);
 }
 
 } // namespace rrpcp::capture

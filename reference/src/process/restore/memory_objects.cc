@@ -126,6 +126,13 @@ MemoryObjects::MemoryObjects(const CheckpointReader& reader, const RestoreOption
     if (!uses[i].mapped && !uses[i].other) {
       continue;
     }
+    for (schema::PageRun::Reader run : object.getRuns()) {
+      if (run.getKind() > schema::RunKind::BACKING) {
+        obstacles.add(ErrorCode::kUnsupportedState, "memory object " + std::to_string(i) +
+                                                        " has pages whose contents are not stored");
+        break;
+      }
+    }
     switch (object.which()) {
     case schema::MemoryObject::FILE:
       files.push_back(i);

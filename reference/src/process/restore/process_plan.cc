@@ -453,7 +453,7 @@ void ProcessPlan::add_attribute_ops(OpList& ops) const {
                     process_.getProcessGroup());
   }
   ops.system_call({"setting the personality"}, SYS_personality, process_.getPersonality());
-  if (process_.getNoNewPrivileges()) {
+  if (task(0).getAttributes().getNoNewPrivileges()) {
     ops.system_call({"giving up new privileges"}, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   }
   ops.system_call({"setting the subreaper attribute"}, SYS_prctl, PR_SET_CHILD_SUBREAPER,
@@ -501,8 +501,8 @@ void ProcessPlan::add_timer_ops(OpList& ops) const {
   }
   for (schema::IntervalTimer::Reader timer : process_.getIntervalTimers()) {
     const itimerval value{to_timeval(timer.getInterval()), to_timeval(timer.getValue())};
-    ops.system_call({"setting interval timer", std::to_string(timer.getWhich())}, SYS_setitimer,
-                    timer.getWhich(), ops.arena().place(value), nullptr);
+    ops.system_call({"setting interval timer", std::to_string(timer.getTimer())}, SYS_setitimer,
+                    timer.getTimer(), ops.arena().place(value), nullptr);
   }
 }
 

@@ -125,11 +125,23 @@ void SpacePlan::check(schema::Mapping::Reader mapping, std::uint64_t previous_en
   if (mapping.getObjectOffset() % page_size_ != 0) {
     throw damaged("its offset is not a multiple of the page size");
   }
+  if (!is_special(mapping.getRole())) {
+    for (schema::PageRun::Reader run : mapping.getRuns()) {
+      if (run.getKind() == schema::RunKind::UNKNOWN || run.getKind() == schema::RunKind::GUARD) {
+        obstacles.add(ErrorCode::kUnsupportedState,
+                      "mapping " + range_text(range) +
+                          (run.getKind() == schema::RunKind::GUARD
+                               ? " has guard pages, which are not restored"
+                               : " has pages whose contents are not stored"));
+        break;
+      }
+    }
+  }
   const std::uint32_t unknown =
       (mapping.getFlags() &
        ~(kTypeMask | MAP_ANONYMOUS | MAP_LOCKED | kKeptFlags | kPassingFlags | kHugePageSizeMask)) |
       (mapping.getProtection() & ~kProtectionMask) | unknown_advice(mapping.getAdvice());
-  if (unknown != 0 || mapping.getRole() > schema::MappingRole::SCRATCH) {
+  if (unknown != 0 || mapping.getRole() > schema::MappingRole::REPLAYER) {
     obstacles.add(ErrorCode::kUnsupportedState,
                   "mapping " + range_text(range) +
                       " has properties that this version does not know");

@@ -108,6 +108,9 @@ bool can_be_forked(schema::State::Reader state) {
         known = is_shared(mapping) ? object.isMemfd() || object.isAnonymous() : object.isFile();
       }
       constexpr std::uint32_t kNotForked = 3; // MADV_DONTFORK, MADV_WIPEONFORK
+      for (schema::PageRun::Reader run : mapping.getRuns()) {
+        known = known && run.getKind() <= schema::RunKind::BACKING;
+      }
       if (special || !known || (mapping.getAdvice() & kNotForked) != 0) {
         return false;
       }

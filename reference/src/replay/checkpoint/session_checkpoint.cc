@@ -3,6 +3,7 @@
 #include "container/kj_errors.h"
 #include "replay/checkpoint/process_group.h"
 #include "replay/checkpoint/supervisor_codec.h"
+#include "replay/engine/cpuid_model.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace_format.h"
 
@@ -215,6 +216,7 @@ std::string save_checkpoint(ReplaySession& session, const Store& store,
     capture.before_finish([&](schema::State::Builder state) {
       store_extension(session.state(), find_objects(session, state.asReader()), state);
       forget_inodes(state);
+      restrict_state(state, session.trace().start().getCpu());
     });
     return capture.publish(store);
   });

@@ -1,5 +1,6 @@
 #include "replay/checkpoint/supervisor_codec.h"
 
+#include "container/canonical.h"
 #include "container/kj_errors.h"
 #include "model/signal_info.h"
 #include "rrpcp/error.h"
@@ -158,7 +159,7 @@ void store_extension(const SupervisorState& supervisor,
   root.setLastTask(supervisor.last_task);
   root.setEnded(supervisor.ended);
   root.setStatus(supervisor.status);
-  const kj::Array<capnp::word> words = capnp::canonicalize(root.asReader());
+  const kj::Array<capnp::word> words = canonical_message(root.asReader());
   auto extensions = state.initExtensions(1);
   extensions[0].setId(kReplayExtension.data());
   extensions[0].setVersion(kReplayExtensionVersion);

@@ -1,9 +1,8 @@
 #include "replay/engine/recorder.h"
 
 #include "base/scoped_fd.h"
-#include "process/proc_file.h"
-#include "process/proc_status.h"
 #include "replay/engine/changed_pages.h"
+#include "replay/engine/host_trials.h"
 #include "replay/engine/trace_start.h"
 #include "rrpcp/error.h"
 #include "rrpcp/record.h"
@@ -19,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace rrpcp::replay {
@@ -27,25 +27,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using State = RecordedTask::State;
-
-// Why even a child of ours may not be traced.
-Error tracing_refused() {
-  std::string reason = "ptrace(2) is refused";
-  std::string cure = "record where it is allowed; 'pcp-rr doctor' says what is missing";
-  const std::optional<std::string> scope = try_read_file("/proc/sys/kernel/yama/ptrace_scope");
-  if (scope && scope->starts_with("3")) {
-    reason += ": /proc/sys/kernel/yama/ptrace_scope is 3";
-    cure = "set kernel.yama.ptrace_scope below 3, which takes a reboot";
-  } else if (ProcStatus::read(::getpid(), ::getpid()).seccomp != 0) {
-    reason += ": a filter of seccomp(2) is in force, as in a container";
-    cure = "allow ptrace in the container's profile (docker: --cap-add SYS_PTRACE, or "
-           "--security-opt seccomp=unconfined)";
-  } else {
-    reason += " by the system's security policy";
-  }
-  return Error(ErrorCode::kPermission, "programs cannot be recorded here: " + reason)
-      .with_hint(cure);
-}
 
 sigset_t current_mask() {
   sigset_t mask;
@@ -57,9 +38,9 @@ sigset_t current_mask() {
 } // namespace
 
 Recorder::Recorder(const RecordOptions& options)
-    : options_(options), inherited_mask_(current_mask()),
+    : options_(options), inherited_mask_(current_mask()), model_(options.cpuid),
       code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
-            [this](const std::string& text) { notice_once(text); }) {}
+            [this](const std::string& text) { notice_once(text); }, !model_.native()) {}
 
 void Recorder::stop_if_told() const {
   if (!options_.stop) {
@@ -86,18 +67,6 @@ void Recorder::set_inherited_signals() const {
     ::sigaction(signal, &action, nullptr); // some cannot be set, and are what they are
   }
   ::sigprocmask(SIG_SETMASK, &inherited_mask_, nullptr);
-}
-
-// Says what is in the way where tracing is not allowed at all.
-Tracee Recorder::trace_first(pid_t pid) {
-  try {
-    return Tracee::seize(pid, kRecorderOptions);
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::kPermission) {
-      throw;
-    }
-    throw tracing_refused();
-  }
 }
 
 void Recorder::start() {
@@ -141,7 +110,8 @@ void Recorder::start() {
   }
   failed_write.reset();
   first_process_ = pid;
-  RecordedTask& first = scheduler_.add(std::make_unique<RecordedTask>(pid, pid, trace_first(pid)));
+  RecordedTask& first = scheduler_.add(
+      std::make_unique<RecordedTask>(pid, pid, Tracee::seize(pid, kRecorderOptions)));
   first.says_not_random = (inherited & ADDR_NO_RANDOMIZE) != 0;
   if (::write(ready_write.get(), "x", 1) != 1) {
     throw system_error(errno, "cannot start the program");
@@ -265,22 +235,31 @@ bool Recorder::handle(RecordedTask& task, const TraceeStop& stop) {
 void Recorder::resume_call(RecordedTask& task) {
   const pid_t tid = task.tid;
   task.tracee.resume(PTRACE_SYSCALL);
-  if (task.state == State::kInCall) {
+  // A thread's end is waited for: the others see what the kernel writes for it. That of a leader is
+  // reported after all of them.
+  const bool ends = task.call.number == SYS_exit && task.tid != task.pid;
+  const bool begun = task.state == State::kInCall;
+  if (begun && !ends) {
     return;
   }
   if (std::optional<TraceeStop> stop = scheduler_.await_call(task)) {
     handle(*scheduler_.find(tid), *stop);
     return;
   }
-  begin_call(task);
+  if (!begun) {
+    begin_call(task);
+  }
 }
 
 RecordResult Recorder::run() {
+  require_tracing(false);
   {
-    capnp::MallocMessageBuilder message;
-    schema::TraceStart::Builder begin = message.initRoot<schema::TraceStart>();
+    schema::TraceStart::Builder begin = start_.initRoot<schema::TraceStart>();
     describe_start(options_.command, begin);
     begin.setProcessor(binding_.processor());
+    begin.setCpuidFaulting(traps_.catches_cpuid());
+    begin.setCpuidModel(model_.name());
+    model_.restrict(begin.getCpu());
     const std::string images = options_.directory + "/images";
     if (!make_private_directory(images)) {
       throw system_error(EEXIST, "cannot make a directory").in_file(images);

@@ -5,6 +5,7 @@
 #include "process/tracee.h"
 #include "replay/engine/call_memory.h"
 #include "replay/engine/code_replacer.h"
+#include "replay/engine/cpuid_model.h"
 #include "replay/engine/event_writer.h"
 #include "replay/engine/instruction_traps.h"
 #include "replay/engine/mapped_files.h"
@@ -15,6 +16,7 @@
 #include "rrpcp/record.h"
 #include "trace/call_row.h"
 
+#include <capnp/message.h>
 #include <csignal>
 #include <cstdint>
 #include <optional>
@@ -41,7 +43,6 @@ private:
   // The run as a whole, and what a stop means: recorder.cc.
   void start();
   void set_inherited_signals() const;
-  static Tracee trace_first(pid_t pid);
   void run_task(RecordedTask& task);
   void handle_reports();
   bool handle(RecordedTask& task, const TraceeStop& stop);
@@ -108,6 +109,7 @@ private:
   void call_off(RecordedTask& task);
   void raise_held(RecordedTask& task);
   void preempt(RecordedTask& task);
+  void note_extended_registers(RecordedTask& task);
 
   // Instructions that no replay can foresee: recorder_instructions.cc.
   void replace_in_program(RecordedTask& task);
@@ -115,6 +117,7 @@ private:
   void replace_in_range(RecordedTask& task, std::uint64_t start, std::uint64_t length, bool noted);
   void put_back(RecordedTask& task, std::uint64_t start, std::uint64_t length);
   bool emulate(RecordedTask& task, const user_regs_struct& registers, siginfo_t& info);
+  void require_fault(RecordedTask& task);
   void keep_fault_action(RecordedTask& task, int signal);
 
   const RecordOptions& options_;
@@ -122,7 +125,9 @@ private:
   const ProcessorBinding binding_{-1};
   const sigset_t inherited_mask_; // before the scheduler changes it
   const InstructionTraps traps_ = instruction_traps();
+  const CpuidModel model_;
   CodeReplacer code_;
+  capnp::MallocMessageBuilder start_; // what the trace begins with
   std::optional<EventWriter> writer_;
   Scheduler scheduler_{[this] { stop_if_told(); }};
   pid_t first_process_ = 0;

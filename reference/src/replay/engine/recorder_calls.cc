@@ -135,6 +135,11 @@ void Recorder::prepare_call(RecordedTask& task) {
            "x32 system calls are not supported; the program is told that they do not exist");
     return;
   }
+  if (call.number == SYS_pkey_alloc &&
+      !offers_protection_keys(start_.getRoot<schema::TraceStart>().getCpu().asReader())) {
+    answer(task, -ENOSPC, ""); // as the kernel does where the processor has none
+    return;
+  }
   const CallRow& row = call_row(call);
   if (row.refusal.error != 0) {
     refuse(task, row);

@@ -26,14 +26,10 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   const SystemCall& call = task.call;
   EventData& event = writer_->event();
   switch (call.number) {
-  case SYS_rt_sigreturn: {
-    const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate);
-    if (xstate) {
-      event.extended_registers = event.append(*xstate);
-    }
+  case SYS_rt_sigreturn:
+    note_extended_registers(task);
     note_mask(task);
     return;
-  }
   case SYS_rt_sigprocmask:
     note_mask(task);
     break;

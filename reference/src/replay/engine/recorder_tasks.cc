@@ -208,7 +208,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   task.next_digest = std::make_shared<std::int64_t>(0);
   const SuspendedFilters suspended(task);
   try {
-    prepare_program(task.tracee, traps_);
+    prepare_program(task.tracee, traps_, model_);
   } catch (const Error& error) {
     if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState) {
       throw;
@@ -220,13 +220,16 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   }
   replace_in_program(task);
   const std::string image = "images/" + std::to_string(images_++) + ".pcp";
-  write_image(task.tracee, options_.directory + "/" + image, [&](const std::string& path, pid_t) {
-    const ScopedFd file = open_mapped(task, path);
-    if (!file) {
-      throw system_error(errno, "cannot open a file that the program has mapped").in_file(path);
-    }
-    return writer_->keep_file(file.get(), path);
-  });
+  write_image(
+      task.tracee, options_.directory + "/" + image,
+      start_.getRoot<schema::TraceStart>().getCpu().asReader(),
+      [&](const std::string& path, pid_t) {
+        const ScopedFd file = open_mapped(task, path);
+        if (!file) {
+          throw system_error(errno, "cannot open a file that the program has mapped").in_file(path);
+        }
+        return writer_->keep_file(file.get(), path);
+      });
   EventData& event = writer_->begin(EventKind::kExec, task);
   if (!begun) {
     event.registers = entered.registers;

@@ -2,6 +2,7 @@
 
 #include "process/restore/xsave_area.h"
 #include "replay/engine/fault_action.h"
+#include "replay/engine/host_trials.h"
 #include "rrpcp/error.h"
 #include "trace/call_table.h"
 
@@ -33,9 +34,12 @@ ReplaySession::ReplaySession(const std::string& directory, ReplayOptions options
                              SupervisorState state, std::vector<AdoptedTask> tasks,
                              std::map<std::uint32_t, ScopedFd> objects)
     : directory_(directory), options_(std::move(options)), trace_(TraceReader::open(directory)),
-      binding_(trace_.start().getProcessor()), events_(trace_.events(state.event)),
-      state_(std::move(state)), objects_(std::move(objects)) {
+      binding_(trace_.start().getProcessor()),
+      recorded_layout_(restore::stored_xsave_layout(trace_.start().getCpu())),
+      events_(trace_.events(state.event)), state_(std::move(state)), objects_(std::move(objects)) {
+  require_tracing(true);
   check_processor();
+  same_layout_ = restore::same_components(recorded_layout_, own_layout_);
   for (AdoptedTask& adopted : tasks) {
     auto made = std::make_unique<Task>(
         Task{adopted.tid, adopted.pid, std::move(adopted.tracee), RemoteMemory(0)});
@@ -209,11 +213,23 @@ bool ReplaySession::apply(Deadline deadline) {
   return true;
 }
 
+// The processor that recorded may have other registers, or have them elsewhere in its XSAVE area.
+void ReplaySession::set_extended_registers(Tracee& tracee, std::span<const std::byte> area) {
+  if (same_layout_) {
+    tracee.set_register_set(kNoteXstate, area);
+    return;
+  }
+  if (std::optional<std::vector<std::byte>> own = tracee.register_set(kNoteXstate)) {
+    restore::convert_xsave_area(area, recorded_layout_, *own, own_layout_);
+    tracee.set_register_set(kNoteXstate, *own);
+  }
+}
+
 // Gives the task what it has after the event.
 void ReplaySession::set_after(Task& task, const user_regs_struct& before) {
   write_memory(task, current_.memory);
   if (current_.extended_registers.length != 0) {
-    task.tracee.set_register_set(kNoteXstate, current_.bytes(current_.extended_registers));
+    set_extended_registers(task.tracee, current_.bytes(current_.extended_registers));
   }
   if (current_.signal_mask) {
     task.tracee.set_signal_mask(*current_.signal_mask);

@@ -3,6 +3,7 @@
 
 #include "base/scoped_fd.h"
 #include "process/remote_memory.h"
+#include "process/restore/xsave_area.h"
 #include "process/tracee.h"
 #include "replay/engine/memory_digests.h"
 #include "replay/engine/processor_binding.h"
@@ -123,6 +124,7 @@ private:
   void check_processor() const;
   void load();
   bool apply(Deadline deadline);
+  void set_extended_registers(Tracee& tracee, std::span<const std::byte> area);
   void set_after(Task& task, const user_regs_struct& before);
   void write_memory(Task& own, const std::vector<EventData::Write>& writes);
   void visit_data(ByteRange range, const std::function<void(std::span<const std::byte>)>& sink);
@@ -134,6 +136,7 @@ private:
   void compare_inputs(Task& task);
   void compare_output(Task& task);
   void compare_memory(Task& task);
+  bool run_to_made_code(Task& task, Deadline deadline);
 
   // System calls: session_calls.cc.
   void echo(Task& task);
@@ -173,6 +176,10 @@ private:
   ReplayOptions options_;
   TraceReader trace_;
   ProcessorBinding binding_;
+  const restore::XsaveLayout recorded_layout_;
+  const restore::XsaveLayout own_layout_ = restore::own_xsave_layout();
+  bool same_layout_ = false;
+  std::optional<bool> breakpoints_; // whether they fire, once that was tried
   EventReader events_;
   SupervisorState state_;
   EventData current_;

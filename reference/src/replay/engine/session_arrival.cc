@@ -1,5 +1,6 @@
 // The way of a replayed task to its event, and the comparison there.
 
+#include "replay/engine/host_trials.h"
 #include "replay/engine/register_compare.h"
 #include "replay/engine/replay_session.h"
 #include "replay/engine/trapped_instructions.h"
@@ -10,9 +11,11 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <cstddef>
 #include <cstdio>
 #include <ctime>
 #include <sys/ptrace.h>
+#include <sys/user.h>
 
 namespace rrpcp::replay {
 
@@ -52,7 +55,11 @@ bool ReplaySession::reach(Task& task, Deadline deadline) {
   std::array<std::byte, kLongestInstruction> code{};
   const std::size_t length = task.memory.read_some(address, code);
   if (!decode_trapped(std::span(code).first(length))) {
-    return run_to_stop(task, deadline);
+    const bool replaced =
+        length >= kUndefinedInstruction.size() &&
+        std::equal(kUndefinedInstruction.begin(), kUndefinedInstruction.end(), code.begin());
+    return current_.kind == EventKind::kTrap && !replaced ? run_to_made_code(task, deadline)
+                                                          : run_to_stop(task, deadline);
   }
   task.memory.write(address, kUndefinedInstruction);
   const bool reached = run_to_stop(task, deadline);
@@ -81,6 +88,48 @@ TraceeStop ReplaySession::await_stop(Task& task) {
           " s and not come to the event, for which it took " +
           std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(recorded).count()) +
           " ms when it was recorded");
+    }
+  }
+}
+
+// The same to an instruction that is not there yet: the program makes it on its way, in memory that
+// is writable and executable at once.
+bool ReplaySession::run_to_made_code(Task& task, Deadline deadline) {
+  const std::uint64_t address = current_.registers->rip;
+  if (!breakpoints_) {
+    breakpoints_ = breakpoints_fire();
+  }
+  if (*breakpoints_) {
+    constexpr std::uintptr_t kExecuteAtFirst = 1; // of DR7
+    const auto put = [&](std::size_t number, std::uintptr_t value) {
+      return ::ptrace(PTRACE_POKEUSER, task.tracee.tid(),
+                      offsetof(struct user, u_debugreg) + number * sizeof(long), value) == 0;
+    };
+    if (put(0, address) && put(7, kExecuteAtFirst)) {
+      const bool reached = run_to_stop(task, deadline);
+      put(7, 0);
+      return reached;
+    }
+  }
+  for (;;) {
+    std::array<std::byte, kLongestInstruction> code{};
+    const user_regs_struct registers = task.tracee.registers();
+    if (registers.rip == address &&
+        decode_trapped(std::span(code).first(task.memory.read_some(address, code)))) {
+      if (std::optional<std::string> difference =
+              first_difference(registers, *current_.registers)) {
+        diverged("at an instruction that the program made, " + *difference);
+      }
+      return true;
+    }
+    if (deadline && std::chrono::steady_clock::now() >= *deadline) {
+      return false;
+    }
+    task.tracee.resume(PTRACE_SYSEMU_SINGLESTEP);
+    const TraceeStop stop = task.tracee.wait_stop();
+    if (stop.syscall_stop() ||
+        (stop.signal() != 0 && stop.signal() != SIGTRAP && task.tracee.signal_info().si_code > 0)) {
+      diverged("it did not come to the instruction");
     }
   }
 }
