@@ -116,6 +116,8 @@ CASES = {
     "futex_words": ("", ["@futex_words"], 0),
     "nameless_exec": ("", ["@nameless_exec"], 0),
     "bad_pointers": ("", ["@bad_pointers"], 0),
+    "leader_ends": ("", ["@leader_ends"], 3),
+    "init_faults": ("", ["@init_faults"], 0),
     "many_events": ("", ["@many_events", "SIZE"], 0, 20_000, 5_000),
 }
 

@@ -54,6 +54,7 @@ int main(void) {
   }
   pid_t child = fork();
   if (child == 0) {
+    close(to_child[1]);
     while (read(to_child[0], &byte, 1) == 1 && byte == 'x') {
       show("the child");
       if (write(to_parent[1], "x", 1) != 1) {

@@ -15,7 +15,7 @@ namespace rrpcp::replay {
 
 namespace {
 
-constexpr std::uint64_t kAddressEnd = std::uint64_t{1} << 56; // of programs, with five levels
+constexpr std::uint64_t kAddressEnd = std::uint64_t{1} << 56; // of programs, at the most
 constexpr std::uint64_t kMaxBuffers = 1024;                   // UIO_MAXIOV
 constexpr std::uint64_t kMessageHeader = sizeof(msghdr);
 constexpr std::uint64_t kMultiMessage = sizeof(mmsghdr);
@@ -114,7 +114,7 @@ private:
 
   template <typename T> T value(std::uint64_t address) {
     T read{};
-    if (address != 0) {
+    if (address != 0 && address < kAddressEnd) {
       memory_.read_some(address, std::as_writable_bytes(std::span(&read, 1)));
     }
     return read;
@@ -123,7 +123,7 @@ private:
   void text(std::uint64_t address, std::uint64_t most) {
     std::array<std::byte, 256> piece{};
     std::uint64_t length = 0;
-    while (address != 0 && length < most) {
+    while (address != 0 && address < kAddressEnd && length < most) {
       // Not beyond the page, which may be the last.
       const std::uint64_t at = address + length;
       const std::uint64_t wanted = std::min(

@@ -77,6 +77,8 @@ struct RecordedTask {
   std::optional<user_regs_struct> called_off;
   // Signal with which the task goes on.
   int resume_signal = 0;
+  // Its end is in the trace, and was not reported yet.
+  bool end_recorded = false;
   // Registers of the instruction whose fault the task is about to die of.
   std::optional<user_regs_struct> fatal_fault;
   bool interrupting = false;

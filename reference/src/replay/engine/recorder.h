@@ -100,6 +100,8 @@ private:
   void record_abandoned_futexes(const RecordedTask& dead);
   void record_shared_word(const RecordedTask& dead, const RecordedTask::SharedWord& word);
   static std::vector<std::uint64_t> robust_words(const RecordedTask& task, RemoteMemory& memory);
+  void leave_dying(RecordedTask& task, int signal);
+  void record_end_of_leader(RecordedTask& task);
   void on_gone(RecordedTask& task, const TraceeStop& stop);
 
   // Signals, faults and preemption: recorder_signals.cc.

@@ -100,7 +100,11 @@ bool Recorder::on_entry(RecordedTask& task) {
   default:
     break;
   }
+  const bool ends = task.call.number == SYS_exit;
   resume_call(task);
+  if (ends) {
+    record_end_of_leader(task);
+  }
   return false;
 }
 
@@ -310,7 +314,7 @@ void Recorder::prepare_personality(RecordedTask& task) {
 
 // What /proc says that a descriptor is.
 std::string Recorder::descriptor_name(const RecordedTask& task, std::uint64_t fd) {
-  return try_read_link(proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(fd))))
+  return try_read_link(proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(fd))))
       .value_or("");
 }
 
@@ -318,7 +322,7 @@ std::string Recorder::descriptor_name(const RecordedTask& task, std::uint64_t fd
 // written without a system call of the program's.
 void Recorder::refuse_mapping(RecordedTask& task) {
   const std::string path =
-      proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(task.call[4])));
+      proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(task.call[4])));
   struct stat status;
   if (::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) ||
       S_ISFIFO(status.st_mode) || // the kernel refuses it itself

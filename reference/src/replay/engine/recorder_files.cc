@@ -40,8 +40,9 @@ std::string strip(std::string path) {
   return path;
 }
 
+// (By the task's own id: what a leader that has ended had is gone.)
 std::string descriptor_path(const RecordedTask& task, std::uint64_t fd) {
-  return proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(fd)));
+  return proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(fd)));
 }
 
 // Opens what is mapped, whatever its name says today. Empty where that is not allowed.
@@ -70,7 +71,7 @@ struct DescriptorState {
 DescriptorState descriptor_state(const RecordedTask& task, std::uint64_t fd) {
   DescriptorState state;
   const std::optional<std::string> text =
-      try_read_file(proc_path(task.pid, "fdinfo/" + std::to_string(static_cast<int>(fd))));
+      try_read_file(proc_path(task.tid, "fdinfo/" + std::to_string(static_cast<int>(fd))));
   std::string_view rest = text ? std::string_view(*text) : std::string_view();
   while (!rest.empty()) {
     std::string_view line = cut_field(rest, '\n');
@@ -108,8 +109,8 @@ std::string changed_path(const RecordedTask& task, const FileChange& change, std
     std::string path(texts.front().length, '\0');
     memory.read(texts.front().address, std::as_writable_bytes(std::span(path)));
     path.resize(std::min(path.find('\0'), path.size()));
-    return path.starts_with('/') ? proc_path(task.pid, "root") + path
-                                 : proc_path(task.pid, "cwd/") + path;
+    return path.starts_with('/') ? proc_path(task.tid, "root") + path
+                                 : proc_path(task.tid, "cwd/") + path;
   }
   }
   return "";
@@ -189,7 +190,7 @@ bool Recorder::follow(MappedFile& file, int fd) {
   const std::size_t before = event.followed.size();
   std::set<pid_t> seen;
   for (const auto& [tid, task] : scheduler_.tasks()) {
-    if (!task->tracee.attached() || !seen.insert(task->pid).second) {
+    if (!task->tracee.attached() || task->end_recorded || !seen.insert(task->pid).second) {
       continue;
     }
     try {
@@ -360,7 +361,7 @@ void Recorder::record_growth(RecordedTask& task, std::uint64_t address) {
   if (file == nullptr) {
     return;
   }
-  ScopedFd opened = open_mapping(task.pid, *grown);
+  ScopedFd opened = open_mapping(task.tid, *grown);
   const int fd = opened ? opened.get() : file->handle.get();
   if (fd < 0) {
     throw system_error(errno, "cannot read a file that is mapped").in_file(grown->name);
@@ -378,7 +379,7 @@ void Recorder::record_segment(RecordedTask& task, std::uint64_t address) {
   status.st_ino = found->inode;
   MappedFile& file = files_.add(status, *found);
   const bool fresh = !file.object;
-  ScopedFd opened = open_mapping(task.pid, *found);
+  ScopedFd opened = open_mapping(task.tid, *found);
   if (fresh) {
     files_.make_object(file, ScopedFd());
   }

@@ -13,6 +13,9 @@ namespace rrpcp::replay {
 
 // Remembers which words the kernel would mark if the task ended now.
 void Recorder::note_futexes(RecordedTask& task) {
+  if (task.end_recorded) {
+    return;
+  }
   task.shared_futexes.clear();
   if (task.robust_list == 0) {
     return;

@@ -70,6 +70,10 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
       task.fatal_fault = registers;
     }
     note_futexes_of_process(task.pid); // it may be about to end
+    if (synchronous && !status.same_namespace && status.process_in_namespace == 1) {
+      leave_dying(task, signal);
+      return false;
+    }
     task.resume_signal = signal;
     if (boundary) {
       task.state = State::kReady;

@@ -3,6 +3,7 @@
 #include "base/scoped_fd.h"
 #include "process/proc_file.h"
 #include "process/proc_maps.h"
+#include "process/proc_stat.h"
 #include "process/proc_status.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/process_image.h"
@@ -11,6 +12,7 @@
 #include "rrpcp/error.h"
 #include "trace/event.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -193,6 +195,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   task.in_call = false;
   task.begun = false;
   task.reported = false;
+  task.end_recorded = false;
   task.memory = RemoteMemory(task.tid);
   task.clear_tid = 0;
   task.robust_list = 0;
@@ -294,7 +297,59 @@ std::vector<std::uint64_t> Recorder::robust_words(const RecordedTask& task, Remo
   return words;
 }
 
+// The kernel spares the first process of a PID namespace its own fault as long as somebody traces
+// it (kernel/signal.c, SIGNAL_UNKILLABLE): the instruction would fault for ever. So the process is
+// left to die by itself; its threads are still reported.
+void Recorder::leave_dying(RecordedTask& task, int signal) {
+  EventData& event = writer_->begin(EventKind::kExit, task);
+  event.registers = task.fatal_fault;
+  event.status = signal;
+  record_abandoned_futexes(task);
+  writer_->write();
+  task.tracee.detach();
+  if (task.tid == first_process_) {
+    status_ = signal;
+  }
+  scheduler_.erase(task.tid);
+}
+
+// The end of a process's leader is reported after that of its other threads, but they see at once
+// what the kernel does to its memory: its event comes when it has ended.
+void Recorder::record_end_of_leader(RecordedTask& task) {
+  const auto& tasks = scheduler_.tasks();
+  const auto survivor = std::find_if(tasks.begin(), tasks.end(), [&](const auto& entry) {
+    return entry.second->pid == task.pid && entry.second.get() != &task &&
+           entry.second->tracee.attached();
+  });
+  if (task.tid != task.pid || survivor == tasks.end()) {
+    return;
+  }
+  constexpr int kAttempts = 1000;
+  for (int i = 0; i < kAttempts; ++i) {
+    const std::optional<std::string> text =
+        try_read_file(proc_task_path(task.pid, task.tid, "stat"));
+    const char state = text ? ProcStat::parse(*text).state : 'X';
+    if (state == 'Z' || state == 'X') {
+      break;
+    }
+    ::usleep(1000);
+  }
+  EventData& event = writer_->begin(EventKind::kExit, task);
+  event.status = static_cast<int>((task.call[0] & 0xff) << 8);
+  record_last_writes(task, *survivor->second);
+  record_abandoned_futexes(task);
+  writer_->write();
+  task.end_recorded = true;
+}
+
 void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
+  if (task.end_recorded) {
+    if (task.tid == first_process_) {
+      status_ = stop.status();
+    }
+    scheduler_.erase(task.tid);
+    return;
+  }
   if (task.in_call && !task.begun) {
     // It ran to the call, in which it was killed, by a filter of seccomp(2) for one: others may
     // have seen what it did before.
