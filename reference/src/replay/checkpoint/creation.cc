@@ -101,7 +101,7 @@ private:
       if (!options_.check_only) {
         take_if_due();
       }
-      if (session_->event() >= last) {
+      if (!options_.check_only && session_->event() >= last) {
         break;
       }
       step();

@@ -1,8 +1,6 @@
 #include "replay/engine/recorder.h"
 
 #include "base/scoped_fd.h"
-#include "process/proc_file.h"
-#include "process/proc_status.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/host_trials.h"
 #include "replay/engine/trace_start.h"
@@ -29,25 +27,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using State = RecordedTask::State;
-
-// Why even a child of ours may not be traced.
-Error tracing_refused() {
-  std::string reason = "ptrace(2) is refused";
-  std::string cure = "record where it is allowed; 'pcp-rr doctor' says what is missing";
-  const std::optional<std::string> scope = try_read_file("/proc/sys/kernel/yama/ptrace_scope");
-  if (scope && scope->starts_with("3")) {
-    reason += ": /proc/sys/kernel/yama/ptrace_scope is 3";
-    cure = "set kernel.yama.ptrace_scope below 3, which takes a reboot";
-  } else if (ProcStatus::read(::getpid(), ::getpid()).seccomp != 0) {
-    reason += ": a filter of seccomp(2) is in force, as in a container";
-    cure = "allow ptrace in the container's profile (docker: --cap-add SYS_PTRACE, or "
-           "--security-opt seccomp=unconfined)";
-  } else {
-    reason += " by the system's security policy";
-  }
-  return Error(ErrorCode::kPermission, "programs cannot be recorded here: " + reason)
-      .with_hint(cure);
-}
 
 sigset_t current_mask() {
   sigset_t mask;
@@ -88,18 +67,6 @@ void Recorder::set_inherited_signals() const {
     ::sigaction(signal, &action, nullptr); // some cannot be set, and are what they are
   }
   ::sigprocmask(SIG_SETMASK, &inherited_mask_, nullptr);
-}
-
-// Says what is in the way where tracing is not allowed at all.
-Tracee Recorder::trace_first(pid_t pid) {
-  try {
-    return Tracee::seize(pid, kRecorderOptions);
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::kPermission) {
-      throw;
-    }
-    throw tracing_refused();
-  }
 }
 
 void Recorder::start() {
@@ -143,7 +110,8 @@ void Recorder::start() {
   }
   failed_write.reset();
   first_process_ = pid;
-  RecordedTask& first = scheduler_.add(std::make_unique<RecordedTask>(pid, pid, trace_first(pid)));
+  RecordedTask& first = scheduler_.add(
+      std::make_unique<RecordedTask>(pid, pid, Tracee::seize(pid, kRecorderOptions)));
   first.says_not_random = (inherited & ADDR_NO_RANDOMIZE) != 0;
   if (::write(ready_write.get(), "x", 1) != 1) {
     throw system_error(errno, "cannot start the program");

@@ -43,7 +43,6 @@ private:
   // The run as a whole, and what a stop means: recorder.cc.
   void start();
   void set_inherited_signals() const;
-  static Tracee trace_first(pid_t pid);
   void run_task(RecordedTask& task);
   void handle_reports();
   bool handle(RecordedTask& task, const TraceeStop& stop);

@@ -32,6 +32,12 @@ namespace {
 
 using State = RecordedTask::State;
 
+// Newer than some headers.
+constexpr long kFutexWaitv = 449;
+constexpr long kFutexWake = 454;
+constexpr long kFutexWait = 455;
+constexpr long kFutexRequeue = 456;
+
 constexpr long kX32Bit = 0x40000000;                      // __X32_SYSCALL_BIT
 constexpr std::uint64_t kPersonalityNoRandom = 0x0040000; // ADDR_NO_RANDOMIZE
 constexpr std::uint64_t kAskPersonality = 0xffffffff;
@@ -110,9 +116,19 @@ bool Recorder::on_entry(RecordedTask& task) {
 
 // What the call reads, before anything of it is changed for the kernel: a replay compares it.
 void Recorder::note_inputs(RecordedTask& task) {
+  task.inputs.clear();
+  switch (task.call.number) {
+  case SYS_futex: // the kernel writes the words of tasks that end, at any time
+  case kFutexWaitv:
+  case kFutexWake:
+  case kFutexWait:
+  case kFutexRequeue:
+    return;
+  default:
+    break;
+  }
   ranges_.clear();
   call_inputs(task.call, task.memory, ranges_);
-  task.inputs.clear();
   for (const CallRange& range : ranges_) {
     task.inputs.push_back({range.address, range.length});
   }
