@@ -65,7 +65,7 @@ void Refusals::build(schema::State::Builder state) const {
   unsigned i = 0;
   for (const auto& [name, what] : omitted_) {
     omissions[i].setName(name.c_str());
-    omissions[i].setWhat(in_ascii(what).c_str());
+    omissions[i].setWhat(what.c_str());
     ++i;
   }
 }
@@ -76,7 +76,7 @@ void Refusals::refuse_unless(const std::string& allow_name, std::string what,
     return;
   }
   if (allowed(allow_name)) {
-    omitted_.emplace(allow_name, what + "; " + instead);
+    omitted_.emplace(allow_name, in_ascii(what + "; " + instead));
     warnings_.push_back(std::move(what) + "; " + instead);
   } else {
     refused_.push_back({std::move(what), allow_name});
