@@ -12,6 +12,7 @@
 #include "support/temp_dir.h"
 
 #include <algorithm>
+#include <capnp/message.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <set>
@@ -269,6 +270,71 @@ TEST_F(NewerContainer, RawChunksMayBeAlignedFurther) {
     const Bytes file = forge.assemble();
     EXPECT_EQ(validate_bytes(file, "aligned").valid(), valid) << gap;
   }
+}
+
+// Every page size there may be, also those that no machine of today's table has.
+TEST(PageSizes, EveryPowerOfTwoFrom4KiBTo2MiB) {
+  test::TempDir dir;
+  for (std::uint32_t page_size = 2048; page_size <= 4u << 20; page_size *= 2) {
+    SCOPED_TRACE(page_size);
+    capnp::MallocMessageBuilder message;
+    auto state = message.initRoot<schema::State>();
+    state.setMachine(62);
+    state.setElfClass(2);
+    state.setDataEncoding(1);
+    state.initPageStream().setPageSize(page_size);
+    state.setProducer("org.rrpcp.process");
+    const HeaderFields fields = header_fields(state.asReader());
+    ScopedFd file(::open(dir.file("a").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    Output output(file.get(), "a");
+    if (!is_page_size(page_size)) {
+      EXPECT_THROW(CheckpointWriter(output, fields), Error);
+      continue;
+    }
+    Bytes pages(3 * std::size_t{page_size});
+    for (std::size_t i = 0; i < pages.size(); i += 512) {
+      pages[i] = static_cast<std::byte>(i / 512 % 251 + 1);
+    }
+    CheckpointWriter writer(output, fields, {.profile = Profile::kFast, .threads = 1});
+    writer.append_stream(pages);
+    capnp::MallocMessageBuilder provenance;
+    writer.finish(state, provenance.initRoot<schema::Provenance>().asReader());
+    const CheckpointReader reader = CheckpointReader::open(dir.file("a"));
+    Bytes read;
+    reader.read_stream(0, 3, [&](std::span<const std::byte> piece) {
+      read.insert(read.end(), piece.begin(), piece.end());
+    });
+    EXPECT_EQ(read, pages);
+    EXPECT_TRUE(validate_file(dir.file("a")).valid());
+  }
+}
+
+// The work for a small file is bounded, and the bound can be raised.
+TEST(WorkLimit, ManyBytesInFewAreRefusedUnlessAllowed) {
+  test::TempDir dir;
+  const Bytes pages(4096, std::byte{1});
+  Bytes many;
+  for (int i = 0; i < 1000; ++i) {
+    many.insert(many.end(), pages.begin(), pages.end());
+    many[many.size() - 1] = static_cast<std::byte>(i % 251);
+    many[many.size() - 2] = static_cast<std::byte>(i / 251);
+  }
+  test::write_sample(dir.file("a"), many, {.profile = Profile::kFast});
+  ValidateOptions options;
+  options.limits.max_decoded_bytes = many.size() - 1;
+  try {
+    validate_file(dir.file("a"), options);
+    ADD_FAILURE() << "there is no limit";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kLimit);
+  }
+  options.level = ValidationLevel::kStructure; // looks at no page data
+  EXPECT_TRUE(validate_file(dir.file("a"), options).valid());
+  options.level = ValidationLevel::kSemantics;
+  options.limits.max_decoded_bytes = many.size();
+  EXPECT_TRUE(validate_file(dir.file("a"), options).valid());
+  EXPECT_TRUE(validate_file(dir.file("a")).valid())
+      << "what a writer makes is within the usual one";
 }
 
 } // namespace
