@@ -73,8 +73,8 @@ void set_added_fields_of(capnp::DynamicValue::Builder value) {
   } else if (value.getType() == capnp::DynamicValue::LIST) {
     auto list = value.as<capnp::DynamicList>();
     if (list.getSchema().whichElementType() == capnp::schema::Type::STRUCT) {
-      for (auto element : list) {
-        set_added_fields(element.as<capnp::DynamicStruct>());
+      for (unsigned i = 0; i < list.size(); ++i) {
+        set_added_fields(list[i].as<capnp::DynamicStruct>());
       }
     }
   }

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <memory>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,7 +23,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-capnp::Data::Reader data(std::string_view text) {
+capnp::Data::Reader as_data(std::string_view text) {
   return {reinterpret_cast<const capnp::byte*>(text.data()), text.size()};
 }
 
@@ -48,8 +49,9 @@ protected:
 
   std::vector<std::string> judge() { return names(judge_state(state_.asReader())); }
 
-  capnp::MallocMessageBuilder message_;
-  schema::State::Builder state_ = message_.initRoot<schema::State>();
+  std::unique_ptr<capnp::MallocMessageBuilder> message_ =
+      std::make_unique<capnp::MallocMessageBuilder>();
+  schema::State::Builder state_ = message_->initRoot<schema::State>();
 };
 
 TEST_F(JudgedState, NothingIsInTheWay) {
@@ -85,7 +87,7 @@ TEST_F(JudgedState, NamespacesAreComparedWithOurs) {
   user.setDevice(own[0].device);
   user.setInode(own[0].inode);
   const std::vector<std::byte> boot = read_boot_id();
-  state_.initClocks().setBootId({reinterpret_cast<const capnp::byte*>(boot.data()), boot.size()});
+  state_.initClocks().setBootId({reinterpret_cast<const capnp::byte*>(boot.as_data()), boot.size()});
   for (auto task : state_.getTasks()) {
     task.setNamespaces(0);
   }
@@ -100,7 +102,7 @@ TEST_F(JudgedState, AfterANewStartIdsMeanNothing) {
   auto user = state_.initNamespaceSets(1)[0].initUser();
   user.setDevice(1);
   user.setInode(2);
-  state_.initClocks().setBootId(data("another start..."));
+  state_.initClocks().setBootId(as_data("another start..."));
   EXPECT_THAT(judge(), IsEmpty());
   state_.getNamespaceSets()[0].getUser().setForeign(true);
   EXPECT_THAT(judge(), ElementsAre("namespaces"));
@@ -115,12 +117,13 @@ protected:
     return judge_open_file(file_.asReader(), "descriptor 5", 100).front().what;
   }
 
-  capnp::MallocMessageBuilder message_;
-  schema::OpenFile::Builder file_ = message_.initRoot<schema::OpenFile>();
+  std::unique_ptr<capnp::MallocMessageBuilder> message_ =
+      std::make_unique<capnp::MallocMessageBuilder>();
+  schema::OpenFile::Builder file_ = message_->initRoot<schema::OpenFile>();
 };
 
 TEST_F(JudgedFile, Regular) {
-  file_.initRegular().setPath(data("/tmp/file"));
+  file_.initRegular().setPath(as_data("/tmp/file"));
   EXPECT_THAT(judge(), IsEmpty());
   file_.getRegular().setDeleted(true);
   EXPECT_THAT(judge(), ElementsAre("deleted-file"));
@@ -128,27 +131,27 @@ TEST_F(JudgedFile, Regular) {
 
 TEST_F(JudgedFile, FilesOfProc) {
   auto identity = file_.initRegular();
-  identity.setPath(data("/proc/100/maps"));
+  identity.setPath(as_data("/proc/100/maps"));
   EXPECT_THAT(judge(), IsEmpty());
-  identity.setPath(data("/proc/meminfo"));
+  identity.setPath(as_data("/proc/meminfo"));
   EXPECT_THAT(judge(), IsEmpty());
-  identity.setPath(data("/proc/101/maps"));
+  identity.setPath(as_data("/proc/101/maps"));
   EXPECT_THAT(judge(), ElementsAre("never"));
-  identity.setPath(data("/proc/100/task/102/stat"));
+  identity.setPath(as_data("/proc/100/task/102/stat"));
   EXPECT_THAT(judge(), ElementsAre("never"));
   EXPECT_THAT(first_text(), HasSubstr("descriptor 5: /proc/100/task/102/stat"));
 }
 
 TEST_F(JudgedFile, PathsThatNobodyCanOpen) {
-  file_.initRegular().setPath(data("/" + std::string(5000, 'a')));
+  file_.initRegular().setPath(as_data("/" + std::string(5000, 'a')));
   EXPECT_THAT(judge(), ElementsAre("never"));
 }
 
 TEST_F(JudgedFile, DirectoriesAndFifosWithoutANameAreLost) {
-  file_.initDirectory().setPath(data("/tmp/x"));
+  file_.initDirectory().setPath(as_data("/tmp/x"));
   file_.getDirectory().setDeleted(true);
   EXPECT_THAT(judge(), ElementsAre("never"));
-  file_.initFifo().setPath(data("/tmp/x"));
+  file_.initFifo().setPath(as_data("/tmp/x"));
   file_.getFifo().setDeleted(true);
   EXPECT_THAT(judge(), ElementsAre("never"));
 }
@@ -167,7 +170,7 @@ TEST_F(JudgedFile, WhatIsConnectedToOthers) {
 }
 
 TEST_F(JudgedFile, LeaseThatSomebodyWaitsFor) {
-  file_.initRegular().setPath(data("/tmp/file"));
+  file_.initRegular().setPath(as_data("/tmp/file"));
   auto lock = file_.initLocks(1)[0];
   lock.setKind(schema::FileLock::Kind::LEASE);
   EXPECT_THAT(judge(), IsEmpty());

@@ -215,8 +215,9 @@ std::vector<std::string> write_process_attributes(pid_t pid, schema::Process::Re
     const std::string content = try_read_file(path).value_or("");
     now = content;
     if (cut_field(now, '\n') != text && !write_file(path, text)) {
-      failures.push_back(std::string("setting ") + what + " to " + text +
-                         " failed: " + std::strerror(errno));
+      std::string failure = "setting ";
+      failure.append(what).append(" to ").append(text).append(" failed: ");
+      failures.push_back(failure.append(std::strerror(errno)));
     }
   };
   set("oom_score_adj", "the out-of-memory adjustment",

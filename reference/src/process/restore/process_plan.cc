@@ -121,6 +121,20 @@ ProcessPlan::ProcessPlan(const CheckpointReader& reader, std::uint32_t process,
   }
   if (parts_.files) {
     open_directories(obstacles);
+    check_descriptor_limit(obstacles);
+  }
+}
+
+// Above the program's own numbers there has to be room for those that the restore needs.
+void ProcessPlan::check_descriptor_limit(Obstacles& obstacles) const {
+  const int highest = files_->highest_descriptor(task(0).getFileTable());
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && highest > 0 &&
+      static_cast<rlim_t>(highest) >= limit.rlim_cur) {
+    obstacles.add(ErrorCode::kUnsupportedState,
+                  "descriptor " + std::to_string(highest) + " is above the " +
+                      std::to_string(limit.rlim_cur) +
+                      " that may be open here (RLIMIT_NOFILE, sysctl fs.nr_open)");
   }
 }
 
@@ -156,15 +170,6 @@ void ProcessPlan::place_descriptors() {
   if (parts_.files) {
     table_files_ = files_->add_to(descriptors_, task(0).getFileTable());
     highest = std::max(highest, files_->highest_descriptor(task(0).getFileTable()));
-  }
-  // Above the program's own numbers there has to be room for those that the restore needs.
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && static_cast<rlim_t>(highest) >= limit.rlim_cur) {
-    obstacles.add(ErrorCode::kUnsupportedState,
-                  "descriptor " + std::to_string(highest) + " is above the " +
-                      std::to_string(limit.rlim_cur) +
-                      " that may be open here (RLIMIT_NOFILE, sysctl fs.nr_open)");
-    highest = 2;
   }
   descriptors_.freeze(highest);
 }

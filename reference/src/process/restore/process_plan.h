@@ -101,6 +101,7 @@ private:
   void check_rseq(schema::Task::Reader task) const;
   void plan_credentials(Obstacles& obstacles);
   void open_directories(Obstacles& obstacles);
+  void check_descriptor_limit(Obstacles& obstacles) const;
   std::uint64_t arena_size() const;
   void add_descriptor_moving_ops(OpList& ops) const;
   void add_directory_ops(OpList& ops) const;

@@ -14,12 +14,12 @@ namespace rrpcp {
 namespace {
 
 using replay::can_checkpoint;
-using replay::checkpoint_store;
 using replay::ReplayOptions;
 using replay::ReplaySession;
 using replay::save_checkpoint;
 using replay::start_session;
 using replay::StartOptions;
+using replay::writable_checkpoint_store;
 using Clock = std::chrono::steady_clock;
 
 // How long to wait before looking once more at a trace that is being recorded.
