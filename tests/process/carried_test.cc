@@ -87,7 +87,7 @@ TEST_F(JudgedState, NamespacesAreComparedWithOurs) {
   user.setDevice(own[0].device);
   user.setInode(own[0].inode);
   const std::vector<std::byte> boot = read_boot_id();
-  state_.initClocks().setBootId({reinterpret_cast<const capnp::byte*>(boot.as_data()), boot.size()});
+  state_.initClocks().setBootId({reinterpret_cast<const capnp::byte*>(boot.data()), boot.size()});
   for (auto task : state_.getTasks()) {
     task.setNamespaces(0);
   }
