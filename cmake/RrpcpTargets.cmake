@@ -8,9 +8,11 @@ if(RRPCP_SANITIZE)
   list(APPEND RRPCP_WARNINGS -Wno-null-dereference $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 endif()
 
-# Most of the time to compile a file goes into headers that nearly all files include: the standard
-# library, Cap'n Proto, what is generated from the schemas. They are read once, for all targets with
-# the same options. Every file still includes what it uses: clang's builds (fuzz) have none of this.
+# Most of the time to compile a file goes into headers that nearly all files include: those of the
+# standard library and of Cap'n Proto. They are read once, for all targets with the same options.
+# Every file still includes what it uses: clang's builds (fuzz) have none of this. Headers that a build
+# makes are not among them: a compiler cache hands out what it has precompiled in another build, and
+# the compiler would not know them for the same.
 option(RRPCP_PRECOMPILE "Precompile headers (g++ only)" ON)
 if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(RRPCP_PRECOMPILE OFF)
@@ -31,12 +33,12 @@ function(rrpcp_precompile name)
   add_library(${name} STATIC ${source})
   set(RRPCP_PRECOMPILED "")
   rrpcp_target_defaults(${name})
-  target_link_libraries(${name} PRIVATE rrpcp_schema)
+  target_link_libraries(${name} PRIVATE CapnProto::capnp)
   target_precompile_headers(${name} PRIVATE
     <algorithm> <array> <cerrno> <chrono> <cstddef> <cstdint> <cstring> <deque> <filesystem>
     <functional> <map> <memory> <optional> <set> <span> <sstream> <string> <string_view> <utility>
     <variant> <vector> <capnp/message.h> <capnp/serialize.h>
-    <rrpcp/schema/manifest.capnp.h> <rrpcp/schema/trace.capnp.h>
+    <capnp/generated-header-support.h>
     ${ARGN})
   set(RRPCP_PRECOMPILED ${name} PARENT_SCOPE)
 endfunction()

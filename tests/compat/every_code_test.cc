@@ -259,7 +259,7 @@ const std::map<std::string, std::function<Codes()>> kDefects = {
        return against_trace([](schema::State::Builder state) {
          for (auto mapping : state.getAddressSpaces()[0].getMappings()) {
            if (mapping.getStart() == 0x401000) {
-             mapping.setFileOffset(mapping.getFileOffset() + 4096);
+             mapping.getRr().setFileOffset(mapping.getRr().getFileOffset() + 4096);
            }
          }
        });

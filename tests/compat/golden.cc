@@ -13,9 +13,8 @@ namespace rrpcp::test {
 namespace fs = std::filesystem;
 
 Golden::Golden(const std::string& name) : base_(fs::path(name).filename().string()) {
-  const std::string command = std::string(ZSTD_PROGRAM) +
-                              " -q -d --long=27 -c '" GOLDEN_DIRECTORY "/" + name +
-                              ".tar.zst' | tar -x -C '" + directory_.path() + "'";
+  std::string command = ZSTD_PROGRAM " -q -d --long=27 -c '" GOLDEN_DIRECTORY "/";
+  command += name + ".tar.zst' | tar -x -C '" + directory_.path() + "'";
   if (std::system(command.c_str()) != 0) {
     throw std::runtime_error("cannot unpack " + name);
   }

@@ -99,7 +99,7 @@ TEST_F(TraceValidatorTest, Mappings) {
   const auto findings = after([](schema::State::Builder state) {
     for (auto mapping : state.getAddressSpaces()[0].getMappings()) {
       if (mapping.getObject() != schema::NO_INDEX && mapping.getStart() == 0x401000) {
-        mapping.setFileOffset(mapping.getFileOffset() + 4096);
+        mapping.getRr().setFileOffset(mapping.getRr().getFileOffset() + 4096);
       }
     }
   });

@@ -141,7 +141,9 @@ std::vector<std::byte> newer_file(const NewerSchemas& schemas, std::uint64_t see
   geometry.set("pageSize", base.header().page_size);
   geometry.set("chunkPages", base.header().chunk_pages);
   geometry.set("pageCount", base.footer().page_count);
-  kj::Array<capnp::word> words = canonical_message(manifest.asReader().as<capnp::AnyStruct>());
+  const ValuePlans plans(schemas.manifest());
+  kj::Array<capnp::word> words =
+      canonical_message(manifest.asReader().as<capnp::AnyStruct>(), &plans.root());
   forge.manifest.assign(8, std::byte{0});
   store_le<std::uint32_t>(std::span(forge.manifest), 4, static_cast<std::uint32_t>(words.size()));
   auto bytes = std::as_bytes(std::span(words.begin(), words.size()));

@@ -39,7 +39,7 @@ public:
         ::_exit(2);
       }
       ::close_range(3, ~0u, 0);
-      const std::string program = std::string(RRPCP_FIXTURES) + "/fixture-" + name;
+      const std::string program = RRPCP_FIXTURES "/fixture-" + name;
       ::execl(program.c_str(), program.c_str(), dir_.path().c_str(), static_cast<char*>(nullptr));
       ::_exit(2);
     }

@@ -27,7 +27,9 @@ void set_mapping(schema::Mapping::Builder mapping, std::uint64_t start, std::uin
   mapping.setEnd(start + bytes);
   mapping.setProtection(protection);
   mapping.setFlags(MAP_PRIVATE | MAP_ANONYMOUS);
-  set_runs(mapping.initRuns(static_cast<unsigned>(runs.size())), runs);
+  if (runs.size() != 1 || runs[0].kind != schema::RunKind::ZERO) { // else no runs say the same
+    set_runs(mapping.initRuns(static_cast<unsigned>(runs.size())), runs);
+  }
 }
 
 } // namespace

@@ -82,13 +82,13 @@ TEST_F(CaptureTool, SaysItAsJson) {
   const CommandResult result = capture(subject.pid(), file_, {"--json", "--profile", "raw"});
   ASSERT_EQ(result.code, 0) << result.err;
   const auto document = nlohmann::json::parse(result.out);
-  EXPECT_EQ(document["file"], file_);
-  EXPECT_EQ(document["tasks"], 1);
-  EXPECT_EQ(document["fileBytes"], std::to_string(std::filesystem::file_size(file_)));
-  EXPECT_GT(document["mappings"], 5);
   const auto number = [&](const char* key) {
     return std::stoull(document[key].get<std::string>());
   };
+  EXPECT_EQ(document["file"], file_);
+  EXPECT_EQ(document["tasks"], "1");
+  EXPECT_EQ(document["fileBytes"], std::to_string(std::filesystem::file_size(file_)));
+  EXPECT_GT(number("mappings"), 5u);
   EXPECT_GT(number("memoryBytes"), 0u);
   EXPECT_GT(number("frozenNanoseconds"), 0u);
   EXPECT_GE(number("totalNanoseconds"), number("frozenNanoseconds"));

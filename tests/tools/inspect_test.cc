@@ -307,7 +307,7 @@ TEST_F(Inspect, ListShowsADirectoryByPosition) {
   for (const Json& entry : list) {
     by_name[entry["file"].get<std::string>()] = entry;
   }
-  EXPECT_EQ(by_name["b.pcp"]["tasks"], 3);
+  EXPECT_EQ(by_name["b.pcp"]["tasks"], wide(3));
   EXPECT_EQ(by_name["b.pcp"]["problem"], nullptr);
   EXPECT_EQ(by_name["cut.pcp"]["problem"]["code"], "incomplete");
   EXPECT_EQ(by_name["damaged.pcp"]["problem"]["code"], "damaged");

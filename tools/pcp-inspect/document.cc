@@ -196,11 +196,11 @@ void write_document(JsonWriter& json, const CheckpointReader& reader, bool conte
 } // namespace
 
 int inspect_document(int argc, char** argv, Console& console) {
+  std::string more = "The document is described in spec/inspect-json.md. Page data is in it as "
+                     "digests only.\n\n";
+  more += kInspectExitCodes;
   Command command({"pcp-inspect --json", "[OPTION]... FILE",
-                   "Writes everything that a checkpoint file says as one JSON document.",
-                   std::string("The document is described in spec/inspect-json.md. Page data is in "
-                               "it as digests only.\n\n") +
-                       kInspectExitCodes});
+                   "Writes everything that a checkpoint file says as one JSON document.", more});
   command.add_json().add_quiet().add("contents", "add digests of the page data of every mapping");
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, 1, "FILE");

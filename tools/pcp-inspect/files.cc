@@ -65,6 +65,20 @@ std::string what_is_open(schema::OpenFile::Reader file) {
     return human_count(file.getEpoll().getWatches().size(), "watch", "watches");
   case schema::OpenFile::MEMFD:
     return "memory object " + std::to_string(file.getMemfd().getObject());
+  case schema::OpenFile::TIMERFD:
+    return format_text("%llu ns left, %llu not read",
+                       static_cast<unsigned long long>(file.getTimerfd().getRemaining()),
+                       static_cast<unsigned long long>(file.getTimerfd().getTicks()));
+  case schema::OpenFile::SIGNALFD:
+    return signal_set(file.getSignalfd().getMask());
+  case schema::OpenFile::INOTIFY:
+    return human_count(file.getInotify().getWatches().size(), "watch", "watches");
+  case schema::OpenFile::PIDFD:
+    return "process " + std::to_string(file.getPidfd().getPid());
+  case schema::OpenFile::SOCKET_END:
+    return format_text(
+        "socket:[%llu], %s", static_cast<unsigned long long>(file.getSocketEnd().getId()),
+        human_count(file.getSocketEnd().getReceived().size(), "message", "messages").c_str());
   case schema::OpenFile::OTHER:
     return text_of(file.getOther().getDescription());
   }

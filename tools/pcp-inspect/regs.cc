@@ -1,8 +1,8 @@
 // `pcp-inspect regs`: register sets.
 
+#include "common/names.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
-#include "common/names.h"
 #include "pcp-inspect/open.h"
 #include "pcp-inspect/registers.h"
 
@@ -132,12 +132,14 @@ Json to_json(const CheckpointReader& reader, const Selection& selection) {
 } // namespace
 
 int inspect_regs(int argc, char** argv, Console& console) {
+  std::string more =
+      "With --json registers of up to 8 bytes are integers, wider ones their bytes in "
+      "memory order.\n\n";
+  more += kInspectExitCodes;
   Command command({"pcp-inspect regs", "[OPTION]... FILE...",
                    "Shows the registers of every thread, decoded where the set is known and as "
                    "hexadecimal bytes otherwise.",
-                   std::string("With --json registers of up to 8 bytes are numbers, wider ones "
-                               "their bytes in memory order.\n\n") +
-                       kInspectExitCodes});
+                   more});
   command.add_json().add_quiet();
   command.add("t,task", "only this thread", "TID");
   command.add("s,set", "only this set: a name as NT_PRSTATUS, or a number", "NT");
