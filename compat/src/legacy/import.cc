@@ -219,10 +219,17 @@ private:
       filled = end;
     }
     auto out = state_.getMemoryObjects()[index];
-    set_runs(out.initRuns(static_cast<unsigned>(runs.size())), runs);
+    if (!out.isFile() || !is_all(runs, schema::RunKind::BACKING)) {
+      set_runs(out.initRuns(static_cast<unsigned>(runs.size())), runs);
+    }
     if (out.isFile() && backing == nullptr) {
       settle_length(parts.back(), out);
     }
+  }
+
+  // Whether the runs say what no runs would: such a list is left out.
+  static bool is_all(const std::vector<PageRun>& runs, schema::RunKind kind) {
+    return runs.size() == 1 && runs[0].kind == kind;
   }
 
   // A stored file ends within its last page where the trace recorded that size and the rest of the
@@ -257,7 +264,10 @@ private:
             object != schema::NO_INDEX && backing_[object] ? &*backing_[object] : nullptr;
         std::vector<PageRun> runs;
         append_pages(file, 0, file.size(), backing, mapping.getObjectOffset(), runs);
-        set_runs(mapping.initRuns(static_cast<unsigned>(runs.size())), runs);
+        if (!is_all(runs, object != schema::NO_INDEX ? schema::RunKind::BACKING
+                                                     : schema::RunKind::ZERO)) {
+          set_runs(mapping.initRuns(static_cast<unsigned>(runs.size())), runs);
+        }
       }
     }
   }
