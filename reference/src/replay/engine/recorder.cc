@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace rrpcp::replay {
@@ -234,14 +235,20 @@ bool Recorder::handle(RecordedTask& task, const TraceeStop& stop) {
 void Recorder::resume_call(RecordedTask& task) {
   const pid_t tid = task.tid;
   task.tracee.resume(PTRACE_SYSCALL);
-  if (task.state == State::kInCall) {
+  // A thread's end is waited for: the others see what the kernel writes for it. That of a leader is
+  // reported after all of them.
+  const bool ends = task.call.number == SYS_exit && task.tid != task.pid;
+  const bool begun = task.state == State::kInCall;
+  if (begun && !ends) {
     return;
   }
   if (std::optional<TraceeStop> stop = scheduler_.await_call(task)) {
     handle(*scheduler_.find(tid), *stop);
     return;
   }
-  begin_call(task);
+  if (!begun) {
+    begin_call(task);
+  }
 }
 
 RecordResult Recorder::run() {
