@@ -127,6 +127,23 @@ ChunkEncoder::Result ChunkEncoder::encode(std::span<const std::byte> chunk) {
   return {format::kCodecZstd, std::span<const std::byte>(buffer_.span()).first(length)};
 }
 
+namespace {
+
+// Whether the window that a frame's head states (RFC 8878, 3.1.1.1.2) is one that the format
+// allows. Decoding in one call does not look at it. A frame of a single segment has a window of its
+// content's size, which is a chunk's.
+bool window_fits(std::span<const std::byte> frame) {
+  constexpr std::uint64_t kMaxWindow = 16u << 20;
+  if ((std::to_integer<unsigned>(frame[4]) & 0x20) != 0) {
+    return true;
+  }
+  const auto window = std::to_integer<unsigned>(frame[5]);
+  const std::uint64_t base = std::uint64_t{1} << (10 + (window >> 3));
+  return base + base / 8 * (window & 7) <= kMaxWindow;
+}
+
+} // namespace
+
 ChunkDecoder::ChunkDecoder() : context_(ZSTD_createDCtx()) {
   if (context_ == nullptr) {
     throw std::bad_alloc();
@@ -141,7 +158,8 @@ ChunkDecoder::~ChunkDecoder() {
 
 bool ChunkDecoder::decode(std::span<const std::byte> stored, std::span<std::byte> out) {
   // Exactly one frame, without skippable frames around it.
-  if (stored.size() < 4 || ZSTD_getFrameContentSize(stored.data(), stored.size()) != out.size()) {
+  if (stored.size() < 6 || !window_fits(stored) ||
+      ZSTD_getFrameContentSize(stored.data(), stored.size()) != out.size()) {
     return false;
   }
   std::size_t frame = ZSTD_findFrameCompressedSize(stored.data(), stored.size());

@@ -144,7 +144,7 @@ struct CheckpointReader::Impl {
     // which counts every access over its whole life, is not needed.
     capnp::ReaderOptions options;
     options.traversalLimitInWords = UINT64_MAX;
-    options.nestingLimit = 64;
+    options.nestingLimit = 256; // the layout check allows 64 levels; a list of structs takes two
     auto words = kj::arrayPtr(reinterpret_cast<const capnp::word*>(manifest.data()),
                               manifest.size() / sizeof(capnp::word));
     message = std::make_unique<capnp::FlatArrayMessageReader>(words, options);

@@ -284,8 +284,9 @@ private:
       return;
     }
     const bool flags_fit =
-        flags ? section.flags == *flags
-              : !header_.fully_known() || (section.flags & ~kKnownSectionFlags) == 0;
+        flags
+            ? (header_.fully_known() ? section.flags : section.flags & kKnownSectionFlags) == *flags
+            : !header_.fully_known() || (section.flags & ~kKnownSectionFlags) == 0;
     if (!flags_fit) {
       sink_.at("section.flags", place(index, kSectionFlags),
                "section " + to_string(index) + ": kind " + to_string(section.kind) +

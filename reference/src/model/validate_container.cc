@@ -167,7 +167,7 @@ private:
     // above what the walks of a validation need.
     capnp::ReaderOptions options;
     options.traversalLimitInWords = section.length * 16 + (1u << 24);
-    options.nestingLimit = 64;
+    options.nestingLimit = 256; // the layout check allows 64 levels; a list of structs takes two
     auto message =
         std::make_unique<capnp::FlatArrayMessageReader>(facts_.manifest_words.asPtr(), options);
     try {

@@ -87,7 +87,8 @@ void StateCheck::check_open_file(const Path& path, schema::OpenFile::Reader file
   refer(objects_, path / "contentsObject", contents, true);
   if (contents < objects_.size() &&
       (!file.isRegular() || !state_.getMemoryObjects()[contents].isFile() ||
-       state_.getMemoryObjects()[contents].getRuns().size() == 0)) {
+       (state_.getMemoryObjects()[contents].getRuns().size() == 0 &&
+        state_.getMemoryObjects()[contents].getLength() != 0))) {
     findings_.in("open-file.contents", path / "contentsObject",
                  "it is no embedded file of a regular file");
   }

@@ -17,6 +17,7 @@ constexpr std::uint64_t kUnblockable =
     (std::uint64_t{1} << (9 - 1)) | (std::uint64_t{1} << (19 - 1));
 // Task.signalMask and savedSignalMask: not recorded. No kernel blocks all signals.
 constexpr std::uint64_t kMaskUnknown = UINT64_MAX;
+constexpr unsigned kBigEndian = 2; // ELFDATA2MSB
 constexpr std::uint64_t kSaRestorer = 0x04000000;
 constexpr std::uint32_t kSsOnStack = 1, kSsDisable = 2, kSsAutoDisarm = 0x80000000;
 
@@ -304,7 +305,12 @@ void StateCheck::check_signal_mask(const Path& path, std::uint64_t mask) {
 void StateCheck::check_signal_info(const Path& path, schema::SignalInfo::Reader info) {
   signal_number(path / "signal", info.getSignal(), false);
   auto raw = info.getRaw();
-  if (raw.size() != 0 && (raw.size() != 128 || load<std::int32_t>(raw, 0) != info.getSignal())) {
+  const auto number = [&] {
+    const auto bytes = load<std::uint32_t>(raw, 0);
+    return static_cast<std::int32_t>(
+        state_.getDataEncoding() == kBigEndian ? __builtin_bswap32(bytes) : bytes);
+  };
+  if (raw.size() != 0 && (raw.size() != 128 || number() != info.getSignal())) {
     findings_.in("signal.raw", path / "raw",
                  "it has " + to_string(raw.size()) + " bytes or names another signal");
   }

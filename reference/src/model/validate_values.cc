@@ -163,10 +163,11 @@ private:
         pointer.getAs<AnyList>().getElementSize() != capnp::ElementSize::BYTE) {
       malformed(path, "a list of bytes");
     } else if (kind == Kind::kText) {
-      if (pointer.getAs<AnyList>().size() == 1) {
+      const auto text = pointer.getAs<capnp::Text>(); // throws where there is no closing NUL
+      if (text.size() == 0) {
         check_.findings_.in("value.text", path, "an empty text must be null");
       } else {
-        check_.text(path, pointer.getAs<capnp::Text>());
+        check_.text(path, text);
       }
     } else if (is_text) {
       check_.no_nul(path, pointer.getAs<capnp::Data>());
