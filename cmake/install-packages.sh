@@ -6,7 +6,7 @@ set -eu
 packages="
   build-essential ca-certificates ccache clang cmake git libclang-rt-dev ninja-build pkg-config
   capnproto libcapnp-dev libzstd-dev libxxhash-dev libssl-dev libbrotli-dev libarchive-dev libcxxopts-dev
-  libzydis-dev
+  libzydis-dev libseccomp-dev
   nlohmann-json3-dev libgtest-dev libgmock-dev librapidcheck-dev scdoc
   gdb python3 python3-zstandard python3-xxhash sqlite3 strace zstd xz-utils util-linux procps
   perl bash git-man gzip"

@@ -44,8 +44,13 @@ struct TraceStart {
   # instruction tells it, and a replay is bound to the same one where it can be. -1: to none.
 
   cpuidFaulting @9 :Bool;
-  # The CPUID instruction was trapped while recording, and is replayed from events. False: the
-  # program saw the recording processor's own answers.
+  # The CPUID instruction was trapped or replaced while recording, and is replayed from events.
+  # False: the program saw the recording processor's own answers.
+
+  cpuidModel @11 :Text;
+  # What CPUID told the program: "native" for the recording processor as it was, "x86-64-v2" and
+  # the like for one with no more than the features of that level of the x86-64 psABI. `cpu` has
+  # what the program was told. Empty: not recorded.
 }
 
 struct TraceFile {

@@ -102,6 +102,22 @@ struct Event {
     # not replayed but applied: registersAfter, extendedRegisters, `memory` and `shared` have all
     # that it may have changed.
   }
+
+  followed @30 :List(FollowedMapping);
+  # Mappings of kept files that show the contents of a shared object from now on, as it is after
+  # `shared`: the file was changed, or mapped so that it can be.
+
+  inputs @31 :List(MemoryRange);
+  # Memory that the call reads, as far as it can be read, when it is entered: with `registers` of
+  # its entry. Empty: none.
+  inputDigest @32 :UInt64;
+  # XXH3-64 of the bytes of `inputs`, one range after the other.
+  outputDigest @33 :UInt64;
+  # XXH3-64 of the bytes of `outputRanges` in the same way. 0: not recorded.
+
+  memoryDigests @34 :List(MemoryDigests);
+  # Of all writable memory of the task after the event, in order of address, where a recorder was
+  # asked for that. Empty: it was not, or not at this event.
 }
 
 struct MemoryWrite {
@@ -110,6 +126,17 @@ struct MemoryWrite {
   address @0 :UInt64;
   length @1 :UInt64;
   # Bytes.
+  task @2 :Int32;
+  # A task of another process, whose memory it is. 0: the event's own task, or the new one.
+}
+
+struct MemoryDigests {
+  # Of pages that follow each other.
+  address @0 :UInt64;
+  # Of the first page.
+  digests @1 :Data;
+  # XXH3-64 of each page of TraceStart.pageSize bytes, little-endian; 1 in place of 0. 0: the
+  # page was not looked at, because a call that has not ended may change it at any time.
 }
 
 struct MemoryRange {
@@ -127,6 +154,20 @@ struct SharedWrite {
   offset @2 :UInt64;
   length @3 :UInt64;
   # Bytes, in the event's data.
+  cleared @4 :UInt64;
+  # Bytes from `offset` that are a hole of the file, before anything is written. `length` is 0 then.
+}
+
+struct FollowedMapping {
+  # A private mapping, or a piece of one. Pages that the program has written to stay as they are.
+  task @0 :Int32;
+  # A task of the process.
+  address @1 :UInt64;
+  length @2 :UInt64;
+  # Bytes.
+  object @3 :UInt32;
+  offset @4 :UInt64;
+  # Bytes, in the object.
 }
 
 struct EventMapping {
@@ -134,7 +175,8 @@ struct EventMapping {
     file @0 :Text;
     # A private mapping of this file of the trace, relative to the trace directory.
     object @1 :UInt32;
-    # A shared mapping of the object of this number, which begins to exist with its first mapping.
+    # A mapping of the object of this number, which begins to exist with its first mapping: a shared
+    # one, or a private one of a file that is an object already.
   }
   offset @2 :UInt64;
   # Bytes.
@@ -142,6 +184,9 @@ struct EventMapping {
   # Bytes that were mapped, a multiple of the page size.
   path @4 :Data $Common.text;
   # What was mapped, as /proc/PID/maps named it. For people.
+  readOnly @5 :Bool;
+  # Of a shared mapping: the descriptor could not write, so that the mapping can never be made
+  # writable.
 }
 
 enum SignalCause {

@@ -8,6 +8,12 @@ cd "$(dirname "$0")/.."
 
 sh cmake/install-packages.sh
 jobs=$(nproc)
+if [ "${1:-}" = --all ]; then
+  begin "old programs and new files"
+  tests/cross-version.sh || failed+=("cross-version")
+
+  export RRPCP_ALL=1 # the tests that take long
+fi
 failed=()
 times=()
 

@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/scoped_fd.h"
+#include "conformance/newer_schemas.h"
 #include "container/canonical.h"
 #include "rrpcp/error.h"
 #include "rrpcp/format.h"
@@ -19,106 +20,15 @@
 #include <capnp/any.h>
 #include <capnp/dynamic.h>
 #include <capnp/message.h>
-#include <capnp/schema-parser.h>
 #include <fcntl.h>
-#include <filesystem>
-#include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <kj/filesystem.h>
 #include <random>
-#include <regex>
-#include <sstream>
 
 namespace rrpcp {
 namespace {
 
-namespace fs = std::filesystem;
-
-// The end of the block whose opening brace is at `open`: the place of its closing brace.
-std::size_t block_end(const std::string& text, std::size_t open) {
-  int depth = 0;
-  for (std::size_t at = open; at < text.size(); ++at) {
-    depth += text[at] == '{' ? 1 : text[at] == '}' ? -1 : 0;
-    if (depth == 0) {
-      return at;
-    }
-  }
-  throw std::runtime_error("the schema has an open block");
-}
-
-unsigned next_ordinal(const std::string& block, const std::regex& ordinal) {
-  unsigned next = 0;
-  for (std::sregex_iterator match(block.begin(), block.end(), ordinal), end; match != end;
-       ++match) {
-    next = std::max(next, static_cast<unsigned>(std::stoul((*match)[1])) + 1);
-  }
-  return next;
-}
-
-// Every struct gets fields of several types, every union an arm, every enum a value.
-std::string enlarge(std::string text) {
-  text = std::regex_replace(text, std::regex("#[^\n]*"), "");
-  const std::regex member("@(\\d+)\\s*:"), value("@(\\d+)\\s*;");
-  const std::regex head("(struct|enum) \\w+ \\{");
-  for (std::size_t from = 0;;) {
-    std::smatch match;
-    std::string rest = text.substr(from);
-    if (!std::regex_search(rest, match, head)) {
-      return text;
-    }
-    const std::size_t open = from + static_cast<std::size_t>(match.position()) + match.length() - 1;
-    const std::size_t end = block_end(text, open);
-    std::string block = text.substr(open, end - open);
-    if (match[1] == "enum") {
-      block += "  addedValue @" + std::to_string(next_ordinal(block, value)) + ";\n";
-    } else {
-      unsigned next = next_ordinal(block, member);
-      auto add = [&](const std::string& type) {
-        std::string number = std::to_string(next++);
-        return "\n  added" + number + " @" + number + " :" + type + ";";
-      };
-      for (std::size_t at = 0; (at = block.find("union {", at)) != block.npos;) {
-        at += 7;
-        block.insert(at, add("Text") + add("UInt64"));
-      }
-      block.insert(1, add("UInt64") + add("Text") + add("List(Data)") + add("Bool"));
-    }
-    text.replace(open, end - open, block);
-    from = open + 1;
-  }
-}
-
-// The schemas of a version that does not exist.
-class NewerSchemas {
-public:
-  NewerSchemas() {
-    for (const auto& entry : fs::directory_iterator(RRPCP_SCHEMA_DIR)) {
-      if (entry.path().extension() == ".capnp") {
-        std::stringstream text;
-        text << std::ifstream(entry.path()).rdbuf();
-        std::ofstream(dir_.file(entry.path().filename().string())) << enlarge(text.str());
-      }
-    }
-    base_ = open(dir_.path());
-    imports_ = open(CAPNP_INCLUDE);
-    const kj::ReadableDirectory* const path[] = {imports_.get()};
-    file_ = parser_.parseFromDirectory(*base_, kj::Path("manifest.capnp"), kj::arrayPtr(path, 1));
-  }
-
-  capnp::StructSchema manifest() const { return file_.getNested("Manifest").asStruct(); }
-
-private:
-  kj::Own<const kj::ReadableDirectory> open(const std::string& path) {
-    return disk_->getRoot().openSubdir(kj::Path::parse(fs::absolute(path).relative_path().c_str()));
-  }
-
-  test::TempDir dir_;
-  kj::Own<kj::Filesystem> disk_ = kj::newDiskFilesystem();
-  kj::Own<const kj::ReadableDirectory> base_, imports_;
-  capnp::SchemaParser parser_;
-  capnp::ParsedSchema file_;
-};
+using test::NewerSchemas;
 
 // A file of format 1.9 whose manifest has random content in every field of the newer schemas.
 std::vector<std::byte> newer_file(const NewerSchemas& schemas, std::uint64_t seed) {

@@ -6,6 +6,7 @@
 #include "process/proc_tasks.h"
 #include "process/remote_calls.h"
 #include "process/remote_memory.h"
+#include "process/return_gate.h"
 #include "process/thread_group.h"
 #include "process/tracee.h"
 #include "rrpcp/error.h"
@@ -254,6 +255,111 @@ TEST(CallGate, NewProcessDiesWithTheTracer) {
       ::usleep(1000);
     }
   }
+  EXPECT_EQ(child.wait(), 0);
+}
+
+// The same by way of the program's return from signal handlers.
+void trace_and_die_by_return(pid_t pid, const std::function<void(RemoteCalls&)>& body) {
+  ChildProcess tracer([&] {
+    Tracee tracee = Tracee::seize(pid, kOptions | PTRACE_O_TRACECLONE);
+    tracee.stop();
+    const std::vector<ProcMapping> mappings = read_mappings(pid);
+    const std::optional<ReturnCode> code = ReturnCode::find(pid, mappings);
+    if (!code) {
+      return 3;
+    }
+    std::optional<ReturnGate> gate = ReturnGate::open(pid, mappings, *code, tracee.registers().rsp);
+    if (!gate) {
+      return 4;
+    }
+    gate->recover(tracee);
+    RemoteCalls calls(tracee, *gate);
+    body(calls);
+    ::kill(::getpid(), SIGKILL);
+    return 5;
+  });
+  EXPECT_EQ(tracer.wait(), SIGKILL);
+}
+
+TEST(ReturnGate, ThreadSurvivesTheDeathOfItsTracer) {
+  for (auto program : {undisturbed_count, undisturbed_sleep}) {
+    ChildProcess child(program);
+    trace_and_die_by_return(child.pid(), [](RemoteCalls&) {});
+    trace_and_die_by_return(child.pid(), [](RemoteCalls& calls) { calls.call(SYS_getppid); });
+    trace_and_die_by_return(child.pid(), [](RemoteCalls& calls) {
+      calls.call(SYS_getppid);
+      calls.call(SYS_close, -1);
+    });
+    EXPECT_EQ(child.wait(), 0);
+  }
+}
+
+TEST(ReturnGate, ChildIsReapedByTheThreadItself) {
+  ChildProcess child(undisturbed_count);
+  trace_and_die_by_return(child.pid(),
+                          [](RemoteCalls& calls) { EXPECT_GT(calls.clone_child(CLONE_FILES), 0); });
+  int left = 1;
+  for (int i = 0; i < 5000 && left != 0; ++i) {
+    left = static_cast<int>(read_children(child.pid()).size());
+    ::usleep(1000);
+  }
+  EXPECT_EQ(left, 0);
+  EXPECT_EQ(child.wait(), 0);
+}
+
+// The process does not run between the death of its tracer and the next one.
+TEST(ReturnGate, ThreadOfAStoppedProcessIsMadeAsItWas) {
+  ChildProcess child(undisturbed_count);
+  ::kill(child.pid(), SIGSTOP);
+  while (ProcStatus::read(child.pid(), child.pid()).state != 'T') {
+    ::usleep(1000);
+  }
+  user_regs_struct before;
+  {
+    Tracee tracee = Tracee::seize(child.pid(), kOptions);
+    tracee.stop();
+    before = tracee.registers();
+    tracee.detach();
+  }
+  trace_and_die_by_return(child.pid(), [](RemoteCalls& calls) { calls.call(SYS_getppid); });
+  while (ProcStatus::read(child.pid(), child.pid()).state != 'T') {
+    ::usleep(1000);
+  }
+  Tracee tracee = Tracee::seize(child.pid(), kOptions);
+  tracee.stop();
+  const std::vector<ProcMapping> mappings = read_mappings(child.pid());
+  std::optional<ReturnGate> gate = ReturnGate::open(
+      child.pid(), mappings, *ReturnCode::find(child.pid(), mappings), tracee.registers().rsp);
+  ASSERT_TRUE(gate);
+  EXPECT_TRUE(gate->recover(tracee));
+  const user_regs_struct after = tracee.registers();
+  EXPECT_EQ(after.rip, before.rip);
+  EXPECT_EQ(after.rsp, before.rsp);
+  EXPECT_EQ(after.rax, before.rax);
+  EXPECT_EQ(tracee.signal_mask() & (std::uint64_t{1} << (SIGUSR1 - 1)), 0u);
+  gate->close();
+  tracee.detach();
+  ::kill(child.pid(), SIGCONT);
+  EXPECT_EQ(child.wait(), 0);
+}
+
+// A gate of the kind that is used where the other cannot be.
+TEST(CallGate, ThreadOfAStoppedProcessIsMadeAsItWas) {
+  ChildProcess child(undisturbed_count);
+  ::kill(child.pid(), SIGSTOP);
+  while (ProcStatus::read(child.pid(), child.pid()).state != 'T') {
+    ::usleep(1000);
+  }
+  trace_and_die(child.pid(), [](RemoteCalls& calls) { calls.call(SYS_getppid); });
+  Tracee tracee = Tracee::seize(child.pid(), kOptions);
+  tracee.stop();
+  std::optional<CallGate> gate = CallGate::open(child.pid(), read_mappings(child.pid()));
+  ASSERT_TRUE(gate);
+  EXPECT_TRUE(gate->recover(tracee));
+  EXPECT_FALSE(gate->contains(tracee.registers()));
+  gate->close();
+  tracee.detach();
+  ::kill(child.pid(), SIGCONT);
   EXPECT_EQ(child.wait(), 0);
 }
 

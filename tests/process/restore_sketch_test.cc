@@ -465,9 +465,9 @@ TEST_F(RestoreSketch, ListsEverythingThatCannotBeCarried) {
   const Error error = refusal();
   EXPECT_EQ(error.code(), ErrorCode::kUnsupportedState);
   for (const char* part :
-       {"descriptor 10: a socket (tcp 127.0.0.1:80)", "descriptor 11: a terminal (/dev/pts/77)",
-        "descriptor 12: a pipe", "descriptor 13: anon_inode:inotify",
-        "descriptor 14: the device /dev/kmsg", "descriptor 15: a file that had been deleted",
+       {"descriptor 10: a socket (tcp 127.0.0.1:80)", "descriptor 11: the terminal /dev/pts/77",
+        "descriptor 12: the read end of a pipe", "descriptor 13: anon_inode:inotify",
+        "descriptor 14: the device /dev/kmsg", "descriptor 15: the file /tmp/gone",
         "deleted-file,device,other-fd,pipe,socket,terminal"}) {
     EXPECT_THAT(error.what(), HasSubstr(part));
   }

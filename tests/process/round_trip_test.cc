@@ -118,6 +118,7 @@ std::string state_text(const std::string& checkpoint) {
       object.getSystemV().setId(0);
     }
   }
+  state.disownClocks();
   for (auto space : state.getAddressSpaces()) {
     for (auto mapping : space.getMappings()) {
       if (mapping.getObject() != schema::NO_INDEX &&

@@ -303,8 +303,9 @@ void threads() {
   X(3)                                                                                             \
   X(4)                                                                                             \
   X(5)                                                                                             \
-  X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21)      \
-      X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
+  X(6)                                                                                             \
+  X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22)     \
+      X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
 #define ALLK(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
   asm volatile(ALL(LOAD) ALLK(LOADK) "1: pause\n cmpb $1, (%[control])\n jne 1b\n" ALL(STORE)
                    ALLK(STOREK)
@@ -817,6 +818,30 @@ void failing() {
   _exit(7);
 }
 
+// --- crowd: the same, by one of many threads, at once when it runs -------------------------------
+
+void crowd() {
+  constexpr int kIdle = 20; // before and behind the one that ends the program
+  auto idle = [](void*) -> void* {
+    for (;;) {
+      ::pause();
+    }
+  };
+  auto end = [](void*) -> void* {
+    while (!told_to_go()) {
+    }
+    _exit(7);
+  };
+  pthread_t thread;
+  for (int i = 0; i < 2 * kIdle + 1; ++i) {
+    pthread_create(&thread, nullptr, i == kIdle ? +end : +idle, nullptr);
+  }
+  announce_ready();
+  for (;;) {
+    ::pause();
+  }
+}
+
 // --- sleeps: one second, so that a restored sleep can be told from one that fails
 // ------------------
 
@@ -855,7 +880,7 @@ int main(int argc, char** argv) {
                {"avx", avx},           {"fragmented", fragmented}, {"gigabyte", gigabyte},
                {"signals", signals},   {"shared", shared},         {"files", files},
                {"sleeper", sleeper},   {"outside", outside},       {"parent", parent},
-               {"confined", confined}, {"failing", failing}};
+               {"confined", confined}, {"failing", failing},       {"crowd", crowd}};
   for (const auto& known : kinds) {
     if (kind == known.name) {
       known.run();

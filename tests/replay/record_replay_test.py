@@ -110,6 +110,14 @@ CASES = {
     "exec_in_thread": ("", ["@exec_in_thread"], 0),
     "robust": ("", ["@robust"], 9),
     "unsupported": ("", ["@unsupported"], 0),
+    "mapped_files": ("", ["@mapped_files"], 0),
+    "half_done": ("", ["@half_done"], 0),
+    "foreign_memory": ("", ["@foreign_memory"], 0),
+    "futex_words": ("", ["@futex_words"], 0),
+    "nameless_exec": ("", ["@nameless_exec"], 0),
+    "bad_pointers": ("", ["@bad_pointers"], 0),
+    "leader_ends": ("", ["@leader_ends"], 3),
+    "init_faults": ("", ["@init_faults"], 0),
     "many_events": ("", ["@many_events", "SIZE"], 0, 20_000, 5_000),
 }
 

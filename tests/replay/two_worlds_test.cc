@@ -1,8 +1,8 @@
 // The two worlds: an uninterrupted replay, and one that was started from a checkpoint in fresh
 // processes, are the same in everything that can be seen of them, at the checkpoint and later.
 
-#include "replay/checkpoint/session_checkpoint.h"
 #include "process/subject_process.h"
+#include "replay/checkpoint/session_checkpoint.h"
 #include "replay/session_world.h"
 #include "rrpcp/replay_checkpoints.h"
 #include "rrpcp/store.h"

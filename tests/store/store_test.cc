@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <gtest/gtest.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -193,6 +195,68 @@ TEST(WriteFileAtomically, KeepsTheOldFileOnFailureAndReplacesOnSuccess) {
   EXPECT_EQ(test::read_file(path), bytes('c', 7));
   EXPECT_THROW(write_file_atomically(path, false, [](Output&) {}), Error);
   EXPECT_EQ(files_in(dir.path()), 1u);
+}
+
+void write_something(const std::string& path) {
+  write_file_atomically(
+      path, true, [](Output& output) { output.write(std::as_bytes(std::span("something"))); });
+}
+
+TEST(WriteFileAtomically, FileIsItsOwnersAlone) {
+  TempDir dir;
+  const std::string path = dir.file("secret");
+  for (mode_t mask : {0000, 0777}) {
+    const mode_t before = ::umask(mask);
+    write_something(path);
+    ::umask(before);
+    struct stat status;
+    ASSERT_EQ(::stat(path.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, 0600u);
+  }
+}
+
+TEST(WriteFileAtomically, FollowsNoLinkThatSomebodyElseHasPutThere) {
+  if (::geteuid() != 0) {
+    GTEST_SKIP() << "only root makes links of others";
+  }
+  TempDir dir;
+  const std::string shared = dir.file("shared");
+  const std::string target = dir.file("target");
+  std::filesystem::create_directory(shared);
+  std::filesystem::create_directory(target);
+  ASSERT_EQ(::chmod(shared.c_str(), 01777), 0);
+  const std::string link = shared + "/link";
+  std::filesystem::create_directory_symlink("../target", link);
+  write_something(link + "/own"); // one of our own leads where we want
+  EXPECT_TRUE(std::filesystem::exists(target + "/own"));
+  constexpr uid_t kSomebody = 1234;
+  ASSERT_EQ(::lchown(link.c_str(), kSomebody, kSomebody), 0);
+  try {
+    write_something(link + "/foreign");
+    FAIL() << "a link of somebody else was followed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kPermission) << error.what();
+  }
+  EXPECT_FALSE(std::filesystem::exists(target + "/foreign"));
+  // Where not everybody may write, only those put links who may do everything anyway.
+  ASSERT_EQ(::chmod(shared.c_str(), 0755), 0);
+  write_something(link + "/foreign");
+  EXPECT_TRUE(std::filesystem::exists(target + "/foreign"));
+}
+
+TEST(CheckpointReader, WhatIsNoFileIsNotOpened) {
+  TempDir dir;
+  const std::string path = dir.file("fifo.pcp");
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const int watch = ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  ASSERT_GE(::inotify_add_watch(watch, path.c_str(), IN_OPEN), 0);
+  EXPECT_THROW(CheckpointReader::open(path), Error);
+  EXPECT_EQ(Store(dir.path()).list().size(), 1u);
+  char event[256];
+  EXPECT_EQ(::read(watch, event, sizeof event), -1) << "it was opened";
+  ::close(::open(path.c_str(), O_RDWR | O_NONBLOCK));
+  EXPECT_GT(::read(watch, event, sizeof event), 0); // that would have been noticed
+  ::close(watch);
 }
 
 } // namespace

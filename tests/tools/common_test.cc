@@ -4,12 +4,18 @@
 #include "common/json_writer.h"
 #include "common/table.h"
 #include "common/text.h"
+#include "common/tool_main.h"
 #include "support/temp_dir.h"
 
 #include <fcntl.h>
 #include <fstream>
+#include <functional>
 #include <gtest/gtest.h>
 #include <sstream>
+#include <stdexcept>
+#include <sys/mman.h>
+#include <system_error>
+#include <unistd.h>
 
 namespace rrpcp::tools {
 namespace {
@@ -194,6 +200,43 @@ TEST(Command, WrongOptionsAreUsageErrors) {
   EXPECT_THROW(command.parse(2, unknown, captured.console()), UsageError);
   const char* const missing[] = {"test", "--level"};
   EXPECT_THROW(command.parse(2, missing, captured.console()), UsageError);
+}
+
+// What run_tool makes of what a body throws: its exit code.
+int code_of(const std::function<void()>& body) {
+  char name[] = "test";
+  char* arguments[] = {name, nullptr};
+  return run_tool("test", 1, arguments, [&](int, char**, Console&) {
+    body();
+    return 0;
+  });
+}
+
+TEST(RunTool, EveryExceptionEndsInASentence) {
+  EXPECT_EQ(code_of([] {}), kExitOk);
+  EXPECT_EQ(code_of([] { throw std::runtime_error("something"); }), kExitTrouble);
+  EXPECT_EQ(code_of([] { throw std::bad_alloc(); }), kExitTrouble);
+  EXPECT_EQ(code_of([] { throw std::length_error("too long"); }), kExitTrouble);
+  EXPECT_EQ(code_of([] {
+              throw std::system_error(
+                  std::make_error_code(std::errc::resource_unavailable_try_again));
+            }),
+            kExitTrouble);
+}
+
+TEST(RunToolDeathTest, FileThatIsCutEndsInASentence) {
+  test::TempDir dir;
+  const std::string path = dir.file("cut");
+  std::ofstream(path) << std::string(8192, 'x');
+  EXPECT_EXIT(code_of([&] {
+                const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+                const volatile char* bytes = static_cast<const volatile char*>(
+                    ::mmap(nullptr, 8192, PROT_READ, MAP_PRIVATE, fd, 0));
+                if (::ftruncate(fd, 0) == 0 && bytes[5000] == 'x') {
+                  throw std::runtime_error("it can be read");
+                }
+              }),
+              testing::ExitedWithCode(kExitTrouble), "test: a file was cut");
 }
 
 } // namespace

@@ -134,6 +134,17 @@ TEST_F(RestoreTool, RunEndsAsTheProgramEnds) {
   EXPECT_EQ(result.out + result.err, "");
 }
 
+// Some of the threads may not have been let go yet when another one ends the program.
+TEST_F(RestoreTool, RunEndsAsAProgramEndsThatEndsAtOnce) {
+  capture_subject("crowd");
+  SubjectProcess::tell_to_go(dir_.path());
+  for (int i = 0; i < 20; ++i) {
+    const CommandResult result = restore(file_, {"--run"});
+    EXPECT_EQ(result.code, 7) << result.err;
+    EXPECT_EQ(result.out + result.err, "");
+  }
+}
+
 TEST_F(RestoreTool, RunPassesSignalsOnAndEndsByThem) {
   capture_subject("sleeper");
   RunningCommand tool({test::restore_tool(), "--run", file_});
@@ -204,6 +215,34 @@ TEST_F(RestoreTool, IdInUse) {
   EXPECT_THAT(document["warnings"].dump(), HasSubstr("instead of " + pid));
   subject.kill();
   expect_good_end(document["pid"], "sleeper");
+}
+
+TEST_F(RestoreTool, IdInUseByAProcessThatHasEnded) {
+  SubjectProcess subject("sleeper", dir_.path());
+  ASSERT_EQ(capture(subject.pid(), file_).code, 0);
+  ::kill(subject.pid(), SIGKILL);
+  while (test::read_all("/proc/" + std::to_string(subject.pid()) + "/stat").find(") Z ") ==
+         std::string::npos) {
+    ::usleep(1000);
+  }
+  const CommandResult refused = restore(file_);
+  EXPECT_EQ(refused.code, 9);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("which has ended, but its parent, process " +
+                                           std::to_string(::getpid())),
+                                 testing::Not(HasSubstr("end that process"))));
+}
+
+// One of them is refused for what the other has, and not both.
+TEST_F(RestoreTool, TwoAtOnceAreNotBothRefused) {
+  capture_subject("shared");
+  for (int i = 0; i < 5; ++i) {
+    RunningCommand first({test::restore_tool(), file_, "--quiet"});
+    RunningCommand second({test::restore_tool(), file_, "--quiet"});
+    const int codes = first.wait().code + second.wait().code;
+    EXPECT_TRUE(codes == 9 || codes == 6) << codes;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, __WALL);
+  }
 }
 
 TEST_F(RestoreTool, ChangedFile) {

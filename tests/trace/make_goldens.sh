@@ -1,9 +1,16 @@
 #!/bin/bash
-# Records the golden traces: tests/trace/make_goldens.sh BUILD_DIR OUT, as
+# Records the golden traces, and lists their checksums:
 #   tests/trace/make_goldens.sh build/release tests/golden/trace-1.0
-# then tests/golden/add-checksums. Traces of a released version are never made again.
+# With --replace before, those that are there are made again, which is right only as long as no
+# version has been released with them. CPUID is answered as by a processor without any extension, so
+# that they replay on every one.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+if [ "${1:-}" = --replace ]; then
+  shift
+  rm -rf "$2"
+  sed -i "\|  $(basename "$2")/|d" "$here/../golden/SHA256SUMS"
+fi
 build=$(cd "$1" && pwd)
 out=$2
 [ ! -e "$out" ] || { echo "$out exists" >&2; exit 1; }
@@ -15,8 +22,11 @@ rr=$build/bin/pcp-rr
 gcc -O1 -static -nostdlib -fno-stack-protector -fno-pie -no-pie -Wl,--build-id=none \
   -Wl,-z,noseparate-code -s -o "$work/tiny" "$here/programs/tiny.c"
 cd "$work"
-env -i PATH=/usr/bin:/bin "$rr" record -q -o "$out/tiny" -- "$work/tiny" > "$out/tiny.out"
-"$rr" create-checkpoints -q -i 5 "$out/tiny"
+# Elsewhere, since images and checkpoints have the paths of files.
+env -i PATH=/usr/bin:/bin "$rr" record -q --cpuid x86-64 -o "$work/trace" -- "$work/tiny" \
+  < /dev/null | cat > "$out/tiny.out"
+"$rr" create-checkpoints -q -i 5 "$work/trace"
+cp -r "$work/trace" "$out/tiny"
 
 mkdir "$out/incomplete" "$out/newer-minor" "$out/newer-feature" "$out/damaged"
 size=$(stat -c %s "$out/tiny/events")
@@ -38,3 +48,4 @@ for trace in tiny incomplete newer-minor newer-feature damaged; do
       sed '/^  "trace": /d' > "$out/$trace.${what%% *}.json" || true
   done
 done
+"$here/../golden/add-checksums"

@@ -30,6 +30,8 @@ enum ExitCode : int {
   kExitBadCheckpoint = 8,
   // kExists, kIdInUse: something is in the way.
   kExitConflict = 9,
+  // SIGINT, SIGTERM or SIGHUP came, and the work was given up in good order.
+  kExitCancelled = 10,
 };
 
 // The exit code by which commands that act report `code`.

@@ -4,11 +4,19 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
 #include <new>
 #include <optional>
+#include <string_view>
+#include <system_error>
+#include <unistd.h>
 
 namespace rrpcp::tools {
 namespace {
+
+const char* g_tool_name = ""; // for the handler
 
 // SIGPIPE ignored for a scope.
 class IgnoreSigpipe {
@@ -36,6 +44,30 @@ private:
   std::_Exit(128 + SIGPIPE);
 }
 
+// Where a file is cut while a command reads it through a mapping, the kernel sends SIGBUS: a
+// sentence and an exit code instead of a signal's. Only what a signal handler may do.
+void report_cut_file(int signal, siginfo_t* info, void* /*context*/) {
+  if (info->si_code != BUS_ADRERR) { // sent by somebody, or of another kind
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+    return;
+  }
+  constexpr std::string_view kText =
+      ": a file was cut, or its disk failed, while it was read (SIGBUS)\n";
+  const char* const name = g_tool_name;
+  if (::write(2, name, std::strlen(name)) >= 0 && ::write(2, kText.data(), kText.size()) >= 0) {
+  }
+  std::_Exit(kExitTrouble);
+}
+
+void catch_cut_files(const char* name) {
+  g_tool_name = name;
+  struct sigaction action {};
+  action.sa_sigaction = report_cut_file;
+  action.sa_flags = static_cast<int>(SA_SIGINFO | SA_RESETHAND | SA_NODEFER);
+  ::sigaction(SIGBUS, &action, nullptr);
+}
+
 struct Outcome {
   int code = kExitOk;
   std::optional<Error> error;
@@ -58,6 +90,14 @@ Outcome run_body(int argc, char** argv, Console& console,
     return {kExitTrouble, error_from(exception)};
   } catch (const std::bad_alloc&) {
     return {kExitTrouble, Error(ErrorCode::kSystem, "out of memory")};
+  } catch (const std::system_error& error) { // a thread that cannot be started, as a rule
+    return {kExitTrouble, system_error(error.code().value(), "the system does not allow a thread, "
+                                                             "or something else that is needed")};
+  } catch (const ClosedPipe&) {
+    throw;
+  } catch (const std::exception& exception) {
+    return {kExitTrouble,
+            Error(ErrorCode::kInternal, std::string("unexpected: ") + exception.what())};
   }
 }
 
@@ -113,6 +153,7 @@ void report_error(Console& console, const Error& error) {
 
 int run_tool(const char* name, int argc, char** argv,
              const std::function<int(int, char**, Console&)>& body, const ToolOptions& options) {
+  catch_cut_files(name);
   Console console(name);
   bool closed = false;
   Outcome outcome;
@@ -127,7 +168,7 @@ int run_tool(const char* name, int argc, char** argv,
       }
     } catch (const ClosedPipe&) {
       closed = true;
-    } catch (const Error& error) { // standard output failed while an error was reported
+    } catch (const std::exception& error) { // an error could not be reported
       std::fprintf(stderr, "%s: %s\n", name, error.what());
       outcome.code = kExitTrouble;
     }

@@ -4,8 +4,8 @@ _pcp_capture() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
   case $previous in
     --allow)
-      mapfile -t COMPREPLY < <(compgen -W 'children deleted-file device other-fd pipe posix-timer
-        seccomp socket terminal' -- "$current")
+      mapfile -t COMPREPLY < <(compgen -W 'children deleted-file device landlock namespaces
+        other-fd pipe posix-timer seccomp security-label semaphore-undo socket terminal' -- "$current")
       return
       ;;
     -p | --profile)

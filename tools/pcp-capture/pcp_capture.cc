@@ -12,6 +12,7 @@
 #include "rrpcp/error.h"
 
 #include <atomic>
+#include <cerrno>
 #include <climits>
 #include <csignal>
 #include <string>
@@ -38,6 +39,7 @@ Exit codes:
   4  no permission, or somebody else traces the process
   5  no space left for the file
   6  the process has something that a checkpoint cannot carry
+  10 interrupted (SIGINT, SIGTERM, SIGHUP): no file was written
 
 Whatever happens, the process goes on as it was.
 
@@ -119,13 +121,19 @@ int run(int argc, char** argv, Console& console) {
 
   catch_interruptions();
   Progress progress(console, "Capturing process " + std::to_string(pid));
-  options.progress = [&](std::uint64_t done, std::uint64_t total) {
-    if (g_interrupted != 0) {
-      throw Error(ErrorCode::kSystem, "interrupted; the process goes on and no file was written");
+  options.cancelled = [] { return g_interrupted != 0; };
+  options.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
+  CaptureResult result;
+  try {
+    result = capture_process(pid, arguments.get("output"), options);
+  } catch (const Error& error) {
+    if (error.errno_value() != ECANCELED) {
+      throw;
     }
-    progress.update(done, total);
-  };
-  const CaptureResult result = capture_process(pid, arguments.get("output"), options);
+    progress.clear();
+    report_error(console, error);
+    return kExitCancelled;
+  }
   progress.clear();
   if (console.json) {
     console.write_json(json_result(result));

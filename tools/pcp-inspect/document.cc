@@ -127,15 +127,31 @@ std::uint64_t stream_pages(const std::vector<Segment>& segments) {
   return counts.stream;
 }
 
-void write_contents(JsonWriter& json, const CheckpointReader& reader, Console& console) {
+// As for validating (ReadLimits::max_decoded_bytes).
+std::uint64_t usual_limit(std::uint64_t file_bytes) {
+  constexpr std::uint64_t kLeast = std::uint64_t{16} << 30;
+  constexpr std::uint64_t kRatio = 256;
+  return file_bytes > (UINT64_MAX - kLeast) / kRatio ? UINT64_MAX : kLeast + file_bytes * kRatio;
+}
+
+void write_contents(JsonWriter& json, const CheckpointReader& reader, std::uint64_t limit,
+                    Console& console) {
   const schema::State::Reader state = reader.state();
   const std::uint64_t page_size = page_size_of(state);
   StreamPages stream(reader);
   Progress progress(console, "Reading page data");
   std::uint64_t done = 0;
   const auto digest = [&](const std::vector<Segment>& segments) {
+    const std::uint64_t bytes = stream_pages(segments) * page_size;
+    if (bytes > limit - done) {
+      throw Error(ErrorCode::kLimit, "the page data that the runs refer to has more than the limit "
+                                     "of " +
+                                         std::to_string(limit) + " bytes when it is decoded")
+          .in_file(reader.name())
+          .with_hint("raise the limit (--max-decoded SIZE) if the file can be trusted");
+    }
     const ContentDigest content = digest_contents(stream, segments, page_size);
-    done += stream_pages(segments) * page_size;
+    done += bytes;
     progress.update(done, 0);
     return content;
   };
@@ -166,8 +182,9 @@ void write_contents(JsonWriter& json, const CheckpointReader& reader, Console& c
   json.end_object();
 }
 
-void write_document(JsonWriter& json, const CheckpointReader& reader, bool contents,
-                    Console& console) {
+// `contents`: how many bytes of page data may be looked at for digests; nothing: none are made.
+void write_document(JsonWriter& json, const CheckpointReader& reader,
+                    std::optional<std::uint64_t> contents, Console& console) {
   json.begin_object();
   json.key("document");
   json.string("org.rrpcp.checkpoint");
@@ -185,7 +202,7 @@ void write_document(JsonWriter& json, const CheckpointReader& reader, bool conte
   write_message(json, reader.manifest());
   json.key("contents");
   if (contents) {
-    write_contents(json, reader, console);
+    write_contents(json, reader, *contents, console);
   } else {
     json.null();
   }
@@ -197,17 +214,28 @@ void write_document(JsonWriter& json, const CheckpointReader& reader, bool conte
 
 int inspect_document(int argc, char** argv, Console& console) {
   std::string more = "The document is described in spec/inspect-json.md. Page data is in it as "
-                     "digests only.\n\n";
+                        "digests only.\n\n";
   more += kInspectExitCodes;
   Command command({"pcp-inspect --json", "[OPTION]... FILE",
                    "Writes everything that a checkpoint file says as one JSON document.", more});
   command.add_json().add_quiet().add("contents", "add digests of the page data of every mapping");
+  command.add(
+      "max-decoded",
+      "with --contents: give up where more is to be decoded (default: 16G and 256 times the "
+      "file's size)",
+      "SIZE");
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, 1, "FILE");
   const CheckpointReader reader = open_checkpoint(arguments.positional()[0]);
+  std::optional<std::uint64_t> contents;
+  if (arguments.has("contents")) {
+    contents = arguments.has("max-decoded")
+                   ? parse_size(arguments.get("max-decoded"), "--max-decoded")
+                   : usual_limit(reader.file_size());
+  }
   with_manifest(reader, [&] {
     JsonWriter json(console);
-    write_document(json, reader, arguments.has("contents"), console);
+    write_document(json, reader, contents, console);
   });
   return kExitOk;
 }

@@ -56,6 +56,7 @@ int run_without_subcommand(int argc, char** argv, Console& console) {
              "all, 2 a file could\nnot be read or wrong usage."});
     command.add("json", "write one JSON document").add_quiet();
     command.add("contents", "with --json FILE: add digests of the page data");
+    command.add("max-decoded", "with --contents: how much may be decoded", "SIZE");
     if (argc == 1) {
       throw UsageError("what should be shown? Give a subcommand and a FILE");
     }

@@ -31,7 +31,7 @@ _pcp_inspect() {
   esac
   if [[ $current == -* ]]; then
     case $subcommand in
-      '') options+=' --contents' ;;
+      '') options+=' --contents --max-decoded' ;;
       regs) options+=' --task --set --all' ;;
       mem) options+=' --space --raw --trace' ;;
       diff) options+=' --all --provenance --trace' ;;

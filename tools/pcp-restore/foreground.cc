@@ -88,7 +88,9 @@ int Foreground::run(pid_t child) {
     int status = 0;
     const pid_t result = ::waitpid(child, &status, WNOHANG | WUNTRACED);
     if (result == child && WIFSTOPPED(status)) {
-      stop_with(child);
+      if (::isatty(0) != 0 || ::isatty(1) != 0 || ::isatty(2) != 0) { // else no shell cares
+        stop_with(child);
+      }
       continue;
     }
     if (result == child) {

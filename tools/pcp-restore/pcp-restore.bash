@@ -4,8 +4,8 @@ _pcp_restore() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
   case $previous in
     --allow)
-      mapfile -t COMPREPLY < <(compgen -W 'changed-file deleted-file device new-ids other-fd pipe
-        socket terminal' -- "$current")
+      mapfile -t COMPREPLY < <(compgen -W 'changed-file deleted-file device landlock namespaces
+        new-ids other-fd pipe seccomp security-label segment semaphore-undo socket terminal' -- "$current")
       return
       ;;
     --trace)
@@ -13,13 +13,13 @@ _pcp_restore() {
       mapfile -t COMPREPLY < <(compgen -d -- "$current")
       return
       ;;
-    -j | --threads)
+    -j | --threads | --max-locks)
       return
       ;;
   esac
   if [[ $current == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W '--run --stopped --allow --trace --eager --no-verify
-      --threads --json --quiet --help --version' -- "$current")
+      --max-locks --threads --json --quiet --help --version' -- "$current")
     return
   fi
   compopt -o filenames

@@ -57,6 +57,7 @@ Request parse(int argc, char** argv, Console& console) {
       .add("trace", "directory of the trace that the checkpoint refers to", "DIR")
       .add("eager", "copy all memory at once, verified, instead of mapping it from FILE")
       .add("no-verify", "trust size and time of mapped files, do not read them")
+      .add("max-locks", "locks that one open file may hold (default: 10000)", "N")
       .add("j,threads", "threads that decode (default: one per processor)", "N")
       .add_json("write ids and warnings as one JSON document")
       .add_quiet();
@@ -77,6 +78,10 @@ Request parse(int argc, char** argv, Console& console) {
   request.options.files.verify_digests = !arguments.has("no-verify");
   request.options.eager = arguments.has("eager");
   request.options.outlives_restorer = !request.run;
+  if (arguments.has("max-locks")) {
+    request.options.max_locks = static_cast<std::uint32_t>(
+        parse_number(arguments.get("max-locks"), "--max-locks", UINT32_MAX));
+  }
   if (arguments.has("threads")) {
     constexpr std::uint64_t kMostThreads = 1024;
     request.options.threads =
@@ -121,7 +126,13 @@ int restore(int argc, char** argv, Console& console, std::optional<int>& ended) 
   }
   if (request.run) {
     Foreground foreground;
-    process.detach_running();
+    if (process.was_stopped()) {
+      console.warn("the process was stopped when it was captured, and is again; kill -CONT " +
+                   std::to_string(process.pid()) + " lets it run");
+      process.detach_stopped();
+    } else {
+      process.detach_running();
+    }
     ended = foreground.run(process.pid());
     return kExitOk;
   }

@@ -4,7 +4,7 @@
 #include "common/names.h"
 #include "common/text.h"
 #include "pcp-rr/trace_argument.h"
-#include "trace/system_call_names.h"
+#include "trace/call_table.h"
 
 #include <array>
 #include <cstring>
@@ -37,7 +37,7 @@ std::string call_text(schema::Event::Reader event) {
   }
   const std::array<std::uint64_t, 6> arguments = {registers->rdi, registers->rsi, registers->rdx,
                                                   registers->r10, registers->r8,  registers->r9};
-  std::string text = system_call_name(static_cast<long>(registers->orig_rax)) + "(";
+  std::string text = replay::system_call_name(static_cast<long>(registers->orig_rax)) + "(";
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     text += (i == 0 ? "" : ", ") + hex_number(arguments[i]);
   }

@@ -23,6 +23,7 @@ constexpr Subcommand kSubcommands[] = {
     {"ps", rr_ps, "[TRACE]", "the processes of a trace"},
     {"ls", rr_ls, "", "the traces, with -l their sizes and commands"},
     {"traceinfo", rr_traceinfo, "[TRACE]", "what a trace says about itself, as JSON"},
+    {"doctor", rr_doctor, "", "what this machine can do, and what is used instead"},
     {"pack", rr_pack, "[TRACE...]", "make traces independent of other files, and smaller"},
 };
 
@@ -54,5 +55,8 @@ int run(int argc, char** argv, Console& console) {
 } // namespace rrpcp::tools
 
 int main(int argc, char** argv) {
+#ifdef RRPCP_LIVE
+  rrpcp::tools::note_inherited_signals();
+#endif
   return rrpcp::tools::run_tool("pcp-rr", argc, argv, rrpcp::tools::run, {.fine_exit_codes = true});
 }

@@ -5,7 +5,7 @@ _pcp_rr() {
   local subcommand=${COMP_WORDS[1]} options='--help --version --quiet'
   if ((COMP_CWORD == 1)); then
     mapfile -t COMPREPLY < <(compgen -W \
-      'record replay create-checkpoints rerun dump ps ls traceinfo pack --help --version' \
+      'record replay create-checkpoints rerun dump ps ls traceinfo pack doctor --help --version' \
       -- "$current")
     return
   fi
@@ -13,6 +13,10 @@ _pcp_rr() {
     -o | --output-trace-dir)
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -d -- "$current")
+      return
+      ;;
+    --cpuid)
+      mapfile -t COMPREPLY < <(compgen -W 'native x86-64 x86-64-v2 x86-64-v3' -- "$current")
       return
       ;;
     --profile)
@@ -26,8 +30,8 @@ _pcp_rr() {
       ;;
   esac
   case $subcommand in
-    record) options+=' --output-trace-dir --wait --checkpoint-interval' ;;
-    replay) options+=' --autopilot --goto --onfork --ignore-pcp' ;;
+    record) options+=' --output-trace-dir --wait --checkpoint-interval --checksum --self-check --cpuid' ;;
+    replay) options+=' --autopilot --goto --onfork --verify --ignore-pcp' ;;
     create-checkpoints)
       options+=' --interval --interval-ms --start --end --profile --ignore-pcp --follow --json'
       ;;
@@ -37,7 +41,7 @@ _pcp_rr() {
     dump)
       options+=' --syscallbuf --task-events --recorded-metadata --mmaps --raw --statistics --tid --json'
       ;;
-    ps) options+=' --json' ;;
+    ps | doctor) options+=' --json' ;;
     ls) options+=' --long-listing --sort-by-age --reverse --json' ;;
     traceinfo) options+=' --verify --json' ;;
     pack) options+=' --profile --json' ;;
@@ -50,7 +54,7 @@ _pcp_rr() {
     mapfile -t COMPREPLY < <(compgen -c -- "$current")
     return
   fi
-  [[ $subcommand == ls ]] && return
+  [[ $subcommand == ls || $subcommand == doctor ]] && return
   compopt -o filenames
   local root=${_PCP_RR_TRACE_DIR:-${XDG_DATA_HOME:-$HOME/.local/share}/pcp-rr}
   mapfile -t COMPREPLY < <(

@@ -6,7 +6,11 @@
 
 namespace rrpcp::tools {
 
+// Remembers how this command was started, for the program that it records. Called first.
+void note_inherited_signals();
+
 int rr_create_checkpoints(int argc, char** argv, Console& console);
+int rr_doctor(int argc, char** argv, Console& console);
 int rr_dump(int argc, char** argv, Console& console);
 int rr_ls(int argc, char** argv, Console& console);
 int rr_pack(int argc, char** argv, Console& console);

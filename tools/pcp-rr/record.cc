@@ -3,20 +3,24 @@
 #include "rrpcp/record.h"
 
 #include "common/text.h"
-#include "pcp-rr/checkpointer.h"
+#include "pcp-rr/follower.h"
 #include "pcp-rr/pcp_rr.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace_directory.h"
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <vector>
 
 namespace rrpcp::tools {
@@ -43,7 +47,8 @@ std::vector<const char*> with_separator(int argc, char** argv) {
       } else if (!text.starts_with('-')) {
         out.push_back("--");
         done = true;
-      } else if (text == "-o" || text == "--output-trace-dir" || text == "--checkpoint-interval") {
+      } else if (text == "-o" || text == "--output-trace-dir" || text == "--checkpoint-interval" ||
+                 text == "--checksum" || text == "--cpuid") {
         out.push_back(argv[i]);
         if (++i == argc) {
           break;
@@ -58,27 +63,101 @@ std::vector<const char*> with_separator(int argc, char** argv) {
 // The program, to which signals for this command are passed on.
 volatile std::sig_atomic_t g_program = 0;
 
-void pass_to_program(int signal) {
-  if (g_program != 0) {
+// Signals that this command was started with ignored.
+std::uint64_t g_ignored = 0;
+
+// Whether a recorded process has sent the signal: to its process group, which is ours too. Only
+// what a handler may do.
+bool sent_by_program(const siginfo_t& info) {
+  if (info.si_code != SI_USER && info.si_code != SI_TKILL && info.si_code != SI_QUEUE) {
+    return false;
+  }
+  char path[32] = "/proc/";
+  char digits[12];
+  std::size_t count = 0;
+  for (pid_t rest = info.si_pid; rest > 0 && count < sizeof digits; rest /= 10) {
+    digits[count++] = static_cast<char>('0' + rest % 10);
+  }
+  char* at = path + std::strlen(path);
+  while (count > 0) {
+    *at++ = digits[--count];
+  }
+  std::strcpy(at, "/status");
+  char text[2048] = {};
+  const int file = ::open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) {
+    return false;
+  }
+  [[maybe_unused]] const ssize_t n = ::read(file, text, sizeof text - 1);
+  ::close(file);
+  const char* tracer = std::strstr(text, "TracerPid:");
+  return tracer != nullptr && std::atoi(tracer + std::strlen("TracerPid:")) == ::getpid();
+}
+
+void pass_to_program(int signal, siginfo_t* info, void*) {
+  const int error = errno;
+  if (g_program != 0 && !sent_by_program(*info)) {
     ::kill(static_cast<pid_t>(g_program), signal);
+  }
+  errno = error;
+}
+
+// A fault of our own ends us as always; what somebody sends does not.
+void outlive(int signal, siginfo_t* info, void*) {
+  if (info->si_code > 0 && (signal == SIGSEGV || signal == SIGBUS || signal == SIGILL ||
+                            signal == SIGFPE || signal == SIGTRAP || signal == SIGSYS)) {
+    std::signal(signal, SIG_DFL); // met again when this returns
   }
 }
 
-void do_nothing(int) {}
+void do_nothing(int, siginfo_t*, void*) {}
 
-// What the terminal sends reaches the program as well, and this command sees it to its end. (By
-// handlers, which the program does not inherit.)
-void prepare_signals() {
-  struct sigaction action {};
-  action.sa_handler = do_nothing;
-  for (int signal : {SIGINT, SIGQUIT, SIGXFSZ}) {
-    ::sigaction(signal, &action, nullptr);
+// What the terminal, or the program, sends to the process group reaches the program as well, and
+// this command sees it to its end. (By handlers, which the program does not inherit.) What was
+// ignored stays so.
+void prepare_signals(std::uint64_t ignored) {
+  using Handler = void (*)(int, siginfo_t*, void*);
+  auto handle = [](int signal, Handler handler, int flags) {
+    struct sigaction action {};
+    ::sigaction(signal, nullptr, &action);
+    if (handler == outlive && action.sa_handler != SIG_DFL) {
+      return; // a sanitizer's
+    }
+    action = {};
+    action.sa_sigaction = handler;
+    action.sa_flags = SA_SIGINFO | flags;
+    ::sigaction(signal, &action, nullptr); // some cannot be handled
+  };
+  for (int signal = 1; signal < NSIG; ++signal) {
+    if ((ignored >> (signal - 1) & 1) != 0) {
+      continue;
+    }
+    switch (signal) {
+    case SIGTERM:
+    case SIGHUP:
+    case SIGUSR1:
+    case SIGUSR2:
+      handle(signal, pass_to_program, 0);
+      break;
+    case SIGINT:
+    case SIGQUIT:
+    case SIGXFSZ:
+      handle(signal, do_nothing, 0);
+      break;
+    case SIGCHLD: // nothing is to become of them, or what they do is right for us too
+    case SIGCONT:
+    case SIGTSTP:
+    case SIGTTIN:
+    case SIGTTOU:
+    case SIGWINCH:
+    case SIGPIPE: // as run_tool has it
+      break;
+    default:
+      handle(signal, outlive, SA_RESTART);
+      break;
+    }
   }
-  action.sa_handler = pass_to_program;
-  for (int signal : {SIGTERM, SIGHUP, SIGUSR1, SIGUSR2}) {
-    ::sigaction(signal, &action, nullptr);
-  }
-  std::signal(SIGPIPE, SIG_DFL);
+  handle(Follower::kTold, do_nothing, 0); // waits end by it
 }
 
 // Ends this process as the program ended.
@@ -101,6 +180,11 @@ int pass_on(int status) {
 
 } // namespace
 
+void note_inherited_signals() {
+  g_ignored = ignored_signals();
+  std::signal(SIGCHLD, SIG_DFL); // stops of the processes that are traced are waited for by it
+}
+
 int rr_record(int argc, char** argv, Console& console) {
   Command command({"pcp-rr record", "[OPTION]... [--] PROGRAM [ARGUMENT]...",
                    "Runs a program and records it.", kDetails});
@@ -110,22 +194,35 @@ int rr_record(int argc, char** argv, Console& console) {
               "DIR");
   command.add("w,wait", "record until all processes have ended, not only the first");
   command.add("checkpoint-interval", "make a checkpoint every N events, while recording", "N");
+  command.add("checksum",
+              "store digests of all writable memory every N events, for replay --verify", "N");
+  command.add("self-check", "replay beside the recording, and end it where the replay differs");
+  command.add("cpuid",
+              "let CPUID tell of no more than LEVEL has: x86-64, x86-64-v2, x86-64-v3; 'native' is "
+              "the processor as it is",
+              "LEVEL");
   command.add_quiet();
   std::vector<const char*> words = with_separator(argc, argv);
   const Arguments arguments = command.parse(static_cast<int>(words.size()), words.data(), console);
   if (arguments.positional().empty()) {
     throw UsageError("which program?");
   }
-  const std::uint64_t interval =
-      arguments.has("checkpoint-interval")
-          ? parse_number(arguments.get("checkpoint-interval"), "--checkpoint-interval", INT64_MAX)
-          : 0;
-  if (arguments.has("checkpoint-interval") && interval == 0) {
-    throw UsageError("--checkpoint-interval must be above 0");
-  }
+  auto interval_of = [&](const std::string& name) {
+    if (!arguments.has(name)) {
+      return std::int64_t{0};
+    }
+    const std::uint64_t value = parse_number(arguments.get(name), "--" + name, INT64_MAX);
+    if (value == 0) {
+      throw UsageError("--" + name + " must be above 0");
+    }
+    return static_cast<std::int64_t>(value);
+  };
+  const FollowerOptions following{interval_of("checkpoint-interval"), arguments.has("self-check")};
   RecordOptions options;
   options.command = arguments.positional();
   options.wait_for_all = arguments.has("wait");
+  options.checksum_interval = interval_of("checksum");
+  options.cpuid = arguments.has("cpuid") ? arguments.get("cpuid") : "";
   options.notice = [&](const std::string& text) {
     if (!console.quiet) {
       std::fprintf(stderr, "pcp-rr: %s\n", printable(text).c_str());
@@ -148,10 +245,12 @@ int rr_record(int argc, char** argv, Console& console) {
       set_latest_trace(options.directory);
     }
   };
-  prepare_signals();
-  std::optional<Checkpointer> checkpointer;
-  if (interval != 0) {
-    checkpointer.emplace(options.directory, static_cast<std::int64_t>(interval));
+  options.ignored_signals = g_ignored;
+  prepare_signals(options.ignored_signals);
+  std::optional<Follower> follower;
+  if (following.interval != 0 || following.check) {
+    follower.emplace(options.directory, following);
+    options.stop = [&] { return follower->divergence(); };
   }
   RecordResult result;
   try {
@@ -163,7 +262,14 @@ int rr_record(int argc, char** argv, Console& console) {
     }
     throw;
   }
-  checkpointer.reset();
+  if (follower) {
+    follower->wait();
+    if (const std::optional<std::string> differs = follower->divergence()) {
+      throw Error(ErrorCode::kDivergence, *differs)
+          .with_hint("the program has ended with status " + std::to_string(result.status) +
+                     ", but its recording cannot be relied upon");
+    }
+  }
   if (result.killed != 0) {
     options.notice(human_count(result.killed, "process was", "processes were") +
                    " still running and ended with the first one (-w records to their end)");

@@ -64,6 +64,7 @@ int rr_replay(int argc, char** argv, Console& console) {
   command.add("a,autopilot", "replay to the end without a debugger");
   command.add("g,goto", "start at event EVT", "EVT");
   command.add("f,onfork", "start before process PID first ran", "PID");
+  command.add("verify", "compare memory too, where the trace has digests (record --checksum)");
   command.add("ignore-pcp", "use no checkpoint: replay from the start of the trace");
   command.add_quiet();
   const Arguments arguments = command.parse(argc, argv, console);
@@ -84,6 +85,7 @@ int rr_replay(int argc, char** argv, Console& console) {
   ReplaySettings settings;
   settings.output = write_all;
   settings.warn = [&](const std::string& text) { console.warn(text); };
+  settings.verify = arguments.has("verify");
   settings.ignore_checkpoints = arguments.has("ignore-pcp");
   const bool stay =
       !arguments.has("autopilot") && (arguments.has("goto") || arguments.has("onfork"));
@@ -94,6 +96,12 @@ int rr_replay(int argc, char** argv, Console& console) {
   }
   while (!replay.at_end()) {
     replay.step();
+  }
+  if (settings.verify && replay.comparisons() == 0) {
+    console.warn("the trace has no digests of memory to compare; record with --checksum N");
+  } else if (settings.verify && !console.quiet) {
+    std::fprintf(stderr, "pcp-rr: memory was compared %llu times and is as recorded\n",
+                 static_cast<unsigned long long>(replay.comparisons()));
   }
   const std::optional<int> status = replay.exit_status();
   if (!status) {

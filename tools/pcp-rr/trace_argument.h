@@ -20,7 +20,8 @@ struct EventRange {
   std::int64_t first = 1;
   std::int64_t last = INT64_MAX;
 };
-// "127", "1000-5000", "1000-", "-5000", "end"; throws UsageError. `count` is the number of the last event.
+// "127", "1000-5000", "1000-", "-5000", "end"; throws UsageError. `count` is the number of the last
+// event.
 EventRange parse_events(std::string_view text, std::int64_t count);
 bool reads_like_events(std::string_view text);
 

@@ -127,6 +127,14 @@ void upgrade_legacy(const WorkItem& item, const Settings& settings, Outcome& out
       settings.in_place
           ? (std::filesystem::path(legacy.trace().directory()) / kTraceStoreName).string()
           : settings.directory;
+  std::error_code ignored;
+  if (settings.in_place && std::filesystem::is_symlink(directory, ignored)) {
+    throw Error(ErrorCode::kPermission,
+                "this is a symbolic link: what is upgraded in place stays in "
+                "the trace, wherever a link in it leads")
+        .in_file(directory)
+        .with_hint("remove the link, or name the directory that it leads to (--output DIR)");
+  }
   const PublishedImport published = publish_import(legacy, directory, settings.import);
   outcome.target = published.path;
   outcome.id = published.id.to_string();

@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include "base/open_file.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -34,7 +35,7 @@ std::vector<std::byte> read_open_file(const ScopedFd& fd, const std::string& pat
 } // namespace
 
 std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit) {
-  const ScopedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const ScopedFd fd = open_file(path.c_str(), O_RDONLY);
   if (!fd) {
     throw system_error(errno, "cannot open").in_file(path);
   }
@@ -98,7 +99,9 @@ BeneathResult open_beneath(int directory_fd, std::string_view relative, int flag
     }
     const int open_flags =
         last ? flags | O_NOFOLLOW | O_CLOEXEC : O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    ScopedFd next(::openat(at, component.c_str(), open_flags, 0600));
+    const bool reads = last && (flags & (O_CREAT | O_DIRECTORY)) == 0;
+    ScopedFd next = reads ? open_file(at, component.c_str(), open_flags)
+                          : ScopedFd(::openat(at, component.c_str(), open_flags, 0600));
     if (!next) {
       result.error = errno;
       struct stat info = {};

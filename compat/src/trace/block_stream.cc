@@ -1,6 +1,7 @@
 #include "trace/block_stream.h"
 
 #include "base/file.h"
+#include "base/open_file.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -24,8 +25,7 @@ std::uint32_t little_endian(const std::byte* bytes) {
 } // namespace
 
 BlockStream::BlockStream(std::string path, const TraceLimits& limits)
-    : path_(std::move(path)), limits_(limits),
-      fd_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+    : path_(std::move(path)), limits_(limits), fd_(open_file(path_.c_str(), O_RDONLY)) {
   if (!fd_) {
     throw system_error(errno, "cannot open the trace's stream").in_file(path_);
   }

@@ -49,6 +49,9 @@ struct CaptureOptions {
   std::string comment = {};
   // Called now and then from the capturing thread with bytes of memory read and to be read in all.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress = {};
+  // Asked now and then from the capturing thread, also while it waits: true has the capture given
+  // up in good order (kSystem, with errno ECANCELED). Must not throw.
+  std::function<bool()> cancelled = {};
 };
 
 struct CaptureResult {
@@ -71,11 +74,11 @@ struct CaptureResult {
 };
 
 // Captures process `pid` with all its threads into the file `path`, which appears whole or not at
-// all; an existing file is replaced only by a whole one. The process goes on as soon as its state
-// is safe; its memory is read from a copy-on-write snapshot. Throws Error: kNotFound (no such
-// process), kPermission, kAlreadyTraced, kProcessGone, kUnsupportedState (message lists everything
-// that cannot be carried), kNoSpace, …; whatever happens, the process is left running as it was.
-// Thread-safe for different processes.
+// all, for its owner alone (mode 0600); an existing file is replaced only by a whole one. The
+// process goes on as soon as its state is safe; its memory is read from a copy-on-write snapshot.
+// Throws Error: kNotFound (no such process), kPermission, kAlreadyTraced, kProcessGone,
+// kUnsupportedState (message lists everything that cannot be carried), kNoSpace, …; whatever
+// happens, the process is left running as it was. Thread-safe for different processes.
 CaptureResult capture_process(pid_t pid, const std::string& path,
                               const CaptureOptions& options = {});
 

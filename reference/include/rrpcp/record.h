@@ -3,11 +3,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <sys/types.h>
 #include <vector>
 
 namespace rrpcp {
+
+// Which signals the calling process ignores now, bit N-1 for signal N.
+std::uint64_t ignored_signals();
 
 struct RecordOptions {
   // The trace directory, which exists and has no trace yet.
@@ -16,8 +20,21 @@ struct RecordOptions {
   std::vector<std::string> command;
   // Record until every process has ended, not only the first.
   bool wait_for_all = false;
+  // Signals that the program finds ignored, bit N-1 for signal N; all others have their default
+  // action. By default what the calling process ignores.
+  std::uint64_t ignored_signals = rrpcp::ignored_signals();
+  // What CPUID tells the program: "native" for what this processor is, or "x86-64", "x86-64-v2",
+  // "x86-64-v3" for no more than a processor of that level has, so that the trace can be replayed
+  // on every one. Empty: "native".
+  std::string cpuid = {};
   // Told about what cannot be recorded as it is, once for each kind of thing.
   std::function<void(const std::string&)> notice = {};
+  // With every so many events, of the process that has come so far, digests of all its writable
+  // memory are stored, for replays to compare. 0: none.
+  std::int64_t checksum_interval = 0;
+  // Asked between events, and when a signal interrupts a wait: where there is a text, the recording
+  // ends with Error(kDivergence) of that text.
+  std::function<std::optional<std::string>()> stop = {};
   // Told the process id once the program is there, before it executes anything.
   std::function<void(pid_t)> started = {};
 };
@@ -32,8 +49,9 @@ struct RecordResult {
 
 // Runs a program and records it, and the processes that it makes. It has the caller's descriptors,
 // environment and terminal. Throws Error: kNotFound, kPermission where the program cannot be
-// executed, kUnsupportedState for what cannot be recorded, kNoSpace, …; the recorded processes are
-// killed then, and the trace is readable up to its last whole chunk.
+// executed, kInvalidArgument for an unknown `cpuid`, kUnsupportedState for what cannot be recorded,
+// kNoSpace, …; the recorded processes are killed then, and the trace is readable up to its last
+// whole chunk.
 RecordResult record_program(const RecordOptions& options);
 
 } // namespace rrpcp

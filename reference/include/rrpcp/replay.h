@@ -23,6 +23,8 @@ struct ReplaySettings {
   std::function<void(const std::string& warning)> warn = {};
   // Always replay from the start of the trace.
   bool ignore_checkpoints = false;
+  // Compare the digests of memory that were recorded (RecordOptions::checksum_interval).
+  bool verify = false;
 };
 
 // A living task of a replay. Ids are those of the recording.
@@ -57,6 +59,8 @@ public:
   // Number of the current event; at the end one more than the last.
   std::int64_t event() const;
   bool at_end() const;
+  // How often memory was compared since the latest start: ReplaySettings::verify.
+  std::uint64_t comparisons() const;
   // Task of the current event; 0 at the end and before the first process is there.
   std::int32_t current_task() const;
   std::vector<ReplayTaskInfo> tasks() const;

@@ -22,6 +22,10 @@ struct CreationOptions {
   std::int64_t end = 0;
   WriterOptions writer = {};
   bool ignore_checkpoints = false;
+  // Compare the digests of memory that were recorded (RecordOptions::checksum_interval).
+  bool verify = false;
+  // Make no checkpoints: only replay, which compares.
+  bool check_only = false;
   // Follow a trace that is still being recorded until its recorder has ended.
   bool follow = false;
   // Called now and then with the event that was reached and the last one.

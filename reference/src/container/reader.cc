@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/mapped_range.h"
+#include "base/open_file.h"
 #include "base/scoped_fd.h"
 #include "base/sha256.h"
 #include "container/chunk_codec.h"
@@ -215,12 +216,11 @@ CheckpointReader& CheckpointReader::operator=(CheckpointReader&&) noexcept = def
 CheckpointReader::~CheckpointReader() = default;
 
 CheckpointReader CheckpointReader::open(const std::string& path, const ReadLimits& limits) {
-  // O_NONBLOCK: opening a FIFO must not wait for a writer.
-  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
+  ScopedFd file = open_file(path.c_str(), O_RDONLY);
+  if (!file) {
     throw system_error(errno, "cannot open").in_file(path);
   }
-  return open_fd(fd, path, limits);
+  return open_fd(file.release(), path, limits);
 }
 
 CheckpointReader CheckpointReader::open_fd(int fd, std::string name, const ReadLimits& limits) {

@@ -1,7 +1,9 @@
 #include "model/backing_file.h"
 
 #include "base/hash.h"
+#include "base/open_file.h"
 #include "base/sha256.h"
+#include "base/sparse_read.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -62,12 +64,12 @@ std::string resolve_path(schema::FileIdentity::Reader identity, const BackingFil
   throw Error(ErrorCode::kUnsupportedFeature, "the base of a backing file's path is not known");
 }
 
-ScopedFd open_identity(schema::FileIdentity::Reader identity, const BackingFiles& files,
-                       int flags) {
+ScopedFd open_identity(schema::FileIdentity::Reader identity, const BackingFiles& files, int flags,
+                       mode_t also) {
   std::string path = resolve_path(identity, files);
   flags |= O_CLOEXEC | O_NOCTTY;
   if (identity.getPathBase() == schema::PathBase::ABSOLUTE) {
-    ScopedFd file(::open(path.c_str(), flags | O_NONBLOCK));
+    ScopedFd file = open_file(path.c_str(), flags, also);
     if (!file) {
       throw missing(errno, path);
     }
@@ -78,7 +80,7 @@ ScopedFd open_identity(schema::FileIdentity::Reader identity, const BackingFiles
     throw missing(errno, files.trace_directory);
   }
   open_how how{};
-  how.flags = static_cast<std::uint64_t>(flags | O_NONBLOCK);
+  how.flags = static_cast<std::uint64_t>(O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW));
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
   std::string relative = path_text(identity);
   ScopedFd file(static_cast<int>(
@@ -86,6 +88,11 @@ ScopedFd open_identity(schema::FileIdentity::Reader identity, const BackingFiles
   if (!file && errno == EXDEV) {
     throw Error(ErrorCode::kBackingFile, "a symbolic link of the path leaves the trace directory")
         .in_file(path);
+  }
+  if (file) {
+    // Looked at before it is opened, as above.
+    file = open_file(("/proc/self/fd/" + std::to_string(file.get())).c_str(), flags & ~O_NOFOLLOW,
+                     also);
   }
   if (!file) {
     throw missing(errno, path);
@@ -111,31 +118,25 @@ void verify_identity(int fd, const std::string& path, schema::FileIdentity::Read
     throw changed("it has " + std::to_string(size) + " bytes instead of " +
                   std::to_string(identity.getSize()));
   }
-  std::vector<std::byte> buffer(256u << 10);
+  std::vector<std::byte> buffer;
   for (schema::RangeDigest::Reader range : identity.getDigests()) {
     Xxh3Stream128 stream;
     Sha256Stream strong;
     const capnp::Data::Reader sha256 = range.getSha256();
-    std::uint64_t offset = range.getOffset();
-    std::uint64_t left = range.getLength();
-    while (left > 0) {
-      ssize_t n = ::pread(fd, buffer.data(), std::min<std::uint64_t>(left, buffer.size()),
-                          static_cast<off_t>(offset));
-      if (n < 0 && errno == EINTR) {
-        continue;
-      }
-      if (n < 0) {
-        throw missing(errno, path);
-      }
-      if (n == 0) {
-        throw changed("it became shorter");
-      }
-      stream.update(std::span(buffer).first(static_cast<std::size_t>(n)));
-      if (sha256.size() != 0) {
-        strong.update(std::span(buffer).first(static_cast<std::size_t>(n)));
-      }
-      offset += static_cast<std::uint64_t>(n);
-      left -= static_cast<std::uint64_t>(n);
+    std::uint64_t got = 0;
+    try {
+      got = read_sparse(fd, range.getOffset(), range.getLength(), buffer,
+                        [&](std::span<const std::byte> piece) {
+                          stream.update(piece);
+                          if (sha256.size() != 0) {
+                            strong.update(piece);
+                          }
+                        });
+    } catch (const Error& error) {
+      throw missing(error.errno_value(), path);
+    }
+    if (got != range.getLength()) {
+      throw changed("it became shorter");
     }
     // Contents with an equal XXH3 can be forged; SHA-256 is there where that matters.
     const bool same_strong = sha256.size() == 0 || std::ranges::equal(sha256, strong.digest());

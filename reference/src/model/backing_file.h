@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <sys/stat.h>
 
 namespace rrpcp {
 
@@ -18,8 +19,10 @@ namespace rrpcp {
 std::string resolve_path(schema::FileIdentity::Reader identity, const BackingFiles& files);
 
 // Opens the file without leaving the trace directory, neither by ".." nor through a symbolic link,
-// where the path is relative to it. Throws Error(kBackingFile).
-ScopedFd open_identity(schema::FileIdentity::Reader identity, const BackingFiles& files, int flags);
+// where the path is relative to it. What is neither a regular file nor a directory, nor of type
+// `also`, is only looked at (open_file()). Throws Error(kBackingFile).
+ScopedFd open_identity(schema::FileIdentity::Reader identity, const BackingFiles& files, int flags,
+                       mode_t also = S_IFREG);
 
 // Compares an open file with what it was: every stored digest, and the size. Throws
 // Error(kBackingFile) naming `path` and what differs.

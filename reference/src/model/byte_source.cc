@@ -1,5 +1,6 @@
 #include "model/byte_source.h"
 
+#include "base/open_file.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -15,8 +16,7 @@ namespace rrpcp {
 ByteSource ByteSource::open(const std::string& path) {
   ByteSource source;
   source.name_ = path;
-  // O_NONBLOCK: opening a FIFO must not wait for a writer.
-  source.file_ = ScopedFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  source.file_ = open_file(path.c_str(), O_RDONLY);
   if (!source.file_) {
     throw system_error(errno, "cannot open").in_file(path);
   }

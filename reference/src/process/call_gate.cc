@@ -1,6 +1,7 @@
 #include "process/call_gate.h"
 
 #include "base/bytes.h"
+#include "process/interrupted_call.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -22,6 +23,11 @@ constexpr std::size_t kDistance = 64;
 [[maybe_unused]] constexpr std::size_t kPlainCall = 0;
 constexpr std::size_t kProcessCall = 4;
 constexpr std::size_t kHealing = 25;
+// Offsets of what the code loads: nine registers, ten bytes apart, where it jumps to, and the mask.
+constexpr std::size_t kFirstLoad = 57;
+constexpr std::size_t kLoadDistance = 10;
+constexpr std::size_t kJumpTarget = 151;
+constexpr std::size_t kMask = 159;
 
 // Assembles machine code byte by byte.
 class Code {
@@ -52,37 +58,10 @@ private:
   std::vector<std::byte> code_;
 };
 
-// Where the thread goes on, as the kernel would arrange it for an interrupted system call that is
-// to be restarted (arch/x86 of the kernel, arch_do_signal_or_restart).
-user_regs_struct restarted(user_regs_struct registers) {
-  constexpr std::int64_t kRestartSys = -512;
-  constexpr std::int64_t kRestartNoIntr = -513;
-  constexpr std::int64_t kRestartNoHandler = -514;
-  constexpr std::int64_t kRestartBlock = -516;
-  if (static_cast<std::int64_t>(registers.orig_rax) < 0) {
-    return registers;
-  }
-  switch (static_cast<std::int64_t>(registers.rax)) {
-  case kRestartSys:
-  case kRestartNoIntr:
-  case kRestartNoHandler:
-    registers.rax = registers.orig_rax;
-    registers.rip -= 2;
-    break;
-  case kRestartBlock:
-    registers.rax = SYS_restart_syscall;
-    registers.rip -= 2;
-    break;
-  default:
-    break;
-  }
-  return registers;
-}
-
 // The code. It uses no stack and changes neither flags nor vector registers; what it clobbers it
 // loads again.
 std::vector<std::byte> assemble(const user_regs_struct& stopped, std::uint64_t mask) {
-  const user_regs_struct to = restarted(stopped);
+  const user_regs_struct to = to_go_on(stopped, false);
   Code code;
   code.bytes({0x0f, 0x05}); //  0 syscall
   code.bytes({0xeb, kHealing - 4});
@@ -148,15 +127,17 @@ std::optional<CallGate> CallGate::open(pid_t pid, const std::vector<ProcMapping>
   if (!is_zero(distance) || (!is_zero(gate) && !is_left_behind(gate))) {
     return std::nullopt;
   }
-  return CallGate(pid, vdso->end - kGateSize);
+  return CallGate(pid, vdso->end - kGateSize, !is_zero(gate));
 }
 
 CallGate::CallGate(CallGate&& other) noexcept
-    : memory_(std::move(other.memory_)), address_(std::exchange(other.address_, 0)) {}
+    : memory_(std::move(other.memory_)), address_(std::exchange(other.address_, 0)),
+      written_(other.written_) {}
 
 CallGate& CallGate::operator=(CallGate&& other) noexcept {
   std::swap(memory_, other.memory_);
   std::swap(address_, other.address_);
+  std::swap(written_, other.written_);
   return *this;
 }
 
@@ -171,11 +152,33 @@ CallGate::~CallGate() {
 void CallGate::arm(const user_regs_struct& registers, std::uint64_t mask) {
   std::vector<std::byte> code = assemble(registers, mask);
   code.resize(kGateSize);
+  written_ = true;
   memory_.write(address_, code);
 }
 
 bool CallGate::contains(const user_regs_struct& registers) const {
   return registers.rip - address_ < kGateSize;
+}
+
+bool CallGate::recover(Tracee& thread) {
+  user_regs_struct registers = thread.registers();
+  std::array<std::byte, kGateSize> code;
+  if (!contains(registers) || memory_.read_some(address_, code) != code.size() ||
+      !is_left_behind(code)) {
+    return false;
+  }
+  std::size_t at = kFirstLoad;
+  for (auto* loaded :
+       {&registers.rax, &registers.rdi, &registers.rsi, &registers.rdx, &registers.r10,
+        &registers.r8, &registers.r9, &registers.rcx, &registers.r11}) {
+    *loaded = load_le<std::uint64_t>(code, at);
+    at += kLoadDistance;
+  }
+  registers.rip = load_le<std::uint64_t>(code, kJumpTarget);
+  registers.orig_rax = ~std::uint64_t{0};
+  thread.set_signal_mask(load_le<std::uint64_t>(code, kMask));
+  thread.set_registers(registers);
+  return true;
 }
 
 std::uint64_t CallGate::process_call() const {
@@ -187,7 +190,7 @@ std::uint64_t CallGate::healing() const {
 }
 
 void CallGate::close() {
-  if (std::uint64_t address = std::exchange(address_, 0); address != 0) {
+  if (std::uint64_t address = std::exchange(address_, 0); address != 0 && written_) {
     memory_.write(address, std::array<std::byte, kGateSize>{});
   }
 }

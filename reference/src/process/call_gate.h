@@ -3,6 +3,7 @@
 
 #include "process/proc_maps.h"
 #include "process/remote_memory.h"
+#include "process/tracee.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -30,9 +31,11 @@ public:
   CallGate& operator=(CallGate&& other) noexcept;
   ~CallGate();
 
-  // Whether a thread is on its way through the gate: one whose tracer was killed a moment ago. The
-  // gate must not be armed then; let the thread go on.
+  // Whether a thread is on its way through the gate: one whose tracer was killed.
   bool contains(const user_regs_struct& registers) const;
+  // Such a thread, in an event stop, is made as it was before; returns whether it was one. Throws
+  // Error.
+  bool recover(Tracee& thread);
   // Prepares the code for a thread with these registers and signal mask (in an event stop). Throws
   // Error.
   void arm(const user_regs_struct& registers, std::uint64_t mask);
@@ -46,16 +49,16 @@ public:
 
   // Puts back the bytes; throws Error.
   void close();
-  // Forgets the gate without touching its bytes, which a thread is still running.
-  void abandon() { address_ = 0; }
   // The same gate in a copy of the process (fork(2)), which is used and closed on its own.
-  CallGate of_copy(pid_t pid) const { return CallGate(pid, address_); }
+  CallGate of_copy(pid_t pid) const { return CallGate(pid, address_, written_); }
 
 private:
-  CallGate(pid_t pid, std::uint64_t address) : memory_(pid), address_(address) {}
+  CallGate(pid_t pid, std::uint64_t address, bool written)
+      : memory_(pid), address_(address), written_(written) {}
 
   RemoteMemory memory_;
   std::uint64_t address_; // 0: closed
+  bool written_;          // there are bytes to put back
 };
 
 } // namespace rrpcp

@@ -42,12 +42,14 @@ constexpr std::uint64_t kCategoryFile = 1u << 2;
 constexpr std::uint64_t kCategoryPresent = 1u << 3;
 constexpr std::uint64_t kCategorySwapped = 1u << 4;
 constexpr std::uint64_t kCategoryZeroPage = 1u << 5;
+constexpr std::uint64_t kCategoryGuard = 1u << 8; // Linux 6.15
 constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArguments);
 
 // Bits of an entry of /proc/PID/pagemap (the same document).
 constexpr std::uint64_t kEntryPresent = std::uint64_t{1} << 63;
 constexpr std::uint64_t kEntrySwapped = std::uint64_t{1} << 62;
 constexpr std::uint64_t kEntryFile = std::uint64_t{1} << 61;
+constexpr std::uint64_t kEntryGuard = std::uint64_t{1} << 58;
 
 constexpr std::size_t kRegions = 1024;
 constexpr std::size_t kBufferWords = kRegions * sizeof(ScanRegion) / sizeof(std::uint64_t);
@@ -95,15 +97,27 @@ void PageScanner::scan(std::uint64_t start, std::uint64_t end,
   if (start >= end) {
     return;
   }
-  if (use_ioctl_ && scan_by_ioctl(start, end, sink)) {
+  if (use_ioctl_ && scan_by_ioctl(start, end, false, sink)) {
     return;
   }
   use_ioctl_ = false;
   scan_by_pagemap(start, end, sink);
 }
 
+bool PageScanner::has_ioctl() {
+  const auto start = reinterpret_cast<std::uintptr_t>(buffer_.data()) & ~(page_size_ - 1);
+  return scan_by_ioctl(start, start + page_size_, false, [](const TouchedRange&) {});
+}
+
+void PageScanner::scan_guards(std::uint64_t start, std::uint64_t end,
+                              const std::function<void(const TouchedRange&)>& sink) {
+  if (use_ioctl_ && knows_guards_ && start < end) {
+    scan_by_ioctl(start, end, true, sink);
+  }
+}
+
 // False where the kernel does not know the ioctl; nothing was reported then.
-bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end,
+bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, bool guards,
                                 const std::function<void(const TouchedRange&)>& sink) {
   RangeJoiner joiner(sink);
   while (start < end) {
@@ -113,14 +127,26 @@ bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end,
     arguments.end = end;
     arguments.vec = reinterpret_cast<std::uintptr_t>(buffer_.data());
     arguments.vec_len = kRegions;
-    // Not the zero page, and either present or swapped.
-    arguments.category_inverted = kCategoryZeroPage;
-    arguments.category_mask = kCategoryZeroPage;
-    arguments.category_anyof_mask = kCategoryPresent | kCategorySwapped;
+    if (guards) {
+      arguments.category_mask = kCategoryGuard;
+    } else {
+      // Neither the zero page nor a guard page (which counts as swapped), and present or swapped.
+      const std::uint64_t none = kCategoryZeroPage | (knows_guards_ ? kCategoryGuard : 0);
+      arguments.category_inverted = none;
+      arguments.category_mask = none;
+      arguments.category_anyof_mask = kCategoryPresent | kCategorySwapped;
+    }
     arguments.return_mask = kCategoryFile;
     int count = ::ioctl(pagemap_.get(), kPagemapScan, &arguments);
     if (count < 0) {
       if (errno == EINTR) {
+        continue;
+      }
+      if (errno == EINVAL && knows_guards_) {
+        knows_guards_ = false; // an older kernel
+        if (guards) {
+          return true;
+        }
         continue;
       }
       if (errno == ENOTTY || errno == EINVAL) {
@@ -172,7 +198,7 @@ void PageScanner::scan_by_pagemap(std::uint64_t start, std::uint64_t end,
       throw Error(ErrorCode::kProcessGone, "process " + std::to_string(pid_) + " ended meanwhile");
     }
     for (std::uint64_t i = 0; i < count; ++i) {
-      if ((buffer_[i] & (kEntryPresent | kEntrySwapped)) != 0) {
+      if ((buffer_[i] & (kEntryPresent | kEntrySwapped)) != 0 && (buffer_[i] & kEntryGuard) == 0) {
         joiner.add(start + i * page_size_, start + (i + 1) * page_size_,
                    (buffer_[i] & kEntryFile) != 0);
       }

@@ -28,15 +28,26 @@ public:
   explicit PageScanner(pid_t pid);
 
   // Calls `sink` for the touched ranges within [start, end), in order, not overlapping, neighbours
-  // of the same kind joined. Ranges of mappings of huge pages are cut to [start, end).
+  // of the same kind joined. Ranges of mappings of huge pages are cut to [start, end). Guard pages
+  // are not touched: nothing can be read there.
   void scan(std::uint64_t start, std::uint64_t end,
             const std::function<void(const TouchedRange&)>& sink);
+
+  // Whether the kernel has the ioctl.
+  bool has_ioctl();
+
+  // Calls `sink` for the rows of guard pages (madvise(2) MADV_GUARD_INSTALL) within [start, end),
+  // in order. Where the kernel cannot find them by the ioctl it has none, or too few to matter
+  // (Linux 6.13 and 6.14): then nothing is called.
+  void scan_guards(std::uint64_t start, std::uint64_t end,
+                   const std::function<void(const TouchedRange&)>& sink);
 
   // Use /proc/PID/pagemap even where the ioctl exists.
   void use_pagemap() { use_ioctl_ = false; }
 
 private:
-  bool scan_by_ioctl(std::uint64_t start, std::uint64_t end,
+  // With `guards` for guard pages, else for the others.
+  bool scan_by_ioctl(std::uint64_t start, std::uint64_t end, bool guards,
                      const std::function<void(const TouchedRange&)>& sink);
   void scan_by_pagemap(std::uint64_t start, std::uint64_t end,
                        const std::function<void(const TouchedRange&)>& sink);
@@ -44,6 +55,7 @@ private:
   pid_t pid_;
   ScopedFd pagemap_;
   bool use_ioctl_ = true;
+  bool knows_guards_ = true;
   std::uint64_t page_size_;
   std::vector<std::uint64_t> buffer_;
 };

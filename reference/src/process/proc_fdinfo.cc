@@ -23,8 +23,10 @@ FdLock parse_lock(std::string_view line) {
   } else if (kind == "LEASE") {
     lock.kind = FdLock::Kind::kLease;
   }
-  cut_word(line); // ADVISORY, ACTIVE, BREAKING …
-  lock.exclusive = cut_word(line) == "WRITE";
+  lock.breaking = cut_word(line) == "BREAKING"; // else ADVISORY, ACTIVE …
+  const std::string_view type = cut_word(line);
+  lock.exclusive = type == "WRITE";
+  lock.is_read = type == "READ";
   cut_word(line); // process
   cut_word(line); // device and inode
   lock.start = parse_number(cut_word(line), 10, "the start of a lock");

@@ -15,6 +15,9 @@ struct FdLock {
   enum class Kind { kPosix, kOpenFileDescription, kFlock, kLease, kOther };
   Kind kind = Kind::kOther;
   bool exclusive = false;
+  // Of a lease that somebody waits for: what it is to become, with `exclusive`.
+  bool breaking = false;
+  bool is_read = false;
   std::uint64_t start = 0;
   // Inclusive; 2^63-1: to the end of the file.
   std::uint64_t end = 0;

@@ -1,15 +1,18 @@
 #include "process/remote_calls.h"
 
-#include "process/proc_status.h"
+#include "process/interrupted_call.h"
 #include "process/remote_memory.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
+#include <csignal>
 #include <cstddef>
+#include <sched.h>
 #include <string>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <utility>
 #include <vector>
 
@@ -20,8 +23,6 @@ namespace {
 // `syscall`, as the two lowest bytes of a little-endian word.
 constexpr std::uint64_t kSyscallInstruction = 0x050f;
 constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
-// ERESTARTNOHAND of the kernel.
-constexpr std::int64_t kRestartNoHandler = -514;
 
 // Offset of a `syscall` instruction in the memory [start, end); nothing where there is none.
 std::optional<std::uint64_t> search(RemoteMemory& memory, const ProcMapping& mapping) {
@@ -63,30 +64,78 @@ std::optional<std::uint64_t> find_syscall_instruction(pid_t pid,
 
 RemoteCalls::RemoteCalls(Tracee& tracee, std::optional<std::uint64_t> instruction)
     : tracee_(tracee), instruction_(0), original_(tracee.registers()),
-      original_mask_(tracee.signal_mask()) {
+      original_mask_(tracee.signal_mask()), blocked_(kAllSignals) {
   const bool at_entry = is_at_entry();
   instruction_ = instruction.value_or(original_.rip);
+  suspend_dispatch();
   if (!instruction) {
     overwritten_ = tracee_.peek(instruction_);
     tracee_.poke(instruction_, (*overwritten_ & ~std::uint64_t{0xffff}) | kSyscallInstruction);
   }
-  tracee_.set_signal_mask(kAllSignals);
-  if (at_entry) {
-    tracee_.set_registers(registers_at(instruction_));
-    run_to_syscall_stop();
-  }
+  take_over(at_entry);
 }
 
 RemoteCalls::RemoteCalls(Tracee& tracee, CallGate& gate)
     : tracee_(tracee), gate_(&gate), instruction_(gate.plain_call()), original_(tracee.registers()),
-      original_mask_(tracee.signal_mask()) {
+      original_mask_(tracee.signal_mask()), blocked_(kAllSignals) {
   const bool at_entry = is_at_entry();
+  suspend_dispatch();
   gate_->arm(original_, original_mask_);
-  // In this order: from here on the thread puts itself right if we are killed.
-  tracee_.set_registers(registers_at(gate_->healing()));
-  tracee_.set_signal_mask(kAllSignals);
+  take_over(at_entry);
+}
+
+RemoteCalls::RemoteCalls(Tracee& tracee, ReturnGate& gate)
+    : tracee_(tracee), return_(&gate), stack_(gate.way_back()), instruction_(gate.code().sigreturn),
+      original_(tracee.registers()), original_mask_(tracee.signal_mask()), blocked_(kAllSignals) {
+  const bool at_entry = is_at_entry();
+  return_->arm(tracee, original_, original_mask_);
+  suspend_dispatch();
+  take_over(at_entry);
+}
+
+void RemoteCalls::take_over(bool at_entry) {
+  // In this order, wherever we may be killed: in a call with a mask of its own, this ends that mask
+  // and makes the call set it anew when it is restarted; …
+  tracee_.set_signal_mask(original_mask_);
+  // … from here on the thread makes itself as it was, its mask too, before anything else.
+  tracee_.set_registers(way_back());
+  tracee_.set_signal_mask(blocked_);
   if (at_entry) {
-    run_to_syscall_stop();
+    try {
+      run_to_syscall_stop();
+    } catch (const Error&) {
+      finish();
+      throw;
+    }
+  }
+}
+
+void RemoteCalls::suspend_dispatch() {
+  const std::optional<SyscallDispatch> dispatch = tracee_.syscall_dispatch();
+  if (!dispatch) {
+    // What a kernel does that dispatches a call while the signal is blocked cannot be undone: it
+    // takes away the program's handler. Not blocked, the signal is seen and taken away.
+    blocked_ = kAllSignals & ~(std::uint64_t{1} << (SIGSYS - 1));
+    return;
+  }
+  if (dispatch->mode == 0) {
+    return;
+  }
+  if (dispatch->selector != 0) {
+    RemoteMemory memory(tracee_.tid());
+    constexpr std::uint8_t kAllow = 0; // SYSCALL_DISPATCH_FILTER_ALLOW
+    if (memory.read_value<std::uint8_t>(dispatch->selector) == kAllow) {
+      return;
+    }
+  }
+  tracee_.set_syscall_dispatch({});
+  dispatch_ = dispatch;
+}
+
+void RemoteCalls::resume_dispatch() {
+  if (dispatch_) {
+    tracee_.set_syscall_dispatch(*dispatch_);
+    dispatch_.reset();
   }
 }
 
@@ -127,12 +176,31 @@ void RemoteCalls::run_to_syscall_stop() {
     }
     // Only SIGSTOP gets through the mask, and what an exception in the thread forces upon it.
     signal = stop.signal();
+    constexpr int kUserDispatch = 2; // SYS_USER_DISPATCH of siginfo
+    if (signal == SIGSYS && tracee_.signal_info().si_code == kUserDispatch) {
+      // The signal is not delivered, nor was the call made.
+      throw Error(ErrorCode::kUnsupportedState,
+                  "thread " + std::to_string(tracee_.tid()) +
+                      " has its system calls dispatched to itself (syscall user dispatch), which "
+                      "this kernel does not tell about (Linux 6.4 does)");
+    }
     if (signal != 0 && signal != SIGSTOP) {
       throw Error(ErrorCode::kInternal,
                   "a system call that thread " + std::to_string(tracee_.tid()) +
                       " was to make ended in signal " + std::to_string(signal));
     }
   }
+}
+
+user_regs_struct RemoteCalls::way_back() const {
+  if (gate_ != nullptr) {
+    return registers_at(gate_->healing());
+  }
+  user_regs_struct registers = registers_at(instruction_);
+  if (return_ != nullptr) {
+    registers.rsp = stack_;
+  }
+  return registers;
 }
 
 user_regs_struct RemoteCalls::registers_at(std::uint64_t address) const {
@@ -145,19 +213,49 @@ user_regs_struct RemoteCalls::registers_at(std::uint64_t address) const {
 
 std::int64_t RemoteCalls::call_with(long number, const std::array<std::uint64_t, 6>& arguments) {
   const bool new_process = number == SYS_clone || number == SYS_fork || number == SYS_clone3;
-  user_regs_struct registers =
-      registers_at(gate_ != nullptr && new_process ? gate_->process_call() : instruction_);
-  registers.rax = static_cast<std::uint64_t>(number);
+  user_regs_struct registers = way_back();
+  if (return_ != nullptr) {
+    // The thread is about to call rt_sigreturn(2), and that call becomes another one on its way.
+    tracee_.set_registers(registers);
+    run_to_syscall_stop();
+    registers.orig_rax = static_cast<std::uint64_t>(number);
+  } else {
+    registers.rip = gate_ != nullptr && new_process ? gate_->process_call() : instruction_;
+    registers.rax = static_cast<std::uint64_t>(number);
+  }
   registers.rdi = arguments[0];
   registers.rsi = arguments[1];
   registers.rdx = arguments[2];
   registers.r10 = arguments[3];
   registers.r8 = arguments[4];
   registers.r9 = arguments[5];
+  if (return_ != nullptr && number == SYS_clone && registers.rsi == 0) {
+    registers.rsi = return_->way_out();
+  }
   tracee_.set_registers(registers);
-  run_to_syscall_stop(); // entry
+  if (return_ == nullptr) {
+    run_to_syscall_stop(); // entry
+  }
   run_to_syscall_stop(); // exit
   return static_cast<std::int64_t>(tracee_.registers().rax);
+}
+
+std::int64_t RemoteCalls::clone_child(std::uint64_t flags) {
+  stack_ = return_->way_back_by_wait();
+  const std::int64_t child =
+      call(SYS_clone, flags | CLONE_PARENT_SETTID, 0, return_->child_id(), 0, 0);
+  if (child < 0) {
+    stack_ = return_->way_back();
+    tracee_.set_registers(way_back());
+  }
+  return child;
+}
+
+std::int64_t RemoteCalls::wait_for_child(std::int64_t child) {
+  const std::int64_t reaped = call(SYS_wait4, static_cast<std::uint64_t>(child), 0, __WALL, 0);
+  stack_ = return_->way_back();
+  tracee_.set_registers(way_back());
+  return reaped;
 }
 
 std::uint64_t RemoteCalls::check(std::string_view what, std::int64_t result) const {
@@ -189,26 +287,43 @@ void RemoteCalls::finish() {
   if (std::exchange(finished_, true)) {
     return;
   }
+  // In this order, wherever we may be killed: the thread stands at its way back, …
+  tracee_.set_registers(way_back());
   if (!tracee_.last_stop().event_stop()) {
     // From a system-call stop to the event stop that follows it; no instruction runs in between.
     tracee_.stop();
   }
+  resume_dispatch();
+  // … has its mask, which the way back would set too, …
+  tracee_.set_signal_mask(original_mask_);
   if (overwritten_) {
     tracee_.poke(instruction_, *overwritten_);
   }
-  if (mask_belongs_to_call()) {
-    // With all signals still blocked the kernel restarts the call; the mask that the call will put
-    // back in the end is set when it has begun and looks at signals no more before it has set its
-    // own.
-    tracee_.set_registers(original_);
-    run_to_syscall_stop();
-    tracee_.set_signal_mask(original_mask_);
-    tracee_.note_restarted_call();
-    return;
-  }
-  // In this order: as long as the registers are ours, a gate puts both right.
-  tracee_.set_signal_mask(original_mask_);
+  // … and is as it was.
   tracee_.set_registers(original_);
+  if (mask_belongs_to_call()) {
+    restart_with_own_mask();
+  }
+}
+
+// The kernel restarts the call, and stops the thread where the call has begun and looks at signals
+// no more before it has set its mask. A signal that comes before that, and that this mask may
+// block, goes back into its queue: the kernel puts it there where it is blocked meanwhile.
+void RemoteCalls::restart_with_own_mask() {
+  int signal = 0;
+  for (;;) {
+    tracee_.resume(PTRACE_SYSCALL, signal);
+    const TraceeStop stop = tracee_.wait_stop();
+    if (stop.syscall_stop()) {
+      break;
+    }
+    signal = stop.signal();
+    if (signal != 0 && signal != SIGSTOP) {
+      tracee_.set_signal_mask(kAllSignals);
+    }
+  }
+  tracee_.set_signal_mask(original_mask_);
+  tracee_.note_restarted_call();
 }
 
 } // namespace rrpcp

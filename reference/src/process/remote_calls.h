@@ -3,6 +3,7 @@
 
 #include "process/call_gate.h"
 #include "process/proc_maps.h"
+#include "process/return_gate.h"
 #include "process/tracee.h"
 
 #include <array>
@@ -34,6 +35,13 @@ std::optional<std::uint64_t> find_syscall_instruction(pid_t pid,
 // survives what is called here, except for calls that sleep with a time-out themselves — nanosleep,
 // poll, futex — and rt_sigreturn: do not make those.)
 //
+// Every wait for the thread has a bound.
+//
+// A thread whose system calls are dispatched to itself (syscall user dispatch, prctl(2)) at this
+// moment makes calls for us all the same: the kernel is told to leave ours alone, and told again
+// what it was told before when they are made. A kernel that cannot tell about it (before 6.4) has
+// the call refused (kUnsupportedState), and the thread comes to no harm.
+//
 // The tracee must have been given PTRACE_O_TRACESYSGOOD. x86-64 only. Use from the tracing thread.
 class RemoteCalls {
 public:
@@ -43,6 +51,9 @@ public:
   // Makes the calls through `gate`: the thread comes to no harm even if we are killed meanwhile.
   // The gate serves one thread at a time and must outlive this object.
   RemoteCalls(Tracee& tracee, CallGate& gate);
+  // The same, by way of the program's own return from signal handlers. A new process without a
+  // stack of its own ends as soon as it runs.
+  RemoteCalls(Tracee& tracee, ReturnGate& gate);
   RemoteCalls(const RemoteCalls&) = delete;
   RemoteCalls& operator=(const RemoteCalls&) = delete;
   ~RemoteCalls();
@@ -60,6 +71,12 @@ public:
   std::uint64_t require(std::string_view what, long number, Arguments... arguments) {
     return check(what, call(number, arguments...));
   }
+
+  // With a ReturnGate, a call of clone(2) by which the thread gets a child that it reaps by itself
+  // if we are killed before wait_for_child() was called. Returns what clone(2) returns.
+  std::int64_t clone_child(std::uint64_t flags);
+  // Waits for the end of that child, which is at hand, and reaps it.
+  std::int64_t wait_for_child(std::int64_t child);
 
   // The thread that the last call created, where the trace options report it (PTRACE_O_TRACECLONE
   // and the like): it is attached and has not been waited for.
@@ -79,17 +96,28 @@ private:
   void run_to_syscall_stop();
   // Registers that execute the instruction at `address`.
   user_regs_struct registers_at(std::uint64_t address) const;
+  // Registers at the beginning of the thread's way back, from where it makes itself as it was.
+  user_regs_struct way_back() const;
   bool is_at_entry();
+  void take_over(bool at_entry);
+  // Makes the kernel leave our calls alone where it dispatches them to the program.
+  void suspend_dispatch();
+  void resume_dispatch();
+  void restart_with_own_mask();
   // Whether the thread was interrupted in a call with a signal mask of its own.
   bool mask_belongs_to_call() const;
 
   Tracee& tracee_;
   CallGate* gate_ = nullptr;
+  ReturnGate* return_ = nullptr;
+  std::uint64_t stack_ = 0; // with a ReturnGate: where the frame of the way back lies
   std::uint64_t instruction_;
   std::optional<std::uint64_t> overwritten_; // the word that was at instruction_
   user_regs_struct original_;
   std::uint64_t original_mask_;
   std::optional<pid_t> new_thread_;
+  std::uint64_t blocked_;                   // signals that wait meanwhile
+  std::optional<SyscallDispatch> dispatch_; // of the program, while it is suspended
   bool finished_ = false;
 };
 

@@ -1,5 +1,6 @@
 #include "process/settled_stop.h"
 
+#include "process/interrupted_call.h"
 #include "rrpcp/error.h"
 
 #include <cerrno>
@@ -23,9 +24,6 @@ struct RseqSection {
 
 // Offset of the pointer to the current section in struct rseq.
 constexpr std::uint64_t kRseqSectionOffset = 8;
-
-// ERESTARTNOHAND of the kernel: restart unless a handler runs, then EINTR.
-constexpr std::int64_t kRestartNoHandler = -514;
 
 // Calls that give EINTR by themselves when a signal is pending or the thread is to stop, and that
 // have done nothing by then.

@@ -18,6 +18,8 @@ namespace rrpcp {
 namespace {
 
 constexpr std::chrono::seconds kPatience(10);
+// How often the caller is asked meanwhile.
+constexpr std::chrono::milliseconds kSlice(50);
 
 // Whether a thread that could not be attached to is only on its way out.
 bool is_ending(pid_t pid, pid_t tid) {
@@ -56,6 +58,20 @@ std::size_t ThreadGroup::seize_new(std::uintptr_t options) {
   return count;
 }
 
+void ThreadGroup::await_stop(Tracee& thread) {
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (check_) {
+    check_();
+    if (thread.await_event_stop_for(kSlice)) {
+      return;
+    }
+    if (std::chrono::steady_clock::now() >= deadline) {
+      break;
+    }
+  }
+  thread.await_event_stop(check_ ? kSlice : kPatience);
+}
+
 void ThreadGroup::stop(std::uintptr_t options) {
   for (;;) {
     std::size_t before = threads_.size();
@@ -64,7 +80,7 @@ void ThreadGroup::stop(std::uintptr_t options) {
     }
     for (std::size_t i = before; i < threads_.size(); ++i) {
       try {
-        threads_[i].await_event_stop(kPatience);
+        await_stop(threads_[i]);
         settle_stop(threads_[i], memory_);
       } catch (const Error& error) {
         if (error.code() != ErrorCode::kProcessGone) {

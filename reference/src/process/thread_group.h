@@ -5,7 +5,9 @@
 #include "process/tracee.h"
 
 #include <cstdint>
+#include <functional>
 #include <sys/types.h>
+#include <utility>
 #include <vector>
 
 namespace rrpcp {
@@ -16,8 +18,10 @@ namespace rrpcp {
 // threads go on.
 class ThreadGroup {
 public:
-  // Nothing is stopped yet.
-  explicit ThreadGroup(pid_t pid) : pid_(pid), memory_(pid) {}
+  // Nothing is stopped yet. `check` is called while the threads are waited for; what it throws is
+  // passed on.
+  explicit ThreadGroup(pid_t pid, std::function<void()> check = {})
+      : pid_(pid), check_(std::move(check)), memory_(pid) {}
   ThreadGroup(const ThreadGroup&) = delete;
   ThreadGroup& operator=(const ThreadGroup&) = delete;
   ~ThreadGroup();
@@ -39,7 +43,11 @@ private:
   // Attaches to and interrupts the threads that are not yet ours; returns how many.
   std::size_t seize_new(std::uintptr_t options);
 
+  // Waits for the event stop that was asked for.
+  void await_stop(Tracee& thread);
+
   pid_t pid_;
+  std::function<void()> check_;
   RemoteMemory memory_;
   std::vector<Tracee> threads_;
 };

@@ -185,8 +185,8 @@ TraceeStop Tracee::wait() {
 std::optional<TraceeStop> Tracee::wait_for(std::chrono::milliseconds timeout) {
   // waitpid(2) has no time limit. A thread stops within microseconds as a rule: give up the
   // processor a few times first, then sleep for longer and longer.
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
-  long pause = 10'000; // nanoseconds
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
   for (int attempt = 0;; ++attempt) {
     int status = 0;
     pid_t result = ::waitpid(tid_, &status, __WALL | __WNOTHREAD | WNOHANG);
@@ -199,15 +199,19 @@ std::optional<TraceeStop> Tracee::wait_for(std::chrono::milliseconds timeout) {
     if (result < 0 && errno != EINTR) {
       fail("waiting for a stop");
     }
-    if (std::chrono::steady_clock::now() >= deadline) {
+    const Clock::duration waited = Clock::now() - start;
+    if (waited >= timeout) {
       return std::nullopt;
     }
     if (attempt < 50) {
       ::sched_yield();
     } else {
-      timespec nap{0, pause};
+      // Never much longer than it has taken so far.
+      constexpr Clock::duration kShortest = std::chrono::microseconds(10);
+      constexpr Clock::duration kLongest = std::chrono::milliseconds(5);
+      const timespec nap{
+          0, std::chrono::nanoseconds(std::clamp(waited / 8, kShortest, kLongest)).count()};
       ::nanosleep(&nap, nullptr);
-      pause = std::min(pause * 2, 5'000'000L);
     }
   }
 }
@@ -221,13 +225,18 @@ TraceeStop Tracee::take_report(int status) {
   return last_stop_;
 }
 
-TraceeStop Tracee::wait_stop() {
+TraceeStop Tracee::wait_stop(std::chrono::milliseconds patience) {
   pid_t tid = tid_;
-  TraceeStop stop = wait();
-  if (stop.gone()) {
+  std::optional<TraceeStop> stop = wait_for(patience);
+  if (!stop) {
+    throw Error(ErrorCode::kSystem, "thread " + std::to_string(tid) + " reported nothing for " +
+                                        std::to_string(patience.count() / 1000) + " s")
+        .with_hint("it waits in the kernel and cannot be interrupted (state D); try again later");
+  }
+  if (stop->gone()) {
     throw gone_error(tid);
   }
-  return stop;
+  return *stop;
 }
 
 void Tracee::stop(std::chrono::milliseconds timeout) {
@@ -242,19 +251,24 @@ void Tracee::stop(std::chrono::milliseconds timeout) {
 }
 
 void Tracee::await_event_stop(std::chrono::milliseconds timeout) {
+  if (!await_event_stop_for(timeout)) {
+    throw Error(ErrorCode::kSystem, "thread " + std::to_string(tid_) + " did not stop in time")
+        .with_hint("it waits in the kernel and cannot be interrupted (state D); try again later");
+  }
+}
+
+bool Tracee::await_event_stop_for(std::chrono::milliseconds timeout) {
   pid_t tid = tid_;
   for (;;) {
     std::optional<TraceeStop> stop = wait_for(timeout);
     if (!stop) {
-      throw Error(ErrorCode::kSystem, "thread " + std::to_string(tid) + " did not stop within " +
-                                          std::to_string(timeout.count()) + " ms")
-          .with_hint("it waits in the kernel and cannot be interrupted (state D); try again later");
+      return false;
     }
     if (stop->gone()) {
       throw gone_error(tid);
     }
     if (stop->event_stop()) {
-      return;
+      return true;
     }
     // Any other stop has used up the request for an event stop.
     interrupt();
@@ -390,6 +404,25 @@ std::optional<RseqConfiguration> Tracee::rseq() const {
   }
   return RseqConfiguration{configuration.rseq_abi_pointer, configuration.rseq_abi_size,
                            configuration.signature, configuration.flags};
+}
+
+std::optional<SyscallDispatch> Tracee::syscall_dispatch() const {
+  constexpr int kGetDispatch = 0x4211; // PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
+  SyscallDispatch dispatch;
+  if (trace(kGetDispatch, tid_, sizeof dispatch, as_data(&dispatch)) != 0) {
+    if (errno == ESRCH) {
+      fail("reading the dispatch of system calls");
+    }
+    return std::nullopt;
+  }
+  return dispatch;
+}
+
+void Tracee::set_syscall_dispatch(const SyscallDispatch& dispatch) {
+  constexpr int kSetDispatch = 0x4210; // PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG
+  if (trace(kSetDispatch, tid_, sizeof dispatch, as_data(&dispatch)) != 0) {
+    fail("setting the dispatch of system calls");
+  }
 }
 
 std::uint64_t Tracee::peek(std::uint64_t address) const {

@@ -55,6 +55,18 @@ struct RseqConfiguration {
   std::uint32_t flags = 0;
 };
 
+// Syscall user dispatch of a thread, as PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG gives it
+// (struct ptrace_sud_config of linux/ptrace.h).
+struct SyscallDispatch {
+  // PR_SYS_DISPATCH_*: 0 is off.
+  std::uint64_t mode = 0;
+  // Address of the byte that says whether calls are dispatched now; 0: they always are.
+  std::uint64_t selector = 0;
+  // Calls from [offset, offset + length) are not dispatched.
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+};
+
 // A thread that the calling thread traces. Every method must be called from that same thread
 // (ptrace(2)), and most of them need the tracee to be stopped. Move-only. The destructor detaches
 // a stopped tracee that is still attached; one that runs is detached by the kernel when the tracing
@@ -100,8 +112,9 @@ public:
   TraceeStop wait();
   // The same, for a report that may take for ever: nothing where none came in time.
   std::optional<TraceeStop> wait_for(std::chrono::milliseconds timeout);
-  // Waits, and throws kProcessGone where the thread is gone.
-  TraceeStop wait_stop();
+  // Waits, and throws kProcessGone where the thread is gone, kSystem where nothing was reported for
+  // `patience`: then the thread stays attached, and running.
+  TraceeStop wait_stop(std::chrono::milliseconds patience = std::chrono::minutes(1));
   // Takes over a report of this thread that the caller got from waitpid(2) itself.
   TraceeStop take_report(int status);
 
@@ -110,7 +123,9 @@ public:
   // the handler's first instruction). Throws kProcessGone; kSystem where the thread does not react
   // in time, as in an uninterruptible wait of the kernel: it stays attached then, and running.
   void stop(std::chrono::milliseconds timeout = std::chrono::seconds(10));
-  // The second half of stop(), after interrupt().
+  // The second half of stop(), after interrupt(). The one with `_for` returns false, and has
+  // changed nothing, where the thread did not stop in time.
+  bool await_event_stop_for(std::chrono::milliseconds timeout);
   void await_event_stop(std::chrono::milliseconds timeout);
 
   // Lets the stopped thread go on without a tracer, delivering `signal` if it is not 0. A thread
@@ -142,6 +157,9 @@ public:
   // Nothing where the thread has none registered; throws where the kernel cannot tell
   // (before 5.13).
   std::optional<RseqConfiguration> rseq() const;
+  // Nothing where the kernel cannot tell (before 6.4).
+  std::optional<SyscallDispatch> syscall_dispatch() const;
+  void set_syscall_dispatch(const SyscallDispatch& dispatch);
   // A word of the thread's memory, also where a mapping forbids access to the program itself.
   std::uint64_t peek(std::uint64_t address) const;
   void poke(std::uint64_t address, std::uint64_t value);

@@ -1,5 +1,6 @@
 #include "store/atomic_file.h"
 
+#include "base/own_directory.h"
 #include "rrpcp/error.h"
 #include "rrpcp/store.h"
 
@@ -22,6 +23,10 @@ namespace {
 // Private names begin with this; nothing else in a directory does.
 constexpr char kPrivatePrefix[] = ".rrpcp-";
 
+// What is in the files are secrets of the processes that they were taken of, as a rule: nobody but
+// the owner reads them, whatever the umask and whatever was there before.
+constexpr mode_t kMode = S_IRUSR | S_IWUSR;
+
 std::string new_private_name() {
   std::uint64_t random[2] = {};
   if (::getrandom(random, sizeof random, 0) != sizeof random) {
@@ -38,8 +43,8 @@ bool is_private_name(const std::string& name) {
   return name.starts_with(kPrivatePrefix) && name.ends_with(".tmp");
 }
 
-// Waits for the lock that says "somebody writes this file". False where the file system has no locks;
-// then nobody removes private files either.
+// Waits for the lock that says "somebody writes this file". False where the file system has no
+// locks; then nobody removes private files either.
 bool lock(int fd) {
   while (::flock(fd, LOCK_EX) != 0) {
     if (errno != EINTR) {
@@ -85,14 +90,11 @@ void sync_directory(int fd, const std::string& path) {
 }
 
 PendingFile::PendingFile(std::string directory)
-    : directory_(std::move(directory)),
-      directory_fd_(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-  if (!directory_fd_) {
-    throw system_error(errno, "cannot open the directory").in_file(directory_);
-  }
+    : directory_(std::move(directory)), directory_fd_(open_own_directory(directory_)) {
   remove_litter(directory_fd_.get());
-  file_.reset(::openat(directory_fd_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666));
+  file_.reset(::openat(directory_fd_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, kMode));
   if (file_) {
+    ::fchmod(file_.get(), kMode); // where the umask takes away even that
     return;
   }
   if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOENT) {
@@ -101,7 +103,7 @@ PendingFile::PendingFile(std::string directory)
   for (;;) {
     std::string name = new_private_name();
     ScopedFd file(
-        ::openat(directory_fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+        ::openat(directory_fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kMode));
     if (!file && errno == EEXIST) {
       continue;
     }
@@ -113,6 +115,7 @@ PendingFile::PendingFile(std::string directory)
       continue; // taken for litter before it was locked
     }
     private_name_ = name;
+    ::fchmod(file.get(), kMode);
     file_ = std::move(file);
     return;
   }

@@ -1,5 +1,6 @@
 #include "rrpcp/store.h"
 
+#include "base/open_file.h"
 #include "framing/header.h"
 #include "framing/sections.h"
 #include "store/atomic_file.h"
@@ -53,7 +54,7 @@ std::string checkpoint_file_name(std::int64_t event, const CheckpointId& id, uns
 std::optional<StoreEntry> examine(int directory, const char* name, const std::string& path) {
   StoreEntry entry;
   entry.path = path;
-  ScopedFd file(::openat(directory, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const ScopedFd file = open_file(directory, name, O_RDONLY);
   if (!file && errno == ENOENT) {
     return std::nullopt;
   }

@@ -78,9 +78,14 @@ void EventData::clear() {
   signal_mask.reset();
   memory.clear();
   shared.clear();
+  followed.clear();
   mapping.reset();
   output = 0;
   output_ranges.clear();
+  output_digest = 0;
+  inputs.clear();
+  input_digest = 0;
+  memory_digests.clear();
   image.clear();
   executable.clear();
   arguments.clear();
@@ -112,18 +117,34 @@ void EventData::shrink(ByteRange& range, std::size_t length) {
 
 namespace {
 
+void encode_ranges(const std::vector<EventData::Range>& from,
+                   capnp::List<schema::MemoryRange>::Builder out) {
+  for (unsigned i = 0; i < out.size(); ++i) {
+    out[i].setAddress(from[i].address);
+    out[i].setLength(from[i].length);
+  }
+}
+
+void decode_ranges(capnp::List<schema::MemoryRange>::Reader from,
+                   std::vector<EventData::Range>& out) {
+  for (schema::MemoryRange::Reader range : from) {
+    out.push_back({range.getAddress(), range.getLength()});
+  }
+}
+
 void encode_writes(const std::vector<EventData::Write>& from,
                    capnp::List<schema::MemoryWrite>::Builder out) {
   for (unsigned i = 0; i < out.size(); ++i) {
     out[i].setAddress(from[i].address);
     out[i].setLength(from[i].data.length);
+    out[i].setTask(from[i].task);
   }
 }
 
 void decode_writes(capnp::List<schema::MemoryWrite>::Reader from,
                    std::vector<EventData::Write>& out) {
   for (schema::MemoryWrite::Reader write : from) {
-    out.push_back({write.getAddress(), {0, write.getLength()}});
+    out.push_back({write.getAddress(), {0, write.getLength()}, write.getTask()});
   }
 }
 
@@ -168,6 +189,17 @@ void EventData::encode(schema::Event::Builder out) const {
       list[i].setSize(shared[i].size);
       list[i].setOffset(shared[i].offset);
       list[i].setLength(shared[i].data.length);
+      list[i].setCleared(shared[i].cleared);
+    }
+  }
+  if (!followed.empty()) {
+    auto list = out.initFollowed(static_cast<unsigned>(followed.size()));
+    for (unsigned i = 0; i < list.size(); ++i) {
+      list[i].setTask(followed[i].task);
+      list[i].setAddress(followed[i].address);
+      list[i].setLength(followed[i].length);
+      list[i].setObject(followed[i].object);
+      list[i].setOffset(followed[i].offset);
     }
   }
   if (mapping) {
@@ -180,13 +212,22 @@ void EventData::encode(schema::Event::Builder out) const {
     built.setOffset(mapping->offset);
     built.setLength(mapping->length);
     built.setPath(to_kj(mapping->path));
+    built.setReadOnly(mapping->read_only);
   }
   if (output != 0) {
     out.setOutput(static_cast<std::uint8_t>(output));
-    auto list = out.initOutputRanges(static_cast<unsigned>(output_ranges.size()));
+    encode_ranges(output_ranges, out.initOutputRanges(static_cast<unsigned>(output_ranges.size())));
+    out.setOutputDigest(output_digest);
+  }
+  if (!inputs.empty()) {
+    encode_ranges(inputs, out.initInputs(static_cast<unsigned>(inputs.size())));
+    out.setInputDigest(input_digest);
+  }
+  if (!memory_digests.empty()) {
+    auto list = out.initMemoryDigests(static_cast<unsigned>(memory_digests.size()));
     for (unsigned i = 0; i < list.size(); ++i) {
-      list[i].setAddress(output_ranges[i].address);
-      list[i].setLength(output_ranges[i].length);
+      list[i].setAddress(memory_digests[i].address);
+      list[i].setDigests(to_kj(bytes(memory_digests[i].pages)));
     }
   }
   switch (kind) {
@@ -261,8 +302,17 @@ std::span<std::byte> EventData::decode(schema::Event::Reader in, std::uint64_t d
   }
   if (in.hasShared()) {
     for (schema::SharedWrite::Reader write : in.getShared()) {
-      shared.push_back(
-          {write.getObject(), write.getSize(), write.getOffset(), {0, write.getLength()}});
+      shared.push_back({write.getObject(),
+                        write.getSize(),
+                        write.getOffset(),
+                        {0, write.getLength()},
+                        write.getCleared()});
+    }
+  }
+  if (in.hasFollowed()) {
+    for (schema::FollowedMapping::Reader from : in.getFollowed()) {
+      followed.push_back({from.getTask(), from.getAddress(), from.getLength(), from.getObject(),
+                          from.getOffset()});
     }
   }
   if (in.hasMapping()) {
@@ -277,11 +327,20 @@ std::span<std::byte> EventData::decode(schema::Event::Reader in, std::uint64_t d
     to.offset = from.getOffset();
     to.length = from.getLength();
     to.path = to_string(from.getPath());
+    to.read_only = from.getReadOnly();
   }
   output = in.getOutput();
   if (output != 0) {
-    for (schema::MemoryRange::Reader range : in.getOutputRanges()) {
-      output_ranges.push_back({range.getAddress(), range.getLength()});
+    decode_ranges(in.getOutputRanges(), output_ranges);
+    output_digest = in.getOutputDigest();
+  }
+  if (in.hasInputs()) {
+    decode_ranges(in.getInputs(), inputs);
+    input_digest = in.getInputDigest();
+  }
+  if (in.hasMemoryDigests()) {
+    for (schema::MemoryDigests::Reader from : in.getMemoryDigests()) {
+      memory_digests.push_back({from.getAddress(), append(to_span(from.getDigests()))});
     }
   }
   decode_kind(in);

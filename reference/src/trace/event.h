@@ -43,16 +43,29 @@ public:
   struct Write {
     std::uint64_t address = 0;
     ByteRange data;
+    pid_t task = 0; // of another process; 0: the event's
   };
   struct Shared {
     std::uint32_t object = 0;
     std::uint64_t size = 0;
     std::uint64_t offset = 0;
     ByteRange data;
+    std::uint64_t cleared = 0;
+  };
+  struct Followed {
+    pid_t task = 0;
+    std::uint64_t address = 0;
+    std::uint64_t length = 0;
+    std::uint32_t object = 0;
+    std::uint64_t offset = 0;
   };
   struct Range {
     std::uint64_t address = 0;
     std::uint64_t length = 0;
+  };
+  struct Digests {
+    std::uint64_t address = 0;
+    ByteRange pages; // 8 bytes each
   };
   struct Mapping {
     std::string file;                    // empty: an object
@@ -60,6 +73,7 @@ public:
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
     std::string path;
+    bool read_only = false;
   };
 
   EventKind kind = EventKind::kSystemCall;
@@ -72,9 +86,14 @@ public:
   std::optional<std::uint64_t> signal_mask;
   std::vector<Write> memory;
   std::vector<Shared> shared;
+  std::vector<Followed> followed;
   std::optional<Mapping> mapping;
   int output = 0;
   std::vector<Range> output_ranges;
+  std::uint64_t output_digest = 0;
+  std::vector<Range> inputs;
+  std::uint64_t input_digest = 0;
+  std::vector<Digests> memory_digests;
 
   // kExec
   std::string image;
@@ -102,6 +121,10 @@ public:
   // Takes back the last `length` bytes.
   void shrink(ByteRange& range, std::size_t length);
   std::span<const std::byte> bytes(ByteRange range) const {
+    return std::span(bytes_).subspan(range.offset, range.length);
+  }
+
+  std::span<std::byte> bytes_of(ByteRange range) {
     return std::span(bytes_).subspan(range.offset, range.length);
   }
 

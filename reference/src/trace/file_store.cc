@@ -2,6 +2,7 @@
 
 #include "model/elf_build_id.h"
 #include "rrpcp/error.h"
+#include "trace/private_entries.h"
 
 #include <algorithm>
 #include <capnp/message.h>
@@ -170,13 +171,8 @@ void copy_file_contents(int from, int to, const std::string& name) {
 
 TraceFileStore::TraceFileStore(TraceWriter& writer)
     : writer_(writer), folder_(writer.directory() + "/" + std::string(trace_format::kFilesName)) {
-  if (::mkdir(folder_.c_str(), 0770) != 0 && errno != EEXIST) {
-    throw system_error(errno, "cannot make the folder for the trace's files").in_file(folder_);
-  }
-  folder_fd_.reset(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder_fd_) {
-    throw system_error(errno, "cannot open the folder for the trace's files").in_file(folder_);
-  }
+  make_private_directory(folder_);
+  folder_fd_ = open_real_directory(folder_);
 }
 
 std::string TraceFileStore::take(int fd, const struct stat& status, bool may_link,
@@ -218,7 +214,7 @@ std::string TraceFileStore::take(int fd, const struct stat& status, bool may_lin
       // Nobody is to write to it by mistake; what may be executed may still be.
       const timespec times[2] = {status.st_atim, status.st_mtim};
       if (::futimens(copy.get(), times) != 0 ||
-          ::fchmod(copy.get(), 0440 | (status.st_mode & 0110)) != 0) {
+          ::fchmod(copy.get(), 0400 | (status.st_mode & 0100)) != 0) {
         throw system_error(errno, "cannot set times and mode").in_file(path);
       }
       return name;

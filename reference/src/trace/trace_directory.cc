@@ -2,6 +2,7 @@
 
 #include "rrpcp/error.h"
 #include "rrpcp/trace_format.h"
+#include "trace/private_entries.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -19,8 +20,6 @@ namespace rrpcp {
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr mode_t kTraceMode = 0770;
 
 // NAME-N taken apart; nothing for any other name.
 struct TraceName {
@@ -107,30 +106,28 @@ std::string make_trace_directory(const std::string& root, std::string_view progr
   }
   for (;; ++number) {
     std::string path = root + "/" + base + "-" + std::to_string(number);
-    if (::mkdir(path.c_str(), kTraceMode) == 0) {
+    if (make_private_directory(path)) {
       return path;
-    }
-    if (errno != EEXIST) {
-      throw system_error(errno, "cannot make the trace's directory").in_file(path);
     }
   }
 }
 
 void make_trace_directory_at(const std::string& path) {
-  if (::mkdir(path.c_str(), kTraceMode) == 0) {
+  if (make_private_directory(path)) {
     return;
   }
-  const int error = errno;
   std::error_code ignored;
-  if (error == EEXIST && fs::is_directory(path, ignored)) {
-    if (names_in(path).empty()) {
-      return;
-    }
+  if (!fs::is_directory(path, ignored)) {
+    throw system_error(EEXIST, "cannot make the trace's directory").in_file(path);
+  }
+  if (!names_in(path).empty()) {
     throw Error(ErrorCode::kExists, "the directory exists and is not empty")
         .in_file(path)
         .with_hint("name a directory that does not exist yet");
   }
-  throw system_error(error, "cannot make the trace's directory").in_file(path);
+  if (::chmod(path.c_str(), 0700) != 0) {
+    throw system_error(errno, "cannot keep the trace's directory from others").in_file(path);
+  }
 }
 
 void set_latest_trace(const std::string& directory) {

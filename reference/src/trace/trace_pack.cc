@@ -7,6 +7,7 @@
 #include "rrpcp/trace_directory.h"
 #include "store/atomic_file.h"
 #include "trace/file_store.h"
+#include "trace/private_entries.h"
 #include "trace/stream_header.h"
 #include "trace/stream_writer.h"
 #include "trace/trace_state.h"
@@ -21,6 +22,19 @@ namespace rrpcp {
 using namespace trace_format;
 
 namespace {
+
+// What is about to be replaced must be a file of the trace, whatever its record says.
+void require_own_file(const TraceReader& trace, schema::TraceFile::Reader file) {
+  const capnp::Data::Reader path = file.getStored().getPath();
+  const std::string text(path.asChars().begin(), path.size());
+  const std::string folder = std::string(kFilesName) + "/";
+  const std::string name = text.starts_with(folder) ? text.substr(folder.size()) : "";
+  if (file.getStored().getPathBase() != schema::PathBase::TRACE || name.empty() || name == "." ||
+      name == ".." || name.find('/') != std::string::npos) {
+    throw Error(ErrorCode::kDamaged, "a kept file does not lie in the trace's folder of files")
+        .in_file(trace.stream_name());
+  }
+}
 
 // Replaces a further name of somebody's file by a copy.
 bool copy_if_linked(const TraceReader& trace, schema::TraceFile::Reader file, PackReport& report) {
@@ -39,7 +53,7 @@ bool copy_if_linked(const TraceReader& trace, schema::TraceFile::Reader file, Pa
   const std::filesystem::path name(path);
   PendingFile copy(name.parent_path().string());
   copy_file_contents(original.get(), copy.fd(), path);
-  if (::fchmod(copy.fd(), 0440 | (status.st_mode & 0110)) != 0) {
+  if (::fchmod(copy.fd(), 0400 | (status.st_mode & 0100)) != 0) {
     throw system_error(errno, "cannot set the mode").in_file(path);
   }
   verify_identity(copy.fd(), path, file.getStored());
@@ -104,9 +118,14 @@ PackReport pack_trace(const std::string& directory, const PackOptions& options) 
         .at(kHeaderReadOnlyCompat)
         .with_hint("use a newer release of this program");
   }
+  const std::string folder = directory + "/" + std::string(kFilesName);
+  if (std::error_code ignored; std::filesystem::exists(folder, ignored)) {
+    open_real_directory(folder);
+  }
   std::set<std::string> done;
   for (const schema::TraceFile::Reader file : trace.files()) {
     const capnp::Data::Reader path = file.getStored().getPath();
+    require_own_file(trace, file);
     if (done.emplace(path.asChars().begin(), path.size()).second) {
       copy_if_linked(trace, file, report);
     }
@@ -119,7 +138,6 @@ PackReport pack_trace(const std::string& directory, const PackOptions& options) 
     return report;
   }
   const TraceState state(directory, {});
-  const ScopedFd folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   PendingFile packed(directory);
   Output output(packed.fd(), trace.stream_name());
   recompress(state, output, options);

@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "base/open_file.h"
 #include "container/kj_errors.h"
 #include "container/manifest_bytes.h"
 #include "rrpcp/format.h"
@@ -81,7 +82,7 @@ TraceState::TraceState(std::string dir, const TraceReadLimits& read_limits)
 
 void TraceState::read_header() {
   struct stat status = {};
-  file.reset(::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  file = open_file(name.c_str(), O_RDONLY);
   if (!file && (errno == ENOENT || errno == ENOTDIR)) {
     throw Error(ErrorCode::kNotFound, "there is no trace of pcp-rr")
         .in_file(name)

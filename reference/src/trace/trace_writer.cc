@@ -5,6 +5,7 @@
 #include "rrpcp/error.h"
 #include "rrpcp/output.h"
 #include "store/atomic_file.h"
+#include "trace/private_entries.h"
 #include "trace/stream_chunk.h"
 #include "trace/stream_writer.h"
 #include "trace/task_table.h"
@@ -49,14 +50,16 @@ std::int64_t now() {
 }
 
 ScopedFd create_stream(const std::string& path) {
-  ScopedFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (!file && errno == EEXIST) {
+  ScopedFd file;
+  try {
+    file = create_private_file(path);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kExists) {
+      throw;
+    }
     throw Error(ErrorCode::kExists, "there is a recording already")
         .in_file(path)
         .with_hint("choose another directory or remove that recording");
-  }
-  if (!file) {
-    throw system_error(errno, "cannot create the trace").in_file(path);
   }
   // A hint for readers only: file systems without locks lose nothing else.
   ::flock(file.get(), LOCK_EX | LOCK_NB);

@@ -8,7 +8,6 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 static void say(const char* what, long result) {
@@ -38,8 +37,9 @@ int main(void) {
   say("map_shadow_stack", syscall(453, 0, 4096, 0));
   say("x32", syscall(0x40000000 + SYS_getpid));
   say("ptrace", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
-  struct iovec piece = {parameters, 1};
-  say("process_vm_writev", syscall(SYS_process_vm_writev, getpid(), &piece, 1, &piece, 1, 0));
+  say("iopl", syscall(SYS_iopl, 3));
+  say("ioperm", syscall(SYS_ioperm, 0x80, 1, 1));
+  say("MADV_HWPOISON", syscall(SYS_madvise, 0, 4096, 100));
   say("CPUID", syscall(SYS_arch_prctl, 0x1012, 0));
   say("vDSO", syscall(SYS_arch_prctl, 0x2003, 0));
   say("tagged addresses", syscall(SYS_arch_prctl, 0x4002, 6));

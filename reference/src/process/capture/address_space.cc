@@ -25,7 +25,10 @@ std::string describe(const ProcMapping& mapping) {
 }
 
 // Advice bits of spec/model.md, in their order.
-constexpr std::array<std::string_view, 6> kAdviceFlags = {"dc", "wf", "dd", "hg", "nh", "mg"};
+constexpr std::array<std::string_view, 8> kAdviceFlags = {"dc", "wf", "dd", "hg",
+                                                          "nh", "mg", "sr", "rr"};
+// UFFDIO_REGISTER_MODE_MISSING, _WP and _MINOR (linux/userfaultfd.h), in their order.
+constexpr std::array<std::string_view, 3> kUserFaultFlags = {"um", "uw", "ui"};
 
 std::uint32_t advice_of(const ProcMemoryArea& memory) {
   std::uint32_t advice = 0;
@@ -66,12 +69,15 @@ void AddressSpaceCollector::note_locked(const std::vector<ProcMemoryArea>& areas
   for (const ProcMemoryArea& area : areas) {
     if (area.has_flag("lo")) {
       locked_.push_back({area.mapping.start, area.mapping.end});
+      if (area.has_flag("lf")) {
+        locked_on_fault_.push_back(locked_.back());
+      }
     }
   }
 }
 
 void AddressSpaceCollector::set_aside(AddressRange range, PageSpool& spool) {
-  SavedArea saved{range, {}};
+  SavedArea saved{range, {}, {}};
   RemoteMemory memory(pid_);
   PageScanner scanner(pid_);
   std::vector<std::byte> buffer(256 << 10);
@@ -86,6 +92,9 @@ void AddressSpaceCollector::set_aside(AddressRange range, PageSpool& spool) {
       saved.pages.push_back({{at, piece.size()}, spool.append(piece)});
       at += piece.size();
     }
+  });
+  scanner.scan_guards(range.start, range.end, [&](const TouchedRange& guard) {
+    saved.guards.push_back({guard.start, guard.end});
   });
   saved_.push_back(std::move(saved));
 }
@@ -103,9 +112,11 @@ void AddressSpaceCollector::set_aside_missing(pid_t copy, PageSpool& spool) {
   std::vector<ProcMapping> copied = read_mappings(copy);
   std::vector<ProcMemoryArea> areas = read_memory_areas(pid_);
   for (ProcMemoryArea& area : areas) {
-    bool missing = std::none_of(copied.begin(), copied.end(), [&](const ProcMapping& mapping) {
-      return mapping.start == area.mapping.start && mapping.end == area.mapping.end;
-    });
+    auto same = std::lower_bound(
+        copied.begin(), copied.end(), area.mapping.start,
+        [](const ProcMapping& mapping, std::uint64_t start) { return mapping.start < start; });
+    const bool missing =
+        same == copied.end() || same->start != area.mapping.start || same->end != area.mapping.end;
     if (missing && area.has_flag("dc")) {
       set_aside({area.mapping.start, area.mapping.end}, spool);
       missing_.push_back(std::move(area));
@@ -138,6 +149,10 @@ std::vector<AddressRange> AddressSpaceCollector::examine(pid_t source) {
   });
   areas_.clear();
   touched_bytes_ = 0;
+  if (!join_) { // memory policies mean nothing to a replay
+    policies_ = read_memory_policies(source);
+    std::erase_if(policies_, [&](const auto& entry) { return entry.second == usual_policy_; });
+  }
   for (const ProcMemoryArea& area : memory) {
     add_area(area);
   }
@@ -198,17 +213,27 @@ void AddressSpaceCollector::add_area(const ProcMemoryArea& memory) {
       area.flags |= MAP_ANONYMOUS;
     }
   }
-  if (area.kind == MappingKind::kPrivateAnonymous || area.kind == MappingKind::kSharedAnonymous) {
+  if (area.kind == MappingKind::kPrivateAnonymous ||
+      (area.kind == MappingKind::kSharedAnonymous && memory.mapping.shared)) {
     area.flags |= MAP_ANONYMOUS;
   }
   area.flags |= memory.has_flag("gd") ? MAP_GROWSDOWN : 0;
   area.flags |= memory.has_flag("nr") && !kernel_page ? MAP_NORESERVE : 0;
-  const bool locked = memory.has_flag("lo") ||
-                      std::any_of(locked_.begin(), locked_.end(), [&](const AddressRange& range) {
-                        return within(memory.mapping, range);
-                      });
+  const bool locked = memory.has_flag("lo") || was_locked(memory.mapping);
   area.flags |= locked && !kernel_page ? MAP_LOCKED : 0;
-  area.advice = kernel_page ? 0 : advice_of(memory);
+  if (!kernel_page) {
+    area.advice = advice_of(memory);
+    // Of a copy's memory nothing is locked, and nothing is watched by a program.
+    area.locked_on_fault = locked && locked_on_fault(memory);
+    area.droppable = memory.has_flag("dp");
+    area.sealed = memory.has_flag("sl");
+    for (std::size_t bit = 0; bit < kUserFaultFlags.size(); ++bit) {
+      area.user_faults |= memory.has_flag(kUserFaultFlags[bit]) ? 1u << bit : 0u;
+    }
+    if (auto policy = policies_.find(memory.mapping.start); policy != policies_.end()) {
+      area.policy = policy->second;
+    }
+  }
   if (memory.mapping.shared) {
     area.maximum_protection = (memory.has_flag("mr") ? PROT_READ : 0) |
                               (memory.has_flag("mw") ? PROT_WRITE : 0) |
@@ -218,6 +243,20 @@ void AddressSpaceCollector::add_area(const ProcMemoryArea& memory) {
   if (!join_with_last(area)) {
     areas_.push_back(std::move(area));
   }
+}
+
+bool AddressSpaceCollector::locked_on_fault(const ProcMemoryArea& memory) const {
+  return memory.has_flag("lf") ||
+         std::any_of(locked_on_fault_.begin(), locked_on_fault_.end(),
+                     [&](const AddressRange& range) { return within(memory.mapping, range); });
+}
+
+bool AddressSpaceCollector::was_locked(const ProcMapping& mapping) const {
+  // They are in order and do not overlap.
+  auto after = std::upper_bound(
+      locked_.begin(), locked_.end(), mapping.start,
+      [](std::uint64_t start, const AddressRange& range) { return start < range.start; });
+  return after != locked_.begin() && within(mapping, *std::prev(after));
 }
 
 bool AddressSpaceCollector::join_with_last(const Area& area) {
@@ -231,8 +270,9 @@ bool AddressSpaceCollector::join_with_last(const Area& area) {
   if (area.kind != MappingKind::kPrivateAnonymous || last.kind != area.kind ||
       last.mapping.end != area.mapping.start ||
       last.mapping.protection != area.mapping.protection || last.flags != area.flags ||
-      last.advice != area.advice || last.protection_key != area.protection_key || named(last) ||
-      named(area)) {
+      last.advice != area.advice || last.sealed != area.sealed ||
+      last.droppable != area.droppable || last.policy != area.policy ||
+      last.protection_key != area.protection_key || named(last) || named(area)) {
     return false;
   }
   last.mapping.end = area.mapping.end;
@@ -262,21 +302,42 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
     out.gap(schema::RunKind::UNKNOWN, mapping.length() / page_size_); // the kernel provides it
     return;
   }
-  if (mapping.shared) {
+  const SavedArea* saved = find_saved(mapping);
+  std::vector<AddressRange> guards;
+  if (saved != nullptr) {
+    guards = saved->guards;
+  } else {
+    scanner.scan_guards(mapping.start, mapping.end, [&](const TouchedRange& guard) {
+      guards.push_back({guard.start, guard.end});
+    });
+  }
+  if (mapping.shared && guards.empty()) {
     return;
   }
   out.begin(&area.runs);
   const bool has_object = area.object != schema::NO_INDEX;
   const schema::RunKind untouched = has_object ? schema::RunKind::BACKING : schema::RunKind::ZERO;
   std::uint64_t at = mapping.start;
-  auto skip_to = [&](std::uint64_t address) {
+  auto leave_untouched = [&](std::uint64_t address) {
     out.gap(untouched, (address - at) / page_size_);
     if (has_object && address > at) {
       objects_[area.object].used.push_back({mapping.offset + (at - mapping.start), address - at});
     }
     at = address;
   };
-  if (const SavedArea* saved = find_saved(mapping)) {
+  std::size_t next_guard = 0;
+  auto skip_to = [&](std::uint64_t address) {
+    for (; next_guard < guards.size() && guards[next_guard].start < address; ++next_guard) {
+      const AddressRange& guard = guards[next_guard];
+      if (guard.start >= at && guard.end <= address) { // a saved range may be larger than the area
+        leave_untouched(guard.start);
+        out.gap(schema::RunKind::GUARD, (guard.end - guard.start) / page_size_);
+        at = guard.end;
+      }
+    }
+    leave_untouched(address);
+  };
+  if (saved != nullptr) {
     for (const PlacedRange& pages : saved->pages) {
       if (pages.range.offset < mapping.start || pages.range.offset >= mapping.end) {
         continue;
@@ -297,7 +358,7 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
         at += page_size_;
       }
     }
-  } else if (area.touched != 0) {
+  } else if (area.touched != 0 && !mapping.shared) {
     scanner.scan(mapping.start, mapping.end, [&](const TouchedRange& touched) {
       if (!touched.file) {
         skip_to(touched.start);
@@ -321,6 +382,15 @@ void AddressSpaceCollector::build(std::uint64_t brk, schema::AddressSpace::Build
     out.setAdvice(area.advice);
     out.setPkey(area.protection_key);
     out.setMaximumProtection(area.maximum_protection);
+    out.setLockedOnFault(area.locked_on_fault);
+    out.setDroppable(area.droppable);
+    out.setSealed(area.sealed);
+    out.setUserFaults(area.user_faults);
+    if (area.policy.mode != 0) {
+      auto policy = out.initMemoryPolicy();
+      policy.setMode(area.policy.mode);
+      policy.setNodes(as_data(area.policy.nodes));
+    }
     out.setObject(area.object);
     const bool has_object = area.object != schema::NO_INDEX;
     if (has_object) {

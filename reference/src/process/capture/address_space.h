@@ -5,6 +5,7 @@
 #include "process/capture/page_pump.h"
 #include "process/capture/page_spool.h"
 #include "process/capture/refusals.h"
+#include "process/memory_policy.h"
 #include "process/page_scan.h"
 #include "process/proc_auxv.h"
 #include "process/proc_smaps.h"
@@ -15,8 +16,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <sys/types.h>
+#include <utility>
 #include <vector>
 
 namespace rrpcp::capture {
@@ -59,6 +62,8 @@ public:
   // Calls `visit` with every number of an object that the space refers to, in the order in which
   // the mappings refer to them, then the executable's.
   void visit_objects(const std::function<void(std::uint32_t&)>& visit);
+  // The memory policy of the main thread, which the kernel shows of mappings that have none.
+  void note_policy(MemoryPolicy policy) { usual_policy_ = std::move(policy); }
   // Bytes of pages that the space has of its own, about.
   std::uint64_t touched_bytes() const { return touched_bytes_; }
   const std::vector<AuxvEntry>& auxv() const { return auxv_; }
@@ -76,6 +81,7 @@ private:
   struct SavedArea {
     AddressRange range;
     std::vector<PlacedRange> pages; // touched ones in order: addresses and places in the spool
+    std::vector<AddressRange> guards;
   };
 
   struct Area {
@@ -86,14 +92,22 @@ private:
     std::uint32_t maximum_protection = 0; // of a shared mapping
     std::uint16_t protection_key = 0;
     std::uint32_t object = schema::NO_INDEX;
+    bool locked_on_fault = false;
+    bool droppable = false;
+    bool sealed = false;
+    std::uint32_t user_faults = 0;
+    MemoryPolicy policy;
     std::uint64_t touched = 0; // bytes, about
     std::vector<PageRun> runs;
   };
 
   void add_area(const ProcMemoryArea& memory);
+  bool locked_on_fault(const ProcMemoryArea& memory) const;
   // Whether the area was joined with the one before it.
   bool join_with_last(const Area& area);
   void refuse(const ProcMemoryArea& memory);
+  // Whether note_locked() was told that the mapping is.
+  bool was_locked(const ProcMapping& mapping) const;
   const SavedArea* find_saved(const ProcMapping& mapping) const;
   void read_area(Area& area, RemoteMemory& memory, PageScanner& scanner, const PageSpool& spool,
                  PagePump& out);
@@ -106,6 +120,9 @@ private:
   std::uint64_t page_size_;
   std::vector<ProcMapping> mappings_;
   std::vector<AddressRange> locked_;
+  std::vector<AddressRange> locked_on_fault_;
+  MemoryPolicy usual_policy_;                      // of the main thread
+  std::map<std::uint64_t, MemoryPolicy> policies_; // others, by the start of the mapping
   std::vector<SavedArea> saved_;
   std::vector<ProcMemoryArea> missing_; // mappings that a copy does not have
   std::vector<Area> areas_;

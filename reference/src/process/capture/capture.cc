@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <capnp/message.h>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstring>
@@ -63,13 +64,12 @@ public:
 private:
   // Looks at the process before it is disturbed. Throws what makes a capture impossible.
   void look();
-  // Filters and child processes, which no thread needs to be stopped for to see.
+  // Filters and child processes.
   void refuse_surroundings(Refusals& refusals) const;
   // Stops the process and has it collected, from a copy where that can be.
   void collect();
-  // Stops all threads and collects what has to be collected then. False where that has to be done
-  // once more.
-  bool freeze();
+  // Stops all threads and collects what has to be collected then.
+  void freeze();
   // Lets the process go on.
   void thaw();
   // Makes a copy, lets the process go on and collects the copy. False where no copy can be made
@@ -79,6 +79,8 @@ private:
   CheckpointId write(Output& output);
   // Kills and reaps the copy, if there is one.
   void drop_copy();
+  // Throws where the caller has asked to give up.
+  void check_cancelled() const;
   // Leaves the process as it was, whatever happened.
   void clean_up() noexcept;
 
@@ -89,6 +91,7 @@ private:
   const CaptureOptions& options_;
   CaptureResult result_;
   std::uintptr_t trace_options_ = PTRACE_O_TRACESYSGOOD;
+  std::optional<ReturnCode> return_code_;
   std::vector<ProcMemoryArea> areas_; // before the process was stopped, where it has locked memory
   std::vector<pid_t> left_behind_;    // copies whose makers were killed, as the process knows them
   std::vector<AddressRange> wiped_;   // ranges that a copy did not have
@@ -116,21 +119,19 @@ void Capture::look() {
   if (pid_ == ::getpid()) {
     throw Error(ErrorCode::kInvalidArgument, "a process cannot capture itself");
   }
-  Refusals refusals(options_.allow);
   for (pid_t tid : read_thread_ids(pid_)) {
     std::optional<ProcStatus> thread = ProcStatus::try_read(pid_, tid);
     if (thread && thread->seccomp != 0) {
       trace_options_ |= PTRACE_O_SUSPEND_SECCOMP;
     }
   }
-  refuse_surroundings(refusals);
-  refusals.throw_if_any(pid_);
   for (pid_t child : read_children(pid_)) {
     std::optional<ProcStatus> left = ProcStatus::try_read(child, child);
     if (left && left->state == 'Z' && left->tracer == 0 && is_snapshot(child)) {
       left_behind_.push_back(left->thread_in_namespace);
     }
   }
+  return_code_ = ReturnCode::find(pid_, read_mappings(pid_));
   if (status->locked != 0) {
     areas_ = read_memory_areas(pid_);
   }
@@ -152,10 +153,19 @@ void Capture::refuse_surroundings(Refusals& refusals) const {
   }
 }
 
-bool Capture::freeze() {
+void Capture::check_cancelled() const {
+  if (options_.cancelled && options_.cancelled()) {
+    throw Error(ErrorCode::kSystem,
+                "interrupted; process " + std::to_string(pid_) + " goes on and no file was written")
+        .with_errno(ECANCELED);
+  }
+}
+
+void Capture::freeze() {
+  check_cancelled();
   frozen_at_ = Clock::now();
   frozen_at_wall_clock_ = wall_clock();
-  group_.emplace(pid_);
+  group_.emplace(pid_, [this] { check_cancelled(); });
   group_->stop(trace_options_);
   StoppedProcess process{pid_, {}};
   for (Tracee& thread : group_->threads()) {
@@ -163,15 +173,16 @@ bool Capture::freeze() {
   }
   result_.tasks = process.threads.size();
   message_ = std::make_unique<capnp::MallocMessageBuilder>();
-  collector_ = std::make_unique<StateCollector>(
-      CollectorOptions{options_.allow, options_.embed_files, directory_of(path_)});
+  collector_ =
+      std::make_unique<StateCollector>(CollectorOptions{.allow = options_.allow,
+                                                        .embed_files = options_.embed_files,
+                                                        .spool_directory = directory_of(path_),
+                                                        .return_code = return_code_});
   refuse_surroundings(collector_->refusals());
-  if (!collector_->collect_frozen({process}, message_->initRoot<schema::Manifest>().initState())) {
-    return false;
-  }
+  collector_->collect_frozen({process}, message_->initRoot<schema::Manifest>().initState());
   collector_->space(0).note_locked(areas_);
   collector_->refusals().throw_if_any(pid_);
-  return true;
+  check_cancelled();
 }
 
 void Capture::thaw() {
@@ -183,7 +194,10 @@ void Capture::thaw() {
 
 bool Capture::collect_copy() {
   int reason = 0;
-  copy_ = Snapshot::make(collector_->caller(0), collector_->site(0), trace_options_, reason);
+  const schema::Process::Reader process = manifest().asReader().getState().getProcesses()[0];
+  const bool adopts_orphans = process.getChildSubreaper() || process.getPid() == 1;
+  copy_ = Snapshot::make(collector_->caller(0), collector_->site(0), trace_options_, adopts_orphans,
+                         std::exchange(left_behind_, {}), reason);
   if (!copy_) {
     result_.warnings.push_back(std::string("the process stood still all the time, because no copy "
                                            "of it could be made (") +
@@ -216,13 +230,7 @@ void Capture::collect() {
   const bool wants_copy = options_.after == AfterCapture::kContinue;
   int useless_copies = 0;
   for (;;) {
-    if (!freeze()) {
-      collector_.reset();
-      thaw();
-      timespec nap{0, 1'000'000};
-      ::nanosleep(&nap, nullptr);
-      continue;
-    }
+    freeze();
     if (wants_copy && useless_copies < kMaxUselessCopies) {
       if (collect_copy()) {
         return;
@@ -247,14 +255,18 @@ CheckpointId Capture::write(Output& output) {
       output, header_fields(state.asReader()),
       {.profile = options_.profile, .threads = options_.threads, .seal = options_.seal});
   result_.memory_bytes = collector_->write_pages(writer, [&](std::uint64_t done) {
+    check_cancelled();
     if (options_.progress) {
       options_.progress(done, std::max(done, total));
     }
   });
   collector_->build(frozen_at_wall_clock_, state);
+  check_cancelled();
   result_.mappings = collector_->mapping_count();
   const std::vector<std::string>& warnings = collector_->refusals().warnings();
   result_.warnings.insert(result_.warnings.end(), warnings.begin(), warnings.end());
+  // What the whole state shows that its parts did not: before anything is published or killed.
+  collector_->refusals().throw_if_any(pid_);
   drop_copy();
   if (options_.after == AfterCapture::kContinue) {
     collector_.reset();
@@ -278,15 +290,12 @@ void Capture::drop_copy() {
   if (!copy_) {
     return;
   }
-  std::vector<pid_t> copies = std::exchange(left_behind_, {});
-  copies.push_back(copy_->pid_in_namespace());
+  const pid_t child = copy_->child();
   copy_.reset();
-  for (pid_t copy : copies) {
-    if (!reap_snapshot(pid_, copy, trace_options_, result_.frozen_nanoseconds)) {
-      result_.warnings.push_back("process " + std::to_string(copy) +
-                                 ", a copy that was read, stays as a zombie until process " +
-                                 std::to_string(pid_) + " ends");
-    }
+  if (child != 0 && !reap_snapshot(pid_, child, trace_options_, result_.frozen_nanoseconds)) {
+    result_.warnings.push_back("process " + std::to_string(child) +
+                               ", a copy that was read, stays as a zombie until process " +
+                               std::to_string(pid_) + " ends");
   }
 }
 

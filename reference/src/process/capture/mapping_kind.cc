@@ -37,7 +37,7 @@ MappingKind mapping_kind(const ProcMapping& mapping) {
   if (name.starts_with(kMemfdPrefix) && name.ends_with(kDeleted)) {
     return MappingKind::kMemfd;
   }
-  if (name.starts_with("/SYSV") && name.ends_with(kDeleted) && mapping.shared) {
+  if (name.starts_with("/SYSV") && name.ends_with(kDeleted)) {
     return MappingKind::kSystemV;
   }
   bool special =

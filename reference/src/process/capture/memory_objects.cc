@@ -1,8 +1,10 @@
 #include "process/capture/memory_objects.h"
 
 #include "base/bytes.h"
+#include "base/sparse_read.h"
 #include "model/elf_build_id.h"
 #include "process/capture/data_bytes.h"
+#include "process/named_file.h"
 #include "process/proc_file.h"
 #include "process/remote_memory.h"
 #include "rrpcp/error.h"
@@ -31,22 +33,45 @@ std::int64_t nanoseconds(const timespec& time) {
   return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
-// Opens what a mapping maps, whatever its path names now. Needs CAP_CHECKPOINT_RESTORE or
-// CAP_SYS_ADMIN; empty without.
-ScopedFd open_map_file(pid_t pid, const ProcMapping& mapping) {
+constexpr std::string_view kDeleted = " (deleted)";
+
+std::string map_file_path(pid_t pid, const ProcMapping& mapping) {
   char name[64];
   std::snprintf(name, sizeof name, "map_files/%llx-%llx",
                 static_cast<unsigned long long>(mapping.start),
                 static_cast<unsigned long long>(mapping.end));
-  return ScopedFd(::open(proc_path(pid, name).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  return proc_path(pid, name);
 }
 
-// Opens a file by the path that a mapping shows, in the process's own root, if it is that file.
+// Opens what a mapping maps, whatever its path names now. Needs CAP_CHECKPOINT_RESTORE or
+// CAP_SYS_ADMIN; empty without.
+ScopedFd open_map_file(pid_t pid, const ProcMapping& mapping) {
+  return ScopedFd(::open(map_file_path(pid, mapping).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+}
+
+// The path of the mapped file without escapes; nothing without the same privilege.
+std::optional<std::string> name_of_map_file(pid_t pid, const ProcMapping& mapping) {
+  try {
+    return try_read_link(map_file_path(pid, mapping));
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+struct stat with_inode(std::uint64_t inode) {
+  struct stat status {};
+  status.st_ino = inode;
+  return status;
+}
+
+// Opens a file by the path that a mapping shows, if it is that file.
 ScopedFd open_by_path(pid_t pid, const std::string& path, std::uint64_t inode) {
-  const std::string from_root = proc_path(pid, "root") + path;
-  ScopedFd file(::open(from_root.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  const std::string place = find_named_file(pid, path, with_inode(inode), false);
+  ScopedFd file;
+  if (!place.empty()) {
+    file.reset(::open(place.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  }
   struct stat status;
-  // Not by device: some file systems show another number to stat(2) than to /proc.
   if (file && (::fstat(file.get(), &status) != 0 || status.st_ino != inode)) {
     file.reset();
   }
@@ -55,9 +80,7 @@ ScopedFd open_by_path(pid_t pid, const std::string& path, std::uint64_t inode) {
 
 // Whether `path`, as process `pid` sees it, still names the file.
 bool is_named(pid_t pid, const std::string& path, std::uint64_t inode) {
-  struct stat status;
-  const std::string from_root = proc_path(pid, "root") + path;
-  return ::stat(from_root.c_str(), &status) == 0 && status.st_ino == inode;
+  return !find_named_file(pid, path, with_inode(inode), false).empty();
 }
 
 bool lives_in_memory(int fd) {
@@ -97,8 +120,9 @@ void each_piece(ObjectRange range, std::vector<std::byte>& buffer, Sink sink) {
   }
 }
 
-// What /proc/sysvipc/shm says of a segment: its permission bits. 0 where it is not listed.
-std::uint32_t segment_mode(std::uint64_t id) {
+// What /proc/sysvipc/shm says of a segment (sysvipc(7)): permission bits, user and group, those of
+// its creator. Nothing where it is not listed.
+std::optional<SegmentStatus> segment_status(std::uint64_t id) {
   const std::string content = try_read_file("/proc/sysvipc/shm").value_or("");
   std::string_view text = content;
   cut_field(text, '\n'); // headings
@@ -107,12 +131,22 @@ std::uint32_t segment_mode(std::uint64_t id) {
     cut_word(line); // key
     std::string_view shown_id = cut_word(line);
     std::string_view permissions = cut_word(line);
-    if (!shown_id.empty() &&
-        static_cast<std::uint64_t>(parse_signed(shown_id, "a segment")) == id) {
-      return static_cast<std::uint32_t>(parse_number(permissions, 8, "a segment's permissions"));
+    if (shown_id.empty() || static_cast<std::uint64_t>(parse_signed(shown_id, "a segment")) != id) {
+      continue;
     }
+    SegmentStatus status;
+    status.mode =
+        static_cast<std::uint32_t>(parse_number(permissions, 8, "a segment's permissions"));
+    for (int skipped = 0; skipped < 4; ++skipped) { // size, creator, last user, attachments
+      cut_word(line);
+    }
+    for (std::uint32_t* owner :
+         {&status.uid, &status.gid, &status.creator_uid, &status.creator_gid}) {
+      *owner = static_cast<std::uint32_t>(parse_number(cut_word(line), 10, "a segment's owner"));
+    }
+    return status;
   }
-  return 0;
+  return std::nullopt;
 }
 
 // The range without what lies beyond the end.
@@ -139,10 +173,18 @@ void digest(MemoryObject& object) {
       continue;
     }
     Xxh3Stream128 hash;
-    each_piece(range, buffer, [&](std::uint64_t offset, std::span<std::byte> piece) {
-      read_padded(object.content.get(), offset, piece, object.name);
-      hash.update(piece);
-    });
+    try {
+      // Holes cost no reading: there are files of a terabyte that hold nothing.
+      std::uint64_t got =
+          read_sparse(object.content.get(), range.offset, range.length, buffer,
+                      [&](std::span<const std::byte> piece) { hash.update(piece); });
+      const std::vector<std::byte> zeros(kPiece);
+      for (; got < range.length; got += std::min<std::uint64_t>(kPiece, range.length - got)) {
+        hash.update(std::span(zeros).first(std::min<std::uint64_t>(kPiece, range.length - got)));
+      }
+    } catch (const Error& error) {
+      throw error.in_file(object.name);
+    }
     object.digests.emplace_back(range, hash.digest());
   }
   object.digested = true;
@@ -181,6 +223,13 @@ bool ObjectTable::measure(MemoryObject& object) {
   object.allocated = static_cast<std::uint64_t>(status.st_blocks) * 512;
   object.modified_at = nanoseconds(status.st_mtim);
   object.mode = status.st_mode;
+  object.uid = status.st_uid;
+  object.gid = status.st_gid;
+  struct statfs system;
+  if (object.kind == MappingKind::kMemfd && ::fstatfs(object.content.get(), &system) == 0 &&
+      system.f_type == HUGETLBFS_MAGIC) {
+    object.huge_page_size = static_cast<std::uint64_t>(system.f_bsize);
+  }
   return S_ISREG(status.st_mode);
 }
 
@@ -241,6 +290,15 @@ std::optional<std::uint32_t> ObjectTable::examine(pid_t pid, const ProcMapping& 
   object.inode = mapping.inode;
   object.mapped_in = pid;
   object.name = mapped_name(mapping, kind, object.deleted);
+  if (kind == MappingKind::kFile && mapping.name.find('\\') != std::string::npos) {
+    // The list of mappings does not tell a backslash in a name from an escaped character.
+    if (std::optional<std::string> name = name_of_map_file(pid, mapping)) {
+      object.name = std::move(*name);
+      if (object.deleted && object.name.ends_with(kDeleted)) {
+        object.name.resize(object.name.size() - kDeleted.size());
+      }
+    }
+  }
   object.content = open_map_file(pid, mapping);
   if (kind == MappingKind::kFile) {
     if (!object.content) {
@@ -259,6 +317,8 @@ std::optional<std::uint32_t> ObjectTable::examine(pid_t pid, const ProcMapping& 
     if (!measure(object)) {
       return std::nullopt;
     }
+  } else if (!mapping.shared) {
+    return std::nullopt; // its pages are all that can be had
   }
   switch (kind) {
   case MappingKind::kFile:
@@ -269,7 +329,7 @@ std::optional<std::uint32_t> ObjectTable::examine(pid_t pid, const ProcMapping& 
   case MappingKind::kSystemV:
     object.key = static_cast<std::int32_t>(
         parse_number(std::string_view(object.name).substr(5), 16, "the key of a segment"));
-    object.mode = segment_mode(object.inode);
+    object.segment = segment_status(object.inode);
     break;
   case MappingKind::kMemfd:
     if (int seals = object.content ? ::fcntl(object.content.get(), F_GET_SEALS) : 0; seals > 0) {
@@ -343,7 +403,6 @@ std::optional<std::uint32_t> ObjectTable::add_executable(pid_t pid, const std::s
     }
   }
   MemoryObject object;
-  constexpr std::string_view kDeleted = " (deleted)";
   object.name = path;
   if (path.ends_with(kDeleted) && !is_named(pid, path, status.st_ino)) {
     object.name.resize(path.size() - kDeleted.size());
@@ -483,13 +542,26 @@ void ObjectTable::build(schema::State::Builder state) const {
       auto memfd = target.initMemfd();
       memfd.setName(as_data(object.name));
       memfd.setSeals(object.seals);
+      if (object.content) { // else its status is not known
+        memfd.setMode(object.mode & 07777);
+        memfd.setUid(object.uid);
+        memfd.setGid(object.gid);
+        memfd.setModifiedAt(object.modified_at);
+      }
+      memfd.setHugePageSize(object.huge_page_size);
       break;
     }
     case MappingKind::kSystemV: {
       auto segment = target.initSystemV();
       segment.setKey(object.key);
       segment.setId(static_cast<std::int32_t>(object.inode));
-      segment.setMode(object.mode);
+      if (object.segment) {
+        segment.setMode(object.segment->mode);
+        segment.setUid(object.segment->uid);
+        segment.setGid(object.segment->gid);
+        segment.setCreatorUid(object.segment->creator_uid);
+        segment.setCreatorGid(object.segment->creator_gid);
+      }
       break;
     }
     case MappingKind::kFile: {
@@ -505,6 +577,10 @@ void ObjectTable::build(schema::State::Builder state) const {
       file.setModifiedAt(object.modified_at);
       file.setMode(object.mode);
       file.setDeleted(object.deleted);
+      if (object.deleted) {
+        file.setUid(object.uid);
+        file.setGid(object.gid);
+      }
       file.setBuildId(
           {reinterpret_cast<const capnp::byte*>(object.build_id.data()), object.build_id.size()});
       auto digests = file.initDigests(static_cast<unsigned>(object.digests.size()));

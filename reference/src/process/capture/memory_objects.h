@@ -38,6 +38,15 @@ struct PlacedRange {
 
 void sort_by_offset(std::vector<PlacedRange>& ranges);
 
+// What the kernel lists of a System V segment.
+struct SegmentStatus {
+  std::uint32_t mode = 0;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint32_t creator_uid = 0;
+  std::uint32_t creator_gid = 0;
+};
+
 // What mappings share: described once, whatever the number of mappings.
 struct MemoryObject {
   enum class Storage {
@@ -63,6 +72,10 @@ struct MemoryObject {
   std::uint64_t allocated = 0;  // bytes that its file system keeps for it
   std::int64_t modified_at = 0; // nanoseconds since 1970
   std::uint32_t mode = 0;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint64_t huge_page_size = 0; // of a memfd on hugetlbfs; 0: ordinary pages
+  std::optional<SegmentStatus> segment;
   std::uint32_t seals = 0;
   std::int32_t key = 0;
   // Mapped shared and writable: processes that go on can change what no snapshot keeps.

@@ -1,11 +1,15 @@
 #include "process/capture/open_files.h"
 
 #include "process/capture/data_bytes.h"
+#include "process/carried.h"
+#include "process/named_file.h"
 #include "process/proc_file.h"
+#include "process/proc_status.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
 #include <array>
+#include <capnp/message.h>
 #include <cerrno>
 #include <fcntl.h>
 #include <linux/kcmp.h>
@@ -34,28 +38,7 @@ std::string fd_path(pid_t tid, int fd) {
   return proc_path(tid, "fd/" + std::to_string(fd));
 }
 
-// A descriptor of ours for the very open file that descriptor `fd` of thread `tid` refers to;
-// empty where the kernel has no pidfd_getfd(2) (before 5.6) or does not allow it.
-ScopedFd duplicate(pid_t tid, int fd) {
-  constexpr unsigned kThread = O_EXCL; // PIDFD_THREAD, Linux 6.9
-  ScopedFd process(static_cast<int>(::syscall(SYS_pidfd_open, tid, kThread)));
-  if (!process) {
-    process.reset(static_cast<int>(::syscall(SYS_pidfd_open, tid, 0)));
-  }
-  if (!process) {
-    return {};
-  }
-  return ScopedFd(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), fd, 0)));
-}
-
-// Character devices that mean the same everywhere (Documentation/admin-guide/devices.txt, major 1).
-bool is_harmless_device(dev_t number) {
-  constexpr std::array<unsigned, 5> kMinors = {3, 5, 7, 8, 9}; // null zero full random urandom
-  return major(number) == 1 &&
-         std::find(kMinors.begin(), kMinors.end(), minor(number)) != kMinors.end();
-}
-
-// Majors of terminals in the same document.
+// Majors of terminals (Documentation/admin-guide/devices.txt).
 bool is_terminal(dev_t number) {
   const unsigned kind = major(number);
   return kind == 4 || kind == 5 || (kind >= 136 && kind <= 143) || kind == 188 || kind == 204 ||
@@ -145,6 +128,21 @@ schema::FileLock::Kind lock_kind(FdLock::Kind kind) {
 
 } // namespace
 
+ScopedFd OpenFileTable::duplicate(pid_t tid, int fd) {
+  constexpr unsigned kThread = O_EXCL; // PIDFD_THREAD, Linux 6.9
+  if (duplicated_from_ != tid) {
+    process_.reset(static_cast<int>(::syscall(SYS_pidfd_open, tid, kThread)));
+    if (!process_) {
+      process_.reset(static_cast<int>(::syscall(SYS_pidfd_open, tid, 0)));
+    }
+    duplicated_from_ = tid;
+  }
+  if (!process_) {
+    return {};
+  }
+  return ScopedFd(static_cast<int>(::syscall(SYS_pidfd_getfd, process_.get(), fd, 0)));
+}
+
 std::uint32_t OpenFileTable::add_table(pid_t tid) {
   std::vector<Descriptor> table;
   for (int fd : read_open_descriptors(tid)) {
@@ -166,7 +164,17 @@ OpenFileTable::OpenFile OpenFileTable::examine(pid_t tid, int fd, FdInfo info) {
   file.fd = fd;
   file.info = std::move(info);
   const std::string path = fd_path(tid, fd);
-  std::optional<std::string> target = try_read_link(path);
+  std::optional<std::string> target;
+  try {
+    target = try_read_link(path);
+  } catch (const Error& error) {
+    if (error.errno_value() != ENAMETOOLONG) {
+      throw;
+    }
+    refusals_.refuse("descriptor " + std::to_string(fd) +
+                     ": a file whose path is too long to be opened by");
+    target = "";
+  }
   if (!target || ::stat(path.c_str(), &file.status) != 0) {
     throw Error(ErrorCode::kProcessGone, "thread " + std::to_string(tid) + " ended meanwhile");
   }
@@ -175,24 +183,30 @@ OpenFileTable::OpenFile OpenFileTable::examine(pid_t tid, int fd, FdInfo info) {
 }
 
 std::uint32_t OpenFileTable::find_or_add(OpenFile file) {
-  std::vector<std::uint32_t>& candidates =
-      by_inode_[std::pair(file.status.st_dev, file.status.st_ino)];
-  for (std::uint32_t i : candidates) {
-    const OpenFile& known = files_[i];
-    if (known.info.flags != file.info.flags || known.info.position != file.info.position ||
-        known.info.mount != file.info.mount) {
-      continue;
-    }
-    long order = ::syscall(SYS_kcmp, known.tid, file.tid, KCMP_FILE, known.fd, file.fd);
+  std::vector<std::uint32_t>& alike =
+      alike_[Likeness(file.status.st_dev, file.status.st_ino, file.info.flags, file.info.position,
+                      file.info.mount)];
+  // The kernel has an order of open files, so that not each has to be compared with each.
+  std::size_t first = 0;
+  std::size_t end = alike.size();
+  while (first < end) {
+    const std::size_t middle = first + (end - first) / 2;
+    const OpenFile& known = files_[alike[middle]];
+    const long order = ::syscall(SYS_kcmp, known.tid, file.tid, KCMP_FILE, known.fd, file.fd);
     // Where the kernel cannot say, equal in every respect is the same.
     if (order <= 0) {
-      return i;
+      return alike[middle];
+    }
+    if (order == 1) { // the known one is less
+      first = middle + 1;
+    } else {
+      end = middle;
     }
   }
   classify(file);
   files_.push_back(std::move(file));
   const auto index = static_cast<std::uint32_t>(files_.size() - 1);
-  candidates.push_back(index);
+  alike.insert(alike.begin() + static_cast<std::ptrdiff_t>(first), index);
   return index;
 }
 
@@ -204,8 +218,7 @@ void OpenFileTable::classify(OpenFile& file) {
   if ((file.info.flags & kPathOnly) == 0 && type != S_IFCHR && type != S_IFBLK) {
     same = duplicate(file.tid, file.fd);
     if (same) {
-      file.owner = ::fcntl(same.get(), F_GETOWN);
-      file.owner_signal = ::fcntl(same.get(), F_GETSIG);
+      examine_owner(file, same.get());
     }
   }
   if ((file.info.flags & kPathOnly) != 0) {
@@ -221,6 +234,9 @@ void OpenFileTable::classify(OpenFile& file) {
   } else if (type == S_IFCHR || type == S_IFBLK) {
     file.kind =
         type == S_IFCHR && is_terminal(file.status.st_rdev) ? Kind::kTerminal : Kind::kDevice;
+    if (file.kind == Kind::kDevice) {
+      file.deleted = find_named_file(file.tid, file.target, file.status, true).empty();
+    }
     return;
   } else if (type == S_IFIFO) {
     file.kind = target.starts_with("pipe:[") ? Kind::kPipe : Kind::kFifo;
@@ -247,15 +263,10 @@ void OpenFileTable::classify(OpenFile& file) {
     return;
   }
   if (target.starts_with('/')) {
-    // Does the path, as the process sees it, still name the file?
-    struct stat named;
-    std::string from_root = proc_path(file.tid, "root") + file.target;
-    bool found = file.status.st_nlink != 0 && ::stat(from_root.c_str(), &named) == 0 &&
-                 named.st_dev == file.status.st_dev && named.st_ino == file.status.st_ino;
-    if (file.kind == Kind::kPath && !found) { // may have been opened with O_NOFOLLOW
-      found = ::lstat(from_root.c_str(), &named) == 0 && named.st_dev == file.status.st_dev &&
-              named.st_ino == file.status.st_ino;
-    }
+    const bool found =
+        file.status.st_nlink != 0 && !find_named_file(file.tid, file.target, file.status, true,
+                                                      file.kind == Kind::kPath) // O_NOFOLLOW
+                                          .empty();
     if (!found) {
       file.deleted = true;
       if (file.target.ends_with(kDeleted)) {
@@ -299,75 +310,65 @@ void OpenFileTable::examine_socket(OpenFile& file, int socket) {
   file.description += file.target;
 }
 
-std::string OpenFileTable::who_uses(std::uint32_t file) const {
-  std::string numbers;
-  int count = 0;
+std::vector<std::string> OpenFileTable::who_uses() const {
+  std::vector<std::vector<std::int32_t>> numbers(files_.size());
   for (const std::vector<Descriptor>& table : tables_) {
     for (const Descriptor& descriptor : table) {
-      if (descriptor.file == file && ++count <= 8) {
-        numbers += (numbers.empty() ? "" : ", ") + std::to_string(descriptor.fd);
-      }
+      numbers[descriptor.file].push_back(descriptor.fd);
     }
   }
-  return (count == 1 ? "descriptor " : "descriptors ") + numbers + (count > 8 ? ", …" : "");
+  std::vector<std::string> users;
+  for (const std::vector<std::int32_t>& of_file : numbers) {
+    users.push_back(name_descriptors(of_file));
+  }
+  return users;
 }
 
 void OpenFileTable::refuse(const OpenFile& file, const std::string& who) {
-  const std::string inherit =
-      "a restore gives it the restorer's own descriptor of that number, or /dev/null";
+  // Judged as what the checkpoint will say of it: restore judges by the same.
+  capnp::MallocMessageBuilder message;
+  const auto stored = message.initRoot<schema::OpenFile>();
+  build_file(file, stored);
+  const ProcStatus holder = ProcStatus::read(file.tid, file.tid);
+  refusals_.add(judge_open_file(stored.asReader(), who, holder.process_in_namespace));
   switch (file.kind) {
-  case Kind::kTerminal:
-    refusals_.refuse_unless("terminal", who + ": the terminal " + file.target, inherit);
-    break;
   case Kind::kPipe:
-    if (file.external) {
-      refusals_.refuse_unless("pipe",
-                              who + ": the " + (can_read(file.info.flags) ? "read" : "write") +
-                                  " end of a pipe to another process (" + file.target + ")",
-                              inherit);
-    } else if ((file.info.flags & O_DIRECT) != 0 && !file.contents.empty()) {
+    if (!file.external && (file.info.flags & O_DIRECT) != 0 && !file.contents.empty()) {
       refusals_.warn(who +
                      ": the pipe is in packet mode; the bounds of the packets in it are lost");
     }
     break;
   case Kind::kFifo:
-    refusals_.refuse_unless("pipe", who + ": the fifo " + file.target,
-                            "a restore opens it again by its path; what it holds is lost");
-    break;
-  case Kind::kSocket:
-    refusals_.refuse_unless("socket", who + ": a socket (" + file.description + ")",
-                            "after a restore, every call on it fails as if the peer had reset the "
-                            "connection");
+    if (!file.deleted) {
+      refusals_.refuse_unless("pipe", who + ": the fifo " + file.target,
+                              "a restore opens it again by its path; what it holds is lost");
+    }
     break;
   case Kind::kDevice:
-    if (!is_harmless_device(file.status.st_rdev)) {
-      refusals_.refuse_unless("device", who + ": the device " + file.target,
-                              "a restore opens it again by its path");
-    }
-    break;
-  case Kind::kOther:
-    if (file.target == "anon_inode:[io_uring]" || file.target == "anon_inode:[userfaultfd]") {
-      refusals_.refuse(who + ": " + file.target + ", which the kernel acts upon by itself");
-    } else {
-      refusals_.refuse_unless("other-fd", who + ": " + file.target,
-                              "a restore replaces it by /dev/null");
-    }
-    break;
-  case Kind::kRegular:
-  case Kind::kDirectory:
-  case Kind::kPath:
     if (file.deleted) {
-      refusals_.refuse_unless("deleted-file",
-                              who + ": the file " + file.target +
-                                  ", which its path does not name any more",
-                              "its content is not carried");
+      refusals_.refuse(who + ": the device " + file.target +
+                       ", which its path does not name any more");
     }
     break;
-  case Kind::kEventfd:
-  case Kind::kEpoll:
-  case Kind::kMemfd:
+  default:
     break;
   }
+}
+
+// fcntl(2) F_GETOWN_EX and F_GETOWNER_UIDS, which unlike F_GETOWN tell a thread from a process.
+void OpenFileTable::examine_owner(OpenFile& file, int same) {
+  f_owner_ex owner{};
+  if (::fcntl(same, F_GETOWN_EX, &owner) == 0 && owner.pid != 0) {
+    file.owner = owner.type == F_OWNER_PGRP ? -owner.pid : owner.pid;
+    file.owner_is_thread = owner.type == F_OWNER_TID;
+    constexpr int kGetOwnerUids = 17; // asm-generic/fcntl.h F_GETOWNER_UIDS
+    std::array<std::uint32_t, 2> uids{};
+    if (::fcntl(same, kGetOwnerUids, uids.data()) == 0) {
+      file.owner_uid = uids[0];
+      file.owner_effective_uid = uids[1];
+    }
+  }
+  file.owner_signal = ::fcntl(same, F_GETSIG);
 }
 
 // An epoll instance can go on watching a file whose descriptor the program has closed; that cannot
@@ -404,12 +405,13 @@ void OpenFileTable::finish() {
           (can_read(file.info.flags) ? 1 : 0) | (can_write(file.info.flags) ? 2 : 0);
     }
   }
+  const std::vector<std::string> users = who_uses();
   for (std::uint32_t i = 0; i < files_.size(); ++i) {
     OpenFile& file = files_[i];
     if (file.kind == Kind::kPipe) {
       file.external |= ends[file.status.st_ino] != 3 && !file.other_end_closed;
     }
-    refuse(file, who_uses(i));
+    refuse(file, users[i]);
   }
   for (std::uint32_t table = 0; table < tables_.size(); ++table) {
     check_watches(table);
@@ -428,6 +430,9 @@ void OpenFileTable::build_file(const OpenFile& file, schema::OpenFile::Builder o
   out.setFlags(file.info.flags);
   out.setOwner(file.owner);
   out.setOwnerSignal(file.owner_signal);
+  out.setOwnerIsThread(file.owner_is_thread);
+  out.setOwnerUid(file.owner_uid);
+  out.setOwnerEffectiveUid(file.owner_effective_uid);
   const bool seekable = file.kind == Kind::kRegular || file.kind == Kind::kDirectory ||
                         file.kind == Kind::kMemfd || file.kind == Kind::kDevice;
   if (seekable && static_cast<std::int64_t>(file.info.position) >= 0) {
@@ -440,6 +445,9 @@ void OpenFileTable::build_file(const OpenFile& file, schema::OpenFile::Builder o
     for (unsigned i = 0; i < list.size(); ++i) {
       list[i].setKind(lock_kind(locks[i].kind));
       list[i].setExclusive(locks[i].exclusive);
+      list[i].setBreaking(!locks[i].breaking ? schema::FileLock::LeaseBreak::NONE
+                          : locks[i].is_read ? schema::FileLock::LeaseBreak::TO_READ
+                                             : schema::FileLock::LeaseBreak::TO_NONE);
       list[i].setStart(locks[i].start);
       list[i].setEnd(locks[i].end);
     }
@@ -451,6 +459,10 @@ void OpenFileTable::build_file(const OpenFile& file, schema::OpenFile::Builder o
     identity.setModifiedAt(nanoseconds(file.status.st_mtim));
     identity.setMode(file.status.st_mode);
     identity.setDeleted(file.deleted);
+    if (file.deleted) {
+      identity.setUid(file.status.st_uid);
+      identity.setGid(file.status.st_gid);
+    }
   };
   switch (file.kind) {
   case Kind::kRegular:

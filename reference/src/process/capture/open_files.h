@@ -14,6 +14,7 @@
 #include <string>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -65,6 +66,9 @@ private:
     bool deleted = false;
     std::string description; // of a socket
     std::int32_t owner = 0;
+    bool owner_is_thread = false;
+    std::uint32_t owner_uid = 0;
+    std::uint32_t owner_effective_uid = 0;
     std::int32_t owner_signal = 0;
     std::uint32_t object = 0; // of a memfd
     std::uint64_t capacity = 0;
@@ -84,16 +88,26 @@ private:
   void examine_pipe(OpenFile& file, int end);
   void examine_socket(OpenFile& file, int socket);
   std::uint32_t find_or_add(OpenFile file);
+  // Our descriptor of the very open file that a descriptor of a thread refers to; empty where the
+  // kernel has no pidfd_getfd(2) (before 5.6) or does not allow it.
+  ScopedFd duplicate(pid_t tid, int fd);
   void refuse(const OpenFile& file, const std::string& who);
-  std::string who_uses(std::uint32_t file) const;
+  void examine_owner(OpenFile& file, int same);
+  // "descriptors 3, 4" for each file.
+  std::vector<std::string> who_uses() const;
   void check_watches(std::uint32_t table);
   void build_file(const OpenFile& file, schema::OpenFile::Builder out) const;
 
   Refusals& refusals_;
   ObjectTable& objects_;
   std::vector<OpenFile> files_;
-  std::map<std::pair<dev_t, ino_t>, std::vector<std::uint32_t>> by_inode_;
+  // What descriptors of one open file have in common: device, inode, flags, position and mount.
+  using Likeness = std::tuple<dev_t, ino_t, std::uint32_t, std::uint64_t, int>;
+  // Files that are alike, in the kernel's order of them (kcmp(2)).
+  std::map<Likeness, std::vector<std::uint32_t>> alike_;
   std::vector<std::vector<Descriptor>> tables_;
+  pid_t duplicated_from_ = 0;
+  ScopedFd process_; // a pidfd of that thread
 };
 
 } // namespace rrpcp::capture

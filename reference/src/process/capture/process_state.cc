@@ -74,22 +74,6 @@ void collect_limits(pid_t tid, schema::Process::Builder process) {
   }
 }
 
-void collect_credentials(const ProcStatus& status, schema::Credentials::Builder out) {
-  out.setRealUid(status.uids[0]);
-  out.setEffectiveUid(status.uids[1]);
-  out.setSavedUid(status.uids[2]);
-  out.setRealGid(status.gids[0]);
-  out.setEffectiveGid(status.gids[1]);
-  out.setSavedGid(status.gids[2]);
-  auto groups = out.initGroups(static_cast<unsigned>(status.groups.size()));
-  for (unsigned i = 0; i < groups.size(); ++i) {
-    groups.set(i, status.groups[i]);
-  }
-  out.setPermittedCapabilities(status.permitted);
-  out.setEffectiveCapabilities(status.effective);
-  out.setInheritableCapabilities(status.inheritable);
-}
-
 struct PosixTimer {
   std::int32_t id = 0;
   std::int32_t signal = 0;
@@ -241,7 +225,9 @@ void collect_process(Tracee& thread, const ProcStatus& status, const CallSite& s
   process.setSessionId(status.session_in_namespace);
   process.setPersonality(static_cast<std::uint32_t>(
       parse_number(read_line(proc_path(tid, "personality")), 16, "the personality")));
-  collect_credentials(status, process.initCredentials());
+  const std::string adjustment = read_line(proc_path(tid, "oom_score_adj"));
+  process.setOutOfMemoryAdjustment(
+      static_cast<std::int32_t>(parse_signed(adjustment, "the out-of-memory adjustment")));
   collect_limits(tid, process);
   collect_command_line(tid, process);
   std::vector<SignalInfoBytes> pending =

@@ -9,20 +9,74 @@ namespace rrpcp {
 
 const std::vector<std::string>& allowable_names() {
   static const std::vector<std::string> kNames = {
-      "changed-file", "children",    "deleted-file", "device", "new-ids", "other-fd",
-      "pipe",         "posix-timer", "seccomp",      "socket", "terminal"};
+      "changed-file", "children",       "deleted-file", "device",      "landlock", "namespaces",
+      "new-ids",      "other-fd",       "pipe",         "posix-timer", "seccomp",  "security-label",
+      "segment",      "semaphore-undo", "socket",       "terminal"};
   return kNames;
 }
 
 namespace capture {
 
+bool Refusals::is_new(const std::string& name, const std::string& what) {
+  return known_.emplace(name, what).second;
+}
+
 void Refusals::refuse(std::string what) {
-  refused_.push_back({std::move(what), {}});
+  if (is_new({}, what)) {
+    refused_.push_back({std::move(what), {}});
+  }
+}
+
+void Refusals::add(const std::vector<Judgement>& judged) {
+  for (const Judgement& judgement : judged) {
+    if (judgement.told_only) {
+      if (is_new({}, judgement.what)) {
+        warn(judgement.what + "; " + judgement.instead);
+      }
+    } else if (judgement.allow_name.empty()) {
+      refuse(judgement.what);
+    } else {
+      refuse_unless(judgement.allow_name, judgement.what, judgement.instead);
+    }
+  }
+}
+
+namespace {
+
+// Paths may be any bytes; a text of the format is UTF-8 (spec/model.md).
+std::string in_ascii(const std::string& text) {
+  std::string result;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7f) {
+      result += c;
+    } else {
+      constexpr char kDigits[] = "0123456789abcdef";
+      result += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+  }
+  return result;
+}
+
+} // namespace
+
+void Refusals::build(schema::State::Builder state) const {
+  auto omissions = state.initOmissions(static_cast<unsigned>(omitted_.size()));
+  unsigned i = 0;
+  for (const auto& [name, what] : omitted_) {
+    omissions[i].setName(name.c_str());
+    omissions[i].setWhat(what.c_str());
+    ++i;
+  }
 }
 
 void Refusals::refuse_unless(const std::string& allow_name, std::string what,
                              const std::string& instead) {
+  if (!is_new(allow_name, what)) {
+    return;
+  }
   if (allowed(allow_name)) {
+    omitted_.emplace(allow_name, in_ascii(what + "; " + instead));
     warnings_.push_back(std::move(what) + "; " + instead);
   } else {
     refused_.push_back({std::move(what), allow_name});

@@ -1,10 +1,14 @@
 // What cannot be carried, collected so that all of it can be told at once.
 #pragma once
 
+#include "process/carried.h"
 #include "rrpcp/capture.h"
+#include "rrpcp/schema/state.capnp.h"
 
+#include <set>
 #include <string>
 #include <sys/types.h>
+#include <utility>
 #include <vector>
 
 namespace rrpcp::capture {
@@ -19,12 +23,17 @@ public:
   // Something that is refused unless `allow_name` is allowed; then it becomes a warning that says
   // what is done `instead`.
   void refuse_unless(const std::string& allow_name, std::string what, const std::string& instead);
+  // The same for everything that was judged. What was refused, allowed or told before is not again.
+  void add(const std::vector<Judgement>& judged);
   void warn(std::string what) { warnings_.push_back(std::move(what)); }
 
   bool allowed(const std::string& name) const { return allow_.count(name) != 0; }
   // Throws Error(kUnsupportedState) that lists everything refused, if there is anything.
+  bool empty() const { return refused_.empty(); }
   void throw_if_any(pid_t pid) const;
   const std::vector<std::string>& warnings() const { return warnings_; }
+  // Sets State.omissions: what was allowed.
+  void build(schema::State::Builder state) const;
 
 private:
   struct Refused {
@@ -32,7 +41,11 @@ private:
     std::string allow_name; // empty: cannot be allowed
   };
 
+  bool is_new(const std::string& name, const std::string& what);
+
   AllowList allow_;
+  std::set<std::pair<std::string, std::string>> known_;
+  std::set<std::pair<std::string, std::string>> omitted_; // name and sentence
   std::vector<Refused> refused_;
   std::vector<std::string> warnings_;
 };

@@ -8,11 +8,12 @@ namespace rrpcp::capture {
 namespace {
 
 constexpr std::uint64_t kSize = 4096;
+static_assert(kSize == ReturnGate::kResultSize);
 
 } // namespace
 
 void ScratchMemory::map(RemoteCalls& calls) {
-  if (!mapped()) {
+  if (lent_ == 0 && !mapped()) {
     address_ = calls.require("getting a page of memory", SYS_mmap, 0, kSize, PROT_READ | PROT_WRITE,
                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   }
@@ -27,6 +28,7 @@ void ScratchMemory::unmap(RemoteCalls& calls) {
 
 ScratchMemory ScratchMemory::of_copy(pid_t pid) const {
   ScratchMemory copy(pid);
+  copy.lent_ = lent_;
   copy.address_ = address_;
   return copy;
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <sys/types.h>
+#include <vector>
 
 namespace rrpcp::capture {
 
@@ -14,16 +15,22 @@ namespace rrpcp::capture {
 // traced by us and never runs a single instruction of the program; it is killed with this object,
 // and by the kernel if we die.
 //
-// To the program the copy is hardly there: it has no exit signal, so that wait(2) without __WALL or
-// __WCLONE does not know it, and it shares the descriptor table (CLONE_FILES), so that closing a
-// descriptor closes it. After it was killed its entry in the process table stays until the
-// program's side has waited for it: reap_snapshot().
+// To the program the copy is hardly there: it shares the descriptor table (CLONE_FILES), so that
+// closing a descriptor closes it, and it is no child of the program, but of the system's first
+// process: the program's child is another one that makes the copy, ends at once and is waited for
+// by the thread that has made it, whatever becomes of us. Where that cannot be (without a
+// ReturnGate, and where orphans become children of the program itself), the copy is a child without
+// an exit signal, which wait(2) without __WALL or __WCLONE does not know; after it was killed its
+// entry in the process table stays until the program's side has waited for it: reap_snapshot().
 class Snapshot {
 public:
   // `thread` is in an event stop, and is again afterwards; `options` are its PTRACE_O_* bits.
-  // Returns nothing where the kernel has no memory or no process for a copy, `errno_value` being
-  // the reason.
+  // `adopts_orphans`: orphaned descendants of the process become its children. `left_behind`:
+  // copies whose makers were killed, as the process knows them, are reaped by the way. Returns
+  // nothing where the kernel has no memory or no process for a copy, `errno_value` being the
+  // reason.
   static std::optional<Snapshot> make(Tracee& thread, const CallSite& site, std::uintptr_t options,
+                                      bool adopts_orphans, const std::vector<pid_t>& left_behind,
                                       int& errno_value);
 
   Snapshot(Snapshot&& other) noexcept;
@@ -32,20 +39,20 @@ public:
 
   // In our pid namespace.
   pid_t pid() const { return pid_; }
-  // In that of the process.
-  pid_t pid_in_namespace() const { return pid_in_namespace_; }
+  // In that of the process; 0: the copy is none of its children.
+  pid_t child() const { return child_; }
   Tracee& thread() { return thread_; }
 
   // Kills the copy and waits until its memory is gone.
   void kill();
 
 private:
-  Snapshot(Tracee thread, pid_t pid_in_namespace)
-      : thread_(std::move(thread)), pid_(thread_.tid()), pid_in_namespace_(pid_in_namespace) {}
+  Snapshot(Tracee thread, pid_t child)
+      : thread_(std::move(thread)), pid_(thread_.tid()), child_(child) {}
 
   Tracee thread_;
   pid_t pid_;
-  pid_t pid_in_namespace_;
+  pid_t child_;
 };
 
 // Removes what is left of a killed copy of process `pid` (as the process knows it) from the process

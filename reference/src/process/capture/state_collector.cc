@@ -4,16 +4,22 @@
 #include "process/capture/cpu_state.h"
 #include "process/capture/data_bytes.h"
 #include "process/capture/process_state.h"
+#include "process/capture/semaphore_undo.h"
 #include "process/capture/task_state.h"
 #include "process/proc_file.h"
 #include "process/proc_status.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
+#include <capnp/any.h>
+#include <cerrno>
 #include <elf.h>
 #include <linux/kcmp.h>
+#include <span>
 #include <string_view>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
 
@@ -96,25 +102,45 @@ void StateCollector::find_sharing(const std::vector<StoppedProcess>& processes) 
   }
 }
 
-// False where a thread is inside of a gate.
-bool StateCollector::open_gates() {
+void StateCollector::open_return_gate(Space& space) {
+  std::uint64_t stack_pointer = 0;
+  for (const Task& task : tasks_) {
+    if (spaces_[task.space].get() == &space && task.thread->tid() == processes_[task.process].pid) {
+      stack_pointer = task.thread->registers().rsp;
+    }
+  }
+  space.way_back = ReturnGate::open(space.collector.pid(), space.collector.mappings(),
+                                    *options_.return_code, stack_pointer);
+  if (space.way_back) {
+    space.scratch = ScratchMemory(space.collector.pid(), *space.way_back);
+  }
+}
+
+void StateCollector::open_gates() {
   for (std::unique_ptr<Space>& space : spaces_) {
     // The processes of a replay end with their replayer: nothing has to be put right then.
     if (!options_.supervised) {
+      if (options_.return_code) {
+        open_return_gate(*space);
+      }
       space->gate = CallGate::open(space->collector.pid(), space->collector.mappings());
     }
-    if (!space->gate) {
+    if (!space->gate && !space->way_back) {
       space->instruction =
           find_syscall_instruction(space->collector.pid(), space->collector.mappings());
     }
   }
-  return std::none_of(tasks_.begin(), tasks_.end(), [&](const Task& task) {
-    const Space& space = *spaces_[task.space];
-    return space.gate && space.gate->contains(task.thread->registers());
-  });
+  for (const Task& task : tasks_) {
+    Space& space = *spaces_[task.space];
+    if (!space.way_back || !space.way_back->recover(*task.thread)) {
+      if (space.gate) {
+        space.gate->recover(*task.thread);
+      }
+    }
+  }
 }
 
-bool StateCollector::collect_frozen(const std::vector<StoppedProcess>& processes,
+void StateCollector::collect_frozen(const std::vector<StoppedProcess>& processes,
                                     schema::State::Builder state) {
   state.setMachine(EM_X86_64);
   state.setElfClass(ELFCLASS64);
@@ -125,24 +151,25 @@ bool StateCollector::collect_frozen(const std::vector<StoppedProcess>& processes
   for (std::unique_ptr<Space>& space : spaces_) {
     space->collector.collect_frozen();
   }
-  if (!open_gates()) {
-    for (std::unique_ptr<Space>& space : spaces_) {
-      if (space->gate) {
-        space->gate->abandon();
-      }
-    }
-    return false;
-  }
-  state.initSignalHandlerTables(static_cast<unsigned>(signal_handler_tables_.size()));
-  collect_tasks(state);
+  open_gates();
+  // What refuses the capture is known before anything is done to a thread.
   if (!options_.supervised) {
     for (pid_t owner : file_tables_) {
       files_.add_table(owner);
     }
     files_.finish();
     collect_file_systems(state);
+    refuse_semaphores();
+    if (!refusals_.empty()) {
+      return;
+    }
   }
-  return true;
+  state.initSignalHandlerTables(static_cast<unsigned>(signal_handler_tables_.size()));
+  collect_tasks(state);
+  if (!options_.supervised) {
+    namespaces_.build(state);
+    refusals_.add(judge_state(state.asReader()));
+  }
 }
 
 void StateCollector::collect_tasks(schema::State::Builder state) {
@@ -167,11 +194,61 @@ void StateCollector::collect_tasks(schema::State::Builder state) {
       out.setTid(task.logical_tid);
       continue;
     }
-    out.setFileTable(task.file_table);
-    out.setFileSystemContext(task.file_system);
-    collect_task(*task.thread, status, how, space.scratch, out);
-    if (first) {
-      collect_process(*task.thread, status, how, space.scratch, refusals_, processes[task.process]);
+    collect_own_task(task, status, first, processes[task.process], out);
+  }
+}
+
+void StateCollector::collect_own_task(const Task& task, const ProcStatus& status, bool first,
+                                      schema::Process::Builder process, schema::Task::Builder out) {
+  Space& space = *spaces_[task.space];
+  const CallSite how = site(task.space);
+  const TraceeStop stop = task.thread->last_stop();
+  out.setFileTable(task.file_table);
+  out.setFileSystemContext(task.file_system);
+  const std::uint32_t namespaces = namespaces_.add(status.process, task.thread->tid());
+  out.setNamespaces(namespaces);
+  collect_task(*task.thread, status, how, space.scratch, out, [&](RemoteCalls& calls) {
+    if (!space.attributes) {
+      const schema::MemoryPolicy::Reader policy = out.getAttributes().getMemoryPolicy();
+      const auto nodes =
+          std::as_bytes(std::span(policy.getNodes().begin(), policy.getNodes().end()));
+      space.collector.note_policy({policy.getMode(), {nodes.begin(), nodes.end()}});
+      space.attributes = collect_space_attributes(calls, status);
+    }
+    if (!namespaces_.foreign(namespaces, NamespaceKind::kUser)) {
+      out.getAttributes().setLandlocked(landlock_.is_confined(calls, status).value_or(false));
+    }
+    if (first && namespaces_.foreign(namespaces, NamespaceKind::kHostName) &&
+        calls.call(SYS_uname, space.scratch.address()) == 0) {
+      const auto names = space.scratch.read<utsname>();
+      namespaces_.set_names(namespaces, names.nodename, names.domainname);
+    }
+  });
+  if (first) {
+    process.adoptCredentials(out.disownCredentials());
+    process.setStopSignal(stop.group_stop() ? WSTOPSIG(stop.status()) : 0);
+    collect_process(*task.thread, status, how, space.scratch, refusals_, process);
+  } else if (capnp::AnyStruct::Reader(process.getCredentials().asReader()) ==
+             capnp::AnyStruct::Reader(out.getCredentials().asReader())) {
+    out.disownCredentials();
+  }
+}
+
+void StateCollector::refuse_semaphores() {
+  for (std::uint32_t i = 0; i < processes_.size(); ++i) {
+    const pid_t pid = processes_[i].pid;
+    const auto threads = std::count_if(tasks_.begin(), tasks_.end(),
+                                       [&](const Task& task) { return task.process == i; });
+    const ProcStatus status = ProcStatus::read(pid, tasks_.front().thread->tid());
+    const SemaphoreUndo undo =
+        find_semaphore_undo(pid, threads > 1, landlock_.child_of(status.uids[0], status.gids[0]));
+    if (undo == SemaphoreUndo::kCertain) {
+      refusals_.refuse_unless("semaphore-undo",
+                              "semaphore operations that its end undoes (semop(2), SEM_UNDO)",
+                              "they stay as they are at its end");
+    } else if (undo == SemaphoreUndo::kPossible) {
+      refusals_.warn("there are System V semaphores; what the end of the process would undo of "
+                     "them (semop(2), SEM_UNDO) cannot be found out and is not carried");
     }
   }
 }
@@ -180,8 +257,19 @@ void StateCollector::collect_file_systems(schema::State::Builder state) {
   auto contexts = state.initFileSystemContexts(static_cast<unsigned>(file_systems_.size()));
   for (unsigned i = 0; i < contexts.size(); ++i) {
     const pid_t tid = file_systems_[i];
-    const std::string directory = try_read_link(proc_path(tid, "cwd")).value_or("");
-    const std::string root = try_read_link(proc_path(tid, "root")).value_or("");
+    auto directory_of = [&](const char* link, const char* what) {
+      try {
+        return try_read_link(proc_path(tid, link)).value_or("");
+      } catch (const Error& error) {
+        if (error.errno_value() != ENAMETOOLONG) {
+          throw;
+        }
+        refusals_.refuse(std::string("a ") + what + " whose path is too long to be opened by");
+        return std::string("/");
+      }
+    };
+    const std::string directory = directory_of("cwd", "working directory");
+    const std::string root = directory_of("root", "root directory");
     if (!directory.starts_with('/') || directory.ends_with(" (deleted)")) {
       refusals_.refuse_unless("deleted-file",
                               "the working directory " + directory + ", which is gone",
@@ -196,20 +284,24 @@ void StateCollector::collect_file_systems(schema::State::Builder state) {
 }
 
 CallSite StateCollector::site(std::size_t space) {
-  Space& of = *spaces_[space];
-  return {of.gate ? &*of.gate : nullptr, of.instruction};
+  return site_for(*spaces_[space], *spaces_[space]->caller);
 }
 
 CallSite StateCollector::site_for(Space& space, const Tracee& thread) {
   if (space.copy != 0 && thread.tid() == space.copy) {
-    return {space.copy_gate ? &*space.copy_gate : nullptr, space.instruction};
+    return {space.copy_way_back ? &*space.copy_way_back : nullptr,
+            space.copy_gate ? &*space.copy_gate : nullptr, space.instruction};
   }
-  return {space.gate ? &*space.gate : nullptr, space.instruction};
+  return {space.way_back ? &*space.way_back : nullptr, space.gate ? &*space.gate : nullptr,
+          space.instruction};
 }
 
 void StateCollector::use_copy(std::size_t space, pid_t pid) {
   Space& of = *spaces_[space];
   of.copy = pid;
+  if (of.way_back) {
+    of.copy_way_back.emplace(of.way_back->of_copy(pid));
+  }
   if (of.gate) {
     of.copy_gate.emplace(of.gate->of_copy(pid));
   }
@@ -252,6 +344,10 @@ void StateCollector::close(std::size_t space) {
     of.scratch.unmap(calls);
     calls.finish();
   }
+  if (of.way_back) {
+    of.way_back->close();
+    of.way_back.reset();
+  }
   if (of.gate) {
     of.gate->close();
     of.gate.reset();
@@ -260,10 +356,14 @@ void StateCollector::close(std::size_t space) {
 
 void StateCollector::close_copy(std::size_t space, Tracee& thread) {
   Space& of = *spaces_[space];
-  {
+  if (of.copy_scratch->mapped()) {
     RemoteCalls calls = site_for(of, thread).begin(thread);
     of.copy_scratch->unmap(calls);
     calls.finish();
+  }
+  if (of.copy_way_back) {
+    of.copy_way_back->close();
+    of.copy_way_back.reset();
   }
   if (of.copy_gate) {
     of.copy_gate->close();
@@ -387,6 +487,9 @@ void StateCollector::build(std::int64_t frozen_at, schema::State::Builder state)
   auto spaces = state.initAddressSpaces(static_cast<unsigned>(spaces_.size()));
   for (unsigned i = 0; i < spaces.size(); ++i) {
     spaces_[i]->collector.build(spaces_[i]->brk, spaces[i]);
+    if (spaces_[i]->attributes) {
+      spaces_[i]->attributes->build(spaces[i].initAttributes());
+    }
   }
   objects_.build(state);
   if (!options_.supervised) {
@@ -394,6 +497,10 @@ void StateCollector::build(std::int64_t frozen_at, schema::State::Builder state)
   }
   if (!spaces_.empty()) {
     collect_cpu(state.asReader(), spaces_.front()->collector.auxv(), state.initCpu());
+  }
+  if (!options_.supervised) {
+    refusals_.add(judge_state(state.asReader()));
+    refusals_.build(state);
   }
 }
 

@@ -3,12 +3,16 @@
 
 #include "process/call_gate.h"
 #include "process/capture/address_space.h"
+#include "process/capture/landlock_probe.h"
 #include "process/capture/memory_objects.h"
+#include "process/capture/namespace_table.h"
 #include "process/capture/open_files.h"
 #include "process/capture/page_pump.h"
 #include "process/capture/page_spool.h"
 #include "process/capture/refusals.h"
 #include "process/capture/scratch_memory.h"
+#include "process/capture/space_attributes.h"
+#include "process/return_gate.h"
 #include "process/tracee.h"
 #include "rrpcp/capture.h"
 #include "rrpcp/schema/state.capnp.h"
@@ -46,6 +50,9 @@ struct CollectorOptions {
   // they have of descriptors, directories, timers, pending signals, credentials, limits and
   // relatives is not the program's, and is left out.
   bool supervised = false;
+  // What the ReturnGate of each process needs, found before the processes were stopped. Nothing:
+  // other ways are taken.
+  std::optional<ReturnCode> return_code = {};
   // Directory of the trace that the checkpoint will be bound to: files in it are named relative to
   // it. Empty: none.
   std::string trace_directory = {};
@@ -85,10 +92,10 @@ public:
   ~StateCollector();
 
   // What has to be read while the processes stand still: tasks, processes, files, mappings. `state`
-  // must be empty. Returns false where a thread is just leaving the gate of a tracer that was
-  // killed: let the processes go on for an instant and try again with a new collector. Throws
-  // Error.
-  bool collect_frozen(const std::vector<StoppedProcess>& processes, schema::State::Builder state);
+  // must be empty. Returns early, with nothing done to any thread, where refusals() has something
+  // already; but a thread that stands where the calls of a killed tracer have left it is made as
+  // it was before. Throws Error.
+  void collect_frozen(const std::vector<StoppedProcess>& processes, schema::State::Builder state);
 
   // Processes are numbered by pid as State.processes has them, spaces as State.addressSpaces.
   std::size_t process_count() const { return processes_.size(); }
@@ -136,14 +143,17 @@ private:
 
     AddressSpaceCollector collector;
     Tracee* caller = nullptr;
+    std::optional<ReturnGate> way_back;
     std::optional<CallGate> gate;
     std::optional<std::uint64_t> instruction;
     ScratchMemory scratch;
     // Of a copy; 0 without one.
     pid_t copy = 0;
+    std::optional<ReturnGate> copy_way_back;
     std::optional<CallGate> copy_gate;
     std::optional<ScratchMemory> copy_scratch;
     std::uint64_t brk = 0;
+    std::optional<SpaceAttributes> attributes;
   };
 
   // A thread and the indices of what it shares with others.
@@ -167,14 +177,21 @@ private:
   // Numbers the memory objects in the order in which a reader meets them (spec/model.md).
   void number_objects();
   void find_sharing(const std::vector<StoppedProcess>& processes);
-  bool open_gates();
+  // Looks for a way by which the threads of each space make calls for us.
+  void open_gates();
+  void open_return_gate(Space& space);
   void collect_tasks(schema::State::Builder state);
+  void collect_own_task(const Task& task, const ProcStatus& status, bool first,
+                        schema::Process::Builder process, schema::Task::Builder out);
+  void refuse_semaphores();
   void collect_file_systems(schema::State::Builder state);
   void write_object(MemoryObject& object, PagePump& out);
   CallSite site_for(Space& space, const Tracee& thread);
 
   CollectorOptions options_;
   Refusals refusals_;
+  NamespaceTable namespaces_;
+  LandlockProbe landlock_;
   std::uint64_t page_size_;
   ObjectTable objects_;
   OpenFileTable files_;

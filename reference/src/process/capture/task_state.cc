@@ -1,7 +1,9 @@
 #include "process/capture/task_state.h"
 
 #include "model/signal_info.h"
+#include "process/capture/credentials.h"
 #include "process/capture/data_bytes.h"
+#include "process/capture/task_attributes.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -185,18 +187,29 @@ void collect_supervised_task(Tracee& thread, const ProcStatus& status, const Cal
 }
 
 void collect_task(Tracee& thread, const ProcStatus& status, const CallSite& site,
-                  ScratchMemory& scratch, schema::Task::Builder task) {
+                  ScratchMemory& scratch, schema::Task::Builder task,
+                  const std::function<void(RemoteCalls&)>& more) {
   std::vector<SignalInfoBytes> pending =
       complete_queue(thread.queued_signals(SignalQueue::kThread), status.pending);
   if (!pending.empty()) {
     set_signals(task.initPendingSignals(static_cast<unsigned>(pending.size())), pending);
   }
+  schema::TaskAttributes::Builder attributes = task.initAttributes();
+  collect_seen_attributes(thread, status, attributes);
+  if (status.thread_ids.size() > 1) {
+    auto ids = task.initNamespaceTids(static_cast<unsigned>(status.thread_ids.size()));
+    for (unsigned i = 0; i < ids.size(); ++i) {
+      ids.set(i, status.thread_ids[i]);
+    }
+  }
   collect_common(thread, status, site, scratch, task, [&](RemoteCalls& calls) {
+    collect_asked_attributes(calls, scratch, status, attributes);
+    collect_credentials(status, ask_securebits(calls), task.initCredentials());
+    more(calls);
     calls.require("asking for the parent-death signal", SYS_prctl, PR_GET_PDEATHSIG,
                   scratch.address(), 0, 0, 0);
     task.setParentDeathSignal(scratch.read<std::int32_t>());
   });
-  task.initAttributes().setNoNewPrivileges(status.no_new_privileges);
 }
 
 } // namespace rrpcp::capture

@@ -6,6 +6,7 @@
 #include "process/tracee.h"
 #include "rrpcp/schema/task.capnp.h"
 
+#include <functional>
 #include <vector>
 
 namespace rrpcp::capture {
@@ -13,9 +14,11 @@ namespace rrpcp::capture {
 // Collects a thread in an event stop: registers, signal mask, pending signals, rseq, robust list,
 // thread areas, and through system calls that the thread makes itself (capabilities of the kernel's
 // CONFIG_CHECKPOINT_RESTORE) clear_child_tid, the alternate signal stack and the parent-death
-// signal. Sets every field of `task` but the indices of what it shares. Throws Error.
+// signal, credentials and attributes. Sets every field of `task` but the indices of what it shares.
+// `more` is asked while the thread makes calls anyway. Throws Error.
 void collect_task(Tracee& thread, const ProcStatus& status, const CallSite& site,
-                  ScratchMemory& scratch, schema::Task::Builder task);
+                  ScratchMemory& scratch, schema::Task::Builder task,
+                  const std::function<void(RemoteCalls&)>& more);
 // The same for a thread of a replay. What waits in its queues, and the parent-death signal, are
 // not the program's: they are left out.
 void collect_supervised_task(Tracee& thread, const ProcStatus& status, const CallSite& site,

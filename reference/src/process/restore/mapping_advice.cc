@@ -18,6 +18,7 @@ constexpr Advice kAdvice[] = {
     {kAdviceDontFork, MADV_DONTFORK},     {kAdviceWipeOnFork, MADV_WIPEONFORK},
     {kAdviceDontDump, MADV_DONTDUMP},     {kAdviceHugePage, MADV_HUGEPAGE},
     {kAdviceNoHugePage, MADV_NOHUGEPAGE}, {kAdviceMergeable, MADV_MERGEABLE},
+    {kAdviceSequential, MADV_SEQUENTIAL}, {kAdviceRandom, MADV_RANDOM},
 };
 
 } // namespace

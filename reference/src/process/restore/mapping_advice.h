@@ -13,6 +13,8 @@ inline constexpr std::uint32_t kAdviceDontDump = 1u << 2;
 inline constexpr std::uint32_t kAdviceHugePage = 1u << 3;
 inline constexpr std::uint32_t kAdviceNoHugePage = 1u << 4;
 inline constexpr std::uint32_t kAdviceMergeable = 1u << 5;
+inline constexpr std::uint32_t kAdviceSequential = 1u << 6;
+inline constexpr std::uint32_t kAdviceRandom = 1u << 7;
 
 // Advice that decides which pages a mapping gets when it is filled.
 inline constexpr std::uint32_t kAdviceBeforeFilling = kAdviceHugePage | kAdviceNoHugePage;

@@ -19,6 +19,7 @@
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
@@ -41,10 +42,17 @@ struct MemoryObjects::Use {
 namespace {
 
 constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
+// Owners, modes: the producer did not know them (spec/model.md).
+constexpr std::uint32_t kNotRecorded = 0xffffffff;
 // linux/shm.h: set in the mode of a segment that dies with its last attachment.
 constexpr std::uint32_t kSegmentDies = 01000;
 // The longest name that memfd_create(2) takes.
 constexpr std::size_t kLongestMemfdName = 249;
+
+std::uint32_t mode_of(schema::SystemVSegment::Reader segment) {
+  constexpr std::uint32_t kOwnersOnly = 0600;
+  return segment.getMode() != kNotRecorded ? segment.getMode() : kOwnersOnly;
+}
 
 bool is_embedded(schema::MemoryObject::Reader object) {
   for (schema::PageRun::Reader run : object.getRuns()) {
@@ -55,8 +63,7 @@ bool is_embedded(schema::MemoryObject::Reader object) {
   return false;
 }
 
-ScopedFd make_memory_file(const std::string& name, std::uint32_t seals) {
-  const bool executable = (seals & F_SEAL_EXEC) == 0;
+ScopedFd make_memory_file(const std::string& name, bool executable) {
   const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   std::string shown = name.substr(0, kLongestMemfdName);
   ScopedFd file(::memfd_create(shown.c_str(), flags | (executable ? MFD_EXEC : MFD_NOEXEC_SEAL)));
@@ -67,15 +74,6 @@ ScopedFd make_memory_file(const std::string& name, std::uint32_t seals) {
     throw system_error(errno, "cannot make a memory file");
   }
   return file;
-}
-
-// Asks that the next System V segment gets the identifier `id`. Needs privilege; a request only.
-void request_segment_id(int id) {
-  ScopedFd file(::open("/proc/sys/kernel/shm_next_id", O_WRONLY | O_CLOEXEC));
-  if (file) {
-    const std::string text = std::to_string(id);
-    [[maybe_unused]] ssize_t n = ::write(file.get(), text.data(), text.size());
-  }
 }
 
 } // namespace
@@ -138,13 +136,15 @@ MemoryObjects::MemoryObjects(const CheckpointReader& reader, const RestoreOption
       files.push_back(i);
       break;
     case schema::MemoryObject::ANONYMOUS:
-      make_anonymous(i);
+      objects_[i].kind = Kind::kMemory;
+      objects_[i].name = "shared anonymous memory";
       break;
     case schema::MemoryObject::MEMFD:
-      make_memfd(i);
+      objects_[i].kind = Kind::kMemory;
+      objects_[i].name = "shared memory (memfd:" + text_of(object.getMemfd().getName()) + ")";
       break;
     case schema::MemoryObject::SYSTEM_V:
-      make_segment(i, obstacles);
+      plan_segment(i, obstacles);
       break;
     default:
       obstacles.add(ErrorCode::kUnsupportedState,
@@ -168,7 +168,7 @@ MemoryObjects::MemoryObjects(const CheckpointReader& reader, const RestoreOption
     const std::size_t index = files[i];
     schema::MemoryObject::Reader object = stored[static_cast<unsigned>(index)];
     if (errors[i]->code() == ErrorCode::kBackingFile && is_embedded(object)) {
-      make_stand_in(index);
+      objects_[index].kind = Kind::kStandIn;
       if (uses[index].shared_writable) {
         obstacles.warn("writes to the shared mapping of " + objects_[index].name +
                        " do not reach a file: it is not the one that was there, and the "
@@ -187,9 +187,38 @@ MemoryObjects::MemoryObjects(const CheckpointReader& reader, const RestoreOption
   }
 }
 
+void MemoryObjects::acquire(Obstacles& obstacles) {
+  if (std::exchange(acquired_, true)) {
+    return;
+  }
+  for (std::size_t i = 0; i < objects_.size(); ++i) {
+    switch (objects_[i].kind) {
+    case Kind::kStandIn:
+      make_stand_in(i);
+      break;
+    case Kind::kMemory:
+      if (state_.getMemoryObjects()[static_cast<unsigned>(i)].isMemfd()) {
+        make_memfd(i);
+      } else {
+        make_anonymous(i);
+      }
+      break;
+    case Kind::kSystemV:
+      make_segment(i, obstacles);
+      break;
+    case Kind::kUnused:
+    case Kind::kFile:
+      break;
+    }
+  }
+}
+
 MemoryObjects::~MemoryObjects() {
   for (Object& object : objects_) {
     if (object.local != nullptr) {
+      if (!kept_ && !object.former_contents.empty()) {
+        std::memcpy(object.local, object.former_contents.data(), object.former_contents.size());
+      }
       ::shmdt(object.local);
     }
     if (object.segment >= 0 && (object.segment_dies || (object.segment_made_here && !kept_))) {
@@ -263,6 +292,17 @@ void MemoryObjects::compare_contents(const Object& object,
   }
 }
 
+// A descriptor of what a mapping of this process maps: memory that has no name under which it could
+// be opened. Empty without CAP_CHECKPOINT_RESTORE (proc(5), /proc/PID/map_files).
+ScopedFd MemoryObjects::open_mapped(const void* memory, std::uint64_t size) {
+  const auto start = reinterpret_cast<std::uint64_t>(memory);
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  char path[80];
+  std::snprintf(path, sizeof path, "/proc/self/map_files/%" PRIx64 "-%" PRIx64, start,
+                start + align_up(size, page));
+  return ScopedFd(::open(path, O_RDWR | O_CLOEXEC));
+}
+
 void MemoryObjects::adopt_memory_file(Object& object, ScopedFd file) {
   if (::ftruncate(file.get(), static_cast<off_t>(object.length)) != 0) {
     throw system_error(errno,
@@ -274,21 +314,22 @@ void MemoryObjects::adopt_memory_file(Object& object, ScopedFd file) {
 
 void MemoryObjects::make_stand_in(std::size_t index) {
   Object& object = objects_[index];
-  object.kind = Kind::kStandIn;
+  object.read_only.reset();
+  object.writable.reset();
   const std::size_t slash = object.name.rfind('/');
   adopt_memory_file(
       object, make_memory_file(
-                  slash == std::string::npos ? object.name : object.name.substr(slash + 1), 0));
+                  slash == std::string::npos ? object.name : object.name.substr(slash + 1), true));
 }
 
 void MemoryObjects::make_memfd(std::size_t index) {
   schema::Memfd::Reader stored = state_.getMemoryObjects()[static_cast<unsigned>(index)].getMemfd();
   Object& object = objects_[index];
-  object.kind = Kind::kMemory;
-  const std::string name = text_of(stored.getName());
-  object.name = "shared memory (memfd:" + name + ")";
-  object.seals = stored.getSeals();
-  adopt_memory_file(object, make_memory_file(name, stored.getSeals()));
+  constexpr std::uint32_t kExecutable = 0111;
+  const bool executable =
+      (stored.getSeals() & F_SEAL_EXEC) == 0 ||
+      (stored.getMode() != kNotRecorded && (stored.getMode() & kExecutable) != 0);
+  adopt_memory_file(object, make_memory_file(text_of(stored.getName()), executable));
 }
 
 // Shared anonymous memory has no name under which another process could map it; the kernel's
@@ -296,30 +337,25 @@ void MemoryObjects::make_memfd(std::size_t index) {
 // have CAP_CHECKPOINT_RESTORE. For others a memory file has to do.
 void MemoryObjects::make_anonymous(std::size_t index) {
   Object& object = objects_[index];
-  object.kind = Kind::kMemory;
-  object.name = "shared anonymous memory";
   const std::uint64_t size = std::max<std::uint64_t>(object.length, 1);
   void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
                         MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
     throw system_error(errno, "cannot make shared memory of " + std::to_string(size) + " bytes");
   }
-  const auto start = reinterpret_cast<std::uint64_t>(memory);
-  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  char path[80];
-  std::snprintf(path, sizeof path, "/proc/self/map_files/%" PRIx64 "-%" PRIx64, start,
-                start + align_up(size, page));
-  ScopedFd file(::open(path, O_RDWR | O_CLOEXEC));
+  ScopedFd file = open_mapped(memory, size);
   ::munmap(memory, size);
   if (file) {
     object.read_only = reopen(file.get(), O_RDONLY);
     object.writable = std::move(file);
   } else {
-    adopt_memory_file(object, make_memory_file("shared", 0));
+    adopt_memory_file(object, make_memory_file("shared", true));
   }
 }
 
-void MemoryObjects::make_segment(std::size_t index, Obstacles& obstacles) {
+// A segment with the stored key may be there: it outlived the captured process, or belongs to
+// somebody else. Nothing of it is changed here.
+void MemoryObjects::plan_segment(std::size_t index, Obstacles& obstacles) {
   schema::SystemVSegment::Reader stored =
       state_.getMemoryObjects()[static_cast<unsigned>(index)].getSystemV();
   Object& object = objects_[index];
@@ -328,33 +364,106 @@ void MemoryObjects::make_segment(std::size_t index, Obstacles& obstacles) {
   std::snprintf(name, sizeof name, "System V shared memory %d (key 0x%08x)", stored.getId(),
                 static_cast<unsigned>(stored.getKey()));
   object.name = name;
-  key_t key = stored.getKey();
-  if (key != IPC_PRIVATE) {
-    const int existing = ::shmget(key, 0, 0);
-    shmid_ds status{};
-    if (existing >= 0 && ::shmctl(existing, IPC_STAT, &status) == 0) {
-      if (status.shm_nattch == 0 && align_up(status.shm_segsz, 4096) == object.length) {
-        object.segment = existing; // the captured one outlived its process
-      } else if (obstacles.add_unless_allowed(ErrorCode::kIdInUse, "new-ids",
-                                              "the key of " + object.name +
-                                                  " is taken by another segment",
-                                              "a private segment takes its place")) {
-        key = IPC_PRIVATE;
-      } else {
-        return;
+  object.segment_key = stored.getKey();
+  object.segment_dies = (mode_of(stored) & kSegmentDies) != 0;
+  if (object.segment_key == IPC_PRIVATE) {
+    return;
+  }
+  const int existing = ::shmget(object.segment_key, 0, 0);
+  shmid_ds status{};
+  if ((existing >= 0 || errno != ENOENT) && object.segment_dies) {
+    object.segment_key = IPC_PRIVATE; // its own had been marked for removal: the key was free
+    return;
+  }
+  if (existing < 0) {
+    if (errno != ENOENT) {
+      obstacles.add(ErrorCode::kPermission,
+                    object.name + ": its key is taken: " + std::strerror(errno));
+    }
+    return;
+  }
+  if (::shmctl(existing, IPC_STAT, &status) != 0) {
+    obstacles.add(ErrorCode::kPermission, object.name +
+                                              ": its key is taken by a segment that "
+                                              "cannot be examined: " +
+                                              std::strerror(errno));
+    return;
+  }
+  if (status.shm_nattch != 0 || align_up(status.shm_segsz, 4096) != object.length) {
+    obstacles.add_unless_allowed(ErrorCode::kIdInUse, "new-ids",
+                                 "the key of " + object.name + " is taken by another segment",
+                                 "a private segment takes its place");
+    object.segment_key = IPC_PRIVATE;
+    return;
+  }
+  object.existing = existing;
+  if (holds_stored(index, existing)) {
+    return;
+  }
+  // Whoever used it last wrote what is in it.
+  bool of_captured = false;
+  for (schema::Process::Reader process : state_.getProcesses()) {
+    of_captured = of_captured || process.getPid() == status.shm_lpid;
+  }
+  const std::string since = object.name + " was written to since the checkpoint was made";
+  if (of_captured) {
+    obstacles.warn(since + " (by the captured process); it is as it was at the checkpoint again");
+  } else {
+    obstacles.add_unless_allowed(ErrorCode::kBackingFile, "segment",
+                                 since + " (last by process " + std::to_string(status.shm_lpid) +
+                                     ")",
+                                 "what was written is lost");
+  }
+}
+
+// Whether a segment has the bytes that are stored of it.
+bool MemoryObjects::holds_stored(std::size_t index, int segment) const {
+  void* memory = ::shmat(segment, nullptr, SHM_RDONLY);
+  if (memory == reinterpret_cast<void*>(-1)) {
+    return false;
+  }
+  const std::uint64_t page_size = reader_.header().page_size;
+  const std::uint64_t length = objects_[index].length;
+  const std::vector<std::byte> zeros(page_size);
+  const auto* bytes = static_cast<const std::byte*>(memory);
+  std::uint64_t offset = 0;
+  bool same = true;
+  auto compare = [&](std::span<const std::byte> expected) {
+    const std::size_t size = std::min<std::uint64_t>(expected.size(), length - offset);
+    same = same && std::memcmp(bytes + offset, expected.data(), size) == 0;
+    offset += size;
+  };
+  for (schema::PageRun::Reader run :
+       state_.getMemoryObjects()[static_cast<unsigned>(index)].getRuns()) {
+    if (!same || offset >= length) {
+      break;
+    }
+    if (run.getKind() == schema::RunKind::STREAM) {
+      reader_.read_stream(run.getFirst(), run.getPages(), compare);
+    } else {
+      for (std::uint64_t i = 0; same && i < run.getPages() && offset < length; ++i) {
+        compare(zeros);
       }
     }
   }
-  if (object.segment < 0) {
-    request_segment_id(stored.getId());
-    object.segment = ::shmget(key, object.length,
-                              IPC_CREAT | IPC_EXCL | static_cast<int>(stored.getMode() & 0777));
+  ::shmdt(memory);
+  return same;
+}
+
+void MemoryObjects::make_segment(std::size_t index, Obstacles& obstacles) {
+  schema::SystemVSegment::Reader stored =
+      state_.getMemoryObjects()[static_cast<unsigned>(index)].getSystemV();
+  Object& object = objects_[index];
+  if (object.existing >= 0) {
+    object.segment = object.existing;
+  } else {
+    object.segment = keeper_->make(object.segment_key, object.length,
+                                   static_cast<int>(mode_of(stored) & 0777), stored.getId());
     if (object.segment < 0) {
-      throw system_error(errno, "cannot make " + object.name);
+      throw system_error(-object.segment, "cannot make " + object.name);
     }
     object.segment_made_here = true;
   }
-  object.segment_dies = (stored.getMode() & kSegmentDies) != 0;
   if (object.segment != stored.getId()) {
     obstacles.warn(object.name + " has the identifier " + std::to_string(object.segment) + " now");
   }
@@ -363,13 +472,30 @@ void MemoryObjects::make_segment(std::size_t index, Obstacles& obstacles) {
     throw system_error(errno, "cannot attach " + object.name);
   }
   object.local = memory;
+  object.writable = open_mapped(memory, object.length); // for private mappings of it
   if (!object.segment_made_here) {
+    const auto* bytes = static_cast<const std::byte*>(memory);
+    object.former_contents.assign(bytes, bytes + object.length);
     std::memset(memory, 0, object.length);
+    return;
+  }
+  shmid_ds status{};
+  if (stored.getUid() != kNotRecorded && stored.getGid() != kNotRecorded &&
+      ::shmctl(object.segment, IPC_STAT, &status) == 0 &&
+      (status.shm_perm.uid != stored.getUid() || status.shm_perm.gid != stored.getGid())) {
+    status.shm_perm.uid = stored.getUid();
+    status.shm_perm.gid = stored.getGid();
+    if (::shmctl(object.segment, IPC_SET, &status) != 0) {
+      obstacles.warn(object.name + " has another owner: " + std::strerror(errno));
+    }
   }
 }
 
 int MemoryObjects::descriptor(std::size_t index, bool writable) const {
   const Object& object = objects_[index];
+  if (object.kind == Kind::kSystemV) {
+    return object.writable.get();
+  }
   return writable && object.writable ? object.writable.get() : object.read_only.get();
 }
 
@@ -410,8 +536,53 @@ std::vector<PageCopy> MemoryObjects::contents() const {
   return copies;
 }
 
+std::vector<std::string> MemoryObjects::finish() {
+  std::vector<std::string> warnings;
+  auto stored = state_.getMemoryObjects();
+  for (std::size_t i = 0; i < objects_.size(); ++i) {
+    const int fd = objects_[i].writable.get();
+    if (fd < 0 || !stored[static_cast<unsigned>(i)].isMemfd()) {
+      continue;
+    }
+    schema::Memfd::Reader memfd = stored[static_cast<unsigned>(i)].getMemfd();
+    auto warn = [&](const char* what) {
+      warnings.push_back(objects_[i].name + ": setting its " + what +
+                         " failed: " + std::strerror(errno));
+    };
+    struct stat status {};
+    if (::fstat(fd, &status) != 0) {
+      continue;
+    }
+    if (memfd.getUid() != kNotRecorded && memfd.getGid() != kNotRecorded &&
+        (status.st_uid != memfd.getUid() || status.st_gid != memfd.getGid()) &&
+        ::fchown(fd, memfd.getUid(), memfd.getGid()) != 0) {
+      warn("owner");
+    }
+    if (memfd.getMode() != kNotRecorded && (status.st_mode & 07777) != memfd.getMode() &&
+        ::fchmod(fd, memfd.getMode()) != 0) {
+      warn("mode");
+    }
+    constexpr std::int64_t kSecond = 1'000'000'000;
+    const timespec times[2] = {{0, UTIME_OMIT},
+                               {memfd.getModifiedAt() / kSecond, memfd.getModifiedAt() % kSecond}};
+    if (memfd.getModifiedAt() != INT64_MIN && ::futimens(fd, times) != 0) { // as above
+      warn("time of modification");
+    }
+    const auto seals = static_cast<int>(memfd.getSeals());
+    if (::fcntl(fd, F_GET_SEALS) != seals && ::fcntl(fd, F_ADD_SEALS, seals) != 0) {
+      warn("seals");
+    }
+  }
+  return warnings;
+}
+
 void MemoryObjects::keep() {
+  keep_later()->keep();
+}
+
+std::unique_ptr<SegmentKeeper> MemoryObjects::keep_later() {
   kept_ = true;
+  return std::exchange(keeper_, std::make_unique<SegmentKeeper>());
 }
 
 } // namespace rrpcp::restore

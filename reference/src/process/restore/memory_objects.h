@@ -5,11 +5,13 @@
 #include "base/scoped_fd.h"
 #include "process/restore/obstacles.h"
 #include "process/restore/page_copy.h"
+#include "process/restore/segment_keeper.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/restore.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -28,34 +30,44 @@ public:
     kSystemV, // a System V segment, attached by id
   };
 
-  // Opens and verifies files, makes the others. What cannot be had is added to `obstacles`. Only
-  // objects that some mapping, descriptor or address space of the state refers to are touched.
+  // Opens and verifies files, and looks for segments that are there. Nothing of the system is
+  // changed. What cannot be had is added to `obstacles`. Only objects that some mapping, descriptor
+  // or address space of the state refers to are looked at.
   MemoryObjects(const CheckpointReader& reader, const RestoreOptions& options,
                 Obstacles& obstacles);
   ~MemoryObjects();
   MemoryObjects(const MemoryObjects&) = delete;
   MemoryObjects& operator=(const MemoryObjects&) = delete;
 
+  // Makes the other objects. What is made here, and what is changed of segments that were there,
+  // the destructor undoes unless keep() was called. Throws Error.
+  void acquire(Obstacles& obstacles);
+
   std::size_t size() const { return objects_.size(); }
   Kind kind(std::size_t index) const { return objects_[index].kind; }
   // For people: the file's path, "shared memory (memfd:name)".
   const std::string& name(std::size_t index) const { return objects_[index].name; }
-  // Descriptor to map `index` with, or -1 where it has none (kUnused, kSystemV, an obstacle).
+  // Descriptor to map `index` with, or -1 where it has none (kUnused, an obstacle; a segment
+  // without privilege: it is attached, and private mappings of it are not possible).
   // A private mapping or one that never may be written takes the read-only one.
   int descriptor(std::size_t index, bool writable) const;
   // kSystemV: identifier of shmget(2).
   int segment_id(std::size_t index) const { return objects_[index].segment; }
   // kSystemV: size in bytes.
   std::uint64_t length(std::size_t index) const { return objects_[index].length; }
-  // F_SEAL_* to be put on a memfd once everything is mapped; 0: none.
-  std::uint32_t seals(std::size_t index) const { return objects_[index].seals; }
 
   // How to fill the objects that were made anew. Call once, and let copy_pages do it before any new
   // process runs.
   std::vector<PageCopy> contents() const;
 
+  // When processes have mapped and filled everything: gives memory files their owner, mode, time
+  // and seals. Returns a sentence for each that could not be set.
+  std::vector<std::string> finish();
+
   // Leaves System V segments in place: processes have them now.
   void keep();
+  // The same, but for the case that we are killed before the result's keep() is called.
+  std::unique_ptr<SegmentKeeper> keep_later();
 
 private:
   struct Object {
@@ -69,7 +81,9 @@ private:
     int segment = -1;
     bool segment_made_here = false;
     bool segment_dies = false; // removed once the last process detaches
-    std::uint32_t seals = 0;
+    int segment_key = 0;
+    int existing = -1;                      // a segment that is taken over
+    std::vector<std::byte> former_contents; // of that one
   };
   struct Use;
 
@@ -78,7 +92,10 @@ private:
   void make_stand_in(std::size_t index);
   void make_anonymous(std::size_t index);
   void make_memfd(std::size_t index);
+  void plan_segment(std::size_t index, Obstacles& obstacles);
+  bool holds_stored(std::size_t index, int segment) const;
   void make_segment(std::size_t index, Obstacles& obstacles);
+  static ScopedFd open_mapped(const void* memory, std::uint64_t size);
   void compare_contents(const Object& object, schema::MemoryObject::Reader stored) const;
   void adopt_memory_file(Object& object, ScopedFd file);
 
@@ -86,6 +103,8 @@ private:
   schema::State::Reader state_;
   const RestoreOptions& options_;
   std::vector<Object> objects_;
+  bool acquired_ = false;
+  std::unique_ptr<SegmentKeeper> keeper_ = std::make_unique<SegmentKeeper>();
   bool kept_ = false;
 };
 

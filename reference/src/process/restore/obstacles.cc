@@ -42,6 +42,22 @@ bool Obstacles::add_unless_allowed(ErrorCode code, const std::string& allow_name
   return false;
 }
 
+void Obstacles::add(const std::vector<Judgement>& judged) {
+  for (const Judgement& judgement : judged) {
+    if (!judged_.insert(judgement.what).second) {
+      continue;
+    }
+    if (judgement.told_only) {
+      warn(judgement.what + "; " + judgement.instead);
+    } else if (judgement.allow_name.empty()) {
+      add(ErrorCode::kUnsupportedState, judgement.what);
+    } else {
+      add_unless_allowed(ErrorCode::kUnsupportedState, judgement.allow_name, judgement.what,
+                         judgement.instead);
+    }
+  }
+}
+
 void Obstacles::add(const Error& error) {
   std::string text;
   if (!error.file().empty()) {

@@ -1,9 +1,11 @@
 // Everything that stands in the way of a restore, collected so that it can be told at once.
 #pragma once
 
+#include "process/carried.h"
 #include "rrpcp/capture.h"
 #include "rrpcp/error.h"
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,8 @@ public:
   // it; then it is a warning, with what is done instead: "…; it is replaced by /dev/null".
   bool add_unless_allowed(ErrorCode code, const std::string& allow_name, std::string what,
                           const std::string& instead);
+  // The same for all that was judged, each once.
+  void add(const std::vector<Judgement>& judged);
   // The same for an error that was caught.
   void add(const Error& error);
 
@@ -41,6 +45,7 @@ private:
   AllowList allow_;
   std::string file_;
   std::vector<Obstacle> found_;
+  std::set<std::string> judged_;
   std::vector<std::string> warnings_;
 };
 

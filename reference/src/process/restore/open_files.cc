@@ -1,14 +1,15 @@
 #include "process/restore/open_files.h"
 
 #include "model/backing_file.h"
+#include "process/carried.h"
 #include "process/restore/file_identity.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <span>
 #include <string_view>
 #include <sys/epoll.h>
@@ -17,8 +18,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+#include <utility>
 
 namespace rrpcp::restore {
 
@@ -34,13 +36,6 @@ constexpr int kTmpfileBit = 020000000;
 // What 64-bit programs get from open(2), but not from pipe(2) (asm-generic/fcntl.h; O_LARGEFILE of
 // the C library is 0 there).
 constexpr int kLargeFileBit = 0100000;
-
-// Character devices that mean the same everywhere (Documentation/admin-guide/devices.txt, major 1).
-bool is_harmless_device(std::uint64_t number) {
-  constexpr std::array<unsigned, 5> kMinors = {3, 5, 7, 8, 9}; // null zero full random urandom
-  return major(number) == 1 &&
-         std::find(kMinors.begin(), kMinors.end(), minor(number)) != kMinors.end();
-}
 
 int status_flags(schema::OpenFile::Reader file) {
   return static_cast<int>(file.getFlags()) &
@@ -80,6 +75,30 @@ struct flock lock_description(schema::FileLock::Reader lock) {
   return description;
 }
 
+// What somebody could notice when it is opened, or what is made only then: after everything was
+// judged.
+bool is_acquired_late(schema::OpenFile::Reader file) {
+  return file.isFifo() || file.isDevice() || file.isMemfd();
+}
+
+// Whether the lock can be had, which no call but flock(2) itself tells.
+void probe_flock(int fd, bool exclusive, const std::string& who, Obstacles& obstacles) {
+  if (::flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) {
+    ::flock(fd, LOCK_UN);
+    return;
+  }
+  obstacles.add(ErrorCode::kBackingFile,
+                who + ": the lock that it held cannot be taken: " +
+                    (errno == EWOULDBLOCK ? "another process has it" : std::strerror(errno)));
+}
+
+// What a file of proc(5) or sysfs(5) contains is made when it is read: it cannot have changed.
+bool is_made_when_read(int fd) {
+  struct statfs status;
+  return ::fstatfs(fd, &status) == 0 &&
+         (status.f_type == PROC_SUPER_MAGIC || status.f_type == SYSFS_MAGIC);
+}
+
 // As the kernel lays it out for epoll_ctl(2) on x86-64.
 struct [[gnu::packed]] EpollEvent {
   std::uint32_t events;
@@ -108,31 +127,52 @@ OpenFiles::OpenFiles(const CheckpointReader& reader, const MemoryObjects& object
     }
   }
   for (std::size_t i = 0; i < count; ++i) {
-    if (!wanted[i]) {
-      continue;
-    }
-    try {
-      open(i, objects, obstacles);
-    } catch (const Error& error) {
-      const Error with_user(error.code(), who_uses(i) + ": " + error.message());
-      obstacles.add(with_user.in_file(error.file()).with_errno(error.errno_value()));
+    files_[i].wanted = wanted[i];
+    if (wanted[i] && !is_acquired_late(state_.getOpenFiles()[static_cast<unsigned>(i)])) {
+      try_open(i, objects, obstacles);
     }
   }
   // Only the ends that descriptors refer to stay open, so that readers see the end of a pipe.
   pipes_.clear();
 }
 
-std::string OpenFiles::who_uses(std::size_t index) const {
-  std::string numbers;
-  int count = 0;
-  for (schema::FileTable::Reader table : state_.getFileTables()) {
-    for (schema::FileDescriptor::Reader descriptor : table.getDescriptors()) {
-      if (descriptor.getOpenFile() == index && ++count <= 8) {
-        numbers += (numbers.empty() ? "" : ", ") + std::to_string(descriptor.getFd());
+void OpenFiles::acquire(const MemoryObjects& objects, Obstacles& obstacles) {
+  if (std::exchange(acquired_, true)) {
+    return;
+  }
+  auto stored = state_.getOpenFiles();
+  for (std::size_t i = 0; i < files_.size(); ++i) {
+    const schema::OpenFile::Reader file = stored[static_cast<unsigned>(i)];
+    if (files_[i].wanted && is_acquired_late(file)) {
+      try_open(i, objects, obstacles);
+    }
+    for (schema::FileLock::Reader lock : file.getLocks()) {
+      if (files_[i].opened && lock.getKind() == schema::FileLock::Kind::FLOCK) {
+        probe_flock(files_[i].opened.get(), lock.getExclusive(), who_uses(i), obstacles);
       }
     }
   }
-  return (count == 1 ? "descriptor " : "descriptors ") + numbers + (count > 8 ? ", …" : "");
+}
+
+void OpenFiles::try_open(std::size_t index, const MemoryObjects& objects, Obstacles& obstacles) {
+  try {
+    open(index, objects, obstacles);
+  } catch (const Error& error) {
+    const Error with_user(error.code(), who_uses(index) + ": " + error.message());
+    obstacles.add(with_user.in_file(error.file()).with_errno(error.errno_value()));
+  }
+}
+
+std::string OpenFiles::who_uses(std::size_t index) const {
+  std::vector<std::int32_t> numbers;
+  for (schema::FileTable::Reader table : state_.getFileTables()) {
+    for (schema::FileDescriptor::Reader descriptor : table.getDescriptors()) {
+      if (descriptor.getOpenFile() == index) {
+        numbers.push_back(descriptor.getFd());
+      }
+    }
+  }
+  return name_descriptors(numbers);
 }
 
 void OpenFiles::open(std::size_t index, const MemoryObjects& objects, Obstacles& obstacles) {
@@ -140,12 +180,19 @@ void OpenFiles::open(std::size_t index, const MemoryObjects& objects, Obstacles&
   File& out = files_[index];
   const std::string who = who_uses(index);
   const int flags = status_flags(file);
+  if (!own_proc_path(file).empty()) {
+    out.opened = open_null(O_RDWR); // a place for what the process itself opens
+    return;
+  }
   switch (file.which()) {
   case schema::OpenFile::REGULAR:
     out.opened = open_regular(file, file.getRegular(), who, obstacles);
     break;
   case schema::OpenFile::DIRECTORY:
     out.opened = open_path(file, file.getDirectory(), O_DIRECTORY);
+    if ((flags & O_DIRECTORY) == 0) { // so it was opened, and so F_GETFL shows it
+      out.opened = reopen(out.opened.get(), flags);
+    }
     break;
   case schema::OpenFile::PATH:
     out.opened = open_path(file, file.getPath(), O_PATH);
@@ -154,34 +201,22 @@ void OpenFiles::open(std::size_t index, const MemoryObjects& objects, Obstacles&
     out.opened = open_fifo(file);
     break;
   case schema::OpenFile::DEVICE:
-    out.opened = open_device(file, who, obstacles);
+    out.opened = open_device(file);
     break;
   case schema::OpenFile::TERMINAL:
     out.opened = open_null(flags);
     out.inherit = true;
-    obstacles.add_unless_allowed(
-        ErrorCode::kUnsupportedState, "terminal",
-        who + ": a terminal (" + text_of(file.getTerminal().getPath()) + ")",
-        "standard input, output and error are the restorer's own, others /dev/null");
     return;
   case schema::OpenFile::PIPE:
     if (file.getPipe().getExternal()) {
       out.opened = open_null(flags);
       out.inherit = true;
-      obstacles.add_unless_allowed(
-          ErrorCode::kUnsupportedState, "pipe",
-          who + ": a pipe to a process outside of the checkpoint",
-          "standard input, output and error are the restorer's own, others /dev/null");
       return;
     }
     out.opened = open_pipe_end(file, obstacles);
     break;
   case schema::OpenFile::SOCKET:
     out.opened = make_reset_socket();
-    obstacles.add_unless_allowed(ErrorCode::kUnsupportedState, "socket",
-                                 who + ": a socket (" +
-                                     std::string(file.getSocket().getDescription().cStr()) + ")",
-                                 "every call on it fails as if the peer had reset the connection");
     break;
   case schema::OpenFile::EVENTFD: {
     auto eventfd = file.getEventfd();
@@ -203,15 +238,8 @@ void OpenFiles::open(std::size_t index, const MemoryObjects& objects, Obstacles&
     out.opened = open_memfd(file, objects);
     break;
   case schema::OpenFile::OTHER:
+  default: // judge_state() has refused it, or it was allowed
     out.opened = open_null(flags);
-    obstacles.add_unless_allowed(ErrorCode::kUnsupportedState, "other-fd",
-                                 who + ": " + std::string(file.getOther().getDescription().cStr()) +
-                                     ", which cannot be carried",
-                                 "it is replaced by /dev/null");
-    return;
-  default:
-    obstacles.add(ErrorCode::kUnsupportedState,
-                  who + ": an open file of a kind that this version does not know");
     return;
   }
   if (out.opened) {
@@ -233,11 +261,8 @@ ScopedFd OpenFiles::open_regular(schema::OpenFile::Reader file,
                                  Obstacles& obstacles) {
   const int flags = status_flags(file);
   if (identity.getDeleted()) {
-    if (!obstacles.add_unless_allowed(
-            ErrorCode::kUnsupportedState, "deleted-file",
-            who + ": a file that had been deleted (" + text_of(identity.getPath()) + ")",
-            "an unnamed file of the same size, full of zeros, takes its place")) {
-      return {};
+    if (!obstacles.allowed("deleted-file")) {
+      return {}; // judge_state() has refused it
     }
     ScopedFd unnamed(::open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
     if (!unnamed || ::ftruncate(unnamed.get(), static_cast<off_t>(identity.getSize())) != 0) {
@@ -253,6 +278,9 @@ ScopedFd OpenFiles::open_regular(schema::OpenFile::Reader file,
       throw;
     }
     opened = open_identity(identity, options_.files, flags & ~O_NOATIME); // only for the owner
+  }
+  if (is_made_when_read(opened.get())) {
+    return opened;
   }
   const std::string path = resolve_path(identity, options_.files);
   try {
@@ -277,25 +305,18 @@ ScopedFd OpenFiles::open_regular(schema::OpenFile::Reader file,
 ScopedFd OpenFiles::open_fifo(schema::OpenFile::Reader file) {
   schema::FileIdentity::Reader identity = file.getFifo();
   // Held open both ways meanwhile, so that opening one way does not wait or fail.
-  ScopedFd both = open_identity(identity, options_.files, O_RDWR);
+  ScopedFd both = open_identity(identity, options_.files, O_RDWR, S_IFIFO);
   struct stat status;
   if (::fstat(both.get(), &status) != 0 || !S_ISFIFO(status.st_mode)) {
     throw Error(ErrorCode::kBackingFile, "it is no FIFO any more")
         .in_file(text_of(identity.getPath()));
   }
-  return open_identity(identity, options_.files, status_flags(file));
+  return open_identity(identity, options_.files, status_flags(file), S_IFIFO);
 }
 
-ScopedFd OpenFiles::open_device(schema::OpenFile::Reader file, const std::string& who,
-                                Obstacles& obstacles) {
+ScopedFd OpenFiles::open_device(schema::OpenFile::Reader file) {
   auto device = file.getDevice();
   const std::string path = text_of(device.getPath());
-  if (!is_harmless_device(device.getNumber()) &&
-      !obstacles.add_unless_allowed(ErrorCode::kUnsupportedState, "device",
-                                    who + ": the device " + path,
-                                    "it is opened anew by its path")) {
-    return {};
-  }
   ScopedFd opened(::open(path.c_str(), status_flags(file) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   struct stat status;
   if (!opened) {
@@ -368,21 +389,20 @@ void OpenFiles::finish(ScopedFd& opened, schema::OpenFile::Reader file, const st
       ::lseek(fd, static_cast<off_t>(offset), SEEK_SET) != static_cast<off_t>(offset)) {
     throw system_error(errno, "cannot set the position to " + std::to_string(offset));
   }
+  if (file.getLocks().size() > options_.max_locks) {
+    obstacles.add(ErrorCode::kLimit, who + ": it holds " + std::to_string(file.getLocks().size()) +
+                                         " locks, more than the limit of " +
+                                         std::to_string(options_.max_locks) + " (--max-locks)");
+    return;
+  }
   // Locks are taken by the process itself, in the order of the list, so that they are its own; here
   // it is only found out whether they can be.
   for (schema::FileLock::Reader lock : file.getLocks()) {
     if (lock.getKind() > schema::FileLock::Kind::LEASE) {
       obstacles.add(ErrorCode::kUnsupportedState,
                     who + ": a lock of a kind that this version does not know");
-    } else if (lock.getKind() == schema::FileLock::Kind::FLOCK) {
-      if (::flock(fd, (lock.getExclusive() ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0) {
-        obstacles.add(ErrorCode::kBackingFile,
-                      who + ": the lock that it held cannot be taken: " +
-                          (errno == EWOULDBLOCK ? "another process has it" : std::strerror(errno)));
-      } else {
-        ::flock(fd, LOCK_UN);
-      }
-    } else if (lock.getKind() != schema::FileLock::Kind::LEASE) {
+    } else if (lock.getKind() != schema::FileLock::Kind::LEASE &&
+               lock.getKind() != schema::FileLock::Kind::FLOCK) { // see acquire()
       struct flock description = lock_description(lock);
       if (::fcntl(fd, F_OFD_GETLK, &description) == 0 && description.l_type != F_UNLCK) {
         obstacles.add(ErrorCode::kBackingFile,
@@ -422,11 +442,53 @@ int OpenFiles::highest_descriptor(std::uint32_t table) const {
   return descriptors.size() == 0 ? -1 : descriptors[descriptors.size() - 1].getFd();
 }
 
+// The path of a file of the process's own directory in /proc, as the process itself can open it;
+// empty: it is no such file. (spec/restore.md "Files of /proc".)
+std::string OpenFiles::own_proc_path(schema::OpenFile::Reader file) const {
+  schema::FileIdentity::Reader identity;
+  if (file.isRegular()) {
+    identity = file.getRegular();
+  } else if (file.isDirectory()) {
+    identity = file.getDirectory();
+  } else if (file.isPath()) {
+    identity = file.getPath();
+  } else {
+    return {};
+  }
+  const std::string path = text_of(identity.getPath());
+  const std::string_view entry = own_proc_entry(path, state_.getProcesses()[0].getPid());
+  return entry.empty() ? std::string() : "/proc/self/" + std::string(entry);
+}
+
+// The place is a descriptor of the row; number 0 is free while descriptors are put in their places.
+void OpenFiles::add_own_proc_ops(OpList& ops, const DescriptorSet& set,
+                                 const TableFiles& files) const {
+  for (auto [index, place] : files.files) {
+    schema::OpenFile::Reader file = state_.getOpenFiles()[index];
+    const std::string path = own_proc_path(file);
+    if (path.empty()) {
+      continue;
+    }
+    int flags = status_flags(file) | O_CLOEXEC;
+    if (file.isPath()) {
+      flags = O_PATH | O_CLOEXEC | (flags & (O_DIRECTORY | O_NOFOLLOW));
+    }
+    ops.system_call({"opening", path}, SYS_openat, AT_FDCWD, ops.arena().place_string(path), flags);
+    if (file.getOffset() != 0) {
+      ops.system_call({"setting the position of", path, OpFailure::Policy::kWarn}, SYS_lseek, 0,
+                      file.getOffset(), SEEK_SET);
+    }
+    ops.system_call({"opening", path}, SYS_dup3, 0, set.number(place), O_CLOEXEC);
+    ops.system_call({"opening", path}, SYS_close, 0);
+  }
+}
+
 void OpenFiles::add_descriptor_ops(OpList& ops, const DescriptorSet& set,
                                    const TableFiles& files) const {
   if (files.table == kNoIndex) {
     return;
   }
+  add_own_proc_ops(ops, set, files);
   // An inherited description is that of its first descriptor among 0, 1 and 2 for higher numbers.
   std::map<std::uint32_t, std::size_t> replacement;
   for (schema::FileDescriptor::Reader descriptor :
@@ -449,18 +511,14 @@ void OpenFiles::add_descriptor_ops(OpList& ops, const DescriptorSet& set,
   }
 }
 
-void OpenFiles::add_watch_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files,
-                              bool same_ids) const {
+void OpenFiles::add_watch_ops(OpList& ops, const DescriptorSet& set,
+                              const TableFiles& files) const {
   for (auto [index, place] : files.files) {
     schema::OpenFile::Reader file = state_.getOpenFiles()[index];
     const int number = set.number(place);
     if (file.getOwnerSignal() != 0) {
       ops.system_call({"setting the signal of", who_uses(index), OpFailure::Policy::kWarn},
                       SYS_fcntl, number, F_SETSIG, file.getOwnerSignal());
-    }
-    if (file.getOwner() != 0 && same_ids) {
-      ops.system_call({"setting the owner of", who_uses(index), OpFailure::Policy::kWarn},
-                      SYS_fcntl, number, F_SETOWN, file.getOwner());
     }
     if ((file.getFlags() & O_ASYNC) != 0) {
       ops.system_call({"setting the flags of", who_uses(index), OpFailure::Policy::kWarn},
@@ -473,6 +531,29 @@ void OpenFiles::add_watch_ops(OpList& ops, const DescriptorSet& set, const Table
                         number, EPOLL_CTL_ADD, watch.getFd(), ops.arena().place(event));
       }
     }
+  }
+}
+
+void OpenFiles::add_owner_ops(OpList& ops, const TableFiles& files) const {
+  if (files.table == kNoIndex) {
+    return;
+  }
+  std::vector<bool> done(state_.getOpenFiles().size());
+  for (schema::FileDescriptor::Reader descriptor :
+       state_.getFileTables()[files.table].getDescriptors()) {
+    const std::uint32_t index = descriptor.getOpenFile();
+    schema::OpenFile::Reader file = state_.getOpenFiles()[index];
+    if (done[index] || file.getOwner() == 0 || files.inherited.count(descriptor.getFd()) != 0) {
+      continue;
+    }
+    done[index] = true;
+    f_owner_ex owner{};
+    owner.type = file.getOwnerIsThread() ? F_OWNER_TID
+                 : file.getOwner() < 0   ? F_OWNER_PGRP
+                                         : F_OWNER_PID;
+    owner.pid = file.getOwner() < 0 ? -file.getOwner() : file.getOwner();
+    ops.system_call({"setting the owner of", who_uses(index), OpFailure::Policy::kWarn}, SYS_fcntl,
+                    descriptor.getFd(), F_SETOWN_EX, ops.arena().place(owner));
   }
 }
 

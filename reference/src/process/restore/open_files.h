@@ -32,11 +32,16 @@ struct TableFiles {
 // a time.
 class OpenFiles {
 public:
-  // What cannot be had is added to `obstacles`.
+  // Opens what can be opened without anybody noticing it; what cannot be had is added to
+  // `obstacles`. What judge_state() says is not said again.
   OpenFiles(const CheckpointReader& reader, const MemoryObjects& objects,
             const RestoreOptions& options, Obstacles& obstacles);
   OpenFiles(const OpenFiles&) = delete;
   OpenFiles& operator=(const OpenFiles&) = delete;
+
+  // Opens the rest, and finds out whether locks can be had. After MemoryObjects::acquire(). The
+  // second call does nothing.
+  void acquire(const MemoryObjects& objects, Obstacles& obstacles);
 
   // Adds what a process with file table `table` needs to its `set`, which is not frozen yet.
   TableFiles add_to(DescriptorSet& set, std::uint32_t table) const;
@@ -47,11 +52,12 @@ public:
   // Appends what puts the descriptors in their places, once all of the set are at theirs and every
   // other descriptor is closed.
   void add_descriptor_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files) const;
-  // Appends what belongs to the process that has the table: owners of signals, watches of epolls.
-  // The set must still be open.
-  // With `same_ids` false owners are left out: their ids mean somebody else.
-  void add_watch_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files,
-                     bool same_ids) const;
+  // Appends what belongs to the process that has the table: signals, watches of epolls. The set
+  // must still be open.
+  void add_watch_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files) const;
+  // Appends owners of signals: when all threads are there, and with the rights of the process, by
+  // which the owner will be signalled. Not where ids are others: they mean somebody else.
+  void add_owner_ops(OpList& ops, const TableFiles& files) const;
   // The same for locks and leases. The set must be closed, because closing any descriptor of
   // a file drops a process's locks on it (fcntl(2)).
   void add_lock_ops(OpList& ops, const TableFiles& files) const;
@@ -60,6 +66,7 @@ private:
   // What stands for an open file description.
   struct File {
     ScopedFd opened;
+    bool wanted = false; // a descriptor refers to it
     // True: descriptors 0, 1 and 2 become copies of this process's own instead, where it has them.
     bool inherit = false;
   };
@@ -69,13 +76,16 @@ private:
     bool filled = false;
   };
 
+  void try_open(std::size_t index, const MemoryObjects& objects, Obstacles& obstacles);
+  std::string own_proc_path(schema::OpenFile::Reader file) const;
+  void add_own_proc_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files) const;
   void open(std::size_t index, const MemoryObjects& objects, Obstacles& obstacles);
   ScopedFd open_regular(schema::OpenFile::Reader file, schema::FileIdentity::Reader identity,
                         const std::string& who, Obstacles& obstacles);
   ScopedFd open_path(schema::OpenFile::Reader file, schema::FileIdentity::Reader identity,
                      int extra_flags);
   ScopedFd open_fifo(schema::OpenFile::Reader file);
-  ScopedFd open_device(schema::OpenFile::Reader file, const std::string& who, Obstacles& obstacles);
+  ScopedFd open_device(schema::OpenFile::Reader file);
   ScopedFd open_pipe_end(schema::OpenFile::Reader file, Obstacles& obstacles);
   ScopedFd open_memfd(schema::OpenFile::Reader file, const MemoryObjects& objects);
   void finish(ScopedFd& opened, schema::OpenFile::Reader file, const std::string& who,
@@ -87,6 +97,7 @@ private:
   const RestoreOptions& options_;
   std::vector<File> files_;
   std::map<std::uint64_t, PipeEnds> pipes_;
+  bool acquired_ = false;
 };
 
 } // namespace rrpcp::restore

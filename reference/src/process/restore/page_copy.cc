@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <sys/uio.h>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 
@@ -168,8 +169,12 @@ void parallel_for(std::uint64_t count, unsigned threads,
     }
   };
   std::vector<std::jthread> helpers;
-  for (unsigned i = 1; i < threads; ++i) {
-    helpers.emplace_back(run, i);
+  try {
+    for (unsigned i = 1; i < threads; ++i) {
+      helpers.emplace_back(run, i);
+    }
+  } catch (const std::system_error&) {
+    // No more threads to be had: the ones there are do it.
   }
   run(0);
   helpers.clear();

@@ -4,6 +4,7 @@
 #include "process/proc_status.h"
 #include "process/remote_calls.h"
 #include "process/remote_memory.h"
+#include "process/restore/kernel_attributes.h"
 #include "process/restore/xsave_area.h"
 #include "rrpcp/error.h"
 
@@ -80,11 +81,19 @@ Error id_error(int errno_value, pid_t id) {
   switch (errno_value) {
   case EEXIST: {
     std::string user = "by a process group or session";
+    std::string cure = "end that process";
     if (std::optional<ProcStatus> status = ProcStatus::try_read(id, id)) {
       user = "by process " + std::to_string(status->process) + " (" + status->name + ")";
+      if (status->state == 'Z') {
+        const std::string parent = "process " + std::to_string(status->parent);
+        user += ", which has ended, but its parent, " + parent +
+                ", has not asked for its exit "
+                "status yet";
+        cure = "let " + parent + " do so (a shell does at its next prompt)";
+      }
     }
     return Error(ErrorCode::kIdInUse, text + " is in use " + user)
-        .with_hint("end that process, or let the restored one have other ids (--allow new-ids)");
+        .with_hint(cure + ", or let the restored one have other ids (--allow new-ids)");
   }
   case EPERM:
     return Error(ErrorCode::kPermission,
@@ -119,12 +128,15 @@ constexpr std::uintptr_t kBuildOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKI
 class Builder {
 public:
   Builder(ProcessPlan& plan, const CheckpointReader& reader, const BuildOptions& options)
-      : plan_(plan), reader_(reader), options_(options), compiled_(plan.compile()), process_(0) {}
+      : plan_(plan), reader_(reader), options_(options), compiled_(compile(plan)), process_(0) {}
 
   BuiltProcess build(std::vector<PageCopy> copies) {
     start();
     permit(kStageTraced);
     wait_until([&] { return __atomic_load_n(&control().stage, __ATOMIC_SEQ_CST) >= kStageMapped; });
+    if (plan_.parts().attributes) {
+      write_attributes();
+    }
     const std::vector<PageCopy>& own = plan_.space().copies();
     copies.insert(copies.end(), own.begin(), own.end());
     copy_pages(reader_, std::move(copies), process_.pid(), options_.threads);
@@ -142,6 +154,7 @@ public:
     finish_leader();
     set_registers(process_.tasks().front());
     restore_critical_sections();
+    restore_dispatch();
     for (BuiltTask& task : process_.tasks()) {
       task.tracee.set_options(kBuildOptions | options_.trace_options);
     }
@@ -149,6 +162,10 @@ public:
   }
 
 private:
+  static CompiledProcess compile(ProcessPlan& plan) {
+    plan.place_descriptors();
+    return plan.compile();
+  }
   restorer::Control& control() { return *compiled_.control; }
   Tracee& leader() { return process_.tasks().front().tracee; }
 
@@ -298,6 +315,32 @@ private:
           memory.write(plan_.task(i).getRseq().getAddress() + kRseqCriticalSection,
                        std::as_bytes(std::span(&section, 1)));
         }
+      }
+    }
+  }
+
+  // While the process has our credentials still.
+  void write_attributes() {
+    const schema::State::Reader state = reader_.state();
+    const auto space = state.getAddressSpaces()[plan_.task(0).getAddressSpace()];
+    if (space.hasAttributes()) {
+      process_.warnings() =
+          write_process_attributes(process_.pid(), plan_.process(), space.getAttributes());
+    }
+  }
+
+  // From now on the threads' own calls may be dispatched to their handlers: none is made for us.
+  void restore_dispatch() {
+    for (std::size_t i = 0; i < plan_.tasks().size(); ++i) {
+      const schema::TaskAttributes::Reader attributes = plan_.task(i).getAttributes();
+      if (attributes.hasSystemCallDispatch()) {
+        const schema::SystemCallDispatch::Reader stored = attributes.getSystemCallDispatch();
+        SyscallDispatch dispatch;
+        dispatch.mode = stored.getMode();
+        dispatch.selector = stored.getSelector();
+        dispatch.offset = stored.getStart();
+        dispatch.length = stored.getLength();
+        process_.tasks()[i].tracee.set_syscall_dispatch(dispatch);
       }
     }
   }

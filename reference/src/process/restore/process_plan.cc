@@ -1,7 +1,9 @@
 #include "process/restore/process_plan.h"
 
 #include "base/bytes.h"
+#include "process/carried.h"
 #include "process/restore/file_identity.h"
+#include "process/restore/kernel_attributes.h"
 #include "process/restore/signal_bytes.h"
 #include "process/restore/xsave_area.h"
 #include "rrpcp/error.h"
@@ -26,6 +28,7 @@
 #include <sys/user.h>
 #include <time.h>
 #include <unistd.h>
+#include <utility>
 
 namespace rrpcp::restore {
 
@@ -33,11 +36,7 @@ namespace {
 
 constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
 constexpr std::uint32_t kNoteXstate = 0x202; // NT_X86_XSTATE
-constexpr std::uint32_t kNotePorts = 0x201;  // NT_386_IOPERM
-constexpr std::uint32_t kNoteShadowStack = 0x204;
 constexpr int kLastSignal = 64;
-// Offset of `cs` in user_regs_struct, and its value for 64-bit user code (asm/segment.h).
-constexpr std::uint64_t kUserCodeSegment64 = 0x33;
 // asm/prctl.h
 constexpr int kArchReqXcompPerm = 0x1023;
 constexpr int kArchShadowStackDisable = 0x5002;
@@ -107,12 +106,10 @@ ProcessPlan::ProcessPlan(const CheckpointReader& reader, std::uint32_t process,
     : reader_(reader), state_(reader.state()), process_(state_.getProcesses()[process]),
       objects_(objects), files_(files), options_(options), parts_(parts),
       outlives_restorer_(outlives_restorer), process_index_(process) {
-  find_tasks(obstacles);
+  find_tasks();
   check_tasks(obstacles);
   space_.emplace(reader, task(0).getAddressSpace(), objects, options, obstacles);
-  if (parts_.attributes && process_.hasCredentials()) {
-    credentials_ = CredentialsPlan(process_.getCredentials(), obstacles);
-  }
+  plan_credentials(obstacles);
   if (outlives_restorer_) {
     for (std::size_t i = 0; i < tasks_.size(); ++i) {
       if (task(i).getParentDeathSignal() != 0) {
@@ -122,17 +119,62 @@ ProcessPlan::ProcessPlan(const CheckpointReader& reader, std::uint32_t process,
       }
     }
   }
-  space_->add_descriptors(descriptors_);
-  int highest = 2;
   if (parts_.files) {
     open_directories(obstacles);
+    check_descriptor_limit(obstacles);
+  }
+}
+
+// Above the program's own numbers there has to be room for those that the restore needs.
+void ProcessPlan::check_descriptor_limit(Obstacles& obstacles) const {
+  const int highest = files_->highest_descriptor(task(0).getFileTable());
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && highest > 0 &&
+      static_cast<rlim_t>(highest) >= limit.rlim_cur) {
+    obstacles.add(ErrorCode::kUnsupportedState,
+                  "descriptor " + std::to_string(highest) + " is above the " +
+                      std::to_string(limit.rlim_cur) +
+                      " that may be open here (RLIMIT_NOFILE, sysctl fs.nr_open)");
+  }
+}
+
+void ProcessPlan::plan_credentials(Obstacles& obstacles) {
+  if (!parts_.attributes || !process_.hasCredentials()) {
+    return;
+  }
+  for (std::size_t i = 0; i < tasks_.size(); ++i) {
+    const schema::Task::Reader thread = task(i);
+    const bool own = thread.hasCredentials();
+    if (i != 0 && !own) {
+      credentials_.push_back(credentials_.front());
+      continue;
+    }
+    credentials_.emplace_back(own ? thread.getCredentials() : process_.getCredentials(),
+                              own ? "thread " + std::to_string(thread.getTid()) : "the process",
+                              has_foreign_user_namespace(state_, thread), obstacles);
+  }
+}
+
+void ProcessPlan::place_descriptors() {
+  if (std::exchange(placed_, true)) {
+    return;
+  }
+  space_->add_descriptors(descriptors_);
+  if (root_directory_) {
+    root_directory_index_ = descriptors_.add(root_directory_.get());
+  }
+  if (working_directory_) {
+    working_directory_index_ = descriptors_.add(working_directory_.get());
+  }
+  int highest = 2;
+  if (parts_.files) {
     table_files_ = files_->add_to(descriptors_, task(0).getFileTable());
     highest = std::max(highest, files_->highest_descriptor(task(0).getFileTable()));
   }
   descriptors_.freeze(highest);
 }
 
-void ProcessPlan::find_tasks(Obstacles& obstacles) {
+void ProcessPlan::find_tasks() {
   auto tasks = state_.getTasks();
   for (std::uint32_t i = 0; i < tasks.size(); ++i) {
     if (tasks[i].getProcess() == process_index_) {
@@ -151,10 +193,7 @@ void ProcessPlan::find_tasks(Obstacles& obstacles) {
     return;
   }
   if (leader == tasks_.end()) {
-    obstacles.add(ErrorCode::kUnsupportedState,
-                  "the main thread of process " + std::to_string(process_.getPid()) +
-                      " had ended before its others; such a process cannot be made");
-    return;
+    return; // judge_state() has said so
   }
   std::rotate(tasks_.begin(), leader, leader + 1);
 }
@@ -171,30 +210,7 @@ void ProcessPlan::check_tasks(Obstacles& obstacles) const {
   std::vector<std::byte> area(std::max<std::size_t>(area_size, 576));
   for (std::size_t i = 0; i < tasks_.size(); ++i) {
     const schema::Task::Reader thread = task(i);
-    const std::string name = "thread " + std::to_string(thread.getTid());
-    if (thread.getAddressSpace() != leader.getAddressSpace() ||
-        thread.getFileTable() != leader.getFileTable() ||
-        thread.getFileSystemContext() != leader.getFileSystemContext() ||
-        thread.getSignalHandlers() != leader.getSignalHandlers()) {
-      obstacles.add(ErrorCode::kUnsupportedState,
-                    name + " does not share memory, descriptors, working directory or signal "
-                           "handlers with its process (clone(2), unshare(2))");
-    }
-    auto general = register_set(thread, NT_PRSTATUS);
-    if (!general || general->size() != sizeof(user_regs_struct) ||
-        load_le<std::uint64_t>(*general, offsetof(user_regs_struct, cs)) != kUserCodeSegment64) {
-      obstacles.add(ErrorCode::kUnsupportedState, name + " does not run 64-bit code");
-    }
-    auto shadow_stack = register_set(thread, kNoteShadowStack);
-    if (shadow_stack && std::any_of(shadow_stack->begin(), shadow_stack->end(),
-                                    [](std::byte b) { return b != std::byte{0}; })) {
-      obstacles.add(ErrorCode::kUnsupportedState, name + " uses a shadow stack");
-    }
-    if (auto ports = register_set(thread, kNotePorts);
-        ports && std::any_of(ports->begin(), ports->end(),
-                             [](std::byte b) { return b != std::byte{0xff}; })) {
-      obstacles.add(ErrorCode::kUnsupportedState, name + " may use I/O ports (ioperm(2))");
-    }
+    obstacles.add(judge_task(state_, thread));
     check_rseq(thread);
     if (auto xstate = register_set(thread, kNoteXstate)) {
       needed |= xsave_components_in_use(*xstate);
@@ -261,12 +277,10 @@ void ProcessPlan::open_directories(Obstacles& obstacles) {
     const std::string root = text_of(context.getRootDirectory());
     if (!root.empty() && root != "/") {
       root_directory_ = open_directory(root);
-      root_directory_index_ = descriptors_.add(root_directory_.get());
     }
     const std::string path = text_of(context.getWorkingDirectory());
     if (!path.empty()) {
       working_directory_ = open_directory(path);
-      working_directory_index_ = descriptors_.add(working_directory_.get());
     }
   } catch (const Error& error) {
     obstacles.add(error);
@@ -276,7 +290,7 @@ void ProcessPlan::open_directories(Obstacles& obstacles) {
 std::uint64_t ProcessPlan::arena_size() const {
   // Rough upper bounds; memory that is not used costs nothing.
   constexpr std::uint64_t kPerOperation = 128; // and what its arguments point to
-  constexpr std::uint64_t kPerTask = 8192;
+  constexpr std::uint64_t kPerTask = 32768;    // with its credentials
   constexpr std::uint64_t kBase = std::uint64_t{16} << 20;
   std::uint64_t size = kBase + space_->operation_bound() * kPerOperation +
                        tasks_.size() * kPerTask + descriptors_.own().size() * 2 * kPerOperation +
@@ -307,7 +321,7 @@ CompiledProcess ProcessPlan::compile() const {
   std::vector<restorer::Thread*> threads{nullptr};
   compiled.critical_sections.resize(tasks_.size());
   for (std::size_t i = 1; i < tasks_.size(); ++i) {
-    compiled.critical_sections[i] = add_thread_ops(compiled.lists[i], task(i));
+    compiled.critical_sections[i] = add_thread_ops(compiled.lists[i], i);
     threads.push_back(compiled.lists[i].seal(compiled.control));
   }
 
@@ -317,6 +331,7 @@ CompiledProcess ProcessPlan::compile() const {
   // program that got its privileges at exec (file capabilities) may not be traced otherwise.
   ops.system_call({"binding the process to the restorer"}, SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0,
                   0, 0);
+  ops.add({"finding the restorer alive"}, restorer::OpKind::kEndIfOrphan, ::getpid());
   ops.system_call({"becoming traceable"}, SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
   ops.add({"reporting"}, restorer::OpKind::kReachStage, kStageReady);
   ops.add({"waiting"}, restorer::OpKind::kAwaitStage, kStageTraced);
@@ -332,13 +347,21 @@ CompiledProcess ProcessPlan::compile() const {
     files_->add_descriptor_ops(ops, descriptors_, table_files_);
   }
   space_->add_clearing_ops(ops, descriptors_);
+  const schema::AddressSpace::Reader space = state_.getAddressSpaces()[task(0).getAddressSpace()];
+  const bool has_space_attributes = parts_.attributes && space.hasAttributes();
+  if (has_space_attributes) {
+    add_early_space_ops(ops, space.getAttributes());
+  }
   space_->add_mapping_ops(ops, descriptors_);
   ops.add({"reporting"}, restorer::OpKind::kReachStage, kStageMapped);
   space_->add_reading_ops(ops, descriptors_);
   ops.add({"waiting"}, restorer::OpKind::kAwaitStage, kStageFilled);
-  space_->add_finishing_ops(ops, descriptors_);
+  space_->add_finishing_ops(ops);
+  if (has_space_attributes) {
+    add_late_space_ops(ops, space.getAttributes());
+  }
   if (parts_.files) {
-    files_->add_watch_ops(ops, descriptors_, table_files_, parts_.ids);
+    files_->add_watch_ops(ops, descriptors_, table_files_);
     add_directory_ops(ops);
   }
   ops.system_call({"closing descriptors"}, SYS_close_range, descriptors_.base(), UINT32_MAX, 0);
@@ -377,7 +400,10 @@ CompiledProcess ProcessPlan::compile() const {
   if (parts_.timers) {
     add_timer_ops(ops);
   }
-  compiled.critical_sections[0] = add_thread_ops(ops, task(0));
+  compiled.critical_sections[0] = add_thread_ops(ops, 0);
+  if (parts_.files && parts_.ids) {
+    files_->add_owner_ops(ops, table_files_);
+  }
   if (parts_.signals) {
     add_signal_ops(ops, process_.getPendingSignals(), true);
   }
@@ -453,9 +479,6 @@ void ProcessPlan::add_attribute_ops(OpList& ops) const {
                     process_.getProcessGroup());
   }
   ops.system_call({"setting the personality"}, SYS_personality, process_.getPersonality());
-  if (task(0).getAttributes().getNoNewPrivileges()) {
-    ops.system_call({"giving up new privileges"}, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  }
   ops.system_call({"setting the subreaper attribute"}, SYS_prctl, PR_SET_CHILD_SUBREAPER,
                   process_.getChildSubreaper() ? 1 : 0, 0, 0, 0);
 }
@@ -506,8 +529,8 @@ void ProcessPlan::add_timer_ops(OpList& ops) const {
   }
 }
 
-std::optional<std::size_t> ProcessPlan::add_thread_ops(OpList& ops,
-                                                       schema::Task::Reader task) const {
+std::optional<std::size_t> ProcessPlan::add_thread_ops(OpList& ops, std::size_t index) const {
+  const schema::Task::Reader task = this->task(index);
   std::optional<std::size_t> critical_section;
   const std::string name = std::to_string(task.getTid());
   ops.system_call({"setting the exit address of thread", name}, SYS_set_tid_address,
@@ -552,8 +575,14 @@ std::optional<std::size_t> ProcessPlan::add_thread_ops(OpList& ops,
   }
   ops.system_call({"naming thread", name}, SYS_prctl, PR_SET_NAME,
                   ops.arena().place_string(text_of(task.getName())), 0, 0, 0);
-  if (parts_.attributes) {
-    credentials_.add_ops(ops);
+  if (parts_.attributes && task.hasAttributes()) {
+    add_task_attribute_ops(ops, task.getAttributes(), name);
+  }
+  if (parts_.attributes && !credentials_.empty()) {
+    credentials_[index].add_ops(ops);
+  }
+  if (parts_.attributes && task.hasAttributes()) {
+    add_confinement_ops(ops, task.getAttributes(), name);
   }
   const int death_signal =
       parts_.attributes && !outlives_restorer_ ? task.getParentDeathSignal() : 0;

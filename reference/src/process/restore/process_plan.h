@@ -69,7 +69,8 @@ enum ProcessStage : std::uint32_t {
 
 class ProcessPlan {
 public:
-  // Plans process `process` of the checkpoint; what cannot be done is added to `obstacles`. All
+  // Plans process `process` of the checkpoint, without touching anything but to read it; what
+  // cannot be done is added to `obstacles`. All
   // references must outlive the plan. `files` may be null where parts.files is false.
   // `outlives_restorer`: the process is to live on after this one has ended: it gets a session of
   // its own, and no signal for its parent's death.
@@ -88,14 +89,19 @@ public:
   // Lets the process and its threads have any ids.
   void give_up_ids() { parts_.ids = false; }
 
-  // Writes the work down, for one child.
+  // Takes the descriptors of what was opened and made: after MemoryObjects::acquire() and
+  // OpenFiles::acquire(). The second call does nothing.
+  void place_descriptors();
+  // Writes the work down, for one child; after place_descriptors().
   CompiledProcess compile() const;
 
 private:
-  void find_tasks(Obstacles& obstacles);
+  void find_tasks();
   void check_tasks(Obstacles& obstacles) const;
   void check_rseq(schema::Task::Reader task) const;
+  void plan_credentials(Obstacles& obstacles);
   void open_directories(Obstacles& obstacles);
+  void check_descriptor_limit(Obstacles& obstacles) const;
   std::uint64_t arena_size() const;
   void add_descriptor_moving_ops(OpList& ops) const;
   void add_directory_ops(OpList& ops) const;
@@ -103,7 +109,7 @@ private:
   void add_attribute_ops(OpList& ops) const;
   void add_limit_ops(OpList& ops) const;
   void add_timer_ops(OpList& ops) const;
-  std::optional<std::size_t> add_thread_ops(OpList& ops, schema::Task::Reader task) const;
+  std::optional<std::size_t> add_thread_ops(OpList& ops, std::size_t index) const;
   void add_signal_ops(OpList& ops, capnp::List<schema::SignalInfo>::Reader signals,
                       bool process) const;
 
@@ -118,13 +124,14 @@ private:
   std::uint32_t process_index_;
   std::vector<std::uint32_t> tasks_;
   std::optional<SpacePlan> space_;
-  CredentialsPlan credentials_;
+  std::vector<CredentialsPlan> credentials_; // by task; empty: those of the restorer stay
   ScopedFd working_directory_;
   ScopedFd root_directory_;
   std::optional<std::size_t> working_directory_index_;
   std::optional<std::size_t> root_directory_index_;
   DescriptorSet descriptors_;
   TableFiles table_files_;
+  bool placed_ = false;
 };
 
 } // namespace rrpcp::restore

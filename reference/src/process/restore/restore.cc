@@ -1,15 +1,20 @@
 #include "rrpcp/restore.h"
 
 #include "container/kj_errors.h"
+#include "process/carried.h"
 #include "process/proc_status.h"
 #include "process/restore/descriptor_limit.h"
 #include "process/restore/process_builder.h"
 #include "process/restore/state_checks.h"
+#include "process/restore/time_namespace.h"
 #include "rrpcp/error.h"
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <fcntl.h>
 #include <optional>
+#include <sys/file.h>
 #include <sys/ptrace.h>
 #include <time.h>
 #include <utility>
@@ -21,6 +26,7 @@ using restore::BuiltProcess;
 using restore::BuiltTask;
 using restore::check_machine;
 using restore::check_rules;
+using restore::TimeNamespace;
 
 namespace {
 
@@ -45,6 +51,26 @@ void check_kind(const CheckpointReader& reader) {
   }
 }
 
+// Lets a thread go. One that ended meanwhile, because another one that was let go before has ended
+// the process, is reaped: the process's end is reported only when all its threads are. The main
+// thread is left to who waits for the process.
+void detach_or_reap(Tracee& thread, pid_t process) {
+  try {
+    thread.detach();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kProcessGone) {
+      throw;
+    }
+    try {
+      while (thread.tid() != process && thread.attached() && !thread.wait().gone()) {
+      }
+    } catch (const Error&) {
+      // Reaped already.
+    }
+    thread.release();
+  }
+}
+
 // A thread that its tracer lets go of in a group stop is awake for a moment, in which it executes
 // nothing, before it stops again.
 void wait_until_stopped(pid_t process, pid_t tid) {
@@ -59,16 +85,40 @@ void wait_until_stopped(pid_t process, pid_t tid) {
   }
 }
 
+// Two restores of one file at once would take from each other what the process needs (ids, keys,
+// locks), so that in the end both fail: the second one waits for the first, and sees then what is
+// taken. Empty where the file system has no locks, or the wait is too long.
+ScopedFd wait_for_others(const CheckpointReader& reader) {
+  constexpr int kMostNaps = 600;
+  if (reader.fd() < 0) {
+    return {};
+  }
+  // A lock of its own: the memory that is mapped from the file keeps the reader's open for long.
+  const std::string path = "/proc/self/fd/" + std::to_string(reader.fd());
+  ScopedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  for (int i = 0; file && ::flock(file.get(), LOCK_EX | LOCK_NB) != 0; ++i) {
+    if (errno != EWOULDBLOCK || i == kMostNaps) {
+      return {};
+    }
+    const timespec nap{0, 100'000'000};
+    ::nanosleep(&nap, nullptr);
+  }
+  return file;
+}
+
 } // namespace
 
 struct RestoredProcess::Impl {
   explicit Impl(BuiltProcess built) : process(std::move(built)), pid(process.pid()) {}
 
+  // Ends after the process, where that is killed.
+  std::unique_ptr<restore::SegmentKeeper> segments;
   BuiltProcess process;
   pid_t pid;
   std::vector<pid_t> tids;
   std::vector<std::string> warnings;
   std::uint64_t nanoseconds = 0;
+  bool was_stopped = false; // when it was captured
 
   // The kernel goes on with an interrupted call by what it noted in the old process
   // (restart_syscall(2)); here that note does not exist. Such a call is entered again instead.
@@ -127,6 +177,10 @@ const std::vector<std::string>& RestoredProcess::warnings() const {
   return impl_->warnings;
 }
 
+bool RestoredProcess::was_stopped() const {
+  return impl_->was_stopped;
+}
+
 std::uint64_t RestoredProcess::nanoseconds() const {
   return impl_->nanoseconds;
 }
@@ -135,8 +189,9 @@ void RestoredProcess::detach_running() {
   impl_->require_attached();
   impl_->prepare_restarts();
   for (BuiltTask& task : impl_->process.release()) {
-    task.tracee.detach();
+    detach_or_reap(task.tracee, impl_->pid);
   }
+  impl_->segments->keep();
 }
 
 void RestoredProcess::detach_stopped() {
@@ -146,6 +201,7 @@ void RestoredProcess::detach_stopped() {
   for (BuiltTask& task : impl_->process.release()) {
     task.tracee.detach();
   }
+  impl_->segments->keep();
   for (const pid_t tid : impl_->tids) {
     wait_until_stopped(impl_->pid, tid);
   }
@@ -158,16 +214,25 @@ void RestoredProcess::kill() {
 RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   return with_kj_errors(reader.name(), [&] {
+    const ScopedFd exclusive = wait_for_others(reader);
     check_machine(reader);
     check_kind(reader);
     check_rules(reader);
     const restore::RaisedDescriptorLimit raised;
     restore::Obstacles obstacles(options.allow, reader.name());
+    obstacles.add(judge_state(reader.state()));
+    for (schema::Omission::Reader omission : reader.state().getOmissions()) {
+      obstacles.warn("left out when it was captured: " + std::string(omission.getWhat().cStr()));
+    }
     restore::MemoryObjects objects(reader, options, obstacles);
     restore::OpenFiles files(reader, objects, options, obstacles);
     restore::ProcessPlan plan(reader, 0, objects, &files, options, {}, options.outlives_restorer,
                               obstacles);
     obstacles.throw_if_any();
+    objects.acquire(obstacles);
+    files.acquire(objects, obstacles);
+    obstacles.throw_if_any();
+    const TimeNamespace time(reader.state(), obstacles);
 
     BuildOptions build_options;
     build_options.threads = options.threads;
@@ -188,9 +253,12 @@ RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOpt
       warnings.push_back("the process has the id " + std::to_string(process->pid()) +
                          " instead of " + std::to_string(plan.process().getPid()));
     }
-    objects.keep();
+    const std::vector<std::string> unset = objects.finish();
+    warnings.insert(warnings.end(), unset.begin(), unset.end());
     auto impl = std::make_unique<RestoredProcess::Impl>(std::move(*process));
+    impl->segments = objects.keep_later();
     impl->warnings = std::move(warnings);
+    impl->was_stopped = reader.state().getProcesses()[0].getStopSignal() != 0;
     for (std::string& warning : impl->process.warnings()) {
       impl->warnings.push_back(std::move(warning));
     }

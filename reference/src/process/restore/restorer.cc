@@ -163,6 +163,10 @@ extern "C" [[noreturn]] RESTORER_CODE void rrpcp_restorer_run(Thread* thread) {
     } else if (kind == OpKind::kReachStage) {
       __atomic_store_n(&control->stage, static_cast<std::uint32_t>(op->args[0]), __ATOMIC_SEQ_CST);
       tell_library(control);
+    } else if (kind == OpKind::kEndIfOrphan) {
+      if (static_cast<std::uint64_t>(system_call(__NR_getppid, 0)) != op->args[0]) {
+        system_call(__NR_exit_group, 1);
+      }
     } else { // kAwaitStage
       for (;;) {
         std::uint32_t stage = __atomic_load_n(&control->permitted_stage, __ATOMIC_SEQ_CST);

@@ -32,6 +32,9 @@ enum class OpKind : std::uint16_t {
   kReachStage,
   // Waits until Control::permitted_stage is args[0] or more.
   kAwaitStage,
+  // Ends the process where its parent is not process args[0]: the restorer has died before the
+  // kernel was asked to kill the process then.
+  kEndIfOrphan,
 };
 
 // A failure stops the restorer unless the operation says otherwise.

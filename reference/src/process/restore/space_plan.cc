@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "process/restore/file_identity.h"
+#include "process/restore/kernel_attributes.h"
 #include "process/restore/mapping_advice.h"
 #include "process/restore/xsave_area.h"
 #include "rrpcp/error.h"
@@ -16,6 +17,7 @@
 #include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -48,6 +50,10 @@ constexpr std::uint32_t kKeptFlags = MAP_GROWSDOWN | MAP_NORESERVE | MAP_STACK |
 // What says how the mapping was made, not what it is.
 constexpr std::uint32_t kPassingFlags =
     MAP_FIXED | MAP_POPULATE | MAP_NONBLOCK | MAP_DENYWRITE | MAP_EXECUTABLE;
+// linux/mman.h and asm/unistd.h, newer than some headers.
+constexpr std::uint32_t kMapDroppable = 0x08;
+constexpr long kMseal = 462;
+constexpr int kGuardInstall = 102; // MADV_GUARD_INSTALL
 constexpr std::uint32_t kProtectionMask = PROT_READ | PROT_WRITE | PROT_EXEC;
 
 std::uint64_t mapping_limit() {
@@ -57,6 +63,20 @@ std::uint64_t mapping_limit() {
   std::unique_ptr<std::FILE, Close> file(std::fopen("/proc/sys/vm/max_map_count", "re"));
   unsigned long limit = 0;
   return file && std::fscanf(file.get(), "%lu", &limit) == 1 ? limit : kUsualMappingLimit;
+}
+
+// Whether the kernel has guard pages, found out in a page of our own.
+bool has_guard_pages() {
+  static const bool kHas = [] {
+    const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    void* page = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const bool has = page != MAP_FAILED && ::madvise(page, size, kGuardInstall) == 0;
+    if (page != MAP_FAILED) {
+      ::munmap(page, size);
+    }
+    return has;
+  }();
+  return kHas;
 }
 
 bool is_special(schema::MappingRole role) {
@@ -127,12 +147,16 @@ void SpacePlan::check(schema::Mapping::Reader mapping, std::uint64_t previous_en
   }
   if (!is_special(mapping.getRole())) {
     for (schema::PageRun::Reader run : mapping.getRuns()) {
-      if (run.getKind() == schema::RunKind::UNKNOWN || run.getKind() == schema::RunKind::GUARD) {
+      if (run.getKind() == schema::RunKind::UNKNOWN) {
+        obstacles.add(ErrorCode::kUnsupportedState,
+                      "mapping " + range_text(range) + " has pages whose contents are not stored");
+        break;
+      }
+      if (run.getKind() == schema::RunKind::GUARD && !has_guard_pages()) {
         obstacles.add(ErrorCode::kUnsupportedState,
                       "mapping " + range_text(range) +
-                          (run.getKind() == schema::RunKind::GUARD
-                               ? " has guard pages, which are not restored"
-                               : " has pages whose contents are not stored"));
+                          " has guard pages (madvise(2) MADV_GUARD_INSTALL), which this kernel "
+                          "does not know (before Linux 6.13)");
         break;
       }
     }
@@ -156,6 +180,10 @@ SpacePlan::PlannedMapping SpacePlan::plan_mapping(schema::Mapping::Reader mappin
   planned.flags = mapping.getFlags();
   planned.advice = mapping.getAdvice();
   planned.pkey = mapping.getPkey();
+  planned.locked_on_fault = mapping.getLockedOnFault();
+  planned.droppable = mapping.getDroppable();
+  planned.sealed = mapping.getSealed();
+  planned.policy = mapping.getMemoryPolicy();
   planned.name = text_of(mapping.getName());
   if (mapping.getObject() != kNoIndex) {
     planned.object = mapping.getObject();
@@ -185,6 +213,9 @@ void SpacePlan::plan_pages(PlannedMapping& planned, schema::Mapping::Reader mapp
       break;
     case schema::RunKind::STREAM:
       plan_stream(planned, address, run.getFirst(), pages);
+      break;
+    case schema::RunKind::GUARD:
+      planned.guards.push_back({address, address + bytes});
       break;
     case schema::RunKind::BACKING:
       if (!planned.object) {
@@ -273,7 +304,7 @@ void SpacePlan::plan_raw(PlannedMapping& planned, std::uint64_t address, std::ui
 }
 
 bool SpacePlan::may_map_from_file(const PlannedMapping& planned, std::uint64_t bytes) const {
-  if ((planned.flags & (MAP_GROWSDOWN | MAP_HUGETLB | MAP_LOCKED)) != 0 ||
+  if (planned.droppable || (planned.flags & (MAP_GROWSDOWN | MAP_HUGETLB | MAP_LOCKED)) != 0 ||
       needs_anonymous_memory(planned.advice)) {
     return false;
   }
@@ -451,6 +482,12 @@ void SpacePlan::add_layout_op(OpList& ops, const DescriptorSet& set) const {
   }
 }
 
+// A System V segment is attached; private mappings of one are made like those of any object.
+bool SpacePlan::is_attachment(const PlannedMapping& mapping) const {
+  return mapping.object && (mapping.flags & kTypeMask) == MAP_SHARED &&
+         objects_.kind(*mapping.object) == MemoryObjects::Kind::kSystemV;
+}
+
 // What operations on the whole of `mapping` are about.
 OpFailure SpacePlan::about(const char* doing, const PlannedMapping& mapping,
                            OpFailure::Policy policy) const {
@@ -479,7 +516,7 @@ void SpacePlan::add_segment_ops(OpList& ops) const {
   };
   std::vector<Attachment> attachments;
   for (const PlannedMapping& mapping : mappings_) {
-    if (!mapping.object || objects_.kind(*mapping.object) != MemoryObjects::Kind::kSystemV) {
+    if (!is_attachment(mapping)) {
       continue;
     }
     if (mapping.range.start < mapping.object_offset) {
@@ -520,7 +557,7 @@ void SpacePlan::add_segment_ops(OpList& ops) const {
 void SpacePlan::add_mapping_ops(OpList& ops, const DescriptorSet& set) const {
   add_segment_ops(ops);
   for (const PlannedMapping& mapping : mappings_) {
-    if (mapping.object && objects_.kind(*mapping.object) == MemoryObjects::Kind::kSystemV) {
+    if (is_attachment(mapping)) {
       continue;
     }
     std::uint32_t flags = (mapping.flags & kTypeMask) | (mapping.flags & kKeptFlags) | MAP_FIXED;
@@ -530,11 +567,17 @@ void SpacePlan::add_mapping_ops(OpList& ops, const DescriptorSet& set) const {
     if (!mapping.object) {
       flags |= MAP_ANONYMOUS;
     }
+    if (mapping.droppable) {
+      flags = (flags & ~kTypeMask) | kMapDroppable;
+    }
     const std::uint32_t protection =
         mapping.needs_writing ? mapping.protection | PROT_WRITE : mapping.protection;
     ops.system_call(about("mapping", mapping), SYS_mmap, mapping.range.start,
                     mapping.range.length(), protection, flags, descriptor_number(mapping, set),
                     mapping.object_offset);
+    if (mapping.policy.getMode() != 0) {
+      add_memory_policy_op(ops, mapping.policy, mapping.range);
+    }
     if ((mapping.advice & kAdviceBeforeFilling) != 0) {
       add_advice_ops(ops, mapping.range.start, mapping.range.length(),
                      mapping.advice & kAdviceBeforeFilling);
@@ -593,12 +636,11 @@ void SpacePlan::add_reading_ops(OpList& ops, const DescriptorSet& set) const {
   flush();
 }
 
-void SpacePlan::add_finishing_ops(OpList& ops, const DescriptorSet& set) const {
+void SpacePlan::add_finishing_ops(OpList& ops) const {
   for (const PlannedMapping& mapping : mappings_) {
     const std::uint64_t start = mapping.range.start;
     const std::uint64_t length = mapping.range.length();
-    const bool segment =
-        mapping.object && objects_.kind(*mapping.object) == MemoryObjects::Kind::kSystemV;
+    const bool segment = is_attachment(mapping);
     if (mapping.pkey != 0) {
       ops.system_call(about("protecting", mapping), SYS_pkey_mprotect, start, length,
                       mapping.protection, mapping.pkey);
@@ -614,18 +656,19 @@ void SpacePlan::add_finishing_ops(OpList& ops, const DescriptorSet& set) const {
       ops.system_call(about("naming", mapping, OpFailure::Policy::kIgnore), SYS_prctl, PR_SET_VMA,
                       PR_SET_VMA_ANON_NAME, start, length, ops.arena().place_string(name));
     }
+    for (const MemoryRange& guard : mapping.guards) { // not in locked memory: before it is locked
+      ops.system_call({"installing guard pages", "", OpFailure::Policy::kFatal, guard}, SYS_madvise,
+                      guard.start, guard.length(), kGuardInstall);
+    }
     if ((mapping.flags & MAP_LOCKED) != 0) {
-      ops.system_call(about("locking", mapping, OpFailure::Policy::kWarn), SYS_mlock, start,
-                      length);
+      ops.system_call(about("locking", mapping, OpFailure::Policy::kWarn), SYS_mlock2, start,
+                      length, mapping.locked_on_fault ? MLOCK_ONFAULT : 0);
     }
   }
-  std::vector<bool> sealed(objects_.size());
-  for (const PlannedMapping& mapping : mappings_) {
-    if (mapping.object && !sealed[*mapping.object] && objects_.seals(*mapping.object) != 0) {
-      sealed[*mapping.object] = true;
-      ops.system_call({"sealing", objects_.name(*mapping.object), OpFailure::Policy::kWarn},
-                      SYS_fcntl, set.number(writable_descriptors_[*mapping.object]), F_ADD_SEALS,
-                      objects_.seals(*mapping.object));
+  for (const PlannedMapping& mapping : mappings_) { // after all that changes a mapping
+    if (mapping.sealed) {
+      ops.system_call(about("sealing", mapping), kMseal, mapping.range.start,
+                      mapping.range.length(), 0);
     }
   }
 }

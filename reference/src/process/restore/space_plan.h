@@ -51,7 +51,7 @@ public:
   // Reads the short rows. May run while the library copies.
   void add_reading_ops(OpList& ops, const DescriptorSet& set) const;
   // Gives every mapping its final protection, advice, name and lock, once all bytes are in place.
-  void add_finishing_ops(OpList& ops, const DescriptorSet& set) const;
+  void add_finishing_ops(OpList& ops) const;
 
   // Parts of private anonymous memory that are mapped from the checkpoint's file.
   const std::vector<MemoryRange>& mapped_from_checkpoint() const { return mapped_from_file_; }
@@ -81,7 +81,12 @@ private:
     std::optional<std::uint32_t> object;
     std::uint64_t object_offset = 0;
     bool needs_writing = false;
+    bool locked_on_fault = false;
+    bool droppable = false;
+    bool sealed = false;
+    schema::MemoryPolicy::Reader policy;
     std::vector<Piece> pieces;
+    std::vector<MemoryRange> guards;
   };
 
   void check(schema::Mapping::Reader mapping, std::uint64_t previous_end,
@@ -100,6 +105,7 @@ private:
   void add_segment_ops(OpList& ops) const;
   int descriptor_number(const PlannedMapping& mapping, const DescriptorSet& set) const;
   void add_layout_op(OpList& ops, const DescriptorSet& set) const;
+  bool is_attachment(const PlannedMapping& mapping) const;
   OpFailure about(const char* doing, const PlannedMapping& mapping,
                   OpFailure::Policy policy = OpFailure::Policy::kFatal) const;
 

@@ -193,6 +193,16 @@ XsaveLayout stored_xsave_layout(schema::Cpu::Reader cpu) {
   return layout;
 }
 
+bool same_components(const XsaveLayout& a, const XsaveLayout& b) {
+  for (std::size_t i = 0; i < a.components.size(); ++i) {
+    if (a.components[i].size != b.components[i].size ||
+        (a.components[i].size != 0 && a.components[i].offset != b.components[i].offset)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 std::uint64_t xsave_components_in_use(std::span<const std::byte> area) {
   if (area.size() < kLegacyBytes + kHeaderBytes) {
     return 0;

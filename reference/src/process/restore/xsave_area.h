@@ -30,6 +30,9 @@ XsaveLayout own_xsave_layout();
 // That of a checkpoint. `features` are the components in use.
 XsaveLayout stored_xsave_layout(schema::Cpu::Reader cpu);
 
+// Whether the components lie at the same places, with the same sizes.
+bool same_components(const XsaveLayout& a, const XsaveLayout& b);
+
 // XSTATE_BV of an area: the components that are not in their initial state. 0 where it is too
 // short to have one.
 std::uint64_t xsave_components_in_use(std::span<const std::byte> area);

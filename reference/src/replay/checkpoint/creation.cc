@@ -14,11 +14,12 @@ namespace rrpcp {
 namespace {
 
 using replay::can_checkpoint;
-using replay::checkpoint_store;
+using replay::ReplayOptions;
 using replay::ReplaySession;
 using replay::save_checkpoint;
 using replay::start_session;
 using replay::StartOptions;
+using replay::writable_checkpoint_store;
 using Clock = std::chrono::steady_clock;
 
 // How long to wait before looking once more at a trace that is being recorded.
@@ -30,7 +31,7 @@ constexpr auto kPatience = std::chrono::seconds(10);
 class Creation {
 public:
   Creation(const std::string& directory, const CreationOptions& options)
-      : directory_(directory), options_(options), store_(checkpoint_store(directory)) {}
+      : directory_(directory), options_(options), store_(writable_checkpoint_store(directory)) {}
 
   CreationResult run() {
     for (bool last = false; !last;) {
@@ -79,19 +80,28 @@ private:
       next_ =
           options_.start > 0 ? options_.start : std::max<std::int64_t>(options_.event_interval, 1);
     }
-    if (reached_ >= last || next_ > last) {
+    if (reached_ >= last || (next_ > last && !options_.check_only)) {
       return;
     }
-    StartOptions start;
-    start.target = std::max(options_.event_interval > 0 ? next_ : first, reached_);
-    start.ignore_checkpoints = options_.ignore_checkpoints && reached_ == 0;
-    start.warn = options_.warn;
-    session_ = start_session(directory_, {}, start).session;
-    session_->run_to(start.target);
+    if (session_) {
+      session_->look_again();
+    } else {
+      StartOptions start;
+      start.target =
+          options_.check_only ? 1 : std::max(options_.event_interval > 0 ? next_ : first, reached_);
+      start.ignore_checkpoints = options_.ignore_checkpoints;
+      start.warn = options_.warn;
+      ReplayOptions replay;
+      replay.verify = options_.verify;
+      session_ = start_session(directory_, replay, start).session;
+      session_->run_to(start.target);
+    }
     last_taken_ = Clock::now();
-    while (!session_->at_end() && next_ <= last) {
-      take_if_due();
-      if (session_->event() >= last) {
+    while (!session_->at_end() && (next_ <= last || options_.check_only)) {
+      if (!options_.check_only) {
+        take_if_due();
+      }
+      if (!options_.check_only && session_->event() >= last) {
         break;
       }
       step();
@@ -100,7 +110,6 @@ private:
       }
     }
     reached_ = result_.reached = session_->event();
-    session_.reset();
   }
 
   void step() {

@@ -59,9 +59,7 @@ GroupCapture::GroupCapture(std::vector<GroupProcess> processes, const GroupCaptu
     }
   }
   schema::State::Builder state = message_->initRoot<schema::Manifest>().initState();
-  if (!collector_->collect_frozen(stopped, state)) {
-    throw Error(ErrorCode::kInternal, "a thread of a replay is in the gate of another tracer");
-  }
+  collector_->collect_frozen(stopped, state);
   for (std::uint32_t i = 0; i < collector_->process_count(); ++i) {
     // A thread of the process itself: its dispositions are not those of whom it shares memory with.
     collector_->ask(i, *processes_[i].threads.front().tracee, state);

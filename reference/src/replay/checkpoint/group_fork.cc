@@ -100,6 +100,9 @@ const Piece* piece_at(const std::vector<Piece>& pieces, std::uint64_t address) {
 bool can_be_forked(schema::State::Reader state) {
   for (schema::AddressSpace::Reader space : state.getAddressSpaces()) {
     for (schema::Mapping::Reader mapping : space.getMappings()) {
+      if (mapping.getRole() == schema::MappingRole::VSYSCALL) {
+        continue; // the kernel's, in every process
+      }
       const bool special = mapping.getRole() == schema::MappingRole::VDSO ||
                            mapping.getRole() == schema::MappingRole::VVAR;
       bool known = true;
@@ -404,6 +407,8 @@ std::optional<RestoredGroup> fork_group(const CheckpointReader& reader, Restored
     restore_options.threads = options.threads;
     restore::Obstacles obstacles(restore_options.allow, next.name());
     restore::MemoryObjects objects(next, restore_options, obstacles);
+    obstacles.throw_if_any();
+    objects.acquire(obstacles);
     obstacles.throw_if_any();
     restore::copy_pages(next, objects.contents(), ::getpid(), options.threads);
     RestoredGroup group;

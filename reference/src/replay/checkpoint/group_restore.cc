@@ -96,6 +96,8 @@ std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
     }
   }
   obstacles.throw_if_any();
+  objects.acquire(obstacles);
+  obstacles.throw_if_any();
   restore::BuildOptions build_options;
   build_options.trace_options = options.trace_options;
   build_options.threads = options.threads;
@@ -112,6 +114,7 @@ std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
     built.push_back(
         build_sharer(reader, task, maker.tasks().front().tracee, options.trace_options));
   }
+  objects.finish();
   objects.keep();
   descriptors = keep_descriptors(objects);
   return built;

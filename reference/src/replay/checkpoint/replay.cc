@@ -29,6 +29,7 @@ struct Replay::Impl {
     start.warn = settings.warn;
     replay::ReplayOptions options;
     options.warn = settings.warn;
+    options.verify = settings.verify;
     options.output = [this](int descriptor, std::span<const std::byte> bytes) {
       if (!quiet && settings.output) {
         settings.output(descriptor, bytes);
@@ -76,6 +77,10 @@ std::int64_t Replay::event() const {
 
 bool Replay::at_end() const {
   return impl_->session().at_end();
+}
+
+std::uint64_t Replay::comparisons() const {
+  return impl_->session().comparisons();
 }
 
 std::int32_t Replay::current_task() const {
@@ -143,8 +148,8 @@ std::string Replay::save(const WriterOptions& options) {
                 "the replay stands between two events, of which it keeps no count")
         .with_hint("step to the next event first");
   }
-  return replay::save_checkpoint(impl_->session(), replay::checkpoint_store(impl_->directory),
-                                 options);
+  return replay::save_checkpoint(impl_->session(),
+                                 replay::writable_checkpoint_store(impl_->directory), options);
 }
 
 std::optional<std::vector<std::byte>> Replay::registers(std::int32_t tid,

@@ -3,6 +3,7 @@
 #include "container/kj_errors.h"
 #include "replay/checkpoint/process_group.h"
 #include "replay/checkpoint/supervisor_codec.h"
+#include "replay/engine/cpuid_model.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace_format.h"
 
@@ -190,6 +191,20 @@ Store checkpoint_store(const std::string& trace_directory) {
   return Store(trace_directory + "/" + std::string(trace_format::kCheckpointsName));
 }
 
+Store writable_checkpoint_store(const std::string& trace_directory) {
+  Store store = checkpoint_store(trace_directory);
+  const std::string& directory = store.directory();
+  struct stat status;
+  if (::lstat(directory.c_str(), &status) == 0 && S_ISLNK(status.st_mode)) {
+    throw Error(ErrorCode::kPermission,
+                "this is a symbolic link: checkpoints of a trace lie in the "
+                "trace, wherever a link in it leads")
+        .in_file(directory)
+        .with_hint("remove the link");
+  }
+  return store;
+}
+
 bool can_checkpoint(const ReplaySession& session, std::string& reason) {
   if (session.state().tasks.empty()) {
     reason = session.at_end() ? "all processes have ended" : "there is no process yet";
@@ -215,6 +230,7 @@ std::string save_checkpoint(ReplaySession& session, const Store& store,
     capture.before_finish([&](schema::State::Builder state) {
       store_extension(session.state(), find_objects(session, state.asReader()), state);
       forget_inodes(state);
+      restrict_state(state, session.trace().start().getCpu());
     });
     return capture.publish(store);
   });

@@ -16,6 +16,8 @@ namespace rrpcp::replay {
 
 // The directory of a trace's checkpoints.
 Store checkpoint_store(const std::string& trace_directory);
+// The same to write to. Throws Error where it is a symbolic link, which may lead anywhere.
+Store writable_checkpoint_store(const std::string& trace_directory);
 
 // Whether a checkpoint can be taken where the session stands: not before the first process was
 // made, nor after the last one ended. If not, `reason` says why.

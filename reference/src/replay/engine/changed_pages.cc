@@ -24,14 +24,17 @@ std::uint64_t page_size() {
 
 void visit_writable_pages(
     pid_t tid, RemoteMemory& memory,
-    const std::function<void(std::uint64_t address, std::span<const std::byte> bytes)>& sink) {
+    const std::function<void(std::uint64_t address, std::span<const std::byte> bytes)>& sink,
+    std::uint64_t from, std::uint64_t to) {
   PageScanner scanner(tid);
   std::vector<std::byte> buffer(kPiece);
   for (const ProcMapping& mapping : read_mappings(tid)) {
-    if ((mapping.protection & PROT_WRITE) == 0) {
+    const std::uint64_t start = std::max(mapping.start, from);
+    const std::uint64_t end = std::min(mapping.end, to);
+    if ((mapping.protection & PROT_WRITE) == 0 || start >= end) {
       continue;
     }
-    scanner.scan(mapping.start, mapping.end, [&](const TouchedRange& range) {
+    scanner.scan(start, end, [&](const TouchedRange& range) {
       for (std::uint64_t at = range.start; at < range.end; at += kPiece) {
         std::span<std::byte> piece =
             std::span(buffer).first(std::min<std::uint64_t>(kPiece, range.end - at));
@@ -42,26 +45,50 @@ void visit_writable_pages(
   }
 }
 
-PageDigests::PageDigests(pid_t tid, RemoteMemory& memory) {
-  visit_writable_pages(tid, memory, [&](std::uint64_t address, std::span<const std::byte> bytes) {
-    for (std::size_t at = 0; at < bytes.size(); at += page_size()) {
-      digests_[address + at] = xxh3_64(bytes.subspan(at, page_size()));
-    }
-  });
+PageDigests::PageDigests(pid_t tid, RemoteMemory& memory, std::uint64_t from, std::uint64_t to)
+    : from_(from & ~(page_size() - 1)), to_(to) {
+  visit_writable_pages(
+      tid, memory,
+      [&](std::uint64_t address, std::span<const std::byte> bytes) {
+        for (std::size_t at = 0; at < bytes.size(); at += page_size()) {
+          digests_.emplace_hint(digests_.end(), address + at,
+                                xxh3_64(bytes.subspan(at, page_size())));
+        }
+      },
+      from_, to_);
 }
 
 void PageDigests::visit_changes(
     pid_t tid, RemoteMemory& memory,
     const std::function<void(std::uint64_t address, std::span<const std::byte> page)>& sink) const {
-  visit_writable_pages(tid, memory, [&](std::uint64_t address, std::span<const std::byte> bytes) {
-    for (std::size_t at = 0; at < bytes.size(); at += page_size()) {
-      const std::span<const std::byte> page = bytes.subspan(at, page_size());
-      auto known = digests_.find(address + at);
-      if (known == digests_.end() || known->second != xxh3_64(page)) {
-        sink(address + at, page);
+  // Both are in order of address: what the walk passes by is no longer there.
+  auto known = digests_.begin();
+  std::vector<std::byte> given_up(page_size());
+  auto pass = [&](std::uint64_t before) {
+    for (; known != digests_.end() && known->first < before; ++known) {
+      if (memory.read_some(known->first, given_up) == given_up.size() &&
+          known->second != xxh3_64(given_up)) {
+        sink(known->first, given_up);
       }
     }
-  });
+  };
+  visit_writable_pages(
+      tid, memory,
+      [&](std::uint64_t address, std::span<const std::byte> bytes) {
+        for (std::size_t at = 0; at < bytes.size(); at += page_size()) {
+          const std::span<const std::byte> page = bytes.subspan(at, page_size());
+          pass(address + at);
+          const bool found = known != digests_.end() && known->first == address + at;
+          if (!found || known->second != xxh3_64(page)) {
+            sink(address + at, page);
+          }
+          if (found) {
+            ++known;
+          }
+        }
+      },
+      from_, to_);
+  pass(~std::uint64_t{0});
 }
 
 } // namespace rrpcp::replay

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstring>
 #include <elf.h>
+#include <string>
+#include <string_view>
 #include <unistd.h>
 
 namespace rrpcp::replay {
@@ -120,10 +122,11 @@ std::optional<CodeFunctions> CodeFunctions::read(int fd) {
     } else if (name == ".eh_frame" && file.table_.empty()) {
       file.read_frames(section.sh_offset, section.sh_size, section.sh_addr);
     } else if (section.sh_type == SHT_PROGBITS && (section.sh_flags & SHF_EXECINSTR) != 0) {
-      file.section_starts_.push_back(section.sh_offset);
+      file.sections_.push_back({section.sh_offset, section.sh_offset + section.sh_size});
     }
   }
-  std::sort(file.section_starts_.begin(), file.section_starts_.end());
+  std::sort(file.sections_.begin(), file.sections_.end(),
+            [](const Bounds& a, const Bounds& b) { return a.begin < b.begin; });
   std::sort(file.ranges_.begin(), file.ranges_.end(),
             [](const Range& a, const Range& b) { return a.begin < b.begin; });
   return file;
@@ -353,6 +356,13 @@ std::optional<CodeFunctions::Bounds> CodeFunctions::find(std::uint64_t offset) c
   return Bounds{begin, begin + (range->end - range->begin)};
 }
 
+bool CodeFunctions::is_data(std::uint64_t offset) const {
+  return !sections_.empty() &&
+         std::none_of(sections_.begin(), sections_.end(), [&](const Bounds& section) {
+           return section.begin <= offset && offset < section.end;
+         });
+}
+
 std::uint64_t CodeFunctions::code_start(std::uint64_t offset) const {
   std::uint64_t start = 0;
   for (const Segment& segment : executable_) {
@@ -360,9 +370,9 @@ std::uint64_t CodeFunctions::code_start(std::uint64_t offset) const {
       start = segment.offset;
     }
   }
-  for (const std::uint64_t section : section_starts_) {
-    if (section <= offset) {
-      start = std::max(start, section);
+  for (const Bounds& section : sections_) {
+    if (section.begin <= offset) {
+      start = std::max(start, section.begin);
     }
   }
   const std::optional<std::uint64_t> address = address_of(offset);

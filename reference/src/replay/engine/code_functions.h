@@ -32,6 +32,8 @@ public:
   const std::vector<Segment>& executable() const { return executable_; }
   // The function that the byte at `offset` of the file belongs to.
   std::optional<Bounds> find(std::uint64_t offset) const;
+  // Whether the file says of the byte at `offset` that it is no code. False where it does not say.
+  bool is_data(std::uint64_t offset) const;
   // Where the code begins that the byte at `offset`, which belongs to no function, lies in: behind
   // the function before it, or the start of its section or segment.
   std::uint64_t code_start(std::uint64_t offset) const;
@@ -61,7 +63,8 @@ private:
   int fd_ = -1;
   std::vector<Load> loads_;
   std::vector<Segment> executable_;
-  std::vector<std::uint64_t> section_starts_; // offsets of executable sections, in order
+  // Executable sections, in order of their offsets; none where there is no table of sections.
+  std::vector<Bounds> sections_;
   // From .eh_frame_hdr: start of each function, and address of its entry of .eh_frame.
   struct Entry {
     std::uint64_t begin = 0;

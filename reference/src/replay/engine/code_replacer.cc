@@ -56,12 +56,16 @@ std::shared_ptr<const CodeReplacer::FileCode> CodeReplacer::file_code(int fd) {
     code->elf = true;
     for (const CodeFunctions::Segment& segment : functions->executable()) {
       const std::vector<std::byte> bytes = read_segment(fd, segment);
-      ScannedCode found = scan_code(bytes, segment.offset, [&](std::uint64_t offset) -> CodeStart {
-        if (const std::optional<CodeFunctions::Bounds> bounds = functions->find(offset)) {
-          return {bounds->begin, true};
-        }
-        return {functions->code_start(offset), false};
-      });
+      ScannedCode found =
+          scan_code(bytes, segment.offset, [&](std::uint64_t offset) -> std::optional<CodeStart> {
+            if (const std::optional<CodeFunctions::Bounds> bounds = functions->find(offset)) {
+              return CodeStart{bounds->begin, true};
+            }
+            if (functions->is_data(offset)) {
+              return std::nullopt;
+            }
+            return CodeStart{functions->code_start(offset), false};
+          });
       std::move(found.certain.begin(), found.certain.end(),
                 std::back_inserter(code->found.certain));
       std::move(found.uncertain.begin(), found.uncertain.end(),
@@ -91,7 +95,9 @@ void CodeReplacer::replace(pid_t tid, RemoteMemory& memory, std::uint64_t start,
     if (from >= to || (mapping.protection & PROT_EXEC) == 0 || mapping.name == "[vsyscall]") {
       continue;
     }
-    if ((mapping.protection & PROT_WRITE) != 0 && !sees_(schema::TrappedInstruction::RDTSC)) {
+    if ((mapping.protection & PROT_WRITE) != 0 &&
+        (!sees_(schema::TrappedInstruction::RDTSC) ||
+         (modest_ && !sees_(schema::TrappedInstruction::CPUID)))) {
       notice_("the program has memory that is writable and executable at once: RDTSC, CPUID and "
               "their like in code that it makes there are not recorded");
     }
@@ -173,8 +179,8 @@ void CodeReplacer::overwrite(RemoteMemory& memory, std::uint64_t address, const 
 }
 
 void CodeReplacer::tell(const std::string& where, std::uint64_t place, const TrappedCode& code,
-                        const char* why) const {
-  if (sees_(code.kind)) {
+                        const char* why) {
+  if (sees_(code.kind) || !told_.emplace(where, code.kind).second) {
     return;
   }
   char text[32];

@@ -11,9 +11,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace rrpcp::replay {
@@ -24,10 +26,11 @@ namespace rrpcp::replay {
 class CodeReplacer {
 public:
   // `sees`: whether the processor traps an instruction itself, so that nothing need be said of one
-  // that stays where it is. `notice`: told what may make a replay differ.
+  // that stays where it is. `notice`: told what may make a replay differ. `modest`: CPUID does not
+  // say what the processor does.
   CodeReplacer(std::function<bool(schema::TrappedInstruction)> sees,
-               std::function<void(const std::string&)> notice)
-      : sees_(std::move(sees)), notice_(std::move(notice)) {}
+               std::function<void(const std::string&)> notice, bool modest)
+      : sees_(std::move(sees)), notice_(std::move(notice)), modest_(modest) {}
 
   // Opens a mapped file; without a descriptor where that cannot be done.
   using OpenFile = std::function<ScopedFd(const ProcMapping&)>;
@@ -58,11 +61,13 @@ private:
   static void overwrite(RemoteMemory& memory, std::uint64_t address, const TrappedCode& code,
                         ReplacedInstructions& space, const Replaced& replaced);
   void tell(const std::string& where, std::uint64_t place, const TrappedCode& code,
-            const char* why) const;
+            const char* why);
 
   std::function<bool(schema::TrappedInstruction)> sees_;
   std::function<void(const std::string&)> notice_;
+  bool modest_;
   std::map<FileKey, std::shared_ptr<const FileCode>> files_;
+  std::set<std::pair<std::string, schema::TrappedInstruction>> told_;
 };
 
 } // namespace rrpcp::replay

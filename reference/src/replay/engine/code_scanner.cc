@@ -10,11 +10,14 @@ namespace rrpcp::replay {
 namespace {
 
 // Where no function is known: how far before a place disassembling begins, how many instructions
-// in a row make what was found believable, and how many behind it are looked at. Data soon has
-// something that is no instruction of a program.
+// in a row make what was found believable, or worth telling of, and how many behind it are looked
+// at. Data soon has something that is no instruction of a program.
 constexpr std::size_t kReach = 4096;
 constexpr int kEnough = 24;
+constexpr int kPossible = 12;
 constexpr int kBehind = 6;
+// What it is worth that the instruction before sets eax.
+constexpr int kSetsLeaf = 16;
 // So many zeros in a row are filling.
 constexpr std::size_t kFilling = 8;
 
@@ -85,7 +88,7 @@ struct Decision {
 class Scanner {
 public:
   Scanner(std::span<const std::byte> code, std::uint64_t offset,
-          const std::function<CodeStart(std::uint64_t)>& start_of)
+          const std::function<std::optional<CodeStart>(std::uint64_t)>& start_of)
       : code_(code), offset_(offset), start_of_(start_of), disassembler_(code) {}
 
   ScannedCode run() {
@@ -104,7 +107,11 @@ public:
 
 private:
   void look_at(std::size_t hit) {
-    const CodeStart start = start_of_(offset_ + hit);
+    const std::optional<CodeStart> known = start_of_(offset_ + hit);
+    if (!known) {
+      return;
+    }
+    const CodeStart start = *known;
     const std::size_t begin =
         start.offset > offset_ ? static_cast<std::size_t>(start.offset - offset_) : 0;
     const bool whole = start.offset >= offset_ && begin <= hit;
@@ -161,6 +168,7 @@ private:
 
   Decision sweep(std::size_t begin, std::size_t hit, bool from_start) const {
     int in_a_row = from_start ? kEnough : 0;
+    bool sets_leaf = false; // the instruction before does
     for (std::size_t at = begin; at <= hit;) {
       if (const std::size_t zeros = disassembler_.zeros(at); zeros >= kFilling) {
         at += zeros;
@@ -174,14 +182,28 @@ private:
         continue;
       }
       if (at + instruction->length > hit) {
-        return in_a_row >= kEnough && goes_on(at + instruction->length)
-                   ? judge(at, instruction->length)
-                   : Decision{};
+        if (!goes_on(at + instruction->length)) {
+          return {Answer::kOther, 0}; // data
+        }
+        if (in_a_row < kEnough && sets_leaf) {
+          in_a_row += kSetsLeaf;
+        }
+        return in_a_row >= kEnough     ? judge(at, instruction->length)
+               : in_a_row >= kPossible ? Decision{}
+                                       : Decision{Answer::kOther, 0};
       }
       ++in_a_row;
+      sets_leaf = sets_eax(at, instruction->length);
       at += instruction->length;
     }
     return {};
+  }
+
+  // mov $…, %eax or xor %eax, %eax: what comes before CPUID, and hardly before data.
+  bool sets_eax(std::size_t at, std::size_t length) const {
+    const auto byte = [&](std::size_t i) { return static_cast<unsigned>(code_[at + i]); };
+    return (length == 5 && byte(0) == 0xb8) ||
+           (length == 2 && (byte(0) == 0x31 || byte(0) == 0x33) && byte(1) == 0xc0);
   }
 
   bool goes_on(std::size_t at) const {
@@ -200,15 +222,16 @@ private:
 
   std::span<const std::byte> code_;
   std::uint64_t offset_;
-  const std::function<CodeStart(std::uint64_t)>& start_of_;
+  const std::function<std::optional<CodeStart>(std::uint64_t)>& start_of_;
   Disassembler disassembler_;
   ScannedCode result_;
 };
 
 } // namespace
 
-ScannedCode scan_code(std::span<const std::byte> code, std::uint64_t offset,
-                      const std::function<CodeStart(std::uint64_t offset)>& start_of) {
+ScannedCode
+scan_code(std::span<const std::byte> code, std::uint64_t offset,
+          const std::function<std::optional<CodeStart>(std::uint64_t offset)>& start_of) {
   return Scanner(code, offset, start_of).run();
 }
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,7 +25,7 @@ struct ScannedCode {
   std::vector<FoundInstruction> uncertain;
 };
 
-// What is known of the surroundings of a byte.
+// What is known of the surroundings of a byte that is not known to be data.
 struct CodeStart {
   std::uint64_t offset = 0; // an instruction begins here, at or before the byte
   bool function = false;    // it is a function's first, and the byte belongs to that function
@@ -33,7 +34,8 @@ struct CodeStart {
 // Looks through `code`, whose first byte has the offset `offset`, for the bytes of these
 // instructions, and disassembles from where `start_of` says that code begins to tell whether an
 // instruction begins there. In order of offset.
-ScannedCode scan_code(std::span<const std::byte> code, std::uint64_t offset,
-                      const std::function<CodeStart(std::uint64_t offset)>& start_of);
+ScannedCode
+scan_code(std::span<const std::byte> code, std::uint64_t offset,
+          const std::function<std::optional<CodeStart>(std::uint64_t offset)>& start_of);
 
 } // namespace rrpcp::replay

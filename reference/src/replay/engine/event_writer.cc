@@ -2,6 +2,7 @@
 
 #include "rrpcp/error.h"
 
+#include <algorithm>
 #include <capnp/message.h>
 
 namespace rrpcp::replay {
@@ -11,6 +12,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kFlushInterval(1);
+// Bytes of memory that are read at once.
+constexpr std::uint64_t kMostAtOnce = 1 << 20;
 constexpr std::size_t kScratchWords = 1024;
 
 } // namespace
@@ -29,12 +32,23 @@ EventData& EventWriter::begin(EventKind kind, RecordedTask& task) {
 
 void EventWriter::add_memory(RemoteMemory& memory, std::uint64_t address, std::uint64_t length,
                              std::vector<EventData::Write>& list) {
-  ByteRange range;
-  const std::span<std::byte> room = event_.append(length, range);
-  const std::size_t read = memory.read_some(address, room);
-  event_.shrink(range, length - read);
-  if (range.length != 0) {
-    list.push_back({address, range});
+  ByteRange whole;
+  while (whole.length < length) { // a program may give any length: no more room than is read
+    const std::uint64_t wanted = std::min(kMostAtOnce, length - whole.length);
+    ByteRange range;
+    const std::span<std::byte> room = event_.append(wanted, range);
+    const std::size_t read = memory.read_some(address + whole.length, room);
+    event_.shrink(range, wanted - read);
+    if (whole.length == 0) {
+      whole.offset = range.offset;
+    }
+    whole.length += read;
+    if (read < wanted) {
+      break;
+    }
+  }
+  if (whole.length != 0) {
+    list.push_back({address, whole});
   }
 }
 

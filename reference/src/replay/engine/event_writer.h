@@ -43,6 +43,9 @@ public:
   // relative to the trace directory. `path` is what the program calls it.
   std::string keep_file(int fd, std::string_view path);
 
+  // Number that the next event gets.
+  std::int64_t next_event() const { return writer_.next_event(); }
+
   // Ends the trace. Returns the number of events.
   std::int64_t finish(int wait_status);
 

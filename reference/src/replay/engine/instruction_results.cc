@@ -4,7 +4,6 @@
 #include "rrpcp/error.h"
 
 #include <cerrno>
-#include <cpuid.h>
 #include <elf.h>
 #include <sys/random.h>
 #include <x86intrin.h>
@@ -15,42 +14,21 @@ namespace {
 
 using Kind = schema::TrappedInstruction;
 
-constexpr std::uint32_t kOsxsave = 1u << 27; // CPUID 1, ecx
-constexpr std::uint32_t kRdrand = 1u << 30;  // CPUID 1, ecx
-constexpr std::uint32_t kRdseed = 1u << 18;  // CPUID 7, ebx
+// Bits of CPUID
+constexpr unsigned kRdrand = 30; // leaf 1, ecx
+constexpr unsigned kRdseed = 18; // leaf 7, ebx
+constexpr unsigned kRdpid = 22;  // leaf 7, ecx
 // RFLAGS
 constexpr std::uint64_t kCarry = 1;
 constexpr std::uint64_t kArithmetic = 0x8d5; // OF, SF, ZF, AF, PF, CF
 constexpr std::uint64_t kResume = 0x10000;   // RF: set by the fault
 
-struct Words {
-  unsigned eax = 0;
-  unsigned ebx = 0;
-  unsigned ecx = 0;
-  unsigned edx = 0;
-};
-
-Words cpuid(unsigned leaf, unsigned subleaf) {
-  Words words;
-  __cpuid_count(leaf, subleaf, words.eax, words.ebx, words.ecx, words.edx);
-  return words;
-}
-
-bool has_random(Kind kind) {
-  if (kind == Kind::RDRAND) {
-    return (cpuid(1, 0).ecx & kRdrand) != 0;
-  }
-  return cpuid(0, 0).eax >= 7 && (cpuid(7, 0).ebx & kRdseed) != 0;
-}
-
-std::optional<std::uint64_t> extended_control(std::uint32_t number, const Tracee& task) {
-  if (number > 1 || (cpuid(1, 0).ecx & kOsxsave) == 0) {
+std::optional<std::uint64_t> extended_control(std::uint32_t number, const Tracee& task,
+                                              const CpuidModel& model) {
+  const std::uint64_t enabled = model.extended_state();
+  if (number > 1 || enabled == 0) {
     return std::nullopt;
   }
-  std::uint32_t low;
-  std::uint32_t high;
-  asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  const std::uint64_t enabled = (std::uint64_t{high} << 32) | low;
   if (number == 0) {
     return enabled;
   }
@@ -76,7 +54,7 @@ std::uint64_t random_number() {
 } // namespace
 
 std::optional<user_regs_struct> carry_out(const TrappedCode& code, const user_regs_struct& before,
-                                          const Tracee& task) {
+                                          const Tracee& task, const CpuidModel& model) {
   user_regs_struct after = before;
   after.rip += code.length;
   after.eflags &= ~kResume;
@@ -93,7 +71,8 @@ std::optional<user_regs_struct> carry_out(const TrappedCode& code, const user_re
     return after;
   }
   case Kind::CPUID: {
-    const Words words = cpuid(static_cast<unsigned>(before.rax), static_cast<unsigned>(before.rcx));
+    const CpuidWords words = model.answer(static_cast<std::uint32_t>(before.rax),
+                                          static_cast<std::uint32_t>(before.rcx));
     after.rax = words.eax;
     after.rbx = words.ebx;
     after.rcx = words.ecx;
@@ -102,7 +81,8 @@ std::optional<user_regs_struct> carry_out(const TrappedCode& code, const user_re
   }
   case Kind::RDRAND:
   case Kind::RDSEED: {
-    if (!has_random(code.kind)) {
+    if (!(code.kind == Kind::RDRAND ? model.has(1, &CpuidWords::ecx, kRdrand)
+                                    : model.has(7, &CpuidWords::ebx, kRdseed))) {
       return std::nullopt;
     }
     unsigned long long& target = after.*general_register(code.target);
@@ -115,7 +95,7 @@ std::optional<user_regs_struct> carry_out(const TrappedCode& code, const user_re
   }
   case Kind::XGETBV: {
     const std::optional<std::uint64_t> value =
-        extended_control(static_cast<std::uint32_t>(before.rcx), task);
+        extended_control(static_cast<std::uint32_t>(before.rcx), task, model);
     if (!value) {
       return std::nullopt;
     }
@@ -124,6 +104,9 @@ std::optional<user_regs_struct> carry_out(const TrappedCode& code, const user_re
     return after;
   }
   case Kind::RDPID:
+    if (!model.has(7, &CpuidWords::ecx, kRdpid)) {
+      return std::nullopt;
+    }
     // The same register of the processor as RDTSCP shows (IA32_TSC_AUX).
     __rdtscp(&auxiliary);
     after.*general_register(code.target) = auxiliary;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "process/tracee.h"
+#include "replay/engine/cpuid_model.h"
 #include "replay/engine/trapped_instructions.h"
 
 #include <optional>
@@ -10,9 +11,9 @@
 namespace rrpcp::replay {
 
 // The registers of `task`, which stands at the instruction with `before`, after it. Nothing where
-// this processor does not have the instruction, or faults: RDRAND and RDSEED where CPUID does not
-// have them, XGETBV of a register that does not exist. Throws Error.
+// the processor of `model` does not have the instruction, or faults: RDRAND, RDSEED and RDPID where
+// CPUID does not have them, XGETBV of a register that does not exist. Throws Error.
 std::optional<user_regs_struct> carry_out(const TrappedCode& code, const user_regs_struct& before,
-                                          const Tracee& task);
+                                          const Tracee& task, const CpuidModel& model);
 
 } // namespace rrpcp::replay

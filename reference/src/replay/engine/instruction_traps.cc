@@ -1,15 +1,13 @@
 #include "replay/engine/instruction_traps.h"
 
+#include "replay/engine/trial_process.h"
 #include "rrpcp/error.h"
 
-#include <cerrno>
 #include <cpuid.h>
-#include <csignal>
 #include <cstdlib>
 #include <string_view>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
@@ -17,59 +15,30 @@ namespace rrpcp::replay {
 
 namespace {
 
-constexpr int kTrapped = 3;
-constexpr int kNotTrapped = 4;
-constexpr int kRefused = 5;
 constexpr long kSetCpuid = 0x1012; // ARCH_SET_CPUID
 
-// Runs `attempt` in a process of its own, which ends with what it returns, or with kTrapped where
-// it faults. -1 where no process can be made.
-template <typename Attempt> int try_in_child(const Attempt& attempt) {
-  // Without a signal at its end, of which the caller's handlers would be told.
-  const auto child = static_cast<pid_t>(::syscall(SYS_clone, 0, nullptr, nullptr, nullptr, 0));
-  if (child < 0) {
-    return -1;
-  }
-  if (child == 0) {
-    struct sigaction action {};
-    action.sa_handler = [](int) { ::_exit(kTrapped); };
-    ::sigaction(SIGSEGV, &action, nullptr);
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    ::_exit(attempt());
-  }
-  int status = 0;
-  while (::waitpid(child, &status, __WALL) < 0) {
-    if (errno != EINTR) {
-      return -1;
-    }
-  }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 bool counter_traps() {
-  return try_in_child([] {
+  return TrialProcess([] {
            if (::prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0) != 0) {
-             return kRefused;
+             return kTrialRefused;
            }
            __rdtsc();
-           return kNotTrapped;
-         }) == kTrapped;
+           return kTrialPassed;
+         }).result() == kTrialFaulted;
 }
 
 bool cpuid_traps() {
-  return try_in_child([] {
+  return TrialProcess([] {
            if (::syscall(SYS_arch_prctl, kSetCpuid, 0) != 0) {
-             return kRefused;
+             return kTrialRefused;
            }
            unsigned a = 0;
            unsigned b = 0;
            unsigned c = 0;
            unsigned d = 0;
            __cpuid(0, a, b, c, d);
-           return kNotTrapped;
-         }) == kTrapped;
+           return kTrialPassed;
+         }).result() == kTrialFaulted;
 }
 
 } // namespace
@@ -86,6 +55,10 @@ bool InstructionTraps::processor_traps(schema::TrappedInstruction instruction) c
   }
 }
 
+InstructionTraps processor_traps() {
+  return {true, counter_traps(), cpuid_traps()};
+}
+
 InstructionTraps instruction_traps() {
   InstructionTraps traps;
   const char* wanted = std::getenv("RRPCP_TRAPS");
@@ -97,8 +70,7 @@ InstructionTraps instruction_traps() {
   if (name == "replace") {
     return traps;
   }
-  traps.counter = counter_traps();
-  traps.cpuid = cpuid_traps();
+  traps = processor_traps();
   traps.replaced = name != "processor";
   if (!traps.replaced && !traps.counter) {
     throw Error(ErrorCode::kUnsupportedState,

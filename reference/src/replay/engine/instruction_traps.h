@@ -13,11 +13,15 @@ struct InstructionTraps {
   // CPUID faults after arch_prctl(2) ARCH_SET_CPUID.
   bool cpuid = false;
 
+  bool catches_cpuid() const { return replaced || cpuid; }
   // Whether the processor traps it.
   bool processor_traps(schema::TrappedInstruction instruction) const;
 };
 
-// Tries whether the processor traps them: takes about a millisecond. The environment variable
+// What the processor traps, tried: takes about a millisecond.
+InstructionTraps processor_traps();
+
+// The same, as a recording uses it. The environment variable
 // RRPCP_TRAPS restricts the result: "replace" as if no processor trapped anything, "processor" so
 // that nothing is replaced. Throws Error: kInvalidArgument for another value, kUnsupportedState
 // where "processor" leaves RDTSC uncaught.

@@ -10,6 +10,7 @@
 #include "rrpcp/error.h"
 #include "rrpcp/output.h"
 #include "rrpcp/writer.h"
+#include "trace/private_entries.h"
 
 #include <capnp/message.h>
 #include <cerrno>
@@ -43,16 +44,31 @@ std::uint64_t auxv_address(RemoteMemory& memory, std::uint64_t stack_pointer) {
   throw Error(ErrorCode::kInternal, "the new program's stack has no auxiliary vector");
 }
 
-void drop_vdso_address(RemoteMemory& memory, std::uint64_t stack_pointer) {
+// Takes the vDSO's address out of the auxiliary vector, and features that the program is not told.
+void change_auxv(RemoteMemory& memory, std::uint64_t stack_pointer, const CpuidModel& model) {
+  auto put = [&](std::uint64_t address, std::uint64_t value) {
+    memory.write(address, std::as_bytes(std::span(&value, 1)));
+  };
   std::uint64_t at = auxv_address(memory, stack_pointer);
   for (std::uint64_t i = 0; i < kMaxWords; ++i, at += 16) {
-    const auto type = memory.read_value<std::uint64_t>(at);
-    if (type == AT_NULL) {
+    switch (memory.read_value<std::uint64_t>(at)) {
+    case AT_NULL:
       return;
-    }
-    if (type == AT_SYSINFO_EHDR) {
-      const std::uint64_t ignore = AT_IGNORE;
-      memory.write(at, std::as_bytes(std::span(&ignore, 1)));
+    case AT_SYSINFO_EHDR:
+      put(at, AT_IGNORE);
+      break;
+    case AT_HWCAP: // edx of leaf 1
+      if (!model.native()) {
+        put(at + 8, model.answer(1, 0).edx);
+      }
+      break;
+    case AT_HWCAP2: // RING3MWAIT, FSGSBASE
+      if (!model.native()) {
+        put(at + 8, 0);
+      }
+      break;
+    default:
+      break;
     }
   }
 }
@@ -77,7 +93,7 @@ user_regs_struct registers_of(Tracee& task) {
 
 } // namespace
 
-void prepare_program(Tracee& task, const InstructionTraps& traps) {
+void prepare_program(Tracee& task, const InstructionTraps& traps, const CpuidModel& model) {
   const user_regs_struct registers = registers_of(task);
   const std::vector<ProcMapping> mappings = read_mappings(task.tid());
   RemoteMemory memory(task.tid());
@@ -105,7 +121,7 @@ void prepare_program(Tracee& task, const InstructionTraps& traps) {
     calls.require("unmapping the vDSO", SYS_munmap, vdso->start, vdso->length());
   }
   site.close();
-  drop_vdso_address(memory, registers.rsp);
+  change_auxv(memory, registers.rsp, model);
   user_regs_struct restored = registers;
   restored.orig_rax = ~std::uint64_t{0};
   task.set_registers(restored);
@@ -116,7 +132,8 @@ void prepare_program(Tracee& task, const InstructionTraps& traps) {
   }
 }
 
-void write_image(Tracee& task, const std::string& path, const KeepFile& keep) {
+void write_image(Tracee& task, const std::string& path, schema::Cpu::Reader told,
+                 const KeepFile& keep) {
   capture::CollectorOptions options;
   const std::vector<std::string>& names = allowable_names();
   options.allow = AllowList(names.begin(), names.end());
@@ -124,21 +141,18 @@ void write_image(Tracee& task, const std::string& path, const KeepFile& keep) {
   auto manifest = message.initRoot<schema::Manifest>();
   schema::State::Builder state = manifest.initState();
   capture::StateCollector collector(options);
-  if (!collector.collect_frozen({{task.tid(), {&task}}}, state)) {
-    throw Error(ErrorCode::kInternal, "a new program is in a gate");
-  }
+  collector.collect_frozen({{task.tid(), {&task}}}, state);
+  collector.refusals().throw_if_any(task.tid());
   collector.ask(0, task, state);
   collector.close(0);
   collector.examine();
   collector.refusals().throw_if_any(task.tid());
-  ScopedFd image(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (!image) {
-    throw system_error(errno, "cannot create").in_file(path);
-  }
+  const ScopedFd image = create_private_file(path);
   Output output(image.get(), path);
   CheckpointWriter writer(output, header_fields(state.asReader()), {Profile::kFast, 1});
   collector.write_pages(writer, {});
   collector.build(0, state);
+  restrict_state(state, told);
   for (schema::MemoryObject::Builder object : state.getMemoryObjects()) {
     if (object.isFile()) {
       schema::FileIdentity::Builder file = object.getFile();

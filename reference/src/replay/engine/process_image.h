@@ -2,6 +2,7 @@
 #pragma once
 
 #include "process/tracee.h"
+#include "replay/engine/cpuid_model.h"
 #include "replay/engine/instruction_traps.h"
 
 #include <functional>
@@ -15,13 +16,16 @@ using KeepFile = std::function<std::string(const std::string& path, pid_t pid)>;
 
 // Makes a process that has just been given a new program recordable: unmaps the vDSO, takes its
 // address from the auxiliary vector, so that the program makes real system calls, and has the
-// processor trap what it can of `traps`. `task` is in the system-call stop at the end of
+// processor trap what it can of `traps`. The auxiliary vector says of the processor what `model`
+// does. `task` is in the system-call stop at the end of
 // execve(2); afterwards it is in an event stop with its registers unchanged. Throws Error:
 // kUnsupportedState for a 32-bit program.
-void prepare_program(Tracee& task, const InstructionTraps& traps);
+void prepare_program(Tracee& task, const InstructionTraps& traps, const CpuidModel& model);
 
 // Writes the checkpoint `path` of the process whose only thread `task` is, in an event stop. Files
-// that it has mapped are named as `keep` says. Throws Error.
-void write_image(Tracee& task, const std::string& path, const KeepFile& keep);
+// that it has mapped are named as `keep` says; `told`: what the program is told of the processor.
+// Throws Error.
+void write_image(Tracee& task, const std::string& path, schema::Cpu::Reader told,
+                 const KeepFile& keep);
 
 } // namespace rrpcp::replay

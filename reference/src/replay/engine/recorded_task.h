@@ -6,7 +6,8 @@
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/replaced_instructions.h"
-#include "replay/engine/system_call.h"
+#include "trace/event.h"
+#include "trace/system_call.h"
 
 #include <chrono>
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include <sys/ptrace.h>
 #include <sys/types.h>
 #include <sys/user.h>
+#include <vector>
 
 namespace rrpcp::replay {
 
@@ -50,12 +52,15 @@ struct RecordedTask {
   bool begun = false;
   SystemCall call;
   user_regs_struct entry{};
+  // What the call reads, as it is at the entry: EventData::inputs and input_digest.
+  std::vector<EventData::Range> inputs;
+  std::uint64_t input_digest = 0;
   // The recorder answers the call instead of the kernel.
   std::optional<std::int64_t> forced_result;
   // 1 or 2: the call writes to what the recorder has as that descriptor.
   int output = 0;
-  // The call writes to a descriptor of an object that is mapped shared, with this number.
-  std::optional<std::uint32_t> written_object;
+  // The kernel was given other arguments than the program's.
+  bool arguments_changed = false;
   std::unique_ptr<PageDigests> digests;
   // What restart_syscall(2) goes on with.
   SystemCall restarted;
@@ -72,6 +77,8 @@ struct RecordedTask {
   std::optional<user_regs_struct> called_off;
   // Signal with which the task goes on.
   int resume_signal = 0;
+  // Its end is in the trace, and was not reported yet.
+  bool end_recorded = false;
   // Registers of the instruction whose fault the task is about to die of.
   std::optional<user_regs_struct> fatal_fault;
   bool interrupting = false;
@@ -91,14 +98,34 @@ struct RecordedTask {
   // What the program has set of attributes that the recorder needs for itself: PR_SET_DUMPABLE,
   // shared by the tasks that share their memory, and PR_SET_TSC.
   std::shared_ptr<std::optional<int>> dumpable = std::make_shared<std::optional<int>>();
+  // Whether personality(2) says ADDR_NO_RANDOMIZE, which every recorded program has. Outlives
+  // execve(2).
+  bool says_not_random = false;
   bool forgoes_counter = false;
   // CLONE_UNTRACED was taken out of the arguments of the clone3(2) that the task is in.
   bool untraced = false;
+
+  // Event from which on its memory is to be digested. Shared by the tasks that share their memory.
+  std::shared_ptr<std::int64_t> next_digest = std::make_shared<std::int64_t>(0);
 
   // set_tid_address(2), CLONE_CHILD_CLEARTID; 0: none.
   std::uint64_t clear_tid = 0;
   // set_robust_list(2); 0: none.
   std::uint64_t robust_list = 0;
+  // Where words of that list, when it was last looked at, lie in memory that processes share.
+  struct SharedWord {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    std::uint64_t offset = 0; // in the file
+  };
+  std::vector<SharedWord> shared_futexes;
 };
+
+// Writes into the event, to which the task has run, the entry of the call that it is in.
+inline void put_entry(const RecordedTask& task, EventData& event) {
+  event.registers = task.entry;
+  event.inputs = task.inputs;
+  event.input_digest = task.input_digest;
+}
 
 } // namespace rrpcp::replay

@@ -2,9 +2,11 @@
 
 #include "base/scoped_fd.h"
 #include "replay/engine/changed_pages.h"
+#include "replay/engine/host_trials.h"
 #include "replay/engine/trace_start.h"
 #include "rrpcp/error.h"
 #include "rrpcp/record.h"
+#include "trace/private_entries.h"
 
 #include <capnp/message.h>
 #include <cerrno>
@@ -13,8 +15,10 @@
 #include <fcntl.h>
 #include <optional>
 #include <sys/personality.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace rrpcp::replay {
@@ -34,14 +38,35 @@ sigset_t current_mask() {
 } // namespace
 
 Recorder::Recorder(const RecordOptions& options)
-    : options_(options), inherited_mask_(current_mask()),
+    : options_(options), inherited_mask_(current_mask()), model_(options.cpuid),
       code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
-            [this](const std::string& text) { notice_once(text); }) {}
+            [this](const std::string& text) { notice_once(text); }, !model_.native()) {}
+
+void Recorder::stop_if_told() const {
+  if (!options_.stop) {
+    return;
+  }
+  if (const std::optional<std::string> reason = options_.stop()) {
+    throw Error(ErrorCode::kDivergence, *reason)
+        .with_hint("the recording was ended; what is in the trace up to there can be replayed");
+  }
+}
 
 void Recorder::notice_once(const std::string& text) {
   if (options_.notice && noticed_.insert(text).second) {
     options_.notice(text);
   }
+}
+
+// What the program is to find as the recorder found it: the mask, and which signals are ignored.
+// (Handlers of the recorder's own are reset by execve(2).)
+void Recorder::set_inherited_signals() const {
+  struct sigaction action {};
+  for (int signal = 1; signal < NSIG; ++signal) {
+    action.sa_handler = (options_.ignored_signals >> (signal - 1) & 1) != 0 ? SIG_IGN : SIG_DFL;
+    ::sigaction(signal, &action, nullptr); // some cannot be set, and are what they are
+  }
+  ::sigprocmask(SIG_SETMASK, &inherited_mask_, nullptr);
 }
 
 void Recorder::start() {
@@ -59,15 +84,24 @@ void Recorder::start() {
     arguments.push_back(const_cast<char*>(argument.c_str()));
   }
   arguments.push_back(nullptr);
+  const int inherited = ::personality(0xffffffff);
+  const pid_t recorder = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) {
     throw system_error(errno, "cannot create a process");
   }
   if (pid == 0) {
-    ::sigprocmask(SIG_SETMASK, &inherited_mask_, nullptr);
-    ::personality(ADDR_NO_RANDOMIZE);
+    // Until it is traced it must not outlive the recorder, which may have ended already.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != recorder) {
+      ::_exit(127);
+    }
+    ready_write.reset();
+    set_inherited_signals();
+    ::personality(static_cast<unsigned long>(inherited) | ADDR_NO_RANDOMIZE);
     char byte = 0;
     if (::read(ready_read.get(), &byte, 1) == 1) {
+      ::prctl(PR_SET_PDEATHSIG, 0); // the trace option takes over, which the program cannot see
       ::execvp(arguments[0], arguments.data());
     }
     const int error = errno;
@@ -78,6 +112,7 @@ void Recorder::start() {
   first_process_ = pid;
   RecordedTask& first = scheduler_.add(
       std::make_unique<RecordedTask>(pid, pid, Tracee::seize(pid, kRecorderOptions)));
+  first.says_not_random = (inherited & ADDR_NO_RANDOMIZE) != 0;
   if (::write(ready_write.get(), "x", 1) != 1) {
     throw system_error(errno, "cannot start the program");
   }
@@ -200,24 +235,34 @@ bool Recorder::handle(RecordedTask& task, const TraceeStop& stop) {
 void Recorder::resume_call(RecordedTask& task) {
   const pid_t tid = task.tid;
   task.tracee.resume(PTRACE_SYSCALL);
-  if (task.state == State::kInCall) {
+  // A thread's end is waited for: the others see what the kernel writes for it. That of a leader is
+  // reported after all of them.
+  const bool ends = task.call.number == SYS_exit && task.tid != task.pid;
+  const bool begun = task.state == State::kInCall;
+  if (begun && !ends) {
     return;
   }
   if (std::optional<TraceeStop> stop = scheduler_.await_call(task)) {
     handle(*scheduler_.find(tid), *stop);
     return;
   }
-  begin_call(task);
+  if (!begun) {
+    begin_call(task);
+  }
 }
 
 RecordResult Recorder::run() {
+  require_tracing(false);
   {
-    capnp::MallocMessageBuilder message;
-    schema::TraceStart::Builder begin = message.initRoot<schema::TraceStart>();
+    schema::TraceStart::Builder begin = start_.initRoot<schema::TraceStart>();
     describe_start(options_.command, begin);
     begin.setProcessor(binding_.processor());
-    if (::mkdir((options_.directory + "/images").c_str(), 0777) != 0) {
-      throw system_error(errno, "cannot make a directory").in_file(options_.directory);
+    begin.setCpuidFaulting(traps_.catches_cpuid());
+    begin.setCpuidModel(model_.name());
+    model_.restrict(begin.getCpu());
+    const std::string images = options_.directory + "/images";
+    if (!make_private_directory(images)) {
+      throw system_error(EEXIST, "cannot make a directory").in_file(images);
     }
     writer_.emplace(options_.directory, begin.asReader());
   }
@@ -228,6 +273,7 @@ RecordResult Recorder::run() {
     if (status_ && !options_.wait_for_all && !std::exchange(ended, true)) {
       result.killed = scheduler_.kill_all();
     }
+    stop_if_told();
     try {
       RecordedTask* task = ended ? nullptr : scheduler_.choose();
       if (task != nullptr) {
@@ -251,6 +297,17 @@ RecordResult Recorder::run() {
 } // namespace rrpcp::replay
 
 namespace rrpcp {
+
+std::uint64_t ignored_signals() {
+  std::uint64_t set = 0;
+  for (int signal = 1; signal < NSIG; ++signal) {
+    struct sigaction action {};
+    if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) {
+      set |= std::uint64_t{1} << (signal - 1);
+    }
+  }
+  return set;
+}
 
 RecordResult record_program(const RecordOptions& options) {
   return replay::Recorder(options).run();

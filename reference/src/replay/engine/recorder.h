@@ -3,24 +3,26 @@
 
 #include "base/scoped_fd.h"
 #include "process/tracee.h"
-#include "replay/engine/call_outputs.h"
+#include "replay/engine/call_memory.h"
 #include "replay/engine/code_replacer.h"
+#include "replay/engine/cpuid_model.h"
 #include "replay/engine/event_writer.h"
 #include "replay/engine/instruction_traps.h"
+#include "replay/engine/mapped_files.h"
+#include "replay/engine/memory_digests.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/recorded_task.h"
 #include "replay/engine/scheduler.h"
 #include "rrpcp/record.h"
+#include "trace/call_row.h"
 
+#include <capnp/message.h>
 #include <csignal>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <set>
 #include <string>
-#include <sys/stat.h>
 #include <sys/user.h>
-#include <utility>
 #include <vector>
 
 namespace rrpcp::replay {
@@ -40,40 +42,66 @@ public:
 private:
   // The run as a whole, and what a stop means: recorder.cc.
   void start();
+  void set_inherited_signals() const;
   void run_task(RecordedTask& task);
   void handle_reports();
   bool handle(RecordedTask& task, const TraceeStop& stop);
   void resume_call(RecordedTask& task);
   void notice_once(const std::string& text);
+  void stop_if_told() const;
 
   // System calls, from their entry to their end: recorder_calls.cc.
   void require_64_bit(const RecordedTask& task) const;
   bool on_entry(RecordedTask& task);
+  void note_inputs(RecordedTask& task);
   void prepare_call(RecordedTask& task);
   void answer(RecordedTask& task, std::int64_t result, const std::string& what);
-  void prepare_prctl(RecordedTask& task);
+  void refuse(RecordedTask& task, const CallRow& row);
+  void prepare_attribute(RecordedTask& task, Care care);
+  void prepare_clone(RecordedTask& task);
+  void prepare_clone3(RecordedTask& task);
+  void prepare_advice(RecordedTask& task);
+  void prepare_personality(RecordedTask& task);
+  void change_argument(RecordedTask& task, unsigned number, std::uint64_t value);
   static std::string descriptor_name(const RecordedTask& task, std::uint64_t fd);
   void refuse_mapping(RecordedTask& task);
   void put_back_untraced(const RecordedTask& task, RecordedTask& in);
-  void note_output(RecordedTask& task);
-  void note_object(RecordedTask& task);
+  void note_output(RecordedTask& task, const CallRow& row);
   void on_call_end(RecordedTask& task);
+  void put_back_arguments(RecordedTask& task, user_regs_struct& registers) const;
   void begin_call(RecordedTask& task);
   void end_call(RecordedTask& task);
   bool was_filtered(const RecordedTask& task) const;
   void note_mask(RecordedTask& task);
   // What a call has changed: recorder_outputs.cc.
   void record_outputs(RecordedTask& task, std::int64_t result);
+  void record_digests(RecordedTask& task);
+  // Files that tasks have mapped: recorder_files.cc.
   void record_mapping(RecordedTask& task, std::uint64_t address);
   void record_segment(RecordedTask& task, std::uint64_t address);
-  void record_object(std::uint32_t number, int fd, std::uint64_t offset, std::uint64_t length);
-  void record_object_write(RecordedTask& task, std::int64_t result);
-  std::uint32_t object_number(const struct stat& status);
+  void record_growth(RecordedTask& task, std::uint64_t address);
+  bool follow(MappedFile& file, int fd);
+  void record_object(std::uint32_t number, int fd, std::uint64_t offset, std::uint64_t length,
+                     bool fresh);
+  void record_file_change(RecordedTask& task, std::int64_t result);
+  RecordedTask* owner_of_memory(const std::string& path);
+  void record_foreign_write(const RecordedTask& task, RecordedTask& owner, std::uint64_t address,
+                            std::uint64_t length);
+  void record_process_write(RecordedTask& task, std::int64_t result);
   // Tasks that come, execute another program and go: recorder_tasks.cc.
   void on_new_task(RecordedTask& task);
   static ScopedFd open_mapped(const RecordedTask& task, const std::string& path);
   void on_exec(RecordedTask& task, pid_t former);
   void record_last_writes(const RecordedTask& dead, RecordedTask& survivor);
+  // Robust futexes in memory that processes share: recorder_futexes.cc.
+  void note_futexes(RecordedTask& task);
+  void note_futexes_of_process(pid_t pid);
+  void note_futexes_before_kill(const RecordedTask& task);
+  void record_abandoned_futexes(const RecordedTask& dead);
+  void record_shared_word(const RecordedTask& dead, const RecordedTask::SharedWord& word);
+  static std::vector<std::uint64_t> robust_words(const RecordedTask& task, RemoteMemory& memory);
+  void leave_dying(RecordedTask& task, int signal);
+  void record_end_of_leader(RecordedTask& task);
   void on_gone(RecordedTask& task, const TraceeStop& stop);
 
   // Signals, faults and preemption: recorder_signals.cc.
@@ -83,6 +111,7 @@ private:
   void call_off(RecordedTask& task);
   void raise_held(RecordedTask& task);
   void preempt(RecordedTask& task);
+  void note_extended_registers(RecordedTask& task);
 
   // Instructions that no replay can foresee: recorder_instructions.cc.
   void replace_in_program(RecordedTask& task);
@@ -90,6 +119,7 @@ private:
   void replace_in_range(RecordedTask& task, std::uint64_t start, std::uint64_t length, bool noted);
   void put_back(RecordedTask& task, std::uint64_t start, std::uint64_t length);
   bool emulate(RecordedTask& task, const user_regs_struct& registers, siginfo_t& info);
+  void require_fault(RecordedTask& task);
   void keep_fault_action(RecordedTask& task, int signal);
 
   const RecordOptions& options_;
@@ -97,15 +127,18 @@ private:
   const ProcessorBinding binding_{-1};
   const sigset_t inherited_mask_; // before the scheduler changes it
   const InstructionTraps traps_ = instruction_traps();
+  const CpuidModel model_;
   CodeReplacer code_;
+  capnp::MallocMessageBuilder start_; // what the trace begins with
   std::optional<EventWriter> writer_;
-  Scheduler scheduler_;
+  Scheduler scheduler_{[this] { stop_if_told(); }};
   pid_t first_process_ = 0;
   std::optional<int> status_;
   int images_ = 0;
-  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> objects_;
+  MappedFiles files_;
   std::set<std::string> noticed_;
-  std::vector<OutputRange> ranges_;
+  std::vector<CallRange> ranges_;
+  RangeDigest digest_;
 };
 
 } // namespace rrpcp::replay

@@ -1,13 +1,14 @@
 // System calls, from their entry to their end.
 
 #include "process/proc_file.h"
+#include "process/proc_maps.h"
 #include "process/proc_status.h"
-#include "replay/engine/call_outputs.h"
+#include "replay/engine/call_memory.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/recorder.h"
 #include "rrpcp/error.h"
+#include "trace/call_table.h"
 #include "trace/event.h"
-#include "trace/system_call_names.h"
 
 #include <cerrno>
 #include <csignal>
@@ -31,16 +32,18 @@ namespace {
 
 using State = RecordedTask::State;
 
-constexpr long kX32Bit = 0x40000000;              // __X32_SYSCALL_BIT
-constexpr long kMapShadowStack = 453;             // map_shadow_stack(2), Linux 6.6
-constexpr std::uint64_t kNewUserfaultfd = 0xaa00; // USERFAULTFD_IOC_NEW
-constexpr std::uint64_t kUserDispatch = 59;       // PR_SET_SYSCALL_USER_DISPATCH
-// asm/prctl.h
-constexpr std::uint64_t kSetCpuid = 0x1012;          // ARCH_SET_CPUID
-constexpr std::uint64_t kMapVdsoX32 = 0x2001;        // ARCH_MAP_VDSO_X32
-constexpr std::uint64_t kMapVdso64 = 0x2003;         // ARCH_MAP_VDSO_64
-constexpr std::uint64_t kEnableTagging = 0x4002;     // ARCH_ENABLE_TAGGED_ADDR
-constexpr std::uint64_t kEnableShadowStack = 0x5001; // ARCH_SHSTK_ENABLE
+// Newer than some headers.
+constexpr long kFutexWaitv = 449;
+constexpr long kFutexWake = 454;
+constexpr long kFutexWait = 455;
+constexpr long kFutexRequeue = 456;
+
+constexpr long kX32Bit = 0x40000000;                      // __X32_SYSCALL_BIT
+constexpr std::uint64_t kPersonalityNoRandom = 0x0040000; // ADDR_NO_RANDOMIZE
+constexpr std::uint64_t kAskPersonality = 0xffffffff;
+// asm-generic/mman-common.h
+constexpr std::uint64_t kPoison = 100;      // MADV_HWPOISON
+constexpr std::uint64_t kSoftOffline = 101; // MADV_SOFT_OFFLINE
 
 } // namespace
 
@@ -76,13 +79,24 @@ bool Recorder::on_entry(RecordedTask& task) {
   task.begun = false;
   task.forced_result.reset();
   task.output = 0;
-  task.written_object.reset();
+  task.arguments_changed = false;
   task.digests.reset();
+  note_inputs(task);
   prepare_call(task);
   switch (task.call.number) {
   case SYS_exit:
-  case SYS_exit_group:
+    note_futexes(task);
     begin_call(task);
+    break;
+  case SYS_exit_group:
+    note_futexes_of_process(task.pid);
+    begin_call(task);
+    break;
+  case SYS_kill:
+  case SYS_tkill:
+  case SYS_tgkill:
+  case SYS_pidfd_send_signal:
+    note_futexes_before_kill(task);
     break;
   case SYS_sched_yield:
   case SYS_nanosleep:
@@ -92,8 +106,35 @@ bool Recorder::on_entry(RecordedTask& task) {
   default:
     break;
   }
+  const bool ends = task.call.number == SYS_exit;
   resume_call(task);
+  if (ends) {
+    record_end_of_leader(task);
+  }
   return false;
+}
+
+// What the call reads, before anything of it is changed for the kernel: a replay compares it.
+void Recorder::note_inputs(RecordedTask& task) {
+  task.inputs.clear();
+  switch (task.call.number) {
+  case SYS_futex: // the kernel writes the words of tasks that end, at any time
+  case kFutexWaitv:
+  case kFutexWake:
+  case kFutexWait:
+  case kFutexRequeue:
+    return;
+  default:
+    break;
+  }
+  ranges_.clear();
+  call_inputs(task.call, task.memory, ranges_);
+  for (const CallRange& range : ranges_) {
+    task.inputs.push_back({range.address, range.length});
+  }
+  if (!task.inputs.empty()) {
+    task.input_digest = digest_.of_readable(task.memory, task.inputs);
+  }
 }
 
 // Has the kernel skip the call: `result` is what it returns.
@@ -114,129 +155,93 @@ void Recorder::prepare_call(RecordedTask& task) {
            "x32 system calls are not supported; the program is told that they do not exist");
     return;
   }
-  switch (call.number) {
-  case SYS_rseq:
-    answer(task, -ENOSYS, "");
-    return;
-  case SYS_io_uring_setup:
-  case SYS_io_uring_enter:
-  case SYS_io_uring_register:
-    answer(task, -ENOSYS, "io_uring is not supported; the program is told that it does not exist");
-    return;
-  case SYS_io_setup:
-  case SYS_userfaultfd:
-  case SYS_perf_event_open:
-  case SYS_remap_file_pages:
-  case SYS_modify_ldt:
-  case SYS_memfd_secret:
-  case kMapShadowStack:
-    answer(task, -ENOSYS,
-           system_call_name(call.number) +
-               " is not supported; the program is told that it does not exist");
-    return;
-  case SYS_ptrace:
-    answer(task, -EPERM, "ptrace inside of a recording is not supported; it is refused");
-    return;
-  case SYS_process_vm_writev:
-    answer(task, -EPERM, system_call_name(call.number) + " is not supported; it is refused");
-    return;
-  case SYS_prctl:
-    prepare_prctl(task);
-    if (task.forced_result) {
-      return;
-    }
-    break;
-  case SYS_clone:
-    if ((call[0] & kCloneUntraced) != 0) {
-      user_regs_struct registers = task.entry;
-      registers.rdi &= ~kCloneUntraced;
-      task.tracee.set_registers(registers);
-    }
-    return;
-  case SYS_clone3: {
-    std::uint64_t flags = 0;
-    if (task.memory.read_some(call[0], std::as_writable_bytes(std::span(&flags, 1))) ==
-            sizeof flags &&
-        (flags & kCloneUntraced) != 0) {
-      flags &= ~kCloneUntraced;
-      task.memory.write(call[0], std::as_bytes(std::span(&flags, 1)));
-      task.untraced = true;
-    }
+  const CallRow& row = call_row(call);
+  if (row.refusal.error != 0) {
+    refuse(task, row);
     return;
   }
-  case SYS_madvise:
-    if (call[2] == MADV_FREE) { // when the kernel takes the pages is not to be foreseen
-      user_regs_struct registers = task.entry;
-      registers.rdx = MADV_DONTNEED;
-      task.tracee.set_registers(registers);
-    }
-    return;
-  case SYS_mmap:
+  switch (row.care) {
+  case Care::kNone:
+  case Care::kOtherProcess:
+    break;
+  case Care::kCounter:
+  case Care::kSetDumpable:
+  case Care::kGetDumpable:
+  case Care::kDispatch:
+    prepare_attribute(task, row.care);
+    break;
+  case Care::kClone:
+    prepare_clone(task);
+    break;
+  case Care::kClone3:
+    prepare_clone3(task);
+    break;
+  case Care::kAdvice:
+    prepare_advice(task);
+    break;
+  case Care::kMapping:
     if ((call[3] & MAP_ANONYMOUS) == 0) {
       refuse_mapping(task);
     }
-    return;
-  case SYS_ioctl:
-    if (static_cast<std::uint32_t>(call[1]) == kNewUserfaultfd &&
-        descriptor_name(task, call[0]) == "/dev/userfaultfd") {
+    break;
+  case Care::kUserfault:
+    if (descriptor_name(task, call[0]) == "/dev/userfaultfd") {
       answer(task, -ENOTTY,
              "userfaultfd is not supported; the program is told that it does not exist");
-      return;
     }
     break;
-  case SYS_arch_prctl:
-    if (call[0] == kSetCpuid) {
-      answer(task, -ENODEV, "trapping CPUID is not supported; it is refused");
-      return;
-    }
-    if (call[0] == kEnableTagging || call[0] == kEnableShadowStack ||
-        (call[0] >= kMapVdsoX32 && call[0] <= kMapVdso64)) {
-      answer(task, -EINVAL,
-             call[0] == kEnableTagging ? "tagged addresses are not supported; they are refused"
-             : call[0] == kEnableShadowStack ? "shadow stacks are not supported; they are refused"
-                                             : "mapping a vDSO is not supported; it is refused");
-      return;
+  case Care::kProtectionKey:
+    if (!offers_protection_keys(start_.getRoot<schema::TraceStart>().getCpu().asReader())) {
+      answer(task, -ENOSPC, ""); // as the kernel does where the processor has none
     }
     break;
-  default:
+  case Care::kPersonality:
+    prepare_personality(task);
     break;
   }
-  note_output(task);
   if (task.forced_result) {
     return;
   }
-  note_object(task);
-  if (!outputs_known(call)) {
+  note_output(task, row);
+  if (row.compared && !task.forced_result) {
     task.digests = std::make_unique<PageDigests>(task.tid, task.memory);
   }
 }
 
+void Recorder::refuse(RecordedTask& task, const CallRow& row) {
+  std::string notice(row.refusal.notice);
+  if (notice.starts_with("is ")) {
+    notice = std::string(row.name) + " " + notice;
+  }
+  answer(task, -row.refusal.error, notice);
+}
+
 // The recorder has to read the process, and to see its time-stamp counter: the program gets what it
 // would see if it had its way.
-void Recorder::prepare_prctl(RecordedTask& task) {
+void Recorder::prepare_attribute(RecordedTask& task, Care care) {
   const SystemCall& call = task.call;
-  switch (call[0]) {
-  case PR_SET_TSC:
+  switch (care) {
+  case Care::kCounter:
     if (call[1] != PR_TSC_ENABLE && call[1] != PR_TSC_SIGSEGV) {
       break; // the kernel says what is wrong
     }
     task.forgoes_counter = call[1] == PR_TSC_SIGSEGV;
     answer(task, 0, "");
     break;
-  case kUserDispatch:
+  case Care::kDispatch:
     if (call[1] != 0) { // PR_SYS_DISPATCH_OFF
       answer(task, -EINVAL,
              "dispatching system calls to the program is not supported; it is refused");
     }
     break;
-  case PR_SET_DUMPABLE:
+  case Care::kSetDumpable:
     if (call[1] > 1) {
       break;
     }
     *task.dumpable = static_cast<int>(call[1]);
     answer(task, 0, "");
     break;
-  case PR_GET_DUMPABLE:
+  case Care::kGetDumpable:
     if (*task.dumpable) {
       answer(task, **task.dumpable, "");
     }
@@ -246,9 +251,86 @@ void Recorder::prepare_prctl(RecordedTask& task) {
   }
 }
 
+// Gives the kernel another argument; the program gets its own back (put_back_arguments).
+void Recorder::change_argument(RecordedTask& task, unsigned number, std::uint64_t value) {
+  user_regs_struct registers = task.entry;
+  unsigned long long* const arguments[] = {&registers.rdi, &registers.rsi, &registers.rdx,
+                                           &registers.r10, &registers.r8,  &registers.r9};
+  *arguments[number] = value;
+  task.tracee.set_registers(registers);
+  task.arguments_changed = true;
+}
+
+void Recorder::put_back_arguments(RecordedTask& task, user_regs_struct& registers) const {
+  registers.rdi = task.entry.rdi;
+  registers.rsi = task.entry.rsi;
+  registers.rdx = task.entry.rdx;
+  registers.r10 = task.entry.r10;
+  registers.r8 = task.entry.r8;
+  registers.r9 = task.entry.r9;
+  task.arguments_changed = false;
+}
+
+void Recorder::prepare_clone(RecordedTask& task) {
+  if ((task.call[0] & kCloneUntraced) != 0) {
+    change_argument(task, 0, task.call[0] & ~kCloneUntraced);
+  }
+}
+
+void Recorder::prepare_clone3(RecordedTask& task) {
+  std::uint64_t flags = 0;
+  if (task.memory.read_some(task.call[0], std::as_writable_bytes(std::span(&flags, 1))) ==
+          sizeof flags &&
+      (flags & kCloneUntraced) != 0) {
+    flags &= ~kCloneUntraced;
+    task.memory.write(task.call[0], std::as_bytes(std::span(&flags, 1)));
+    task.untraced = true;
+  }
+}
+
+// madvise(2), process_madvise(2).
+void Recorder::prepare_advice(RecordedTask& task) {
+  const SystemCall& call = task.call;
+  const bool listed = call.number == SYS_process_madvise;
+  const unsigned place = listed ? 3 : 2;
+  const std::uint64_t advice = call[place] & 0xffffffff;
+  if (advice == kPoison || advice == kSoftOffline) {
+    answer(task, -EPERM, "taking away pages (MADV_HWPOISON) is not supported; it is refused");
+    return;
+  }
+  if (advice != MADV_FREE && advice != MADV_DONTNEED) {
+    return;
+  }
+  const std::uint64_t end = call[0] + call[1];
+  if (advice == MADV_FREE) { // when the kernel takes the pages is not to be foreseen
+    if (!listed) {
+      for (const ProcMapping& mapping : read_mappings(task.tid)) {
+        if (mapping.start < end && mapping.end > call[0] &&
+            (mapping.inode != 0 || mapping.shared)) {
+          answer(task, -EINVAL, ""); // so it would end here; nothing has been freed yet
+          return;
+        }
+      }
+    }
+    change_argument(task, place, MADV_DONTNEED);
+  }
+  if (!listed && ProcStatus::read(task.pid, task.tid).locked != 0) {
+    // It ends at locked memory, which a replay does not have.
+    task.digests = std::make_unique<PageDigests>(task.tid, task.memory, call[0], end);
+  }
+}
+
+// The program sees the personality that it would have without the recorder.
+void Recorder::prepare_personality(RecordedTask& task) {
+  const std::uint64_t wanted = task.call[0] & kAskPersonality;
+  if (wanted != kAskPersonality && (wanted & kPersonalityNoRandom) == 0) {
+    change_argument(task, 0, wanted | kPersonalityNoRandom);
+  }
+}
+
 // What /proc says that a descriptor is.
 std::string Recorder::descriptor_name(const RecordedTask& task, std::uint64_t fd) {
-  return try_read_link(proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(fd))))
+  return try_read_link(proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(fd))))
       .value_or("");
 }
 
@@ -256,7 +338,7 @@ std::string Recorder::descriptor_name(const RecordedTask& task, std::uint64_t fd
 // written without a system call of the program's.
 void Recorder::refuse_mapping(RecordedTask& task) {
   const std::string path =
-      proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(task.call[4])));
+      proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(task.call[4])));
   struct stat status;
   if (::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) ||
       S_ISFIFO(status.st_mode) || // the kernel refuses it itself
@@ -275,32 +357,15 @@ void Recorder::put_back_untraced(const RecordedTask& task, RecordedTask& in) {
 }
 
 // Whether the call writes to the recorder's own output.
-void Recorder::note_output(RecordedTask& task) {
-  std::uint64_t fd = 0;
-  switch (task.call.number) {
-  case SYS_sendfile:
-    fd = task.call[0];
-    break;
-  case SYS_splice:
-  case SYS_copy_file_range:
-    fd = task.call[2];
-    break;
-  case SYS_tee:
-    fd = task.call[1];
-    break;
-  case SYS_vmsplice:
-    fd = task.call[0];
-    break;
-  default:
-    if (!writes_descriptor(task.call)) {
-      return;
-    }
-    fd = task.call[0];
-    break;
+void Recorder::note_output(RecordedTask& task, const CallRow& row) {
+  const bool from_memory = writes_descriptor(task.call);
+  if (!from_memory && row.file.kind != FileChange::Kind::kWritten) {
+    return;
   }
+  const std::uint64_t fd = task.call[from_memory ? 0 : row.file.descriptor];
   for (int own : {1, 2}) {
     if (::syscall(SYS_kcmp, task.tid, ::getpid(), KCMP_FILE, fd, own) == 0) {
-      if (!writes_descriptor(task.call)) {
+      if (!from_memory) {
         // Data that never passes through the program's memory: have it use write(2).
         answer(task, -EINVAL, "");
         return;
@@ -311,39 +376,15 @@ void Recorder::note_output(RecordedTask& task) {
   }
 }
 
-// Whether the call changes a file that is mapped shared.
-void Recorder::note_object(RecordedTask& task) {
-  if (objects_.empty()) {
-    return;
-  }
-  switch (task.call.number) {
-  case SYS_write:
-  case SYS_pwrite64:
-  case SYS_writev:
-  case SYS_pwritev:
-  case SYS_pwritev2:
-  case SYS_ftruncate:
-  case SYS_fallocate: {
-    struct stat status;
-    const std::string path =
-        proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(task.call[0])));
-    if (::stat(path.c_str(), &status) == 0) {
-      auto found = objects_.find({status.st_dev, status.st_ino});
-      if (found != objects_.end()) {
-        task.written_object = found->second;
-      }
-    }
-    return;
-  }
-  default:
-    return;
-  }
-}
-
 void Recorder::begin_call(RecordedTask& task) {
   if (!task.begun) {
     EventData& event = writer_->begin(EventKind::kSystemCallBegun, task);
-    event.registers = task.entry;
+    put_entry(task, event);
+    ranges_.clear();
+    outputs_so_far(task.call, task.memory, ranges_);
+    for (const CallRange& range : ranges_) {
+      writer_->add_memory(task.memory, range.address, range.length, event.memory);
+    }
     writer_->write();
     task.begun = true;
   }
@@ -356,11 +397,15 @@ void Recorder::on_call_end(RecordedTask& task) {
     registers.rax = static_cast<std::uint64_t>(*task.forced_result);
     registers.orig_rax = ~std::uint64_t{0};
     task.tracee.set_registers(registers);
-  } else if (task.call.number == SYS_madvise && task.call[2] == MADV_FREE) {
-    registers.rdx = MADV_FREE;
-    task.tracee.set_registers(registers);
-  } else if (task.call.number == SYS_clone && (task.call[0] & kCloneUntraced) != 0) {
-    registers.rdi |= kCloneUntraced;
+  } else if (task.arguments_changed || task.call.number == SYS_personality) {
+    put_back_arguments(task, registers);
+    if (task.call.number == SYS_personality && static_cast<std::int64_t>(registers.rax) >= 0) {
+      registers.rax &= ~kPersonalityNoRandom;
+      registers.rax |= task.says_not_random ? kPersonalityNoRandom : 0;
+      if ((task.call[0] & kAskPersonality) != kAskPersonality) {
+        task.says_not_random = (task.call[0] & kPersonalityNoRandom) != 0;
+      }
+    }
     task.tracee.set_registers(registers);
   }
   if (std::exchange(task.untraced, false)) {
@@ -381,7 +426,7 @@ void Recorder::on_call_end(RecordedTask& task) {
   EventData& event =
       writer_->begin(task.begun ? EventKind::kSystemCallFinished : EventKind::kSystemCall, task);
   if (!task.begun) {
-    event.registers = task.entry;
+    put_entry(task, event);
   }
   event.result = result;
   user_regs_struct expected = task.entry;
@@ -410,6 +455,7 @@ void Recorder::on_call_end(RecordedTask& task) {
   }
   record_outputs(task, result);
   replace_in_new_code(task, result);
+  record_digests(task);
   writer_->write();
   end_call(task);
 }

@@ -162,7 +162,7 @@ bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers, si
   std::optional<user_regs_struct> after;
   const bool denied = task.forgoes_counter && reads_counter(code->kind);
   if (!denied) {
-    after = carry_out(*code, registers, task.tracee);
+    after = carry_out(*code, registers, task.tracee, model_);
   }
   if (!after) {
     if (raised == SIGILL && (denied || code->kind == Kind::XGETBV)) {
@@ -171,6 +171,7 @@ bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers, si
       info.si_signo = SIGSEGV;
       info.si_code = SI_KERNEL;
       task.tracee.set_signal_info(info);
+      require_fault(task);
     }
     return false;
   }
@@ -187,6 +188,17 @@ bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers, si
   task.boundary = *after;
   task.state = State::kReady;
   return true;
+}
+
+// A fault cannot be blocked or ignored: one that we raise would come again and again.
+void Recorder::require_fault(RecordedTask& task) {
+  constexpr std::uint64_t kBit = std::uint64_t{1} << (SIGSEGV - 1);
+  if ((task.mask & kBit) == 0 && !ignores(task.fault_actions->segv)) {
+    return;
+  }
+  task.mask &= ~kBit;
+  task.fault_actions->segv = {};
+  keep_fault_action(task, SIGSEGV);
 }
 
 // The fault may have unblocked its signal and reset its action.

@@ -3,8 +3,9 @@
 #include "base/scoped_fd.h"
 #include "process/proc_file.h"
 #include "process/proc_maps.h"
-#include "replay/engine/call_outputs.h"
+#include "replay/engine/call_memory.h"
 #include "replay/engine/fault_action.h"
+#include "replay/engine/memory_digests.h"
 #include "replay/engine/recorder.h"
 #include "rrpcp/error.h"
 #include "trace/event.h"
@@ -21,30 +22,14 @@
 
 namespace rrpcp::replay {
 
-namespace {
-
-std::string strip(std::string path) {
-  constexpr std::string_view kDeleted = " (deleted)";
-  if (path.ends_with(kDeleted)) {
-    path.resize(path.size() - kDeleted.size());
-  }
-  return path;
-}
-
-} // namespace
-
 void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   const SystemCall& call = task.call;
   EventData& event = writer_->event();
   switch (call.number) {
-  case SYS_rt_sigreturn: {
-    const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate);
-    if (xstate) {
-      event.extended_registers = event.append(*xstate);
-    }
+  case SYS_rt_sigreturn:
+    note_extended_registers(task);
     note_mask(task);
     return;
-  }
   case SYS_rt_sigprocmask:
     note_mask(task);
     break;
@@ -64,6 +49,14 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
       record_segment(task, static_cast<std::uint64_t>(result));
     }
     return;
+  case SYS_mremap:
+    if (result >= 0) {
+      record_growth(task, static_cast<std::uint64_t>(result));
+    }
+    return;
+  case SYS_process_vm_writev:
+    record_process_write(task, result);
+    return;
   case SYS_set_tid_address:
     task.clear_tid = call[0];
     return;
@@ -78,7 +71,7 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   ranges_.clear();
   call_outputs(call.number == SYS_restart_syscall ? task.restarted : call, result, task.memory,
                ranges_);
-  for (const OutputRange& range : ranges_) {
+  for (const CallRange& range : ranges_) {
     writer_->add_memory(task.memory, range.address, range.length, event.memory);
   }
   if (task.digests) {
@@ -92,121 +85,58 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
     ranges_.clear();
     written_bytes(call, result, task.memory, ranges_);
     event.output = task.output;
-    for (const OutputRange& range : ranges_) {
+    for (const CallRange& range : ranges_) {
       event.output_ranges.push_back({range.address, range.length});
     }
+    event.output_digest = digest_.of_readable(task.memory, event.output_ranges);
   }
-  if (task.written_object && result >= 0) {
-    record_object_write(task, result);
-  }
+  record_file_change(task, result);
 }
 
-std::uint32_t Recorder::object_number(const struct stat& status) {
-  const auto next = static_cast<std::uint32_t>(objects_.size()) + 1;
-  return objects_.try_emplace({status.st_dev, status.st_ino}, next).first->second;
-}
-
-void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
-  const SystemCall& call = task.call;
-  const std::string link = proc_path(task.pid, "fd/" + std::to_string(static_cast<int>(call[4])));
-  ScopedFd file(::open(link.c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat status;
-  if (!file || ::fstat(file.get(), &status) != 0) {
-    throw system_error(errno, "cannot open a file that is mapped at " + std::to_string(address))
-        .in_file(link);
+// Digests of the task's memory, where they are due.
+void Recorder::record_digests(RecordedTask& task) {
+  if (options_.checksum_interval == 0 || writer_->next_event() < *task.next_digest) {
+    return;
   }
-  if (S_ISCHR(status.st_mode)) {
-    return; // /dev/zero is anonymous memory
-  }
-  EventData::Mapping& mapping = writer_->event().mapping.emplace();
-  mapping.offset = call[5];
-  mapping.length = (call[1] + 4095) & ~std::uint64_t{4095};
-  mapping.path = strip(try_read_link(link).value_or(""));
-  if ((call[3] & MAP_TYPE) == MAP_PRIVATE) {
-    mapping.file = writer_->keep_file(file.get(), mapping.path);
-  } else {
-    mapping.object = object_number(status);
-    record_object(*mapping.object, file.get(), mapping.offset, mapping.length);
-  }
-}
-
-// What an object holds in a range.
-void Recorder::record_object(std::uint32_t number, int fd, std::uint64_t offset,
-                             std::uint64_t length) {
-  struct stat status;
-  if (::fstat(fd, &status) != 0) {
-    throw system_error(errno, "cannot examine a mapped file");
-  }
-  const auto size = static_cast<std::uint64_t>(status.st_size);
-  const std::uint64_t end = std::min(offset + length, size);
-  EventData& event = writer_->event();
-  ByteRange range;
-  const std::uint64_t wanted = end > offset ? end - offset : 0;
-  const std::span<std::byte> room = event.append(wanted, range);
-  std::size_t done = 0;
-  while (done < wanted) {
-    const ssize_t n =
-        ::pread(fd, room.data() + done, wanted - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) {
+  // What calls that have not ended, or whose end was not looked at yet, may write.
+  std::vector<EventData::Range> changing;
+  bool foreign = false;
+  ranges_.clear();
+  for (const auto& [tid, other] : scheduler_.tasks()) {
+    if (other.get() == &task || other->state == RecordedTask::State::kReady) {
       continue;
     }
-    if (n <= 0) {
-      break;
+    if (other->replaced != task.replaced) {
+      foreign = true;
+      continue;
     }
-    done += static_cast<std::size_t>(n);
-  }
-  event.shrink(range, wanted - done);
-  event.shared.push_back({number, size, offset, range});
-}
-
-void Recorder::record_object_write(RecordedTask& task, std::int64_t result) {
-  const SystemCall& call = task.call;
-  const std::string fd = std::to_string(static_cast<int>(call[0]));
-  ScopedFd file(::open(proc_path(task.pid, "fd/" + fd).c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) {
-    throw system_error(errno, "cannot read a file that is mapped shared")
-        .in_file(proc_path(task.pid, "fd/" + fd));
-  }
-  std::uint64_t offset = 0;
-  auto length = static_cast<std::uint64_t>(result);
-  switch (call.number) {
-  case SYS_pwrite64:
-  case SYS_pwritev:
-    offset = call[3];
-    break;
-  case SYS_ftruncate:
-  case SYS_fallocate:
-    length = ~std::uint64_t{0} >> 1; // whatever it did
-    break;
-  default: {
-    const std::optional<std::string> text = try_read_file(proc_path(task.pid, "fdinfo/" + fd));
-    std::string_view rest = text ? std::string_view(*text) : std::string_view();
-    std::string_view line = cut_field(rest, '\n');
-    cut_word(line);
-    offset = parse_number(cut_word(line), 10, "file position") - length;
-    break;
-  }
-  }
-  record_object(*task.written_object, file.get(), offset, length);
-}
-
-void Recorder::record_segment(RecordedTask& task, std::uint64_t address) {
-  for (const ProcMapping& found : read_mappings(task.tid)) {
-    if (found.start == address) {
-      struct stat status {};
-      status.st_dev = found.device;
-      status.st_ino = found.inode;
-      EventData& event = writer_->event();
-      EventData::Mapping& mapping = event.mapping.emplace();
-      mapping.object = object_number(status);
-      mapping.length = found.length();
-      mapping.path = strip(found.name);
-      ByteRange range;
-      const std::span<std::byte> room = event.append(found.length(), range);
-      task.memory.read(address, room);
-      event.shared.push_back({*mapping.object, found.length(), 0, range});
-      return;
+    if (!other->in_call || !outputs_known(other->call)) {
+      return; // anything: wait for a better event
     }
+    call_outputs(other->call, -EFAULT, task.memory, ranges_);
+    changing.push_back({other->clear_tid, sizeof(pid_t)});
+  }
+  for (const CallRange& range : ranges_) {
+    changing.push_back({range.address, range.length});
+  }
+  if (foreign) {
+    for (const ProcMapping& mapping : read_mappings(task.tid)) {
+      if (mapping.shared) {
+        changing.push_back({mapping.start, mapping.length()});
+      }
+    }
+  }
+  *task.next_digest = writer_->next_event() + options_.checksum_interval;
+  EventData& event = writer_->event();
+  add_memory_digests(task.tid, task.memory, changing, event);
+  std::uint64_t bytes = 0;
+  for (const EventData::Digests& run : event.memory_digests) {
+    bytes += run.pages.length;
+  }
+  constexpr std::uint64_t kMost = 12 << 20; // of a message of at most 16 MiB: 6 GiB of memory
+  if (bytes > kMost) {
+    event.memory_digests.clear();
+    notice_once("a process has too much memory for checksums; it gets none while that is so");
   }
 }
 

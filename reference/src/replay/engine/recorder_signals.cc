@@ -69,6 +69,11 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
     if (synchronous) {
       task.fatal_fault = registers;
     }
+    note_futexes_of_process(task.pid); // it may be about to end
+    if (synchronous && !status.same_namespace && status.process_in_namespace == 1) {
+      leave_dying(task, signal);
+      return false;
+    }
     task.resume_signal = signal;
     if (boundary) {
       task.state = State::kReady;
@@ -127,9 +132,7 @@ void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::Signal
       action != nullptr && ((*action)[1] & kResetHandler) != 0) {
     (*action)[0] = 0; // SIG_DFL
   }
-  if (const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate)) {
-    event.extended_registers = event.append(*xstate);
-  }
+  note_extended_registers(task);
   std::uint64_t end = registers.rsp + kFrameWithoutFpu;
   const auto fpu = task.memory.read_value<std::uint64_t>(registers.rsp + kFramePointerOffset);
   if (fpu != 0) {
@@ -168,15 +171,25 @@ void Recorder::raise_held(RecordedTask& task) {
   ::syscall(SYS_tgkill, task.pid, task.tid, task.held.front().si_signo);
 }
 
+void Recorder::note_extended_registers(RecordedTask& task) {
+  std::optional<std::vector<std::byte>> area = task.tracee.register_set(kNoteXstate);
+  if (!area) {
+    return;
+  }
+  if (!offers_protection_keys(start_.getRoot<schema::TraceStart>().getCpu().asReader())) {
+    drop_protection_keys(*area);
+  }
+  EventData& event = writer_->event();
+  event.extended_registers = event.append(*area);
+}
+
 // The pages are as much as the program has in use: they go to the trace without being gathered.
 void Recorder::preempt(RecordedTask& task) {
   const user_regs_struct registers = task.tracee.registers();
   EventData& event = writer_->begin(EventKind::kPreemption, task);
   event.registers_after = registers;
   event.registers_after->orig_rax = ~std::uint64_t{0};
-  if (const std::optional<std::vector<std::byte>> xstate = task.tracee.register_set(kNoteXstate)) {
-    event.extended_registers = event.append(*xstate);
-  }
+  note_extended_registers(task);
   std::vector<EventData::Write>& list = event.memory;
   auto note = [&](std::uint64_t address, std::span<const std::byte> bytes) {
     if (!list.empty() && list.back().address + list.back().data.length == address &&

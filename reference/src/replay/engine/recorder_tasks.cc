@@ -3,6 +3,7 @@
 #include "base/scoped_fd.h"
 #include "process/proc_file.h"
 #include "process/proc_maps.h"
+#include "process/proc_stat.h"
 #include "process/proc_status.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/process_image.h"
@@ -11,6 +12,7 @@
 #include "rrpcp/error.h"
 #include "trace/event.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -65,6 +67,7 @@ void Recorder::on_new_task(RecordedTask& task) {
   child.site = task.site;
   child.mask = task.mask;
   child.forgoes_counter = task.forgoes_counter;
+  child.says_not_random = task.says_not_random;
   child.dumpable = (arguments.flags & CLONE_VM) != 0
                        ? task.dumpable
                        : std::make_shared<std::optional<int>>(*task.dumpable);
@@ -78,13 +81,16 @@ void Recorder::on_new_task(RecordedTask& task) {
       }
     }
   }
+  if ((arguments.flags & CLONE_VM) != 0) {
+    child.next_digest = task.next_digest;
+  }
   child.replaced = (arguments.flags & CLONE_VM) != 0
                        ? task.replaced
                        : std::make_shared<ReplacedInstructions>(*task.replaced);
   scheduler_.await_first(child);
   EventData& event = writer_->begin(EventKind::kNewTask, task);
   if (!task.begun) {
-    event.registers = task.entry;
+    put_entry(task, event);
   }
   event.child = tid;
   event.child_process = child.pid;
@@ -133,7 +139,9 @@ void Recorder::on_new_task(RecordedTask& task) {
 ScopedFd Recorder::open_mapped(const RecordedTask& task, const std::string& path) {
   ScopedFd file;
   for (const ProcMapping& mapping : read_mappings(task.tid)) {
-    if (mapping.name == path) {
+    // (The path may lack what the kernel adds to the name of a file that was removed, or of a
+    // memfd.)
+    if (mapping.name == path || mapping.name == path + " (deleted)") {
       char name[64];
       std::snprintf(name, sizeof name, "map_files/%llx-%llx",
                     static_cast<unsigned long long>(mapping.start),
@@ -159,10 +167,12 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     }
   }
   const bool begun = caller->begun;
-  const user_regs_struct entry = caller->entry;
+  EventData entered; // the task that called is forgotten before the event begins
+  put_entry(*caller, entered);
   if (caller != &task) {
     task.held = std::move(caller->held);
     task.forgoes_counter = caller->forgoes_counter;
+    task.says_not_random = caller->says_not_random;
     caller->tracee.release();
     scheduler_.erase(former);
   }
@@ -185,6 +195,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   task.in_call = false;
   task.begun = false;
   task.reported = false;
+  task.end_recorded = false;
   task.memory = RemoteMemory(task.tid);
   task.clear_tid = 0;
   task.robust_list = 0;
@@ -197,9 +208,10 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   task.fault_actions->segv[0] = ignored >> (SIGSEGV - 1) & 1;
   task.fault_actions->ill[0] = ignored >> (SIGILL - 1) & 1;
   task.replaced = std::make_shared<ReplacedInstructions>();
+  task.next_digest = std::make_shared<std::int64_t>(0);
   const SuspendedFilters suspended(task);
   try {
-    prepare_program(task.tracee, traps_);
+    prepare_program(task.tracee, traps_, model_);
   } catch (const Error& error) {
     if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState) {
       throw;
@@ -211,16 +223,21 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   }
   replace_in_program(task);
   const std::string image = "images/" + std::to_string(images_++) + ".pcp";
-  write_image(task.tracee, options_.directory + "/" + image, [&](const std::string& path, pid_t) {
-    const ScopedFd file = open_mapped(task, path);
-    if (!file) {
-      throw system_error(errno, "cannot open a file that the program has mapped").in_file(path);
-    }
-    return writer_->keep_file(file.get(), path);
-  });
+  write_image(
+      task.tracee, options_.directory + "/" + image,
+      start_.getRoot<schema::TraceStart>().getCpu().asReader(),
+      [&](const std::string& path, pid_t) {
+        const ScopedFd file = open_mapped(task, path);
+        if (!file) {
+          throw system_error(errno, "cannot open a file that the program has mapped").in_file(path);
+        }
+        return writer_->keep_file(file.get(), path);
+      });
   EventData& event = writer_->begin(EventKind::kExec, task);
   if (!begun) {
-    event.registers = entry;
+    event.registers = entered.registers;
+    event.inputs = entered.inputs;
+    event.input_digest = entered.input_digest;
   }
   event.image = image;
   event.executable = try_read_link(proc_path(task.pid, "exe")).value_or("");
@@ -245,32 +262,98 @@ void Recorder::record_last_writes(const RecordedTask& dead, RecordedTask& surviv
   if (dead.robust_list == 0) {
     return;
   }
+  for (std::uint64_t word : robust_words(dead, survivor.memory)) {
+    writer_->add_memory(survivor.memory, word, sizeof(pid_t), writer_->event().memory);
+  }
+}
+
+// The futexes of a task's robust list, as the list stands in `memory`.
+std::vector<std::uint64_t> Recorder::robust_words(const RecordedTask& task, RemoteMemory& memory) {
+  std::vector<std::uint64_t> words;
   struct Head { // struct robust_list_head of linux/futex.h
     std::uint64_t first = 0;
     std::int64_t offset = 0;
     std::uint64_t pending = 0;
   } head;
   const auto bytes = std::as_writable_bytes(std::span(&head, 1));
-  if (survivor.memory.read_some(dead.robust_list, bytes) != bytes.size()) {
-    return;
+  if (memory.read_some(task.robust_list, bytes) != bytes.size()) {
+    return words;
   }
   constexpr int kMaxEntries = 2048; // ROBUST_LIST_LIMIT
   constexpr std::uint64_t kPriorityInheritance = 1;
+  auto add = [&](std::uint64_t entry) {
+    words.push_back(entry + static_cast<std::uint64_t>(head.offset));
+  };
   std::uint64_t at = head.first & ~kPriorityInheritance;
-  for (int i = 0; i < kMaxEntries && at != 0 && at != dead.robust_list; ++i) {
-    writer_->add_memory(survivor.memory, at + static_cast<std::uint64_t>(head.offset),
-                        sizeof(pid_t), writer_->event().memory);
+  for (int i = 0; i < kMaxEntries && at != 0 && at != task.robust_list; ++i) {
+    add(at);
     std::uint64_t next = 0;
-    survivor.memory.read_some(at, std::as_writable_bytes(std::span(&next, 1)));
+    memory.read_some(at, std::as_writable_bytes(std::span(&next, 1)));
     at = next & ~kPriorityInheritance;
   }
+  if (const std::uint64_t pending = head.pending & ~kPriorityInheritance; pending != 0) {
+    add(pending);
+  }
+  return words;
+}
+
+// The kernel spares the first process of a PID namespace its own fault as long as somebody traces
+// it (kernel/signal.c, SIGNAL_UNKILLABLE): the instruction would fault for ever. So the process is
+// left to die by itself; its threads are still reported.
+void Recorder::leave_dying(RecordedTask& task, int signal) {
+  EventData& event = writer_->begin(EventKind::kExit, task);
+  event.registers = task.fatal_fault;
+  event.status = signal;
+  record_abandoned_futexes(task);
+  writer_->write();
+  task.tracee.detach();
+  if (task.tid == first_process_) {
+    status_ = signal;
+  }
+  scheduler_.erase(task.tid);
+}
+
+// The end of a process's leader is reported after that of its other threads, but they see at once
+// what the kernel does to its memory: its event comes when it has ended.
+void Recorder::record_end_of_leader(RecordedTask& task) {
+  const auto& tasks = scheduler_.tasks();
+  const auto survivor = std::find_if(tasks.begin(), tasks.end(), [&](const auto& entry) {
+    return entry.second->pid == task.pid && entry.second.get() != &task &&
+           entry.second->tracee.attached();
+  });
+  if (task.tid != task.pid || survivor == tasks.end()) {
+    return;
+  }
+  constexpr int kAttempts = 1000;
+  for (int i = 0; i < kAttempts; ++i) {
+    const std::optional<std::string> text =
+        try_read_file(proc_task_path(task.pid, task.tid, "stat"));
+    const char state = text ? ProcStat::parse(*text).state : 'X';
+    if (state == 'Z' || state == 'X') {
+      break;
+    }
+    ::usleep(1000);
+  }
+  EventData& event = writer_->begin(EventKind::kExit, task);
+  event.status = static_cast<int>((task.call[0] & 0xff) << 8);
+  record_last_writes(task, *survivor->second);
+  record_abandoned_futexes(task);
+  writer_->write();
+  task.end_recorded = true;
 }
 
 void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
+  if (task.end_recorded) {
+    if (task.tid == first_process_) {
+      status_ = stop.status();
+    }
+    scheduler_.erase(task.tid);
+    return;
+  }
   if (task.in_call && !task.begun) {
     // It ran to the call, in which it was killed, by a filter of seccomp(2) for one: others may
     // have seen what it did before.
-    writer_->begin(EventKind::kSystemCallBegun, task).registers = task.entry;
+    put_entry(task, writer_->begin(EventKind::kSystemCallBegun, task));
     writer_->write();
   }
   EventData& event = writer_->begin(EventKind::kExit, task);
@@ -287,6 +370,7 @@ void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
       break;
     }
   }
+  record_abandoned_futexes(task);
   writer_->write();
   if (task.tid == first_process_) {
     status_ = stop.status();

@@ -2,7 +2,9 @@
 
 #include "process/restore/xsave_area.h"
 #include "replay/engine/fault_action.h"
+#include "replay/engine/host_trials.h"
 #include "rrpcp/error.h"
+#include "trace/call_table.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -32,9 +34,12 @@ ReplaySession::ReplaySession(const std::string& directory, ReplayOptions options
                              SupervisorState state, std::vector<AdoptedTask> tasks,
                              std::map<std::uint32_t, ScopedFd> objects)
     : directory_(directory), options_(std::move(options)), trace_(TraceReader::open(directory)),
-      binding_(trace_.start().getProcessor()), events_(trace_.events(state.event)),
-      state_(std::move(state)), objects_(std::move(objects)) {
+      binding_(trace_.start().getProcessor()),
+      recorded_layout_(restore::stored_xsave_layout(trace_.start().getCpu())),
+      events_(trace_.events(state.event)), state_(std::move(state)), objects_(std::move(objects)) {
+  require_tracing(true);
   check_processor();
+  same_layout_ = restore::same_components(recorded_layout_, own_layout_);
   for (AdoptedTask& adopted : tasks) {
     auto made = std::make_unique<Task>(
         Task{adopted.tid, adopted.pid, std::move(adopted.tracee), RemoteMemory(0)});
@@ -107,7 +112,9 @@ void ReplaySession::diverged(const std::string& what) const {
                                           std::to_string(state_.event) + " (" +
                                           std::string(event_kind_name(current_.kind)) + "), task " +
                                           std::to_string(current_.task) + ": " + what)
-      .in_file(directory_);
+      .in_file(directory_)
+      .with_hint("the events before it are as recorded; to find where the difference began, record "
+                 "again with --checksum and replay with --verify");
 }
 
 void ReplaySession::step() {
@@ -116,6 +123,12 @@ void ReplaySession::step() {
 
 bool ReplaySession::step_within(std::chrono::milliseconds limit) {
   return apply(Clock::now() + limit);
+}
+
+void ReplaySession::look_again() {
+  trace_ = TraceReader::open(directory_);
+  events_ = trace_.events(state_.event);
+  load();
 }
 
 void ReplaySession::run_to(std::int64_t event) {
@@ -151,6 +164,7 @@ bool ReplaySession::apply(Deadline deadline) {
   }
   state_.last_task = current_.task;
   write_shared();
+  follow_objects();
   switch (current_.kind) {
   case EventKind::kSystemCall:
   case EventKind::kSystemCallFinished:
@@ -158,6 +172,7 @@ bool ReplaySession::apply(Deadline deadline) {
     break;
   case EventKind::kSystemCallBegun:
     task_state(current_.task).in_call = true;
+    write_memory(task(current_.task), current_.memory);
     break;
   case EventKind::kExec:
     execute();
@@ -188,17 +203,33 @@ bool ReplaySession::apply(Deadline deadline) {
     set_after(task(current_.task), {});
     break;
   }
+  if (options_.verify && !current_.memory_digests.empty()) {
+    compare_memory(task(current_.task));
+  }
   ++state_.event;
+  event_before_at_ = current_.time;
   events_.next();
   load();
   return true;
+}
+
+// The processor that recorded may have other registers, or have them elsewhere in its XSAVE area.
+void ReplaySession::set_extended_registers(Tracee& tracee, std::span<const std::byte> area) {
+  if (same_layout_) {
+    tracee.set_register_set(kNoteXstate, area);
+    return;
+  }
+  if (std::optional<std::vector<std::byte>> own = tracee.register_set(kNoteXstate)) {
+    restore::convert_xsave_area(area, recorded_layout_, *own, own_layout_);
+    tracee.set_register_set(kNoteXstate, *own);
+  }
 }
 
 // Gives the task what it has after the event.
 void ReplaySession::set_after(Task& task, const user_regs_struct& before) {
   write_memory(task, current_.memory);
   if (current_.extended_registers.length != 0) {
-    task.tracee.set_register_set(kNoteXstate, current_.bytes(current_.extended_registers));
+    set_extended_registers(task.tracee, current_.bytes(current_.extended_registers));
   }
   if (current_.signal_mask) {
     task.tracee.set_signal_mask(*current_.signal_mask);
@@ -212,11 +243,12 @@ void ReplaySession::set_after(Task& task, const user_regs_struct& before) {
   }
 }
 
-void ReplaySession::write_memory(Task& task, const std::vector<EventData::Write>& writes) {
+void ReplaySession::write_memory(Task& own, const std::vector<EventData::Write>& writes) {
   for (const EventData::Write& write : writes) {
+    Task& target = write.task != 0 ? task(write.task) : own;
     std::uint64_t address = write.address;
     visit_data(write.data, [&](std::span<const std::byte> bytes) {
-      task.memory.write(address, bytes);
+      target.memory.write(address, bytes);
       address += bytes.size();
     });
     state_.bytes_written += write.data.length;

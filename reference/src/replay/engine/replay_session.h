@@ -3,12 +3,15 @@
 
 #include "base/scoped_fd.h"
 #include "process/remote_memory.h"
+#include "process/restore/xsave_area.h"
 #include "process/tracee.h"
+#include "replay/engine/memory_digests.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/supervisor_state.h"
-#include "replay/engine/system_call.h"
+#include "replay/engine/task_waiter.h"
 #include "rrpcp/trace_reader.h"
 #include "trace/event.h"
+#include "trace/system_call.h"
 
 #include <chrono>
 #include <cstddef>
@@ -27,6 +30,8 @@ namespace rrpcp::replay {
 struct ReplayOptions {
   // Gets what the program wrote to its standard output (1) and error (2), in order.
   std::function<void(int descriptor, std::span<const std::byte> bytes)> output = {};
+  // Compares the digests of memory that the trace has.
+  bool verify = false;
   // Told about what may make the replay differ from the recording.
   std::function<void(const std::string&)> warn = {};
 };
@@ -68,6 +73,8 @@ public:
   ~ReplaySession();
 
   const TraceReader& trace() const { return trace_; }
+  // How often memory was compared.
+  std::uint64_t comparisons() const { return comparisons_; }
   const SupervisorState& state() const { return state_; }
   // Number of the current event; at the end one more than the last.
   std::int64_t event() const { return state_.event; }
@@ -84,6 +91,10 @@ public:
   bool step_within(std::chrono::milliseconds limit);
   // Applies events until `event` is current or the end is reached.
   void run_to(std::int64_t event);
+
+  // Looks again at a trace that is still being recorded: goes on with the events that have come to
+  // it since.
+  void look_again();
 
   // Of a living task, by its recorded id. Its registers and memory may be read and written; it must
   // not be resumed. In a task with TaskState::in_call, registers are those of the call's entry.
@@ -113,25 +124,45 @@ private:
   void check_processor() const;
   void load();
   bool apply(Deadline deadline);
+  void set_extended_registers(Tracee& tracee, std::span<const std::byte> area);
   void set_after(Task& task, const user_regs_struct& before);
-  void write_memory(Task& task, const std::vector<EventData::Write>& writes);
+  void write_memory(Task& own, const std::vector<EventData::Write>& writes);
   void visit_data(ByteRange range, const std::function<void(std::span<const std::byte>)>& sink);
 
   // The way of a task to its event: session_arrival.cc.
   bool reach(Task& task, Deadline deadline);
   bool run_to_stop(Task& task, Deadline deadline);
+  TraceeStop await_stop(Task& task);
+  void compare_inputs(Task& task);
+  void compare_output(Task& task);
+  void compare_memory(Task& task);
+  bool run_to_made_code(Task& task, Deadline deadline);
 
   // System calls: session_calls.cc.
   void echo(Task& task);
   void finish_call(Task& task);
   void perform(Task& task, const user_regs_struct& entry);
+  void attach(Task& task, const user_regs_struct& entry);
+  void detach(Task& task, const SystemCall& call);
+  void move(Task& task, const SystemCall& call);
+  void advise(Task& task, const SystemCall& call);
+  void advise_list(Task& task, const SystemCall& call);
+  void set_stack_limit(Task& task, const SystemCall& call);
+  void set_personality(Task& task, const SystemCall& call);
+  void require_same(const SystemCall& call, std::int64_t own) const;
   std::uint64_t site(Task& task);
 
   // Mappings and shared objects: session_mappings.cc.
   void map(Task& task, const user_regs_struct& entry);
-  void map_object(Task& task, const user_regs_struct& entry, std::uint64_t address,
-                  std::uint64_t length, std::uint64_t protection, std::uint64_t flags, int fd,
-                  bool writable);
+  struct Wanted { // arguments of mmap(2)
+    std::uint64_t address = 0;
+    std::uint64_t length = 0;
+    std::uint64_t protection = 0;
+    std::uint64_t flags = 0;
+    std::uint64_t offset = 0;
+  };
+  void map_object(Task& task, std::uint64_t stack, const Wanted& wanted, int fd, bool writable);
+  void follow_objects();
   void write_shared();
   int own_object(std::uint32_t number);
 
@@ -145,6 +176,10 @@ private:
   ReplayOptions options_;
   TraceReader trace_;
   ProcessorBinding binding_;
+  const restore::XsaveLayout recorded_layout_;
+  const restore::XsaveLayout own_layout_ = restore::own_xsave_layout();
+  bool same_layout_ = false;
+  std::optional<bool> breakpoints_; // whether they fire, once that was tried
   EventReader events_;
   SupervisorState state_;
   EventData current_;
@@ -152,6 +187,10 @@ private:
   std::map<std::uint32_t, ScopedFd> objects_;
   std::map<std::string, ScopedFd> files_; // of the trace, by name
   std::vector<std::byte> buffer_;
+  RangeDigest digest_;
+  TaskWaiter waiter_;
+  std::uint64_t event_before_at_ = 0; // EventData::time of the event before the current one
+  std::uint64_t comparisons_ = 0;
 };
 
 } // namespace rrpcp::replay

@@ -35,14 +35,16 @@ Scheduler::~Scheduler() {
   }
   while (!tasks_.empty()) {
     try {
-      std::optional<TaskReport> report = waiter_.wait();
+      const std::optional<TaskReport> report = waiter_.wait();
       if (!report) {
-        break;
+        continue; // a signal: those that were killed end nevertheless
       }
       if (RecordedTask* task = find(report->tid)) {
         if (task->tracee.take_report(report->status).gone()) {
           erase(report->tid);
         }
+      } else if (!TraceeStop(report->status).gone()) {
+        ::kill(report->tid, SIGKILL); // made just now, and not told of yet
       }
     } catch (const Error&) {
       break;
@@ -121,8 +123,16 @@ void Scheduler::collect_reports() {
   }
 }
 
+std::optional<TaskReport> Scheduler::wait() {
+  std::optional<TaskReport> report = waiter_.wait();
+  if (!report) {
+    interrupted_();
+  }
+  return report;
+}
+
 void Scheduler::await_report() {
-  if (std::optional<TaskReport> report = waiter_.wait()) {
+  if (std::optional<TaskReport> report = wait()) {
     queue(*report);
     collect_reports();
   }
@@ -158,7 +168,7 @@ TraceeStop Scheduler::await_user(RecordedTask& task) {
         continue;
       }
     } else {
-      report = waiter_.wait();
+      report = wait();
       if (!report) {
         continue;
       }
@@ -174,7 +184,7 @@ std::optional<TraceeStop> Scheduler::await_call(RecordedTask& task) {
   const Clock::time_point start = Clock::now();
   for (int attempt = 0;; ++attempt) {
     const bool others = others_wait(task);
-    std::optional<TaskReport> report = others ? waiter_.poll() : waiter_.wait();
+    std::optional<TaskReport> report = others ? waiter_.poll() : wait();
     if (report) {
       if (report->tid == task.tid) {
         return task.tracee.take_report(report->status);

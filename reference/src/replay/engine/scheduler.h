@@ -6,10 +6,12 @@
 #include "replay/engine/task_waiter.h"
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <sys/types.h>
+#include <utility>
 #include <vector>
 
 namespace rrpcp::replay {
@@ -22,7 +24,8 @@ class Scheduler {
 public:
   using Tasks = std::map<pid_t, std::unique_ptr<RecordedTask>>;
 
-  Scheduler() = default;
+  // `interrupted` is called where a signal has interrupted a wait; it may throw.
+  explicit Scheduler(std::function<void()> interrupted) : interrupted_(std::move(interrupted)) {}
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
   ~Scheduler();
@@ -71,6 +74,10 @@ private:
   bool executed_by(const RecordedTask& task, pid_t tid) const;
   void queue(const TaskReport& report);
 
+  // Waits for any report; nothing where a signal came.
+  std::optional<TaskReport> wait();
+
+  std::function<void()> interrupted_;
   TaskWaiter waiter_;
   Tasks tasks_;
   std::vector<pid_t> order_;

@@ -1,21 +1,41 @@
 // The way of a replayed task to its event, and the comparison there.
 
+#include "replay/engine/host_trials.h"
 #include "replay/engine/register_compare.h"
 #include "replay/engine/replay_session.h"
-#include "replay/engine/system_call.h"
 #include "replay/engine/trapped_instructions.h"
 #include "rrpcp/error.h"
-#include "trace/system_call_names.h"
+#include "trace/call_table.h"
+#include "trace/system_call.h"
 
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <cstddef>
 #include <cstdio>
+#include <ctime>
 #include <sys/ptrace.h>
+#include <sys/user.h>
 
 namespace rrpcp::replay {
 
 namespace {
+
+std::string hexadecimal(std::uint64_t address) {
+  char text[32];
+  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(address));
+  return text;
+}
+
+// That a process has used so far; 0 where it is gone.
+std::chrono::nanoseconds processor_time(pid_t pid) {
+  clockid_t clock{};
+  timespec time{};
+  if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &time) != 0) {
+    return {};
+  }
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
 
 bool ends_in_fault(const EventData& event) {
   return event.kind == EventKind::kTrap || event.kind == EventKind::kExit ||
@@ -35,12 +55,83 @@ bool ReplaySession::reach(Task& task, Deadline deadline) {
   std::array<std::byte, kLongestInstruction> code{};
   const std::size_t length = task.memory.read_some(address, code);
   if (!decode_trapped(std::span(code).first(length))) {
-    return run_to_stop(task, deadline);
+    const bool replaced =
+        length >= kUndefinedInstruction.size() &&
+        std::equal(kUndefinedInstruction.begin(), kUndefinedInstruction.end(), code.begin());
+    return current_.kind == EventKind::kTrap && !replaced ? run_to_made_code(task, deadline)
+                                                          : run_to_stop(task, deadline);
   }
   task.memory.write(address, kUndefinedInstruction);
   const bool reached = run_to_stop(task, deadline);
   task.memory.write(address, std::span(code).first(kUndefinedInstruction.size()));
   return reached;
+}
+
+// Waits for a stop of a task that runs, however long it computes; but not for ever: what took the
+// recorded program some time does not take a replay many times that.
+TraceeStop ReplaySession::await_stop(Task& task) {
+  constexpr std::chrono::seconds kLookAgain(2);
+  constexpr std::chrono::seconds kAlwaysAllowed(120);
+  constexpr int kTimesAllowed = 50;
+  const std::chrono::nanoseconds begun = processor_time(task.pid);
+  const std::chrono::nanoseconds recorded(
+      current_.time > event_before_at_ ? current_.time - event_before_at_ : 0);
+  for (;;) {
+    if (const std::optional<TaskReport> report = waiter_.wait_for(kLookAgain, task.tracee.tid())) {
+      return task.tracee.take_report(report->status);
+    }
+    const std::chrono::nanoseconds used = processor_time(task.pid) - begun;
+    if (used > kAlwaysAllowed + kTimesAllowed * recorded) {
+      diverged(
+          "the program has computed for " +
+          std::to_string(std::chrono::duration_cast<std::chrono::seconds>(used).count()) +
+          " s and not come to the event, for which it took " +
+          std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(recorded).count()) +
+          " ms when it was recorded");
+    }
+  }
+}
+
+// The same to an instruction that is not there yet: the program makes it on its way, in memory that
+// is writable and executable at once.
+bool ReplaySession::run_to_made_code(Task& task, Deadline deadline) {
+  const std::uint64_t address = current_.registers->rip;
+  if (!breakpoints_) {
+    breakpoints_ = breakpoints_fire();
+  }
+  if (*breakpoints_) {
+    constexpr std::uintptr_t kExecuteAtFirst = 1; // of DR7
+    const auto put = [&](std::size_t number, std::uintptr_t value) {
+      return ::ptrace(PTRACE_POKEUSER, task.tracee.tid(),
+                      offsetof(struct user, u_debugreg) + number * sizeof(long), value) == 0;
+    };
+    if (put(0, address) && put(7, kExecuteAtFirst)) {
+      const bool reached = run_to_stop(task, deadline);
+      put(7, 0);
+      return reached;
+    }
+  }
+  for (;;) {
+    std::array<std::byte, kLongestInstruction> code{};
+    const user_regs_struct registers = task.tracee.registers();
+    if (registers.rip == address &&
+        decode_trapped(std::span(code).first(task.memory.read_some(address, code)))) {
+      if (std::optional<std::string> difference =
+              first_difference(registers, *current_.registers)) {
+        diverged("at an instruction that the program made, " + *difference);
+      }
+      return true;
+    }
+    if (deadline && std::chrono::steady_clock::now() >= *deadline) {
+      return false;
+    }
+    task.tracee.resume(PTRACE_SYSEMU_SINGLESTEP);
+    const TraceeStop stop = await_stop(task);
+    if (stop.syscall_stop() ||
+        (stop.signal() != 0 && stop.signal() != SIGTRAP && task.tracee.signal_info().si_code > 0)) {
+      diverged("it did not come to the instruction");
+    }
+  }
 }
 
 bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
@@ -61,7 +152,7 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
       }
       stop = *in_time;
     } else {
-      stop = task.tracee.wait();
+      stop = await_stop(task);
     }
     if (stop.gone()) {
       throw Error(ErrorCode::kProcessGone, "a replayed process was killed by somebody at event " +
@@ -85,6 +176,7 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
                       : "") +
                  ", " + *difference);
       }
+      compare_inputs(task);
       return true;
     }
     if (const int signal = stop.signal(); signal != 0) {
@@ -95,9 +187,8 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
       if (fault) {
         const user_regs_struct registers = task.tracee.registers();
         if (!wants_fault) {
-          char address[32];
-          std::snprintf(address, sizeof address, "0x%llx", registers.rip);
-          diverged("signal " + std::to_string(signal) + " at address " + address);
+          diverged("signal " + std::to_string(signal) + " at address " +
+                   hexadecimal(registers.rip));
         }
         if (std::optional<std::string> difference =
                 first_difference(registers, *current_.registers)) {
@@ -110,4 +201,43 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
     task.tracee.resume(PTRACE_SYSEMU);
   }
 }
+// What the call that the task has come to reads: first of all what the program writes.
+void ReplaySession::compare_inputs(Task& task) {
+  if (current_.inputs.empty()) {
+    return;
+  }
+  const std::optional<std::uint64_t> digest = digest_.of(task.memory, current_.inputs);
+  if (digest == current_.input_digest) {
+    return;
+  }
+  std::string places;
+  for (std::size_t i = 0; i < current_.inputs.size() && i < 4; ++i) {
+    const EventData::Range& range = current_.inputs[i];
+    places += (i == 0 ? "" : ", ") + std::to_string(range.length) + " bytes at " +
+              hexadecimal(range.address);
+  }
+  places += current_.inputs.size() > 4 ? ", …" : "";
+  diverged("what " + system_call_name(static_cast<long>(current_.registers->orig_rax)) + " reads " +
+           (digest ? "has other contents" : "is not all there") + " (" + places + ")");
+}
+
+void ReplaySession::compare_output(Task& task) {
+  if (current_.output_digest != 0 &&
+      digest_.of(task.memory, current_.output_ranges) != current_.output_digest) {
+    diverged("the program writes other bytes to descriptor " + std::to_string(current_.output));
+  }
+}
+
+void ReplaySession::compare_memory(Task& task) {
+  ++comparisons_;
+  const std::optional<PageDifference> difference =
+      find_difference(task.tracee.tid(), task.memory, current_);
+  if (!difference) {
+    return;
+  }
+  diverged("after it, memory differs from " + hexadecimal(difference->address) + " on (" +
+           std::to_string(difference->pages) + (difference->pages == 1 ? " page" : " pages") +
+           (difference->unknown ? ", which the recorded program had not touched)" : ")"));
+}
+
 } // namespace rrpcp::replay

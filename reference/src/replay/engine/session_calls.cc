@@ -2,27 +2,32 @@
 
 #include "process/proc_maps.h"
 #include "process/remote_calls.h"
+#include "replay/engine/call_memory.h"
 #include "replay/engine/injected_calls.h"
 #include "replay/engine/replay_session.h"
 #include "rrpcp/error.h"
-#include "trace/system_call_names.h"
+#include "trace/call_table.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <utility>
+#include <vector>
 
 namespace rrpcp::replay {
 
 namespace {
 
 // linux/mman.h, newer than some headers
+constexpr std::uint64_t kPageSize = 4096;
+constexpr std::uint64_t kPopulateWrite = 23;
+constexpr std::uint64_t kDontNeedLocked = 24;
 constexpr std::uint64_t kGuardInstall = 102;
 constexpr std::uint64_t kGuardRemove = 103;
-// asm/prctl.h
-constexpr std::uint64_t kArchReqXcompPerm = 0x1023;
 
+// Whether advice changes what the program sees of its memory, or what calls do with it.
 bool has_lasting_effect(std::uint64_t advice) {
   switch (advice) {
   case MADV_DONTNEED:
@@ -32,6 +37,7 @@ bool has_lasting_effect(std::uint64_t advice) {
   case MADV_DOFORK:
   case MADV_WIPEONFORK:
   case MADV_KEEPONFORK:
+  case kDontNeedLocked:
   case kGuardInstall:
   case kGuardRemove:
     return true;
@@ -40,10 +46,32 @@ bool has_lasting_effect(std::uint64_t advice) {
   }
 }
 
+// Whether a call that failed may have done a part of its work. (With other errors it has done
+// nothing, or a filter of seccomp(2) has answered.)
+bool fails_halfway(Made made, std::int64_t result) {
+  switch (made) {
+  case Made::kAgainAlways:
+  case Made::kAdvise:
+    return result == -ENOMEM || result == -EACCES;
+  case Made::kMove:
+    return result == -ENOMEM || result == -EFAULT || result == -EAGAIN;
+  default:
+    return false;
+  }
+}
+
+bool failed(std::int64_t result) {
+  return result < 0 && result >= -4095;
+}
+
 } // namespace
 
 void ReplaySession::echo(Task& task) {
-  if (current_.output == 0 || !options_.output) {
+  if (current_.output == 0) {
+    return;
+  }
+  compare_output(task);
+  if (!options_.output) {
     return;
   }
   for (const EventData::Range& range : current_.output_ranges) {
@@ -65,114 +93,190 @@ void ReplaySession::finish_call(Task& task) {
   set_after(task, entry);
 }
 
+void ReplaySession::require_same(const SystemCall& call, std::int64_t own) const {
+  if (own != current_.result) {
+    diverged(system_call_name(call.number) + " returned " + std::to_string(own) +
+             " and had returned " + std::to_string(current_.result));
+  }
+}
+
 // What the kernel has to do itself for its view of the process to be right.
 void ReplaySession::perform(Task& task, const user_regs_struct& entry) {
   const SystemCall call(entry);
-  const std::int64_t result = current_.result;
-  if (result < 0 && result >= -4095) {
+  const Made made = call_row(call).made;
+  if (failed(current_.result) && !fails_halfway(made, current_.result)) {
     return;
   }
-  auto same = [&](bool compare) {
+  switch (made) {
+  case Made::kNothing:
+  case Made::kTask:
+    return;
+  case Made::kAgain:
+  case Made::kAgainAlways: {
     InjectedCalls calls(task.tracee, site(task));
-    const std::int64_t own = calls.call_with(call.number, call.arguments);
-    if (compare && own != result) {
-      diverged(system_call_name(call.number) + " returned " + std::to_string(own) +
-               " and had returned " + std::to_string(result));
-    }
-  };
-  switch (call.number) {
-  case SYS_mmap:
+    require_same(call, calls.call_with(call.number, call.arguments));
+    return;
+  }
+  case Made::kAgainUnchecked: {
+    InjectedCalls calls(task.tracee, site(task));
+    calls.call_with(call.number, call.arguments);
+    return;
+  }
+  case Made::kMap:
     map(task, entry);
     return;
-  case SYS_shmat: {
-    if (current_.mapping && current_.mapping->object) {
-      constexpr std::uint64_t kReadOnly = 010000; // SHM_RDONLY
-      const bool writable = (call[2] & kReadOnly) == 0;
-      map_object(task, entry, static_cast<std::uint64_t>(result), current_.mapping->length,
-                 writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | MAP_FIXED,
-                 own_object(*current_.mapping->object), writable);
-    }
-    return;
-  }
-  case SYS_shmdt:
-    for (const ProcMapping& mapping : read_mappings(task.tracee.tid())) {
-      if (mapping.start == call[0]) {
-        InjectedCalls calls(task.tracee, site(task));
-        calls.require("unmapping", SYS_munmap, mapping.start, mapping.length());
-        return;
-      }
-    }
-    return;
-  case SYS_munmap:
-  case SYS_mprotect:
-  case SYS_pkey_alloc:
-  case SYS_pkey_free:
-  case SYS_pkey_mprotect:
-  case SYS_rt_sigaction:
-  case SYS_sigaltstack:
-  case SYS_set_robust_list:
-    same(true);
-    return;
-  case SYS_set_tid_address:
-    same(false);
-    return;
-  case SYS_madvise:
-    if (has_lasting_effect(call[2])) {
+  case Made::kBreak:
+    if (call[0] != 0 && static_cast<std::uint64_t>(current_.result) == call[0]) {
       InjectedCalls calls(task.tracee, site(task));
-      calls.call(SYS_madvise, call[0], call[1], call[2] == MADV_FREE ? MADV_DONTNEED : call[2]);
+      require_same(call, calls.call_with(call.number, call.arguments));
     }
     return;
-  case SYS_brk:
-    if (call[0] != 0 && static_cast<std::uint64_t>(result) == call[0]) {
-      same(true);
-    }
+  case Made::kMove:
+    move(task, call);
     return;
-  case SYS_mremap: {
-    InjectedCalls calls(task.tracee, site(task));
-    std::int64_t own = 0;
-    if (static_cast<std::uint64_t>(result) == call[0]) {
-      own = calls.call(SYS_mremap, call[0], call[1], call[2], 0, 0);
-    } else {
-      own = calls.call(SYS_mremap, call[0], call[1], call[2],
-                       (call[3] & MREMAP_DONTUNMAP) | MREMAP_MAYMOVE | MREMAP_FIXED, result);
+  case Made::kAdvise:
+    advise(task, call);
+    return;
+  case Made::kAdviseList:
+    advise_list(task, call);
+    return;
+  case Made::kAttach:
+    attach(task, entry);
+    return;
+  case Made::kDetach:
+    detach(task, call);
+    return;
+  case Made::kStackLimit:
+    set_stack_limit(task, call);
+    return;
+  case Made::kPersonality:
+    set_personality(task, call);
+    return;
+  }
+}
+
+void ReplaySession::attach(Task& task, const user_regs_struct& entry) {
+  if (!current_.mapping || !current_.mapping->object) {
+    return;
+  }
+  constexpr std::uint64_t kReadOnly = 010000; // SHM_RDONLY
+  const bool writable = (entry.rdx & kReadOnly) == 0;
+  const std::uint64_t protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+  map_object(task, entry.rsp,
+             {static_cast<std::uint64_t>(current_.result), current_.mapping->length, protection,
+              MAP_SHARED | MAP_FIXED, current_.mapping->offset},
+             own_object(*current_.mapping->object), writable);
+}
+
+void ReplaySession::detach(Task& task, const SystemCall& call) {
+  for (const ProcMapping& mapping : read_mappings(task.tracee.tid())) {
+    if (mapping.start == call[0]) {
+      InjectedCalls calls(task.tracee, site(task));
+      calls.require("unmapping", SYS_munmap, mapping.start, mapping.length());
+      return;
     }
-    if (own != result) {
-      diverged("mremap returned " + std::to_string(own) + " and had returned " +
-               std::to_string(result));
+  }
+}
+
+void ReplaySession::move(Task& task, const SystemCall& call) {
+  InjectedCalls calls(task.tracee, site(task));
+  if (failed(current_.result)) {
+    // With a fixed address, what lay there is unmapped first, also by a call that fails then.
+    if ((call[3] & MREMAP_FIXED) != 0) {
+      require_same(call, calls.call_with(call.number, call.arguments));
     }
     return;
   }
-  case SYS_arch_prctl:
-    if (call[0] == kArchReqXcompPerm) {
-      same(true);
+  const auto to = static_cast<std::uint64_t>(current_.result);
+  const std::uint64_t kept = to == call[0] ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
+  const std::uint64_t flags = kept | (kept != 0 ? call[3] & MREMAP_DONTUNMAP : 0);
+  // What the kernel had joined while recording may be several mappings here, or the other way
+  // round, and many kernels move one at a time.
+  const std::uint64_t length = (call[1] + kPageSize - 1) & ~(kPageSize - 1);
+  const std::uint64_t wanted = (call[2] + kPageSize - 1) & ~(kPageSize - 1);
+  std::vector<ProcMapping> pieces;
+  for (ProcMapping& mapping : read_mappings(task.tracee.tid())) {
+    if (mapping.start < call[0] + length && mapping.end > call[0]) {
+      pieces.push_back(std::move(mapping));
     }
-    return;
-  case SYS_prctl:
-    if (call[0] == PR_SET_NAME) {
-      same(true);
-    }
-    return;
-  case SYS_setrlimit:
-  case SYS_prlimit64: {
-    // How far the stack grows is the kernel's own business.
-    const bool by_pid = call.number == SYS_prlimit64;
-    const std::uint64_t resource = by_pid ? call[1] : call[0];
-    const std::uint64_t address = by_pid ? call[2] : call[1];
-    if (resource == RLIMIT_STACK && address != 0 &&
-        (!by_pid || call[0] == 0 || static_cast<pid_t>(call[0]) == task_state(current_.task).pid)) {
-      rlimit limit = task.memory.read_value<rlimit>(address);
-      rlimit own{};
-      if (::prlimit(task.pid, RLIMIT_STACK, nullptr, &own) == 0) {
-        limit.rlim_max = own.rlim_max;
-        limit.rlim_cur = std::min(limit.rlim_cur, own.rlim_max);
-        ::prlimit(task.pid, RLIMIT_STACK, &limit, nullptr);
-      }
-    }
+  }
+  if (pieces.size() < 2) {
+    require_same(call,
+                 calls.call(SYS_mremap, call[0], call[1], call[2], flags, kept != 0 ? to : 0));
     return;
   }
-  default:
+  if (wanted < length) {
+    calls.require("shortening a mapping", SYS_munmap, call[0] + wanted, length - wanted);
+  }
+  for (const ProcMapping& piece : pieces) {
+    const std::uint64_t from = std::max(piece.start, call[0]);
+    const std::uint64_t end = std::min(piece.end, call[0] + std::min(length, wanted));
+    const std::uint64_t offset = from - call[0];
+    const bool last = end == call[0] + length;
+    if (from < end && (kept != 0 || (last && wanted > length))) {
+      calls.require("moving a part of a mapping", SYS_mremap, from, end - from,
+                    last ? wanted - offset : end - from, flags, kept != 0 ? to + offset : 0);
+    }
+  }
+}
+
+// Also where the call met a hole: it has had its effect on what lies before and beyond it.
+void ReplaySession::advise(Task& task, const SystemCall& call) {
+  const std::uint64_t advice = call[2] & 0xffffffff;
+  InjectedCalls calls(task.tracee, site(task));
+  if (advice == kPopulateWrite) { // pages that are the program's own no longer follow their file
+    calls.call(SYS_madvise, call[0], call[1], advice);
+  } else if (has_lasting_effect(advice)) {
+    require_same(call, calls.call(SYS_madvise, call[0], call[1],
+                                  advice == MADV_FREE ? MADV_DONTNEED : advice));
+  }
+}
+
+// Such advice is allowed for the process itself only.
+void ReplaySession::advise_list(Task& task, const SystemCall& call) {
+  const std::uint64_t advice = call[3] & 0xffffffff;
+  if (!has_lasting_effect(advice)) {
     return;
   }
+  std::vector<CallRange> ranges;
+  buffer_ranges(task.memory, call[1], call[2], static_cast<std::uint64_t>(current_.result), ranges);
+  InjectedCalls calls(task.tracee, site(task));
+  for (const CallRange& range : ranges) {
+    calls.require("advising", SYS_madvise, range.address, range.length,
+                  advice == MADV_FREE ? MADV_DONTNEED : advice);
+  }
+}
+
+// How far the stack grows is the kernel's own business.
+void ReplaySession::set_stack_limit(Task& task, const SystemCall& call) {
+  const bool by_pid = call.number == SYS_prlimit64;
+  const std::uint64_t resource = by_pid ? call[1] : call[0];
+  const std::uint64_t address = by_pid ? call[2] : call[1];
+  if (resource != RLIMIT_STACK || address == 0 ||
+      (by_pid && call[0] != 0 && static_cast<pid_t>(call[0]) != task_state(current_.task).pid)) {
+    return;
+  }
+  auto limit = task.memory.read_value<rlimit>(address);
+  rlimit own{};
+  if (::prlimit(task.pid, RLIMIT_STACK, nullptr, &own) == 0) {
+    limit.rlim_max = own.rlim_max;
+    limit.rlim_cur = std::min(limit.rlim_cur, own.rlim_max);
+    ::prlimit(task.pid, RLIMIT_STACK, &limit, nullptr);
+  }
+}
+
+// What is readable becomes executable too; everything else is of no consequence to mappings that
+// are made at recorded addresses.
+void ReplaySession::set_personality(Task& task, const SystemCall& call) {
+  constexpr std::uint64_t kAsk = 0xffffffff;
+  constexpr std::uint64_t kReadImpliesExec = 0x0400000; // linux/personality.h
+  if ((call[0] & kAsk) == kAsk) {
+    return;
+  }
+  InjectedCalls calls(task.tracee, site(task));
+  const std::uint64_t own = calls.require("asking for the personality", SYS_personality, kAsk);
+  calls.require("setting the personality", SYS_personality,
+                (own & ~kReadImpliesExec) | (call[0] & kReadImpliesExec));
 }
 
 std::uint64_t ReplaySession::site(Task& task) {

@@ -1,15 +1,20 @@
 // Mappings of files and of shared objects, and what the objects hold.
 
 #include "model/backing_file.h"
+#include "process/page_scan.h"
+#include "process/proc_maps.h"
 #include "replay/engine/injected_calls.h"
 #include "replay/engine/replay_session.h"
 #include "rrpcp/error.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <utility>
+#include <vector>
 
 namespace rrpcp::replay {
 
@@ -53,6 +58,11 @@ void ReplaySession::write_shared() {
       }
       state->size = write.size;
     }
+    if (write.cleared != 0 &&
+        ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                    static_cast<off_t>(write.offset), static_cast<off_t>(write.cleared)) != 0) {
+      throw system_error(errno, "cannot clear a part of a shared object");
+    }
     std::uint64_t offset = write.offset;
     visit_data(write.data, [&](std::span<const std::byte> bytes) {
       while (!bytes.empty()) {
@@ -90,7 +100,8 @@ void ReplaySession::map(Task& task, const user_regs_struct& entry) {
     const int fd = own_object(*current_.mapping->object);
     state = state_.find_object(*current_.mapping->object);
     state->path = current_.mapping->path;
-    map_object(task, entry, address, call[1], call[2], flags, fd, true);
+    map_object(task, entry.rsp, {address, call[1], call[2], flags, current_.mapping->offset}, fd,
+               shared && !current_.mapping->read_only);
     return;
   }
   const std::string& name = current_.mapping->file;
@@ -109,17 +120,18 @@ void ReplaySession::map(Task& task, const user_regs_struct& entry) {
       }
     }
   }
-  map_object(task, entry, address, call[1], call[2], flags, file.get(), false);
+  map_object(task, entry.rsp, {address, call[1], call[2], flags, current_.mapping->offset},
+             file.get(), false);
 }
 
-// Maps our descriptor `fd` in the task, which opens it by way of /proc.
-void ReplaySession::map_object(Task& task, const user_regs_struct& entry, std::uint64_t address,
-                               std::uint64_t length, std::uint64_t protection, std::uint64_t flags,
-                               int fd, bool writable) {
+// Maps our descriptor `fd` in the task, which opens it by way of /proc. `stack`: where its memory
+// can be written.
+void ReplaySession::map_object(Task& task, std::uint64_t stack, const Wanted& wanted, int fd,
+                               bool writable) {
   // The path lies at the start of the page of the stack pointer for a moment.
   const std::string path = "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(fd);
   const std::uint64_t page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  const std::uint64_t place = entry.rsp & ~(page - 1);
+  const std::uint64_t place = stack & ~(page - 1);
   std::vector<std::byte> before(path.size() + 1);
   task.memory.read(place, before);
   task.memory.write(place, std::as_bytes(std::span(path.c_str(), path.size() + 1)));
@@ -128,10 +140,44 @@ void ReplaySession::map_object(Task& task, const user_regs_struct& entry, std::u
       calls.call(SYS_openat, AT_FDCWD, place, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
   task.memory.write(place, before);
   calls.check("opening a mapped file", opened);
-  const std::uint64_t offset = current_.mapping ? current_.mapping->offset : 0;
-  const std::int64_t mapped =
-      calls.call(SYS_mmap, address, length, protection, flags, opened, offset);
+  const std::int64_t mapped = calls.call(SYS_mmap, wanted.address, wanted.length, wanted.protection,
+                                         wanted.flags, opened, wanted.offset);
   calls.require("closing a mapped file", SYS_close, opened);
   calls.check("mapping a file", mapped);
 }
+
+// Lets mappings of kept files show the contents of objects, but for the pages that the program has
+// written to.
+void ReplaySession::follow_objects() {
+  for (const EventData::Followed& followed : current_.followed) {
+    Task& owner = task(followed.task);
+    const user_regs_struct registers = owner.tracee.registers();
+    const std::uint64_t end = followed.address + followed.length;
+    PageScanner scanner(owner.tracee.tid());
+    for (const ProcMapping& mapping : read_mappings(owner.tracee.tid())) {
+      const std::uint64_t from = std::max(mapping.start, followed.address);
+      const std::uint64_t to = std::min(mapping.end, end);
+      if (from >= to || mapping.shared || mapping.inode == 0) {
+        continue;
+      }
+      std::vector<std::pair<std::uint64_t, std::vector<std::byte>>> own_pages;
+      scanner.scan(from, to, [&](const TouchedRange& range) {
+        if (!range.file) {
+          std::vector<std::byte> bytes(range.end - range.start);
+          owner.memory.read(range.start, bytes);
+          own_pages.emplace_back(range.start, std::move(bytes));
+        }
+      });
+      map_object(owner, registers.rsp,
+                 {from, to - from, mapping.protection, MAP_PRIVATE | MAP_FIXED,
+                  followed.offset + (from - followed.address)},
+                 own_object(followed.object), false);
+      for (const auto& [address, bytes] : own_pages) {
+        owner.memory.write(address, bytes);
+      }
+    }
+    owner.tracee.set_registers(registers);
+  }
+}
+
 } // namespace rrpcp::replay

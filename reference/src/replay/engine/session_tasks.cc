@@ -99,6 +99,8 @@ void ReplaySession::execute() {
   const restore::ProcessParts parts{false, false, true, false, false};
   restore::ProcessPlan plan(image, 0, objects, nullptr, options, parts, false, obstacles);
   obstacles.throw_if_any();
+  objects.acquire(obstacles);
+  obstacles.throw_if_any();
   restore::BuildOptions build;
   build.trace_options = kTaskTraceOptions;
   build.threads = 1;
@@ -157,7 +159,8 @@ void ReplaySession::end_task(pid_t tid) {
   }
   std::erase_if(state_.tasks, [&](const TaskState& task) { return task.tid == tid; });
   for (auto& [other, task] : tasks_) {
-    if (state_.find_task(other)->pid == ended.pid) {
+    // Where nobody is left who had its memory, there are writes into that of others only.
+    if (state_.find_task(other)->pid == ended.pid || last) {
       write_memory(*task, current_.memory);
       break;
     }

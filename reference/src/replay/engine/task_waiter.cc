@@ -36,13 +36,13 @@ TaskWaiter::~TaskWaiter() {
   }
 }
 
-std::optional<TaskReport> TaskWaiter::wait_with(int flags) {
+std::optional<TaskReport> TaskWaiter::wait_with(int flags, pid_t wanted) {
   int status = 0;
-  const pid_t tid = ::waitpid(-1, &status, __WALL | __WNOTHREAD | flags);
+  const pid_t tid = ::waitpid(wanted, &status, __WALL | __WNOTHREAD | flags);
   if (tid > 0) {
     return TaskReport{tid, status};
   }
-  if (tid < 0 && errno == ECHILD && (flags & WNOHANG) == 0) {
+  if (tid < 0 && errno == ECHILD && ((flags & WNOHANG) == 0 || wanted != -1)) {
     throw Error(ErrorCode::kProcessGone, "the traced processes are gone");
   }
   if (tid < 0 && errno != EINTR && errno != ECHILD) {
@@ -59,10 +59,10 @@ std::optional<TaskReport> TaskWaiter::wait() {
   return wait_with(0);
 }
 
-std::optional<TaskReport> TaskWaiter::wait_for(std::chrono::milliseconds limit) {
+std::optional<TaskReport> TaskWaiter::wait_for(std::chrono::milliseconds limit, pid_t tid) {
   // A task stops within microseconds as a rule: giving up the processor is enough then.
   for (int attempt = 0; attempt < 20; ++attempt) {
-    if (std::optional<TaskReport> report = poll()) {
+    if (std::optional<TaskReport> report = wait_with(WNOHANG, tid)) {
       return report;
     }
     ::sched_yield();
@@ -70,7 +70,7 @@ std::optional<TaskReport> TaskWaiter::wait_for(std::chrono::milliseconds limit) 
   const sigset_t set = child_signal();
   const auto deadline = std::chrono::steady_clock::now() + limit;
   for (;;) {
-    if (std::optional<TaskReport> report = poll()) {
+    if (std::optional<TaskReport> report = wait_with(WNOHANG, tid)) {
       return report;
     }
     const auto left = deadline - std::chrono::steady_clock::now();

@@ -27,11 +27,11 @@ public:
   // Waits as long as it takes; nothing where a signal of the calling thread came. Throws
   // kProcessGone where there is no task left.
   std::optional<TaskReport> wait();
-  // Waits for at most about `limit`.
-  std::optional<TaskReport> wait_for(std::chrono::milliseconds limit);
+  // Waits for at most about `limit`; for one task alone where `tid` is not -1.
+  std::optional<TaskReport> wait_for(std::chrono::milliseconds limit, pid_t tid = -1);
 
 private:
-  std::optional<TaskReport> wait_with(int flags);
+  std::optional<TaskReport> wait_with(int flags, pid_t tid = -1);
 
   bool was_blocked_ = false;
 };

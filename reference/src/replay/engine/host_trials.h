@@ -1,0 +1,22 @@
+// What is tried before work begins.
+#pragma once
+
+namespace rrpcp::replay {
+
+// Whether it works, tried in a child or on the calling process. See examine_host.
+bool can_trace();
+bool can_skip_calls();
+bool can_step();
+bool breakpoints_fire();
+bool can_change_code();
+bool can_choose_ids();
+bool can_scan_pages();
+bool can_compare_objects();
+bool can_open_mapped_files();
+bool can_suspend_filters();
+
+// Throws Error where a recording, or a replay, could not even begin: kPermission where nobody may
+// trace, kUnsupportedState. Takes a millisecond or two.
+void require_tracing(bool replaying);
+
+} // namespace rrpcp::replay

@@ -1,0 +1,38 @@
+#include "replay/engine/mapped_files.h"
+
+#include <sys/stat.h>
+#include <utility>
+
+namespace rrpcp::replay {
+
+MappedFile* MappedFiles::find(const struct stat& status) {
+  const auto found = files_.find({status.st_dev, status.st_ino});
+  return found != files_.end() ? &found->second : nullptr;
+}
+
+MappedFile* MappedFiles::find(const ProcMapping& mapping) {
+  for (auto& [id, file] : files_) {
+    if (file.object && file.is_mapped_by(mapping)) {
+      return &file;
+    }
+  }
+  return nullptr;
+}
+
+MappedFile& MappedFiles::add(const struct stat& status, const ProcMapping& mapping) {
+  MappedFile& file = files_[{status.st_dev, status.st_ino}];
+  file.device = mapping.device;
+  file.inode = mapping.inode;
+  return file;
+}
+
+void MappedFiles::make_object(MappedFile& file, ScopedFd handle) {
+  file.object = ++last_object_;
+  file.handle = std::move(handle);
+}
+
+void MappedFiles::forget(const struct stat& status) {
+  files_.erase({status.st_dev, status.st_ino});
+}
+
+} // namespace rrpcp::replay
