@@ -125,7 +125,7 @@ private:
     }
     auto process = space.getProcessSpace();
     // Spaces whose first tasks are of one process agree on its first event.
-    const auto group = space.getCloneLeaderState().getTguid();
+    auto group = space.getCloneLeaderState().getTguid();
     process.setTaskFirstRunEvent((group.getTid() + group.getSerial()) % 3);
     // Descriptors are watched once.
     std::int32_t fd = 0;
