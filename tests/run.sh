@@ -9,14 +9,6 @@ cd "$(dirname "$0")/.."
 sh cmake/install-packages.sh
 jobs=$(nproc)
 if [ "${1:-}" = --all ]; then
-  if [ -n "$open_tests" ]; then
-    begin "tests that are known to fail"
-    ctest --preset release -j "$jobs" -R "$open_tests" || echo "still open, as tests/open.txt says"
-  fi
-
-  begin "old programs and new files"
-  tests/cross-version.sh || failed+=("cross-version")
-
   export RRPCP_ALL=1 # the tests that take long
 fi
 failed=()
@@ -64,6 +56,14 @@ if [ "${1:-}" = --fuzz ] || [ "${1:-}" = --all ]; then
 fi
 
 if [ "${1:-}" = --all ]; then
+  if [ -n "$open_tests" ]; then
+    begin "tests that are known to fail"
+    ctest --preset release -j "$jobs" -R "$open_tests" || echo "still open, as tests/open.txt says"
+  fi
+
+  begin "old programs and new files"
+  tests/cross-version.sh || failed+=("cross-version")
+
   build tsan tsan_tests
   run_suite tsan -L parallel
 
