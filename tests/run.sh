@@ -9,9 +9,6 @@ cd "$(dirname "$0")/.."
 sh cmake/install-packages.sh
 jobs=$(nproc)
 if [ "${1:-}" = --all ]; then
-  begin "old programs and new files"
-  tests/cross-version.sh || failed+=("cross-version")
-
   export RRPCP_ALL=1 # the tests that take long
 fi
 failed=()
@@ -46,8 +43,11 @@ run_suite() { # PRESET [ctest options]
   fi
 }
 
+# What is known to fail: tests/open.txt.
+open_tests=$(grep -v '^#' tests/open.txt | grep . | paste -sd '|')
+
 build release
-run_suite release
+run_suite release ${open_tests:+-E "$open_tests"}
 
 if [ "${1:-}" = --fuzz ] || [ "${1:-}" = --all ]; then
   build fuzz fuzzers
@@ -56,11 +56,19 @@ if [ "${1:-}" = --fuzz ] || [ "${1:-}" = --all ]; then
 fi
 
 if [ "${1:-}" = --all ]; then
+  if [ -n "$open_tests" ]; then
+    begin "tests that are known to fail"
+    ctest --preset release -j "$jobs" -R "$open_tests" || echo "still open, as tests/open.txt says"
+  fi
+
+  begin "old programs and new files"
+  tests/cross-version.sh || failed+=("cross-version")
+
   build tsan tsan_tests
   run_suite tsan -L parallel
 
   build asan
-  run_suite asan
+  run_suite asan ${open_tests:+-E "$open_tests"}
 fi
 
 finish

@@ -124,6 +124,9 @@ private:
       mend_task(member, space.getArch());
     }
     auto process = space.getProcessSpace();
+    // Spaces whose first tasks are of one process agree on its first event.
+    auto group = space.getCloneLeaderState().getTguid();
+    process.setTaskFirstRunEvent((group.getTid() + group.getSerial()) % 3);
     // Descriptors are watched once.
     std::int32_t fd = 0;
     for (auto monitor : process.getMonitors()) {

@@ -115,7 +115,7 @@ Written write(const Layout& layout, int fd, const WriterOptions& options) {
   auto origin = provenance.initRoot<schema::Provenance>();
   Written written;
   written.id = writer.finish(state, origin.asReader());
-  written.state = canonical_message(state.asReader());
+  written.state = canonical_state(state.asReader());
   return written;
 }
 
@@ -139,7 +139,7 @@ RC_GTEST_PROP(RoundTripProperty, AnyStateAndLayoutComesBackEqual, ()) {
     RC_ASSERT(reader.id() == written.id);
     RC_ASSERT(!id || *id == written.id);
     id = written.id;
-    RC_ASSERT(equal(canonical_message(reader.state()), written.state));
+    RC_ASSERT(equal(canonical_state(reader.state()), written.state));
     MemoryView view(reader, 0);
     std::uint64_t address = 0x10000;
     for (std::size_t i = 0; i < layout.mappings.size(); ++i) {
@@ -190,7 +190,7 @@ RC_GTEST_PROP(RoundTripProperty, CopyInAnotherProfileKeepsIdAndState, ()) {
   ScopedFd file(::open(dir.file("b").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   Output output(file.get(), "copy");
   RC_ASSERT(rewrite_checkpoint(reader, output, {.profile = Profile::kRaw}) == written.id);
-  RC_ASSERT(equal(canonical_message(CheckpointReader::open(dir.file("b")).state()), written.state));
+  RC_ASSERT(equal(canonical_state(CheckpointReader::open(dir.file("b")).state()), written.state));
 }
 
 // What the library writes passes its own check of the manifest's layout, and so does nothing else:

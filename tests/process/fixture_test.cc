@@ -23,6 +23,8 @@ namespace {
 using test::read_all;
 using test::SubjectProcess;
 using test::TempDir;
+using testing::Each;
+using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::StartsWith;
 
@@ -105,7 +107,8 @@ TEST_P(Fixtures, GoOnUnharmed) {
     CaptureOptions options;
     options.profile = profile;
     const CaptureResult result = capture_process(fixture.pid(), file, options);
-    EXPECT_THAT(result.warnings, IsEmpty());
+    // Other programs of the machine may have semaphores, which this one then might have used.
+    EXPECT_THAT(result.warnings, Each(HasSubstr("System V semaphores")));
     EXPECT_GT(result.frozen_nanoseconds, 0u);
     EXPECT_EQ(CheckpointReader::open(file).id(), result.id);
   }
@@ -123,10 +126,10 @@ TEST_P(Fixtures, GoOnInANewProcess) {
   const std::string file = checkpoints_.file("live.pcp");
   CaptureOptions options;
   options.after = AfterCapture::kKill;
-  EXPECT_THAT(capture_process(pid, file, options).warnings, IsEmpty());
+  EXPECT_THAT(capture_process(pid, file, options).warnings, Each(HasSubstr("System V semaphores")));
   fixture.kill();
   RestoredProcess process = restore_process(CheckpointReader::open(file));
-  EXPECT_THAT(process.warnings(), IsEmpty());
+  EXPECT_THAT(process.warnings(), Each(HasSubstr("System V semaphores")));
   process.detach_running();
   const std::string result = fixture.finish(pid);
   EXPECT_THAT(result, StartsWith("ok "));

@@ -163,8 +163,8 @@ def test_program(name, tool, subjects):
                 check(program.output() == expected, "the output differs: %r" % program.output()[-400:])
                 check(program.errors() == "", program.errors())
                 print("%s, %s: %d threads, %d mappings, %d bytes; the output is that of the "
-                      "undisturbed run" % (name, profile, captured["tasks"], captured["mappings"],
-                                           captured["fileBytes"]))
+                      "undisturbed run" % (name, profile, int(captured["tasks"]),
+                                           int(captured["mappings"]), int(captured["fileBytes"])))
             finally:
                 kill(pid)
 

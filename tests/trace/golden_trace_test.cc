@@ -167,7 +167,7 @@ TEST(TraceCommands, ListCountsCheckpointsIn) {
     size += entry.is_regular_file() ? entry.file_size() : 0;
   }
   const test::CommandResult json = test::run_command({RRPCP_PCP_RR, "ls", "--json"});
-  EXPECT_THAT(json.out, testing::HasSubstr("\"size\": " + std::to_string(size)));
+  EXPECT_THAT(json.out, testing::HasSubstr("\"size\": \"" + std::to_string(size) + "\""));
   ::unsetenv("_PCP_RR_TRACE_DIR");
 }
 

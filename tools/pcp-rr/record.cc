@@ -120,7 +120,7 @@ void prepare_signals(std::uint64_t ignored) {
   auto handle = [](int signal, Handler handler, int flags) {
     struct sigaction action {};
     ::sigaction(signal, nullptr, &action);
-    if (handler == outlive && action.sa_handler != SIG_DFL) {
+    if (handler == outlive && signal != SIGBUS && action.sa_handler != SIG_DFL) {
       return; // a sanitizer's
     }
     action = {};

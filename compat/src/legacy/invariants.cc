@@ -5,6 +5,7 @@
 #include "legacy/machine.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 namespace rrpcp::compat {
@@ -120,6 +121,27 @@ void check_space(legacy::rr2024::AddressSpaceClone::Reader space, const std::str
   }
 }
 
+// The event at which a thread group first ran is told with the address space of its first task. A
+// group has one space; where two claim it, they must at least agree.
+void check_first_events(capnp::List<legacy::rr2024::AddressSpaceClone>::Reader spaces,
+                        std::vector<std::string>& violations) {
+  std::map<std::pair<std::int32_t, std::uint32_t>, std::int64_t> events;
+  for (const auto space : spaces) {
+    const auto group = space.getCloneLeaderState().getTguid();
+    const std::int64_t event = space.getProcessSpace().getTaskFirstRunEvent();
+    if (event < 0) {
+      violations.push_back("process " + std::to_string(group.getTid()) + " first ran at event " +
+                           std::to_string(event));
+    }
+    const auto [known, added] = events.emplace(std::pair(group.getTid(), group.getSerial()), event);
+    if (!added && known->second != event) {
+      violations.push_back("process " + std::to_string(group.getTid()) + " first ran at event " +
+                           std::to_string(known->second) + " and at event " +
+                           std::to_string(event));
+    }
+  }
+}
+
 } // namespace
 
 void check_mark(legacy::MarkData::Reader mark, const std::string& name,
@@ -162,6 +184,7 @@ std::vector<std::string> check_message(const LegacyMessage& message, const Expec
   for (unsigned s = 0; s < spaces.size() && violations.size() < kMaxViolations; ++s) {
     check_space(spaces[s], "address space " + std::to_string(s), expected, seen, violations);
   }
+  check_first_events(spaces, violations);
   if (violations.size() > kMaxViolations) {
     violations.resize(kMaxViolations);
   }

@@ -2,6 +2,7 @@
 
 #include "container/carried_parts.h"
 #include "container/kj_errors.h"
+#include "framing/preamble.h"
 #include "rrpcp/error.h"
 
 #include <capnp/message.h>
@@ -37,9 +38,11 @@ HeaderFields fields_of(const Header& header) {
 CheckpointId rewrite_checkpoint(const CheckpointReader& checkpoint, Output& output,
                                 const WriterOptions& options) {
   const Header& header = checkpoint.header();
-  if ((header.read_only_compatible & ~format::kKnownReadOnlyCompat) != 0) {
+  if (std::uint64_t bits = header.read_only_compatible & ~format::kKnownReadOnlyCompat; bits != 0) {
     throw Error(ErrorCode::kUnsupportedFeature,
-                "the checkpoint uses a feature that this release may read but not rewrite")
+                "the checkpoint uses a feature that this release may read but not write again: "
+                "read-only compatible bit " +
+                    framing::bit_list(bits))
         .in_file(checkpoint.name())
         .with_hint("use a newer release");
   }

@@ -100,6 +100,9 @@ const Piece* piece_at(const std::vector<Piece>& pieces, std::uint64_t address) {
 bool can_be_forked(schema::State::Reader state) {
   for (schema::AddressSpace::Reader space : state.getAddressSpaces()) {
     for (schema::Mapping::Reader mapping : space.getMappings()) {
+      if (mapping.getRole() == schema::MappingRole::VSYSCALL) {
+        continue; // the kernel's, in every process
+      }
       const bool special = mapping.getRole() == schema::MappingRole::VDSO ||
                            mapping.getRole() == schema::MappingRole::VVAR;
       bool known = true;

@@ -6,6 +6,7 @@
 #include "replay/engine/cpuid_model.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace_format.h"
+#include "trace/private_entries.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -202,6 +203,7 @@ Store writable_checkpoint_store(const std::string& trace_directory) {
         .in_file(directory)
         .with_hint("remove the link");
   }
+  make_private_directory(directory);
   return store;
 }
 

@@ -229,7 +229,12 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
       [&](const std::string& path, pid_t) {
         const ScopedFd file = open_mapped(task, path);
         if (!file) {
-          throw system_error(errno, "cannot open a file that the program has mapped").in_file(path);
+          const int error = errno;
+          if (!try_read_link(proc_path(task.pid, "exe"))) {
+            throw Error(ErrorCode::kProcessGone,
+                        "process " + std::to_string(task.pid) + " ended meanwhile");
+          }
+          throw system_error(error, "cannot open a file that the program has mapped").in_file(path);
         }
         return writer_->keep_file(file.get(), path);
       });

@@ -10,6 +10,9 @@
 #include <csignal>
 #include <sched.h>
 #include <sys/ptrace.h>
+#include <string>
+#include <optional>
+#include <thread>
 
 namespace rrpcp::replay {
 
@@ -238,17 +241,41 @@ bool Scheduler::executed_by(const RecordedTask& task, pid_t tid) const {
          leader->tracee.attached() && leader->tracee.last_stop().event() == PTRACE_EVENT_EXEC;
 }
 
+namespace {
+
+// A zombie, or not there any more.
+bool is_dead(const RecordedTask& task) {
+  const std::optional<std::string> text =
+      try_read_file(proc_task_path(task.pid, task.tid, "stat"));
+  const char state = text ? ProcStat::parse(*text).state : 'X';
+  return state == 'Z' || state == 'X';
+}
+
+} // namespace
+
 bool Scheduler::note_dying() {
-  bool found = false;
-  for (auto& [tid, task] : tasks_) {
-    unsigned long message = 0;
-    if (task->state != State::kDying && task->tracee.attached() && task->tracee.stopped() &&
-        ::ptrace(PTRACE_GETEVENTMSG, tid, nullptr, &message) != 0 && errno == ESRCH) {
-      task->state = State::kDying;
-      found = true;
+  // A task that was killed in a call that the recorder makes in it may need a moment to be dead.
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    bool found = false;
+    for (auto& [tid, task] : tasks_) {
+      unsigned long message = 0;
+      if (task->state == State::kDying || !task->tracee.attached()) {
+        continue;
+      }
+      const bool killed_in_stop =
+          task->tracee.stopped() &&
+          ::ptrace(PTRACE_GETEVENTMSG, tid, nullptr, &message) != 0 && errno == ESRCH;
+      if (killed_in_stop || is_dead(*task)) {
+        task->state = State::kDying;
+        found = true;
+      }
     }
+    if (found) {
+      return true;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
-  return found;
+  return false;
 }
 
 std::uint64_t Scheduler::kill_all() {

@@ -6,6 +6,7 @@
 #include "process/restore/process_plan.h"
 #include "replay/engine/injected_calls.h"
 #include "replay/engine/replay_session.h"
+#include "rrpcp/capture.h"
 #include "rrpcp/error.h"
 #include "rrpcp/reader.h"
 
@@ -94,6 +95,9 @@ void ReplaySession::execute() {
   options.files.trace_directory = directory_;
   options.eager = true;
   options.threads = 1;
+  // What confined the program, and what it had open, is the recorder's business.
+  const std::vector<std::string>& names = allowable_names();
+  options.allow = AllowList(names.begin(), names.end());
   restore::Obstacles obstacles(options.allow, image.name());
   restore::MemoryObjects objects(image, options, obstacles);
   const restore::ProcessParts parts{false, false, true, false, false};
