@@ -17,6 +17,13 @@ for package in $packages; do
     missing="$missing $package"
   fi
 done
+# These two may be there from another source, beside which Debian's packages cannot be installed.
+if ! command -v node > /dev/null; then
+  missing="$missing nodejs"
+fi
+if ! command -v npm > /dev/null; then
+  missing="$missing npm"
+fi
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ]; then

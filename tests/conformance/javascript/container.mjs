@@ -57,7 +57,6 @@ export class Container {
       say("header.magic");
       if (checksum !== stored) return "stop";
     }
-    if (view.getUint32(12, true) !== 256) { say("header.length"); return "footer only"; }
     if (checksum !== stored) { say("header.checksum"); return "footer only"; }
     const h = this.header = {
       major: view.getUint16(8, true), minor: view.getUint16(10, true),
@@ -79,6 +78,7 @@ export class Container {
     if (unknownReadOnly) say("header.read-only-feature");
     if (unknownCompatible) say("header.compatible-feature");
     if (unknownIncompatible) { say("header.incompatible-feature"); return "stop"; }
+    if (view.getUint32(12, true) !== 256) { say("header.length"); this.header = null; return "footer only"; }
     if (h.positionKind > 3 && this.fullyKnown) say("header.position-kind");
     if (h.event < 0n || h.markEvent < h.event) say("header.event");
     if (h.machine === 0) say("header.machine");
@@ -195,9 +195,8 @@ export class Container {
 
   #chunkTable(table) {
     const { view, say, header: h, footer: f } = this, count = Number(f.chunkCount), first = Number(this.sections[0].offset);
-    this.chunks = [];
-    this.chunkTableIntact = true;
-    let end = 256;
+    const chunks = [];
+    let end = 256, usable = true; // behind an entry that is not to be trusted nobody knows where a chunk should lie
     for (let i = 0; i < count; i++) {
       const at = table + i * f.chunkEntrySize;
       const c = {
@@ -215,16 +214,21 @@ export class Container {
         if (c.storedLength < 1 || c.storedLength >= c.length) bad("chunk.stored-length");
         if (!(h.incompatibleFeatures & 1n)) bad("header.feature-unset");
       } else bad("chunk.codec");
-      if (good) {
-        const offset = c.offset, skipped = offset - BigInt(end);
-        if (c.codec === 0 ? offset % BigInt(h.pageSize) || skipped < 0n || skipped >= BigInt(2 * MiB) : skipped !== 0n) bad("chunk.offset");
-        else if (offset + BigInt(c.storedLength) > BigInt(first)) bad("chunk.offset");
+      if (c.codec === 0 && c.offset % BigInt(h.pageSize)) bad("chunk.offset");
+      if (good && (c.offset < 256n || c.offset + BigInt(c.storedLength) > BigInt(first))) bad("chunk.offset");
+      if (good && usable) {
+        const skipped = c.offset - BigInt(end);
+        if (c.codec === 0 ? skipped < 0n || skipped >= BigInt(2 * MiB) : skipped !== 0n) bad("chunk.offset");
       }
-      if (!good) { this.chunkTableIntact = false; return; }
+      if (!good) usable = false;
+      if (!usable) continue;
       if (!this.zero(end, Number(c.offset))) say("page-data.padding");
       end = Number(c.offset) + c.storedLength;
-      this.chunks.push(c);
+      chunks.push(c);
     }
+    if (!usable) return;
+    this.chunks = chunks;
+    this.chunkTableIntact = true;
     if (align8(BigInt(end)) !== BigInt(first)) say("section.offset");
     else if (!this.zero(end, first)) say("page-data.padding");
   }

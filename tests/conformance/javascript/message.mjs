@@ -241,7 +241,10 @@ export class Decoder {
         into[f.key] = f.item ? none : structs[f.type] ? null : nothing;
       } else {
         into[f.key] = v;
-        if (v === null && f.required) this.say("value.missing", where);
+        if (v === null && f.required) {
+          this.say("value.missing", where);
+          if (f.type !== "State") into[f.key] = this.struct(f.type, { at: 1, data: 0, pointers: 0 }, where);
+        }
       }
     }
     if (this.judgeUndefined && !(s.tag >= 0 && armName === undefined)) {
@@ -294,8 +297,8 @@ export class Decoder {
     const count = hi >>> 3, start = m.base + 8 * (w + 1 + (lo >> 2));
     let bytes = m.bytes.subarray(start, start + count);
     if (type === "Text") {
-      if (!count) return bytes;
-      if (bytes[count - 1] !== 0) return undefined;
+      if (!count || bytes[count - 1] !== 0) return undefined;
+      if (count === 1) this.say("value.text", where);
       bytes = bytes.subarray(0, count - 1);
       if (bytes.includes(0) || utf8(bytes) === null) this.say("value.text", where);
     } else if (text && bytes.includes(0)) this.say("value.nul", where);

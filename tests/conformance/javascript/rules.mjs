@@ -27,7 +27,7 @@ const endsInZero = bytes => bytes.length > 0 && bytes[bytes.length - 1] === 0;
 
 export function judgeState(container, state, report) {
   const pageSize = BigInt(container.header.pageSize), { processes, tasks, addressSpaces: spaces, memoryObjects: objects } = state;
-  const pageCount = state.pageStream?.pageCount ?? container.footer.pageCount;
+  const { pageCount } = container.footer;
   const used = [];                        // pages of the stream that runs refer to: [first, end)
   const needed = new Map();               // memory object → ranges that private mappings take from its file
   const tails = [];                       // last pages of objects that end inside a page
@@ -71,8 +71,9 @@ export function judgeState(container, state, report) {
     must(p.pid > 0, "process.pid", where);
     if (!state.broken.has("tasks")) must(hasTask.has(i), "process.empty", where);
     must(ascends(p.intervalTimers, t => t.timer) && p.intervalTimers.every(t => t.timer <= 2 && t.value), "process.timer", where);
-    const possible = t => [0, 1, 2, 4].includes(t.notify) && (t.notify % 4 || (t.signal >= 1 && t.signal <= 64)) && (t.notify !== 4 || t.tid > 0);
+    const possible = t => [0, 1, 2, 4].includes(t.notify);
     must(ascends(p.posixTimers, t => t.id) && p.posixTimers.every(possible), "process.timer", where);
+    must(p.posixTimers.every(t => ![0, 4].includes(t.notify) || (t.signal >= 1 && t.signal <= 64)), "signal.number", where);
     must([0, 19, 20, 21, 22].includes(p.stopSignal) && Math.abs(p.outOfMemoryAdjustment) <= 1000 &&
       ascends(p.semaphoreUndo, s => [s.identifier, s.number]), "process.attributes", where);
     must(ascends(p.resourceLimits, r => r.resource) && p.resourceLimits.every(r => r.soft <= r.hard), "process.resource-limit", where);
@@ -102,8 +103,8 @@ export function judgeState(container, state, report) {
     judgeCredentials(t.credentials, where);
     const at = t.attributes;
     if (at) {
-      const filters = at.seccompFilters.every(f => f.program.length % 8 === 0) && (at.seccompMode === 2 || !at.seccompFilters.length);
-      const speculation = ascends(at.speculation, s => s.feature) && at.speculation.every(s => [2, 4, 8, 16].includes(s.state));
+      const filters = at.seccompFilters.every(f => f.program.length && f.program.length % 8 === 0) && (at.seccompMode === 2 || !at.seccompFilters.length);
+      const speculation = ascends(at.speculation, s => s.feature);
       const nice = !at.scheduling || (at.scheduling.nice >= -20 && at.scheduling.nice <= 19);
       must(at.seccompMode <= 2 && filters && speculation && nice && at.machineCheckPolicy <= 2 && !endsInZero(at.processors) &&
         !(at.memoryPolicy && endsInZero(at.memoryPolicy.nodes)), "task.attributes", where);
@@ -121,16 +122,13 @@ export function judgeState(container, state, report) {
       must(a.handler || a.flags || a.mask || a.restorer, "signal-action.default", where);
       must(a.signal !== 9 && a.signal !== 19, "signal-action.fixed", where);
       must(!a.restorer || a.flags & 0x04000000n, "signal-action.restorer", where);
-      judgeMask(a.mask, where);
     }
   });
 
   function judgeCredentials(c, where) {
     if (!c) return;
-    const defined = (1n << 41n) - 1n; // CAP_LAST_CAP is 40
-    const all = c.permittedCapabilities | c.effectiveCapabilities | c.inheritableCapabilities | c.boundingCapabilities | c.ambientCapabilities;
     must(!(c.effectiveCapabilities & ~c.permittedCapabilities) && !(c.ambientCapabilities & ~(c.permittedCapabilities & c.inheritableCapabilities)) &&
-      !(all & ~defined), "credentials.capabilities", where);
+      c.securebits <= 0xfff, "credentials.capabilities", where);
   }
   function judgeMask(mask, where) { must(!(mask & ((1n << 8n) | (1n << 18n))), "signal.mask", where); }
   function judgeSignal(s, where) {
@@ -151,7 +149,7 @@ export function judgeState(container, state, report) {
   }
   function judgeXsave(data, where) {
     const view = new DataView(data.buffer, data.byteOffset), inUse = view.getBigUint64(512, true), { cpu } = state;
-    if (view.getBigUint64(520, true)) { report("registers.xsave", where); if (cpu || noCpu) return; }
+    if (view.getBigUint64(520, true)) { report("registers.xsave", where); return; }
     if (!cpu) {
       if (!noCpu && !state.broken.has("cpu")) report("cpu.missing", where);
       noCpu = true;
@@ -174,9 +172,11 @@ export function judgeState(container, state, report) {
     if (executable) must(executable.which === "file" || typeof executable.which === "number", "space.executable", where);
     if (space.attributes) must(!space.attributes.lockFutureOnFault || space.attributes.lockFuture, "space.attributes", where);
     must(mappings.filter(m => m.role === stack).length <= 1, "space.stack", where);
-    must(ascends(mappings, m => m.start), "mapping.order", where);
-    const sorted = mappings.filter(m => m.start < m.end).sort((a, b) => compare(a.start, b.start));
-    must(sorted.every((m, k) => !k || sorted[k - 1].end <= m.start), "mapping.overlap", where);
+    mappings.forEach((m, k) => {
+      const before = mappings[k - 1];
+      if (before && m.start < before.start) report("mapping.order", where);
+      else if (before && m.start < before.end) report("mapping.overlap", where);
+    });
     mappings.forEach((m, k) => judgeMapping(m, machine, `${where}.mappings[${k}]`));
     if (space.rr) {
       const saved = space.rr.savedMemory, end = s => s.address + BigInt(s.data.length);
@@ -190,7 +190,8 @@ export function judgeState(container, state, report) {
     const protections = 7 | (machine === aarch64 ? 0x10 : 0);
     const ranged = m.start < m.end && m.start % pageSize === 0n && m.end % pageSize === 0n;
     must(ranged, "mapping.range", where);
-    must((!known || !(m.protection & ~protections)) && (!m.maximumProtection || !(m.protection & ~m.maximumProtection)), "mapping.protection", where);
+    must((!known || !(m.protection & ~protections)) && (!m.maximumProtection ||
+      (!(m.protection & ~m.maximumProtection) && (!known || !(m.maximumProtection & ~protections)))), "mapping.protection", where);
     must((isShared || isPrivate) && (!known || (!(m.flags & 0x03ffffff & ~mappingFlags) && (m.flags & hugeTlb || !(m.flags >>> 26)))), "mapping.flags", where);
     must(!(m.advice & ~0xff) && (m.advice & 0x18) !== 0x18 && (m.advice & 0xc0) !== 0xc0, "mapping.advice", where);
     must(!known || m.pkey <= (machine === aarch64 ? 7 : 15), "mapping.pkey", where);
@@ -198,14 +199,14 @@ export function judgeState(container, state, report) {
     if (isPrivate && known && m.flags & anonymous) must(!hasObject, "mapping.object", where);
     must(m.objectOffset % pageSize === 0n && (hasObject || !m.objectOffset) && (m.start >= m.end || m.objectOffset + (m.end - m.start) <= limit64),
       "mapping.object-offset", where);
-    must((!m.lockedOnFault || !known || m.flags & locked) && (!m.droppable || (isPrivate && !hasObject)) && m.userFaults <= 7 &&
+    must((!m.lockedOnFault || m.flags & locked) && (!m.droppable || (isPrivate && m.flags & anonymous)) && m.userFaults <= 7 &&
       !(m.memoryPolicy && endsInZero(m.memoryPolicy.nodes)), "mapping.attributes", where);
     if (m.role === guard) must(isPrivate && !m.protection && !hasObject && !m.runs.length, "mapping.role", where);
     if (m.role === vvar || m.role === vsyscall) must(m.runs.length === 1 && m.runs[0].kind === unknown, "mapping.role", where);
     if (m.role === shadowStack) must(isPrivate && !hasObject, "mapping.role", where);
     if (isShared) must(!m.runs.some(r => r.kind === zero || r.kind === stream), "mapping.shared", where);
     if (m.rr) must(m.rr.use === 0 || m.rr.use > 6 || m.role === replayer, "rr.mapping-use", where);
-    if (!ranged) { refer(m.runs); return; }
+    if (!ranged) return;
     const pages = (m.end - m.start) / pageSize;
     judgeRuns(m.runs, { pages, behind: hasObject, inObject: false }, where);
     const object = objects[m.object];
@@ -222,7 +223,7 @@ export function judgeState(container, state, report) {
       at += r.pages;
     }
   }
-  function refer(runs) { for (const r of runs) if (r.kind === stream) used.push([r.first, r.first + r.pages]); }
+  function refer(runs) { for (const r of runs) if (r.kind === stream && r.first + r.pages <= pageCount) used.push([r.first, r.first + r.pages]); }
 
   function judgeRuns(runs, { pages, behind, inObject }, where) {
     let total = 0n;
@@ -253,23 +254,21 @@ export function judgeState(container, state, report) {
   }
   objects.forEach((o, i) => {
     const where = `state.memoryObjects[${i}]`, isFile = o.which === "file", armKnown = typeof o.which === "string";
-    if (o.length > limit63 || (armKnown && !isFile && o.which !== "memfd" && !o.length)) {
-      report("object.length", where);
-      refer(o.runs);
-      needed.delete(o);
-      return;
-    }
     if (o.inode) {
       const key = `${o.device},${o.inode}`;
       must(!identities.has(key), "object.duplicate", where);
       identities.add(key);
     }
+    if (!armKnown) return;
+    if (o.length > limit63 || (!isFile && o.which !== "memfd" && !o.length)) {
+      report("object.length", where);
+      return;
+    }
     if (isFile && o.file) must(o.length === o.file.size, "object.length", where);
-    if (o.which === "anonymous" || o.which === "systemV") must(o.length % pageSize === 0n, "object.length", where);
-    if (armKnown && !o.broken.has("runs")) must(isFile || o.runs.length || (o.which === "memfd" && !o.length), "object.runs", where);
+    if (!o.broken.has("runs")) must(isFile || o.runs.length || (o.which === "memfd" && !o.length), "object.runs", where);
     if (o.which === "memfd" && o.memfd) must(!(o.memfd.seals & ~0x3f), "object.seals", where);
     const pages = (o.length + pageSize - 1n) / pageSize;
-    judgeRuns(o.runs, { pages, behind: isFile || !armKnown, inObject: true }, where);
+    judgeRuns(o.runs, { pages, behind: isFile, inObject: true }, where);
     if (o.length % pageSize) {
       let at = 0n;
       for (const r of o.runs) {
@@ -288,7 +287,7 @@ export function judgeState(container, state, report) {
       let wanted = own;
       if (!o.runs.length && !o.broken.has("runs")) wanted = needed.get(o) ?? [];
       const covered = merge(o.file.digests.map(d => [d.offset, d.offset + d.length]));
-      const end = o.length < o.file.size ? o.length : o.file.size;
+      const end = o.length;
       must(merge(wanted).every(([a, b]) => within(a, b < end ? b : end, covered)), "file.digest-missing", where);
     }
   });
@@ -347,7 +346,7 @@ export function judgeState(container, state, report) {
     if (o.contentsObject !== noIndex && typeof o.which === "string") {
       const object = objects[o.contentsObject];
       const embedded = !object || typeof object.which === "number" ||
-        (object.which === "file" && (!object.length || object.runs.some(r => r.kind === stream || r.kind === zero)));
+        (object.which === "file" && (!object.length || object.runs.length));
       must(o.which === "regular" && embedded, "open-file.contents", where);
     }
     switch (o.which) {

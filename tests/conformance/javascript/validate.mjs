@@ -41,8 +41,8 @@ export function validate(bytes, { limit } = {}) {
 function agreement({ header: h, footer: f }, state, say) {
   const differs = what => say("header.manifest-mismatch", what);
   const stream = state.pageStream, position = state.position, clone = position?.clone;
-  const uuid = state.trace ? hex(state.trace.uuid) : "0".repeat(32);
-  if (uuid.length === 32 && hex(h.traceUuid) !== uuid) differs("trace uuid");
+  const uuid = state.trace?.uuid.length === 16 ? hex(state.trace.uuid) : "0".repeat(32);
+  if (hex(h.traceUuid) !== uuid) differs("trace uuid");
   if (h.machine !== state.machine) differs("machine");
   if (h.elfClass !== state.elfClass) differs("ELF class");
   if (h.dataEncoding !== state.dataEncoding) differs("data encoding");
@@ -69,5 +69,5 @@ function agreement({ header: h, footer: f }, state, say) {
 function identity(container, message, say) {
   const root = message.struct(0), form = message.canonicalForm(root.at + root.data);
   if (container.chunkTableIntact && !equal(digest32(form, container.checksums()), container.footer.checkpointId)) say("footer.checkpoint-id");
-  if (container.seal && !equal(sha256(form), container.seal.subarray(8, 40))) say("seal.state");
+  if (container.chunkTableIntact && container.seal && !equal(sha256(form), container.seal.subarray(8, 40))) say("seal.state");
 }
