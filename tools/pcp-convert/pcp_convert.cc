@@ -6,7 +6,7 @@
 #include "common/progress.h"
 #include "common/text.h"
 #include "common/tool_main.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/error.h"
 
 #include <string>

@@ -8,7 +8,7 @@
 // Ids of processes and tasks are those of the recording.
 #pragma once
 
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_reader.h"
 #include "rrpcp/writer.h"
 
 #include <array>
