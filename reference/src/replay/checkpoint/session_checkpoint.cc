@@ -41,7 +41,7 @@ std::vector<GroupProcess> processes_of(ReplaySession& session) {
   return group;
 }
 
-void describe_position(const ReplaySession& session, std::optional<std::uint32_t> between,
+void describe_position(const ReplaySession& session, std::optional<PlaceBetween> between,
                        schema::State::Builder state) {
   schema::Position::Builder position = state.initPosition();
   schema::Mark::Builder clone = position.initClone();
@@ -53,7 +53,9 @@ void describe_position(const ReplaySession& session, std::optional<std::uint32_t
     }
   }
   if (between) {
-    position.initBetween().setOrder(*between);
+    schema::Position::Between::Builder place = position.initBetween();
+    place.setOrder(between->order);
+    place.setInstructions(between->instructions);
   } else {
     position.setAtEvent();
   }
@@ -216,7 +218,7 @@ bool can_checkpoint(const ReplaySession& session, std::string& reason) {
 }
 
 std::string save_checkpoint(ReplaySession& session, const Store& store,
-                            const WriterOptions& options, std::optional<std::uint32_t> between) {
+                            const WriterOptions& options, std::optional<PlaceBetween> between) {
   std::string reason;
   if (!can_checkpoint(session, reason)) {
     throw Error(ErrorCode::kUnsupportedState, "no checkpoint can be taken at event " +
