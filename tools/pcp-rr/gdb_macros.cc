@@ -35,7 +35,7 @@ constexpr RemoteCommand kCommands[] = {
     {"forward", "Go forward again, after 'back'.", false, true},
 };
 
-constexpr std::string_view kGdbPython = R"(set python print-stack full
+constexpr std::string_view kGdbPython = R"python(set python print-stack full
 python
 import gdb
 import re
@@ -47,83 +47,89 @@ def rr_ask(name, *arguments):
     for argument in arguments:
         packet += ':' + argument.encode('utf-8').hex()
     said = gdb.execute('maint packet ' + packet, to_string=True)
-    answer = re.search('received: "(.*)"', said) if not answer
-    : raise gdb.GdbError('the replay does not know what to say: ' + said) try
-    :
-  return bytes.fromhex(answer.group(1))
-      .decode('utf-8', 'replace') except ValueError
-      : raise gdb.GdbError('the replay answered: ' + answer.group(1))
+    answer = re.search('received: "(.*)"', said)
+    if not answer:
+        raise gdb.GdbError('the replay does not know what to say: ' + said)
+    try:
+        return bytes.fromhex(answer.group(1)).decode('utf-8', 'replace')
+    except ValueError:
+        raise gdb.GdbError('the replay answered: ' + answer.group(1))
 
-            def
-            rr_place()
-      : "The innermost frame, in words." try : frame
-    = gdb.execute('frame 0', to_string = True) except gdb.error
-        : return '???' return re.sub(r '^#0\s*', '', frame)
-              .split('\n')[0]
+def rr_place():
+    "The innermost frame, in words."
+    try:
+        frame = gdb.execute('frame 0', to_string=True)
+    except gdb.error:
+        return '???'
+    return re.sub(r'^#0\s*', '', frame).split('\n')[0]
 
-          class RRCommand(gdb.Command)
-        : def __init__(self, name, with_place, moves, text)
-        : self.__doc__ = text self.name,
-          self.with_place, self.moves = name, with_place,
-          moves super().__init__(name, gdb.COMMAND_RUNNING, gdb.COMPLETE_NONE)
+class RRCommand(gdb.Command):
+    def __init__(self, name, with_place, moves, text):
+        self.__doc__ = text
+        self.name, self.with_place, self.moves = name, with_place, moves
+        super().__init__(name, gdb.COMMAND_USER, gdb.COMPLETE_NONE)
 
-              def
-              invoke(self, line, from_tty)
-        : arguments = gdb.string_to_argv(line) if self.with_place
-        : arguments.insert(0, rr_place()) said = rr_ask(self.name, *arguments) if said.strip()
-        : gdb.write(said) if self.moves : gdb.execute('maintenance flush register-cache')
-                                              gdb.execute('maintenance flush dcache')
-                                                  gdb.execute('frame')
+    def invoke(self, line, from_tty):
+        arguments = gdb.string_to_argv(line)
+        if self.with_place:
+            arguments.insert(0, rr_place())
+        said = rr_ask(self.name, *arguments)
+        if said.strip():
+            gdb.write(said)
+        if self.moves:
+            gdb.execute('maintenance flush register-cache')
+            gdb.execute('maintenance flush dcache')
+            gdb.execute('frame')
 
-                                                      class RRRestart(gdb.Command)
-        : "Go to the checkpoint of that number (see 'checkpoint')." def __init__(self)
-        : super()
-              .__init__('restart', gdb.COMMAND_RUNNING, gdb.COMPLETE_NONE) def
-              invoke(self, line, from_tty)
-        : if not line.strip()
-              .isdigit()
-        : raise gdb.GdbError("which checkpoint? 'info checkpoints' lists them") gdb
-              .execute('run c' + line.strip(), from_tty)
+class RRRestart(gdb.Command):
+    "Go to the checkpoint of that number (see 'checkpoint')."
+    def __init__(self):
+        super().__init__('restart', gdb.COMMAND_USER, gdb.COMPLETE_NONE)
+    def invoke(self, line, from_tty):
+        if not line.strip().isdigit():
+            raise gdb.GdbError("which checkpoint? 'info checkpoints' lists them")
+        gdb.execute('run c' + line.strip(), from_tty)
 
-                  class RRSeekTicks(gdb.Command)
-        : "Go to where this thread has that many events behind it (see 'when-ticks')." def __init__(
-                  self)
-        : super()
-              .__init__('seek-ticks', gdb.COMMAND_RUNNING, gdb.COMPLETE_NONE) def
-              invoke(self, line, from_tty)
-        : if not line.strip()
-              .isdigit()
-        : raise gdb.GdbError('how many ticks?') gdb
-              .execute('run t' + line.strip(), from_tty)
+class RRSeekTicks(gdb.Command):
+    "Go to where this thread has that many events behind it (see 'when-ticks')."
+    def __init__(self):
+        super().__init__('seek-ticks', gdb.COMMAND_USER, gdb.COMPLETE_NONE)
+    def invoke(self, line, from_tty):
+        if not line.strip().isdigit():
+            raise gdb.GdbError('how many ticks?')
+        gdb.execute('run t' + line.strip(), from_tty)
 
-                  class RRDenied(gdb.Command)
-        : "Not possible in a recording, where everything has happened already." def __init__(self,
-                                                                                             name)
-        : self.name = name super()
-                          .__init__(name, gdb.COMMAND_RUNNING, gdb.COMPLETE_NONE) def
-                          invoke(self, line, from_tty)
-        : raise gdb.GdbError("'%s' is not possible in a recording" % self.name)
+class RRDenied(gdb.Command):
+    "Not possible in a recording, where everything has happened already."
+    def __init__(self, name):
+        self.name = name
+        super().__init__(name, gdb.COMMAND_USER, gdb.COMPLETE_NONE)
+    def invoke(self, line, from_tty):
+        raise gdb.GdbError("'%s' is not possible in a recording" % self.name)
 
-              RRRestart() RRSeekTicks() RRDenied('jump')
+RRRestart()
+RRSeekTicks()
+RRDenied('jump')
 
-                  def
-                  rr_note_stop(event)
-        : "Lets 'back' find where the program stopped." if isinstance (event, (gdb.BreakpointEvent,
-                                                                               gdb.SignalEvent))
-        : try : rr_ask('rr-history-push') except gdb.error:
+def rr_note_stop(event):
+    "Lets 'back' find where the program stopped."
+    if isinstance(event, (gdb.BreakpointEvent, gdb.SignalEvent)):
+        try:
+            rr_ask('rr-history-push')
+        except gdb.error:
             pass
 
 gdb.events.stop.connect(rr_note_stop)
-)";
+)python";
 
-constexpr std::string_view kGdbEnd = R"(define hook-run
+constexpr std::string_view kGdbEnd = R"python(define hook-run
 end
 set unwindonsignal on
 set non-stop off
 set prompt (rr) 
-)";
+)python";
 
-constexpr std::string_view kLldbPython = R"(import lldb
+constexpr std::string_view kLldbPython = R"python(import lldb
 import re
 import shlex
 
@@ -170,7 +176,7 @@ class ReverseContinue(Reverse):
 class ReverseStepInstruction(Reverse):
     "Go back by one instruction."
     resume = 'thread step-inst'
-)";
+)python";
 
 std::string python_string(std::string_view text) {
   std::string out = "'";

@@ -106,8 +106,8 @@ void add_vectors(Maker& make, const XsavePlaces& places) {
   }
   make.extended("mxcsr", kSse, kXmm, 24, 4, 32, "i386_mxcsr", "vector");
   make.general("orig_rax", kLinux, offsetof(user_regs_struct, orig_rax), 64, "int64", "system");
-  make.general("fs_base", kSegments, offsetof(user_regs_struct, fs_base), 64, "long");
-  make.general("gs_base", kSegments, offsetof(user_regs_struct, gs_base), 64, "long");
+  make.general("fs_base", kSegments, offsetof(user_regs_struct, fs_base), 64, "int");
+  make.general("gs_base", kSegments, offsetof(user_regs_struct, gs_base), 64, "int");
   if (has(kYmmHigh)) {
     for (unsigned i = 0; i < 16; ++i) {
       make.extended("ymm" + std::to_string(i) + "h", kAvx, kYmmHigh,

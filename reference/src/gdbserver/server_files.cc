@@ -95,7 +95,8 @@ std::string Server::open_file(Words words) {
     return failure(EMFILE);
   }
   OpenFile opened;
-  if (*path == "/proc/" + std::to_string(settings_.process) + "/maps") {
+  if (path->starts_with("/proc/" + std::to_string(settings_.process) + "/") &&
+      path->ends_with("/maps")) {
     for (const TimelineMapping& mapping : debuggee_.mappings(settings_.process)) {
       char line[128];
       std::snprintf(line, sizeof line, "%llx-%llx %c%c%cp %08llx 00:00 0",

@@ -351,7 +351,8 @@ std::string Server::libraries() {
     }
     if (map != first && !name.empty()) { // the first one is the program
       list += "<library name=\"" + xml(name) + "\" lm=\"0x" + hex_number(map) + "\" l_addr=\"0x" +
-              hex_number(word(map)) + "\" l_ld=\"0x" + hex_number(word(map + 16)) + "\"/>\n";
+              hex_number(word(map)) + "\" l_ld=\"0x" + hex_number(word(map + 16)) +
+              "\" lmid=\"0x0\"/>\n";
     }
     map = word(map + 24);
   }

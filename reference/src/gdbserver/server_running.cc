@@ -177,8 +177,9 @@ std::string Server::stop_text(const Stop& stop, Direction direction) {
     signal = stop.signal;
     break;
   case StopReason::kExit:
-    // As rr does: a stop as if by SIGKILL, from which one can go backward; going on ends it.
-    signal = SIGKILL;
+    // A stop by the signal that ends it, or as if by SIGKILL, as rr does where it exits: one can go
+    // backward from there; going on ends it.
+    signal = stop.signal != 0 ? stop.signal : SIGKILL;
     if (direction == Direction::kForward) {
       at_exit_ =
           WIFSIGNALED(stop.status)
