@@ -96,7 +96,7 @@ bool step_natively(ReplaySession& session) {
           return false;
         }
       }
-      tracee.resume(repeats ? PTRACE_CONT : PTRACE_SINGLESTEP);
+      tracee.resume(repeats ? PTRACE_SYSEMU : PTRACE_SYSEMU_SINGLESTEP);
     }
   };
   if (repeats) {
@@ -105,7 +105,7 @@ bool step_natively(ReplaySession& session) {
     std::byte before{};
     memory.read(behind, std::span(&before, 1));
     memory.write(behind, std::span(&kTrapInstruction, 1));
-    tracee.resume(PTRACE_CONT);
+    tracee.resume(PTRACE_SYSEMU);
     const bool done = await();
     memory.write(behind, std::span(&before, 1));
     if (done) {
@@ -115,7 +115,9 @@ bool step_natively(ReplaySession& session) {
     }
     return done;
   }
-  tracee.resume(PTRACE_SINGLESTEP);
+  // At the end of a system call, PTRACE_SINGLESTEP alone stops before any instruction (Linux,
+  // kernel/entry/common.c, report_single_step).
+  tracee.resume(PTRACE_SYSEMU_SINGLESTEP);
   if (!await()) {
     return false; // the instruction faulted: it is the event
   }
