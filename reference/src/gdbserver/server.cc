@@ -92,6 +92,11 @@ Server::Next Server::handle(const Incoming& incoming) {
     text = error(bad.code());
   } catch (const Error& failure) {
     text = error(1, failure.what());
+    // Where the debugger waits for a stop, its console can be written to.
+    if (packet.starts_with("vCont;") || packet.starts_with("vRun") || packet == "bc" ||
+        packet == "bs") {
+      tell(failure.what() + std::string("\n"));
+    }
   }
   send_packet(text);
   if (packet == "QStartNoAckMode") {

@@ -126,6 +126,7 @@ private:
   std::string breakpoint(Words words, bool set);
   std::function<bool(std::int32_t)> condition_of(Words& words);
   void after_diversion();
+  bool is_code(std::uint64_t address, bool must_be_mapped);
 
   // server_queries.cc
   std::string query(Words words);
@@ -162,9 +163,11 @@ private:
   std::string last_stop();
   std::string restart(Words words);
   void enter_diversion();
-  void leave_diversion(std::string_view why);
-  void call_begins();
+  void leave_diversion();
+  // Before the program itself runs on.
+  void end_changes();
   void call_ends();
+  bool in_call() const { return debuggee_.diverted() && calls_announced_ != 0 && address_changed_; }
 
   // server_commands.cc
   std::string rr_command(Words words);
@@ -214,13 +217,17 @@ private:
   // The process is about to end, and running on reports that: the reply.
   std::optional<std::string> at_exit_;
   bool exited_ = false;
+  // After "run" a debugger lets the program go; it is to find it where it was to be brought.
+  bool just_restarted_ = false;
   // lldb's commands for running backward: the next vCont does.
   bool backward_next_ = false;
 
   // A call of a function begins by asking for the signal, or by saving registers, and then changing
-  // registers; it ends by giving the signal back, or by restoring them.
-  bool call_announced_ = false;
-  unsigned calls_running_ = 0;
+  // them; it ends by giving the signal back, or by restoring registers. Calls nest, and what they
+  // made in memory is used between them: so the diversion lasts until the program itself is to run.
+  unsigned calls_announced_ = 0;
+  bool address_changed_ = false; // in the diversion, the task stands elsewhere
+  bool call_was_run_ = false;
   std::map<std::uint64_t, std::map<std::uint32_t, std::vector<std::byte>>> saved_registers_;
   std::uint64_t last_saved_ = 0;
   struct Allocation {

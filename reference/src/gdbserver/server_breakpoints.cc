@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <sys/mman.h>
 
 namespace rrpcp::gdbserver {
 
@@ -112,17 +113,36 @@ std::string Server::breakpoint(Words words, bool set) {
     return "OK";
   }
   Entry entry{.on_timeline = {}, .in_diversion = {}, .breakpoint = breakpoint};
-  const bool diverted = debuggee_.diverted();
-  (diverted ? entry.in_diversion : entry.on_timeline) = debuggee_.add(breakpoint, diverted);
+  if (debuggee_.diverted()) {
+    entry.in_diversion = debuggee_.add(breakpoint, true);
+  } else if (number >= 2 || is_code(breakpoint.address, true)) {
+    entry.on_timeline = debuggee_.add(breakpoint, false);
+  }
   breakpoints_.emplace(key, std::move(entry));
   return "OK";
+}
+
+// Elsewhere nothing is executed; debuggers set all breakpoints anew when the program is to run, and
+// code may be there by then.
+bool Server::is_code(std::uint64_t address, bool must_be_mapped) {
+  for (const TimelineMapping& mapping : debuggee_.mappings(settings_.process)) {
+    if (address >= mapping.start && address < mapping.end) {
+      return (mapping.protection & PROT_EXEC) != 0;
+    }
+  }
+  if (must_be_mapped) {
+    throw BadPacket(0x0e);
+  }
+  return false;
 }
 
 // Breakpoints that were set while a diversion was open are wanted from now on too.
 void Server::after_diversion() {
   for (auto& [key, entry] : breakpoints_) {
     entry.in_diversion.reset();
-    if (!entry.on_timeline) {
+    const bool executed = entry.breakpoint.kind == Breakpoint::Kind::kSoftware ||
+                          entry.breakpoint.kind == Breakpoint::Kind::kHardware;
+    if (!entry.on_timeline && (!executed || is_code(entry.breakpoint.address, false))) {
       entry.on_timeline = debuggee_.add(entry.breakpoint, false);
     }
   }

@@ -112,6 +112,12 @@ std::string Server::monitor(Words words) {
 std::string Server::command(std::string_view name, const std::vector<std::string>& arguments,
                             std::int32_t tid) {
   tid = task_of({settings_.process, tid});
+  if (debuggee_.diverted()) {
+    if (in_call()) {
+      return "A function that was called from the debugger is running: let it return first.";
+    }
+    leave_diversion(); // what is asked for is of the replay
+  }
   try {
     if (name == "when") {
       return "Completed event: " + std::to_string(debuggee_.event() - 1);
@@ -178,9 +184,6 @@ std::string Server::make_checkpoint(const std::vector<std::string>& arguments) {
   if (exited_) {
     return "The program is not being run.";
   }
-  if (debuggee_.diverted()) {
-    return "There are no checkpoints of what was changed; go on first.";
-  }
   SessionCheckpoint made;
   made.alive = debuggee_.make_checkpoint();
   made.place = debuggee_.place_of_checkpoint(*made.alive);
@@ -240,9 +243,6 @@ void Server::go_to_checkpoint(std::uint64_t number) {
 
 // Stores every checkpoint that is not in the trace yet, and comes back to where it stood.
 std::string Server::write_checkpoints() {
-  if (debuggee_.diverted()) {
-    return "There are no checkpoints of what was changed; go on first.";
-  }
   if (session_.checkpoints.empty()) {
     return "No checkpoints.";
   }
@@ -270,7 +270,11 @@ std::string Server::write_checkpoints() {
 // All that the trace has, but for those that have a number already.
 std::string Server::load_checkpoints() {
   std::string text;
-  for (const StoredCheckpoint& stored : debuggee_.stored_checkpoints()) {
+  std::vector<StoredCheckpoint> all = debuggee_.stored_checkpoints();
+  std::sort(all.begin(), all.end(), [](const StoredCheckpoint& a, const StoredCheckpoint& b) {
+    return a.place < b.place;
+  });
+  for (const StoredCheckpoint& stored : all) {
     bool known = false;
     for (const auto& [number, made] : session_.checkpoints) {
       known = known || made.place == stored.place;
@@ -291,7 +295,7 @@ std::string Server::load_checkpoints() {
 
 // gdb's macros call it at every stop. The place itself is not asked for: it may have to be counted.
 void Server::push_history() {
-  if (debuggee_.diverted() || exited_) {
+  if (exited_) {
     return;
   }
   if (session_.present) {
@@ -309,9 +313,6 @@ void Server::push_history() {
 }
 
 std::string Server::history(bool back) {
-  if (debuggee_.diverted()) {
-    return "What was changed has no history; go on first.";
-  }
   auto& from = back ? session_.past : session_.future;
   auto& to = back ? session_.future : session_.past;
   if (from.empty()) {

@@ -210,7 +210,7 @@ std::string Server::transfer(Words words) {
     if (tid == 0) {
       throw BadPacket();
     }
-    call_announced_ = true;
+    ++calls_announced_;
     return transfer_part(words, text_of(debuggee_.signal_info(tid)));
   }
   if (object == "libraries-svr4") {

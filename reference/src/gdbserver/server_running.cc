@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <utility>
 
 namespace rrpcp::gdbserver {
 
@@ -77,14 +78,14 @@ std::string Server::resume(const std::vector<Action>& actions) {
     settings.range_begin = stepping->begin;
     settings.range_end = stepping->end;
   }
-  if (debuggee_.diverted()) {
-    if (calls_running_ != 0) {
-      const std::int32_t tid = settings.step != 0 ? settings.step : task_of(actions.front().thread);
-      return run_in_diversion(tid, settings.step != 0);
-    }
-    leave_diversion("what was changed is forgotten: the replay goes on as it was recorded\n");
+  if (in_call()) {
+    const std::int32_t tid = settings.step != 0 ? settings.step : task_of(actions.front().thread);
+    return run_in_diversion(tid, settings.step != 0);
   }
-  call_announced_ = false;
+  end_changes();
+  if (std::exchange(just_restarted_, false)) {
+    return stop_reply(0, 0, {});
+  }
   if (backward_next_) {
     // A debugger that steps off a breakpoint first goes on after that.
     backward_next_ = stepping != actions.end();
@@ -100,13 +101,12 @@ std::string Server::resume(const std::vector<Action>& actions) {
 }
 
 std::string Server::resume_backward(bool step) {
-  if (debuggee_.diverted()) {
-    if (calls_running_ != 0) {
-      return error(1, "a function that was called from the debugger cannot be run backward");
-    }
-    leave_diversion("what was changed is forgotten: the replay goes on as it was recorded\n");
+  if (in_call()) {
+    throw Error(ErrorCode::kUnsupportedState,
+                "a function that was called from the debugger cannot be run backward");
   }
-  call_announced_ = false;
+  end_changes();
+  just_restarted_ = false;
   RunSettings settings;
   if (step) {
     settings.step = task_of(continue_);
@@ -133,13 +133,14 @@ std::string Server::run_timeline(Direction direction, RunSettings settings) {
 }
 
 std::string Server::run_in_diversion(std::int32_t tid, bool step) {
+  call_was_run_ = true;
   const Stop stop = settings_.while_watching([&](const std::atomic<bool>& interrupt) {
     return debuggee_.run_diverted(tid, step, &interrupt);
   });
   if (stop.reason == StopReason::kExit) {
     // The debugger takes its call for ended by a signal, and the processes are there again.
-    calls_running_ = 0;
-    leave_diversion("the function ended the process: its diversion is over\n");
+    leave_diversion();
+    tell("the function that was called ended the process: the replay is where it was\n");
     return stop_reply(SIGKILL, task_for_questions(), {});
   }
   return stop_text(stop, Direction::kForward);
@@ -286,10 +287,7 @@ std::string Server::restart(Words words) {
   if (!target) {
     throw BadPacket();
   }
-  if (debuggee_.diverted()) {
-    calls_running_ = 0;
-    leave_diversion({});
-  }
+  leave_diversion();
   const std::int32_t tid = stopped_;
   const auto number_from = [&](std::size_t skip) {
     const std::optional<std::int64_t> number = decimal(std::string_view(*target).substr(skip));
@@ -320,6 +318,7 @@ std::string Server::restart(Words words) {
   exited_ = false;
   backward_next_ = false;
   stopped_ = 0;
+  just_restarted_ = true;
   return stop_reply(SIGTRAP, 0, {});
 }
 
@@ -342,26 +341,26 @@ void Server::enter_diversion() {
   }
 }
 
-void Server::leave_diversion(std::string_view why) {
-  debuggee_.end_diversion();
-  calls_running_ = 0;
-  call_announced_ = false;
-  after_diversion();
-  if (!why.empty()) {
-    tell(why);
+void Server::leave_diversion() {
+  calls_announced_ = 0;
+  address_changed_ = call_was_run_ = false;
+  if (debuggee_.diverted()) {
+    debuggee_.end_diversion();
+    after_diversion();
   }
 }
 
-void Server::call_begins() {
-  call_announced_ = false;
-  ++calls_running_;
+void Server::end_changes() {
+  const bool by_hand = debuggee_.diverted() && !call_was_run_;
+  leave_diversion();
+  if (by_hand) {
+    tell("what was changed is forgotten: the replay goes on as it was recorded\n");
+  }
 }
 
 void Server::call_ends() {
-  call_announced_ = false;
-  if (calls_running_ != 0 && --calls_running_ == 0 && debuggee_.diverted()) {
-    leave_diversion({});
-  }
+  calls_announced_ -= calls_announced_ != 0 ? 1 : 0;
+  address_changed_ = address_changed_ && calls_announced_ != 0;
 }
 
 } // namespace rrpcp::gdbserver

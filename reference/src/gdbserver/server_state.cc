@@ -65,9 +65,7 @@ void Server::change_register(std::int32_t tid, const RegisterInfo& info,
     return; // gdb forbids restarts of a system call so; here none is made
   }
   enter_diversion();
-  if (call_announced_) {
-    call_begins();
-  }
+  address_changed_ = address_changed_ || info.name == "rip";
   std::optional<std::vector<std::byte>> set = debuggee_.registers(tid, info.note);
   if (!set || !RegisterTable::put(info, bytes, *set)) {
     throw BadPacket();
@@ -284,7 +282,7 @@ std::string Server::save_registers(const ThreadId& thread) {
       saved[note] = *std::move(set);
     }
   }
-  call_announced_ = true;
+  ++calls_announced_;
   return std::to_string(last_saved_);
 }
 
