@@ -168,7 +168,7 @@ class Each(unittest.TestCase):
                 self.assertEqual((result, output), ("ok\n", ""))
 
     def test_what_was_allowed_is_told_again(self):
-        with Subject(["seccomp-strictly"]) as subject:
+        with Subject(["filter-that-asks"]) as subject:
             file = subject.path("one.pcp")
             captured = run("pcp-capture", str(subject.pid), "-o", file, "--kill", "--allow", "seccomp")
             self.assertEqual(captured.returncode, 0, captured.stdout)
@@ -177,7 +177,7 @@ class Each(unittest.TestCase):
             self.assertEqual(refused.returncode, UNSUPPORTED, refused.stdout)
             restore = subject.restore(file, "--allow", "seccomp")
             subject.finish()
-            self.assertIn("left out when it was captured: system calls confined by seccomp",
+            self.assertIn("is confined by a filter that asks another process",
                           restore.communicate(timeout=PATIENCE)[0])
 
     def test_a_stopped_process_stays_stopped(self):

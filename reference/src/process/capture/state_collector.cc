@@ -51,10 +51,10 @@ std::uint32_t find_or_add(std::vector<pid_t>& owners, std::size_t first, pid_t t
 } // namespace
 
 StateCollector::StateCollector(CollectorOptions options)
-    : options_(std::move(options)), refusals_(options_.allow),
+    : options_(std::move(options)), refusals_(options_.allow, options_.inspect_only),
       page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))),
       objects_(page_size_, options_.embed_files, options_.trace_directory),
-      files_(refusals_, objects_), spool_(options_.spool_directory) {}
+      files_(refusals_, objects_, options_.max_unlinked_bytes), spool_(options_.spool_directory) {}
 
 StateCollector::~StateCollector() {
   for (std::size_t i = 0; i < spaces_.size(); ++i) {
