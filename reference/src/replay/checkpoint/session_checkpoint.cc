@@ -4,6 +4,7 @@
 #include "replay/checkpoint/process_group.h"
 #include "replay/checkpoint/supervisor_codec.h"
 #include "replay/engine/cpuid_model.h"
+#include "replay/engine/process_image.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace/trace_format.h"
 #include "trace/private_entries.h"
@@ -116,19 +117,12 @@ std::map<std::uint32_t, StoredObject> find_objects(const ReplaySession& session,
   return objects;
 }
 
-// How far a stack may grow is decided by the kernel while the program runs.
 void store_limits(ReplaySession& session, schema::State::Builder state) {
   for (schema::Task::Builder task : state.getTasks()) {
     schema::Process::Builder process = state.getProcesses()[task.getProcess()];
-    rlimit limit{};
-    if (process.hasResourceLimits() ||
-        ::prlimit(session.real_process(task.getTid()), RLIMIT_STACK, nullptr, &limit) != 0) {
-      continue;
+    if (!process.hasResourceLimits()) {
+      store_stack_limit(session.real_process(task.getTid()), process);
     }
-    schema::ResourceLimit::Builder out = process.initResourceLimits(1)[0];
-    out.setResource(RLIMIT_STACK);
-    out.setSoft(limit.rlim_cur);
-    out.setHard(limit.rlim_max);
   }
 }
 
