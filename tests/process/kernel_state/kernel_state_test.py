@@ -137,6 +137,11 @@ FLEETING = {"clocks", "createdAt", "frozenNanoseconds", "parentPid", "sessionId"
 
 def without_fleeting(value):
     if isinstance(value, dict):
+        # What has no name is made again without one.
+        if value.get("deleted"):
+            value = {key: item for key, item in value.items() if key != "path"}
+        if value.get("regular", {}).get("deleted"):
+            value = {key: item for key, item in value.items() if key != "flags"}
         return {key: without_fleeting(item) for key, item in value.items() if key not in FLEETING}
     if isinstance(value, list):
         return [without_fleeting(item) for item in value]

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <elf.h>
 #include <linux/kcmp.h>
+#include <linux/mempolicy.h>
 #include <span>
 #include <string_view>
 #include <sys/syscall.h>
@@ -212,7 +213,12 @@ void StateCollector::collect_own_task(const Task& task, const ProcStatus& status
       const schema::MemoryPolicy::Reader policy = out.getAttributes().getMemoryPolicy();
       const auto nodes =
           std::as_bytes(std::span(policy.getNodes().begin(), policy.getNodes().end()));
-      space.collector.note_policy({policy.getMode(), {nodes.begin(), nodes.end()}});
+      space.collector.note_policy({policy.getMode(), {nodes.begin(), nodes.end()}},
+                                  [&](std::uint64_t address) {
+                                    return calls.call(SYS_get_mempolicy, space.scratch.address(), 0,
+                                                      0, address, MPOL_F_ADDR) == 0 &&
+                                           space.scratch.read<std::uint32_t>() != 0;
+                                  });
       space.attributes = collect_space_attributes(calls, status);
     }
     if (!namespaces_.foreign(namespaces, NamespaceKind::kUser)) {
