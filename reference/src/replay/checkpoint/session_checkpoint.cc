@@ -1,5 +1,6 @@
 #include "replay/checkpoint/session_checkpoint.h"
 
+#include "base/file.h"
 #include "container/kj_errors.h"
 #include "replay/checkpoint/process_group.h"
 #include "replay/checkpoint/supervisor_codec.h"
@@ -42,7 +43,7 @@ std::vector<GroupProcess> processes_of(ReplaySession& session) {
   return group;
 }
 
-void describe_position(const ReplaySession& session, std::optional<std::uint32_t> between,
+void describe_position(const ReplaySession& session, std::optional<PlaceBetween> between,
                        schema::State::Builder state) {
   schema::Position::Builder position = state.initPosition();
   schema::Mark::Builder clone = position.initClone();
@@ -54,7 +55,9 @@ void describe_position(const ReplaySession& session, std::optional<std::uint32_t
     }
   }
   if (between) {
-    position.initBetween().setOrder(*between);
+    schema::Position::Between::Builder place = position.initBetween();
+    place.setOrder(between->order);
+    place.setInstructions(between->instructions);
   } else {
     position.setAtEvent();
   }
@@ -84,9 +87,7 @@ std::map<std::uint64_t, std::vector<std::byte>> contents_of(int fd, const std::s
     }
     const off_t end = ::lseek(fd, start, SEEK_HOLE);
     std::vector<std::byte> bytes(static_cast<std::size_t>(end - start));
-    if (::pread(fd, bytes.data(), bytes.size(), start) != static_cast<ssize_t>(bytes.size())) {
-      throw system_error(errno, "cannot read shared memory").in_file(name);
-    }
+    bytes.resize(read_at(fd, bytes, static_cast<std::uint64_t>(start), name));
     contents[static_cast<std::uint64_t>(start)] = std::move(bytes);
     at = end;
   }
@@ -172,10 +173,7 @@ ScopedFd make_object(const StoredObject& stored, const ObjectState& object) {
     throw system_error(errno, "cannot make shared memory").in_file(object.path);
   }
   for (const auto& [offset, bytes] : stored.contents) {
-    if (::pwrite(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset)) !=
-        static_cast<ssize_t>(bytes.size())) {
-      throw system_error(errno, "cannot fill shared memory").in_file(object.path);
-    }
+    write_at(fd.get(), bytes, offset, object.path, "cannot fill shared memory");
   }
   return fd;
 }
@@ -210,7 +208,7 @@ bool can_checkpoint(const ReplaySession& session, std::string& reason) {
 }
 
 std::string save_checkpoint(ReplaySession& session, const Store& store,
-                            const WriterOptions& options, std::optional<std::uint32_t> between) {
+                            const WriterOptions& options, std::optional<PlaceBetween> between) {
   std::string reason;
   if (!can_checkpoint(session, reason)) {
     throw Error(ErrorCode::kUnsupportedState, "no checkpoint can be taken at event " +
