@@ -1,0 +1,16 @@
+// Where the components of an XSAVE area lie, for cores that do not say it.
+#pragma once
+
+#include "core/core_reader.h"
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace rrpcp {
+
+// The layout of an area in the standard format of `size` bytes, of a processor with `features`
+// (XCR0). Nothing where no processor is known that has it so.
+std::optional<std::vector<XsaveRow>> known_xsave_layout(std::uint64_t features, std::uint64_t size);
+
+} // namespace rrpcp
