@@ -2,10 +2,10 @@
 
 #include "bench.h"
 #include "common/text.h"
-#include "rrpcp/capture.h"
 #include "rrpcp/error.h"
+#include "rrpcp/process/capture.h"
+#include "rrpcp/process/restore.h"
 #include "rrpcp/reader.h"
-#include "rrpcp/restore.h"
 #include "rrpcp/validate.h"
 #include "subject_process.h"
 
@@ -79,7 +79,8 @@ void memory_rows(Bench& bench, const SavedFiles& files) {
   }
   const std::string size = tools::human_size(files.process_bytes);
   bench.note("measuring the memory needed for " + size);
-  const std::uint64_t bound = kBound + CheckpointReader::open(files.raw).find_section(format::kSectionManifest)->length;
+  const std::uint64_t bound =
+      kBound + CheckpointReader::open(files.raw).find_section(format::kSectionManifest)->length;
   auto add = [&](const std::string& what, const std::vector<std::string>& arguments) {
     bench.report.add({.what = "memory to " + what,
                       .size = size,

@@ -5,8 +5,8 @@
 #include "common/text.h"
 #include "measure.h"
 #include "rrpcp/error.h"
+#include "rrpcp/process/restore.h"
 #include "rrpcp/reader.h"
-#include "rrpcp/restore.h"
 #include "subject_process.h"
 
 #include <fstream>

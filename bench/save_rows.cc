@@ -4,7 +4,7 @@
 #include "bench.h"
 #include "common/text.h"
 #include "measure.h"
-#include "rrpcp/capture.h"
+#include "rrpcp/process/capture.h"
 #include "rrpcp/reader.h"
 #include "subject_process.h"
 

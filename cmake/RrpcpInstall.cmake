@@ -8,14 +8,12 @@ install(TARGETS rrpcp rrpcp_schema EXPORT rrpcpTargets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 # Of what is not built nothing is declared.
-set(live_headers)
+set(other_headers PATTERN "compat" EXCLUDE)
 if(NOT RRPCP_LIVE)
-  foreach(header capture record replay replay_checkpoints rerun restore)
-    list(APPEND live_headers PATTERN "${header}.h" EXCLUDE)
-  endforeach()
+  list(APPEND other_headers PATTERN "process" EXCLUDE PATTERN "replay" EXCLUDE)
 endif()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/reference/include/rrpcp
-  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h" ${live_headers})
+  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h" ${other_headers})
 install(FILES ${RRPCP_SCHEMA_HEADERS} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rrpcp/schema)
 # The schemas beside the headers made from them, as Cap'n Proto does with its own.
 file(GLOB schemas CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/schema/*.capnp)

@@ -2,7 +2,7 @@
 // stream one block that is stored as it is (or, with bit 7 set, the bytes of the file themselves).
 
 #include "legacy_trace_directory.h"
-#include "rrpcp/compat_trace.h"
+#include "rrpcp/compat/rr_trace.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -60,7 +60,7 @@ std::string as_block(std::span<const std::uint8_t> bytes) {
 
 void read_all(const std::string& directory) {
   using namespace rrpcp;
-  TraceLimits limits;
+  RrTraceLimits limits;
   limits.max_block_bytes = 1 << 20;
   limits.max_message_bytes = 1 << 20;
   limits.max_records = 1 << 12;
@@ -73,7 +73,7 @@ void read_all(const std::string& directory) {
   guarded([&] {
     const RrTrace trace = RrTrace::open(directory, limits);
     guarded([&] {
-      TraceFrameReader frames = trace.frames();
+      RrTraceFrameReader frames = trace.frames();
       std::uint64_t count = 0;
       while (count++ < (1 << 12) && frames.next()) {
       }

@@ -4,8 +4,8 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "rrpcp/error.h"
-#include "rrpcp/trace_format.h"
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_format.h"
+#include "rrpcp/trace/trace_reader.h"
 #include "trace/event.h"
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 #include "legacy_trace_directory.h"
 
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/legacy/rr_trace.capnp.h"
 
 #include <capnp/serialize-packed.h>

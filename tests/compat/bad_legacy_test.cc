@@ -3,7 +3,7 @@
 #include "compat/golden.h"
 #include "legacy/legacy_message.h"
 #include "legacy/packed_message.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "support/checkpoint_bytes.h"
 
 #include <algorithm>

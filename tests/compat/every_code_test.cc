@@ -2,8 +2,8 @@
 
 #include "compat/golden.h"
 #include "legacy/legacy_message.h"
-#include "rrpcp/compat.h"
-#include "rrpcp/compat_validate.h"
+#include "rrpcp/compat/legacy.h"
+#include "rrpcp/compat/validate.h"
 #include "rrpcp/legacy/rr_2025.capnp.h"
 #include "support/checkpoint_bytes.h"
 

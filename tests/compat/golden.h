@@ -2,7 +2,7 @@
 #pragma once
 
 #include "legacy/packed_message.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/reader.h"
 #include "support/checkpoint_bytes.h"
 #include "support/temp_dir.h"

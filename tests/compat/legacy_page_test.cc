@@ -1,6 +1,6 @@
 // The pages about rr's own checkpoints against the schemas and the table of diagnostics.
 
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/legacy/rr_2022.capnp.h"
 #include "rrpcp/legacy/rr_2025.capnp.h"
 #include "rrpcp/legacy/rr_details.capnp.h"

@@ -4,7 +4,7 @@
 #include "legacy/checkpoint_impl.h"
 #include "legacy/compare_messages.h"
 #include "legacy/machine.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/legacy/rr_trace.capnp.h"
 #include "support/checkpoint_bytes.h"
 #include "support/random_message.h"

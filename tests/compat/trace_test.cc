@@ -1,8 +1,8 @@
 // rr's traces: places from which reading goes on, and damage.
 
 #include "compat/golden.h"
-#include "rrpcp/compat.h"
-#include "rrpcp/compat_trace.h"
+#include "rrpcp/compat/legacy.h"
+#include "rrpcp/compat/rr_trace.h"
 #include "support/checkpoint_bytes.h"
 
 #include <filesystem>
@@ -13,15 +13,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool same(const TraceFrame& a, const TraceFrame& b) {
+bool same(const RrTraceFrame& a, const RrTraceFrame& b) {
   return a.event == b.event && a.tid == b.tid && a.ticks == b.ticks && a.kind == b.kind &&
          a.registers == b.registers && a.extra_registers == b.extra_registers &&
          a.syscall_number == b.syscall_number && a.syscall_phase == b.syscall_phase &&
          a.data_bytes == b.data_bytes;
 }
 
-std::vector<TraceFrame> all_frames(TraceFrameReader reader) {
-  std::vector<TraceFrame> frames;
+std::vector<RrTraceFrame> all_frames(RrTraceFrameReader reader) {
+  std::vector<RrTraceFrame> frames;
   while (auto frame = reader.next()) {
     frames.push_back(std::move(*frame));
   }
@@ -43,11 +43,11 @@ TEST(Trace, ReadingFromACursorYieldsTheSameFramesAndData) {
   const test::Golden golden("rr-2025/tiny_ticks");
   const LegacyTrace legacy = LegacyTrace::open(golden.trace());
   const RrTrace& trace = legacy.trace();
-  const std::vector<TraceFrame> frames = all_frames(trace.frames());
+  const std::vector<RrTraceFrame> frames = all_frames(trace.frames());
   ASSERT_EQ(frames.size(), 2518u);
   std::uint64_t data_before = 0;
   std::vector<std::uint64_t> data_offsets;
-  for (const TraceFrame& frame : frames) {
+  for (const RrTraceFrame& frame : frames) {
     data_offsets.push_back(data_before);
     data_before += frame.data_bytes;
   }
@@ -57,7 +57,7 @@ TEST(Trace, ReadingFromACursorYieldsTheSameFramesAndData) {
     // The cursor as the imported file stores it.
     const CheckpointReader imported =
         test::import_to(legacy.load(entry), golden.file("imported.pcp"));
-    TraceCursor cursor;
+    RrTraceCursor cursor;
     for (const auto stored : imported.state().getTrace().getCursor()) {
       const StreamPosition place{stored.getBlockOffset(), stored.getOffsetInBlock(),
                                  stored.getDecodedOffset()};
@@ -67,7 +67,7 @@ TEST(Trace, ReadingFromACursorYieldsTheSameFramesAndData) {
        : stream == "mmaps" ? cursor.mmaps
                            : cursor.tasks) = place;
     }
-    const std::vector<TraceFrame> rest = all_frames(trace.frames(entry.event, cursor.events));
+    const std::vector<RrTraceFrame> rest = all_frames(trace.frames(entry.event, cursor.events));
     const auto skipped = static_cast<std::size_t>(entry.event - 1);
     ASSERT_EQ(rest.size(), frames.size() - skipped);
     for (std::size_t i = 0; i < rest.size(); ++i) {

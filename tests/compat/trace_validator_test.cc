@@ -1,8 +1,8 @@
 // Every finding about a checkpoint and its trace can be made.
 
 #include "compat/golden.h"
-#include "rrpcp/compat.h"
-#include "rrpcp/compat_validate.h"
+#include "rrpcp/compat/legacy.h"
+#include "rrpcp/compat/validate.h"
 #include "support/checkpoint_bytes.h"
 
 #include <capnp/message.h>

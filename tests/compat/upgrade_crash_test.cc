@@ -2,7 +2,7 @@
 // nothing, and the next run completes it.
 
 #include "compat/golden.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/validate.h"
 #include "support/syscall_fault.h"
 

@@ -23,7 +23,7 @@ fi
 cmake --install "$build" --prefix "$prefix" >"$temporary/install.log"
 
 echo "== what is installed"
-for header in reader writer store error memory_view capture restore; do
+for header in reader writer store error memory_view process/capture process/restore; do
   [ -f "$prefix/include/rrpcp/$header.h" ] || fail "include/rrpcp/$header.h is missing"
 done
 for schema in manifest state memory task files position session; do

@@ -1,9 +1,9 @@
 // Programs that run while they are captured, and do not notice.
 
 #include "process/subject_process.h"
-#include "rrpcp/capture.h"
+#include "rrpcp/process/capture.h"
+#include "rrpcp/process/restore.h"
 #include "rrpcp/reader.h"
-#include "rrpcp/restore.h"
 
 #include <chrono>
 #include <csignal>

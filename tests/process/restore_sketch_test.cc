@@ -3,7 +3,7 @@
 
 #include "process/sketch.h"
 #include "rrpcp/error.h"
-#include "rrpcp/restore.h"
+#include "rrpcp/process/restore.h"
 #include "support/checkpoint_bytes.h"
 #include "support/temp_dir.h"
 

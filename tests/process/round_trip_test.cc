@@ -4,8 +4,8 @@
 #include "process/remote_memory.h"
 #include "process/subject_process.h"
 #include "process/world.h"
-#include "rrpcp/capture.h"
-#include "rrpcp/restore.h"
+#include "rrpcp/process/capture.h"
+#include "rrpcp/process/restore.h"
 
 #include <capnp/message.h>
 #include <capnp/pretty-print.h>

@@ -2,9 +2,9 @@
 
 #include "replay/engine/replay_session.h"
 #include "rrpcp/error.h"
-#include "rrpcp/record.h"
-#include "rrpcp/trace_reader.h"
-#include "rrpcp/trace_writer.h"
+#include "rrpcp/replay/record.h"
+#include "rrpcp/trace/trace_reader.h"
+#include "rrpcp/trace/trace_writer.h"
 #include "support/temp_dir.h"
 #include "tools/run_command.h"
 #include "trace/event.h"

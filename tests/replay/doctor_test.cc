@@ -1,6 +1,6 @@
 // pcp-rr doctor.
 
-#include "rrpcp/host_abilities.h"
+#include "rrpcp/replay/host_abilities.h"
 #include "support/temp_dir.h"
 #include "tools/run_command.h"
 

@@ -3,7 +3,7 @@
 
 #include "process/proc_status.h"
 #include "replay/engine/replay_session.h"
-#include "rrpcp/record.h"
+#include "rrpcp/replay/record.h"
 #include "support/temp_dir.h"
 
 #include <csignal>

@@ -4,7 +4,7 @@
 #include "replay/checkpoint/live_checkpoints.h"
 #include "replay/checkpoint/session_checkpoint.h"
 #include "replay/session_world.h"
-#include "rrpcp/replay_checkpoints.h"
+#include "rrpcp/replay/replay_checkpoints.h"
 #include "support/temp_dir.h"
 
 #include <cstdio>

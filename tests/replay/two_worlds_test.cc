@@ -4,7 +4,7 @@
 #include "process/subject_process.h"
 #include "replay/checkpoint/session_checkpoint.h"
 #include "replay/session_world.h"
-#include "rrpcp/replay_checkpoints.h"
+#include "rrpcp/replay/replay_checkpoints.h"
 #include "rrpcp/store.h"
 #include "rrpcp/validate.h"
 #include "support/temp_dir.h"

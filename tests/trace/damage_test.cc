@@ -4,7 +4,7 @@
 #include "base/hash.h"
 #include "base/scoped_fd.h"
 #include "rrpcp/error.h"
-#include "rrpcp/trace_pack.h"
+#include "rrpcp/trace/trace_pack.h"
 #include "support/syscall_fault.h"
 #include "support/temp_dir.h"
 #include "trace/rewrite_trace.h"
@@ -263,7 +263,7 @@ protected:
 TEST_F(NewerTrace, MinorVersionAndCompatibleFeaturesAreRead) {
   test::TempDir plain;
   test::make_trace(plain.path(), std::vector<SampleEvent>(12, {.task = 7}), small_chunks());
-  test::rewrite_trace(plain.path(), dir_.path(), [](TraceStreamHeader& header) {
+  test::rewrite_trace(plain.path(), dir_.path(), [](TraceHeader& header) {
     header.minor = 9;
     header.compatible = 1u << 5;
     header.incompatible = 0; // raw, so that packing has something to gain
@@ -282,7 +282,7 @@ TEST_F(NewerTrace, MinorVersionAndCompatibleFeaturesAreRead) {
 
 TEST_F(NewerTrace, ReadOnlyFeatureIsReadAndNotRewritten) {
   test::rewrite_trace(original_.path(), dir_.path(),
-                      [](TraceStreamHeader& header) { header.read_only_compatible = 2; });
+                      [](TraceHeader& header) { header.read_only_compatible = 2; });
   EXPECT_EQ(test::read_all(TraceReader::open(dir_.path()), events_).good, 12);
   const std::string before = test::file_text(dir_.file("events"));
   try {
@@ -295,9 +295,8 @@ TEST_F(NewerTrace, ReadOnlyFeatureIsReadAndNotRewritten) {
 }
 
 TEST_F(NewerTrace, IncompatibleFeatureIsRefusedByName) {
-  test::rewrite_trace(original_.path(), dir_.path(), [](TraceStreamHeader& header) {
-    header.incompatible |= std::uint64_t{1} << 7;
-  });
+  test::rewrite_trace(original_.path(), dir_.path(),
+                      [](TraceHeader& header) { header.incompatible |= std::uint64_t{1} << 7; });
   const Error error = open_error();
   EXPECT_EQ(error.code(), ErrorCode::kUnsupportedFeature);
   EXPECT_THAT(error.what(), testing::HasSubstr("bit 7"));
@@ -316,7 +315,7 @@ TEST_F(NewerTrace, MajorVersionIsRefused) {
 
 TEST_F(NewerTrace, UnknownKindsOfRecordsArePassedOver) {
   test::rewrite_trace(
-      original_.path(), dir_.path(), [](TraceStreamHeader&) {},
+      original_.path(), dir_.path(), [](TraceHeader&) {},
       [](StreamChunk& chunk, std::vector<std::byte>& bytes) {
         for (std::size_t at = chunk.first_record; at + kRecordHeadSize < bytes.size();) {
           const std::span<std::byte> head(bytes.data() + at, kRecordHeadSize);

@@ -1,7 +1,7 @@
 // Names and places of traces.
 
 #include "rrpcp/error.h"
-#include "rrpcp/trace_directory.h"
+#include "rrpcp/trace/trace_directory.h"
 #include "support/temp_dir.h"
 #include "trace/sample_trace.h"
 

@@ -2,7 +2,7 @@
 
 #include "base/scoped_fd.h"
 #include "rrpcp/error.h"
-#include "rrpcp/trace_pack.h"
+#include "rrpcp/trace/trace_pack.h"
 #include "support/temp_dir.h"
 #include "trace/file_store.h"
 #include "trace/sample_trace.h"

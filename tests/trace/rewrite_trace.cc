@@ -9,10 +9,10 @@
 namespace rrpcp::test {
 
 void rewrite_trace(const std::string& from, const std::string& to,
-                   const std::function<void(TraceStreamHeader&)>& change,
+                   const std::function<void(TraceHeader&)>& change,
                    const std::function<void(StreamChunk&, std::vector<std::byte>&)>& change_chunk) {
   const TraceState state(from, {});
-  TraceStreamHeader header = state.header;
+  TraceHeader header = state.header;
   change(header);
   const ScopedFd file(
       ::open((to + "/events").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));

@@ -1,7 +1,7 @@
 // A trace as a later program might have written it.
 #pragma once
 
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_reader.h"
 #include "trace/stream_chunk.h"
 
 #include <cstddef>
@@ -15,8 +15,7 @@ namespace rrpcp::test {
 // `change_chunk` is given, other chunks. Checksums are right. Chunks are raw where the header has
 // not the feature for zstd.
 void rewrite_trace(
-    const std::string& from, const std::string& to,
-    const std::function<void(TraceStreamHeader&)>& change,
+    const std::string& from, const std::string& to, const std::function<void(TraceHeader&)>& change,
     const std::function<void(StreamChunk&, std::vector<std::byte>&)>& change_chunk = {});
 
 } // namespace rrpcp::test

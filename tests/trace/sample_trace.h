@@ -1,8 +1,8 @@
 // Traces made up for tests: events with messages and data that say which event they are.
 #pragma once
 
-#include "rrpcp/trace_reader.h"
-#include "rrpcp/trace_writer.h"
+#include "rrpcp/trace/trace_reader.h"
+#include "rrpcp/trace/trace_writer.h"
 
 #include <cstddef>
 #include <cstdint>

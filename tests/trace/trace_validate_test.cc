@@ -2,8 +2,8 @@
 
 #include "rrpcp/error.h"
 #include "rrpcp/store.h"
-#include "rrpcp/trace_pack.h"
-#include "rrpcp/trace_validate.h"
+#include "rrpcp/trace/trace_pack.h"
+#include "rrpcp/trace/trace_validate.h"
 #include "support/checkpoint_bytes.h"
 #include "support/forge.h"
 #include "support/temp_dir.h"

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common/command.h"
-#include "rrpcp/capture.h"
+#include "rrpcp/process/capture.h"
 
 namespace rrpcp::tools {
 

@@ -8,8 +8,8 @@
 #include "common/progress.h"
 #include "common/text.h"
 #include "common/tool_main.h"
-#include "rrpcp/capture.h"
 #include "rrpcp/error.h"
+#include "rrpcp/process/capture.h"
 
 #include <atomic>
 #include <cerrno>

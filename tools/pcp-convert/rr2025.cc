@@ -4,7 +4,7 @@
 #include "common/text.h"
 #include "common/tool_main.h"
 #include "pcp-convert/convert.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/error.h"
 
 #include <string>

@@ -1,11 +1,11 @@
 // `pcp-inspect list`: the checkpoints of a directory, or of every version in a trace.
 
+#include "common/names.h"
 #include "common/table.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
-#include "common/names.h"
 #include "pcp-inspect/open.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/store.h"
 
 #include <algorithm>

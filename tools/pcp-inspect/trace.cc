@@ -1,10 +1,10 @@
 // `pcp-inspect trace`: what an rr trace says about itself.
 
+#include "common/names.h"
 #include "common/table.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
-#include "common/names.h"
-#include "rrpcp/compat_trace.h"
+#include "rrpcp/compat/rr_trace.h"
 
 #include <sys/wait.h>
 
@@ -15,13 +15,13 @@ namespace {
 struct Contents {
   RrTrace trace;
   std::uint64_t frames = 0;
-  std::vector<TraceTask> tasks;
+  std::vector<RrTraceTask> tasks;
   std::uint64_t mappings = 0;
 };
 
 Contents read_trace(const std::string& directory) {
   Contents contents{RrTrace::open(directory), 0, {}, 0};
-  TraceFrameReader reader = contents.trace.frames();
+  RrTraceFrameReader reader = contents.trace.frames();
   while (reader.next()) {
     ++contents.frames;
   }
@@ -30,45 +30,45 @@ Contents read_trace(const std::string& directory) {
   return contents;
 }
 
-const char* kind_name(TraceTask::Kind kind) {
+const char* kind_name(RrTraceTask::Kind kind) {
   switch (kind) {
-  case TraceTask::Kind::kClone:
+  case RrTraceTask::Kind::kClone:
     return "clone";
-  case TraceTask::Kind::kExec:
+  case RrTraceTask::Kind::kExec:
     return "exec";
-  case TraceTask::Kind::kExit:
+  case RrTraceTask::Kind::kExit:
     return "exit";
-  case TraceTask::Kind::kDetach:
+  case RrTraceTask::Kind::kDetach:
     return "detach";
   }
   return "unknown";
 }
 
 // What happened, for people.
-std::string describe(const TraceTask& task) {
+std::string describe(const RrTraceTask& task) {
   switch (task.kind) {
-  case TraceTask::Kind::kClone:
+  case RrTraceTask::Kind::kClone:
     return format_text("by %d, flags 0x%x", task.parent_tid,
                        static_cast<unsigned>(task.clone_flags));
-  case TraceTask::Kind::kExec: {
+  case RrTraceTask::Kind::kExec: {
     std::string words;
     for (const std::string& word : task.command_line) {
       words += " " + printable(word);
     }
     return printable(task.file_name) + ":" + words;
   }
-  case TraceTask::Kind::kExit:
+  case RrTraceTask::Kind::kExit:
     return WIFSIGNALED(task.exit_status)
                ? "by signal " + std::to_string(WTERMSIG(task.exit_status))
                : "status " + std::to_string(WEXITSTATUS(task.exit_status));
-  case TraceTask::Kind::kDetach:
+  case RrTraceTask::Kind::kDetach:
     break;
   }
   return {};
 }
 
 void show(Console& console, const Contents& contents) {
-  const TraceHeader& header = contents.trace.header();
+  const RrTraceHeader& header = contents.trace.header();
   console.print("Trace:    %s, version %u\n", header.uuid.to_string().c_str(), header.version);
   console.print("Machine:  %s, pages of %s\n", machine_name(header.machine).c_str(),
                 human_size(header.page_size).c_str());
@@ -78,7 +78,7 @@ void show(Console& console, const Contents& contents) {
   console.print("Events:   %llu\n", static_cast<unsigned long long>(contents.frames));
   console.print("Mappings: %s\n\n", human_count(contents.mappings, "record", "records").c_str());
   Table table({{"EVENT", true}, {"TID", true}, {"WHAT"}, {""}});
-  for (const TraceTask& task : contents.tasks) {
+  for (const RrTraceTask& task : contents.tasks) {
     table.add({std::to_string(task.event), std::to_string(task.tid), kind_name(task.kind),
                describe(task)});
   }
@@ -87,15 +87,15 @@ void show(Console& console, const Contents& contents) {
   }
 }
 
-Json to_json(const TraceTask& task) {
+Json to_json(const RrTraceTask& task) {
   Json json{{"event", task.event}, {"tid", task.tid}, {"kind", kind_name(task.kind)}};
   switch (task.kind) {
-  case TraceTask::Kind::kClone:
+  case RrTraceTask::Kind::kClone:
     json["parentTid"] = task.parent_tid;
     json["flags"] = task.clone_flags;
     json["ownNamespaceTid"] = task.own_namespace_tid;
     break;
-  case TraceTask::Kind::kExec: {
+  case RrTraceTask::Kind::kExec: {
     json["fileName"] = json_bytes_as_text(task.file_name);
     Json words = Json::array();
     for (const std::string& word : task.command_line) {
@@ -104,19 +104,19 @@ Json to_json(const TraceTask& task) {
     json["commandLine"] = std::move(words);
     break;
   }
-  case TraceTask::Kind::kExit:
+  case RrTraceTask::Kind::kExit:
     json["exitStatus"] = task.exit_status;
     break;
-  case TraceTask::Kind::kDetach:
+  case RrTraceTask::Kind::kDetach:
     break;
   }
   return json;
 }
 
 Json to_json(const Contents& contents) {
-  const TraceHeader& header = contents.trace.header();
+  const RrTraceHeader& header = contents.trace.header();
   Json tasks = Json::array();
-  for (const TraceTask& task : contents.tasks) {
+  for (const RrTraceTask& task : contents.tasks) {
     tasks.push_back(to_json(task));
   }
   return Json{{"directory", json_bytes_as_text(contents.trace.directory())},

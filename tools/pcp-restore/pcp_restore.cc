@@ -8,7 +8,7 @@
 #include "common/tool_main.h"
 #include "pcp-restore/foreground.h"
 #include "rrpcp/error.h"
-#include "rrpcp/restore.h"
+#include "rrpcp/process/restore.h"
 
 #include <algorithm>
 #include <csignal>

@@ -3,8 +3,8 @@
 #include "common/progress.h"
 #include "common/text.h"
 #include "pcp-rr/pcp_rr.h"
-#include "rrpcp/replay_checkpoints.h"
-#include "rrpcp/trace_directory.h"
+#include "rrpcp/replay/replay_checkpoints.h"
+#include "rrpcp/trace/trace_directory.h"
 
 #include <chrono>
 #include <cstdint>

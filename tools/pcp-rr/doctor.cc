@@ -2,7 +2,7 @@
 
 #include "common/table.h"
 #include "pcp-rr/pcp_rr.h"
-#include "rrpcp/host_abilities.h"
+#include "rrpcp/replay/host_abilities.h"
 
 #include <algorithm>
 #include <vector>

@@ -1,7 +1,7 @@
 #include "pcp-rr/follower.h"
 
 #include "rrpcp/error.h"
-#include "rrpcp/replay_checkpoints.h"
+#include "rrpcp/replay/replay_checkpoints.h"
 
 #include <algorithm>
 #include <atomic>

@@ -4,7 +4,7 @@
 #include "common/text.h"
 #include "pcp-rr/pcp_rr.h"
 #include "pcp-rr/trace_argument.h"
-#include "rrpcp/trace_directory.h"
+#include "rrpcp/trace/trace_directory.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -4,8 +4,8 @@
 #include "common/text.h"
 #include "pcp-rr/pcp_rr.h"
 #include "pcp-rr/trace_argument.h"
-#include "rrpcp/trace_directory.h"
-#include "rrpcp/trace_pack.h"
+#include "rrpcp/trace/trace_directory.h"
+#include "rrpcp/trace/trace_pack.h"
 
 namespace rrpcp::tools {
 

@@ -1,12 +1,12 @@
 // pcp-rr record: runs a program and records it.
 
-#include "rrpcp/record.h"
+#include "rrpcp/replay/record.h"
 
 #include "common/text.h"
 #include "pcp-rr/follower.h"
 #include "pcp-rr/pcp_rr.h"
 #include "rrpcp/error.h"
-#include "rrpcp/trace_directory.h"
+#include "rrpcp/trace/trace_directory.h"
 
 #include <cerrno>
 #include <csignal>

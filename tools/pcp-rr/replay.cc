@@ -1,11 +1,11 @@
 // pcp-rr replay: runs a recorded program again.
 
-#include "rrpcp/replay.h"
+#include "rrpcp/replay/replay.h"
 
 #include "common/text.h"
 #include "pcp-rr/pcp_rr.h"
 #include "rrpcp/error.h"
-#include "rrpcp/trace_directory.h"
+#include "rrpcp/trace/trace_directory.h"
 
 #include <algorithm>
 #include <cerrno>

@@ -1,10 +1,10 @@
 // pcp-rr rerun: prints registers at every event, and instruction, of a part of a recording.
 
-#include "rrpcp/rerun.h"
+#include "rrpcp/replay/rerun.h"
 
 #include "common/text.h"
 #include "pcp-rr/pcp_rr.h"
-#include "rrpcp/trace_directory.h"
+#include "rrpcp/trace/trace_directory.h"
 
 #include <cstdint>
 #include <cstdio>

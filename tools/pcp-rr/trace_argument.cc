@@ -2,7 +2,7 @@
 
 #include "common/command.h"
 #include "common/text.h"
-#include "rrpcp/trace_directory.h"
+#include "rrpcp/trace/trace_directory.h"
 
 #include <algorithm>
 #include <charconv>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common/console.h"
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_reader.h"
 
 #include <cstdint>
 #include <string>

@@ -6,7 +6,7 @@
 #include "pcp-rr/pcp_rr.h"
 #include "pcp-rr/trace_argument.h"
 #include "rrpcp/store.h"
-#include "rrpcp/trace_directory.h"
+#include "rrpcp/trace/trace_directory.h"
 
 #include <filesystem>
 
@@ -45,7 +45,7 @@ int rr_traceinfo(int argc, char** argv, Console& console) {
   if (arguments.has("verify")) {
     trace.verify();
   }
-  const TraceStreamHeader& header = trace.header();
+  const TraceHeader& header = trace.header();
   JsonWriter json(console);
   json.begin_object();
   json.key("trace");

@@ -7,7 +7,7 @@
 #include "common/text.h"
 #include "common/tool_main.h"
 #include "pcp-upgrade/work.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>

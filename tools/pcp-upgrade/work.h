@@ -1,7 +1,7 @@
 // What the arguments of pcp-upgrade stand for.
 #pragma once
 
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 
 #include <deque>
 #include <map>

@@ -6,11 +6,11 @@
 #include "common/progress.h"
 #include "common/text.h"
 #include "common/tool_main.h"
-#include "rrpcp/compat.h"
-#include "rrpcp/compat_validate.h"
+#include "rrpcp/compat/legacy.h"
+#include "rrpcp/compat/validate.h"
 #include "rrpcp/error.h"
-#include "rrpcp/trace_directory.h"
-#include "rrpcp/trace_validate.h"
+#include "rrpcp/trace/trace_directory.h"
+#include "rrpcp/trace/trace_validate.h"
 #include "rrpcp/validate.h"
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "legacy/legacy_message.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 
 #include <cstdint>
 #include <memory>
@@ -21,16 +21,16 @@ struct LegacyTrace::Impl {
   std::vector<Finding> findings;
 
   // The records of "mmaps", read at the first use; empty where they cannot be read.
-  const std::vector<TraceMapping>& mappings() const;
+  const std::vector<RrTraceMapping>& mappings() const;
   // The place in the trace of each entry's event, computed for all of them at the first use. Throws
   // Error where the streams cannot be read so far.
-  TraceCursor cursor(std::int64_t event) const;
+  RrTraceCursor cursor(std::int64_t event) const;
 
 private:
   mutable std::once_flag mappings_once_;
-  mutable std::vector<TraceMapping> mappings_;
+  mutable std::vector<RrTraceMapping> mappings_;
   mutable std::once_flag cursors_once_;
-  mutable std::vector<std::pair<std::int64_t, std::optional<TraceCursor>>> cursors_;
+  mutable std::vector<std::pair<std::int64_t, std::optional<RrTraceCursor>>> cursors_;
 };
 
 // One page file, by mapping.

@@ -2,7 +2,7 @@
 #include "legacy/checkpoint_impl.h"
 #include "legacy/export_message.h"
 #include "legacy/pending_directory.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/memory_view.h"
 
 #include <algorithm>

@@ -4,7 +4,7 @@
 #include "legacy/findings.h"
 #include "legacy/import_state.h"
 #include "legacy/page_file.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 
 #include <algorithm>
 #include <cstring>
@@ -41,7 +41,7 @@ struct OpenBacking {
 // trace.
 std::optional<OpenBacking> open_backing(const LegacyCheckpoint::Impl& legacy,
                                         const PlannedObject& object, std::uint64_t page_size) {
-  if (object.record == nullptr || object.record->source != TraceMapping::Source::kFile) {
+  if (object.record == nullptr || object.record->source != RrTraceMapping::Source::kFile) {
     return std::nullopt;
   }
   const std::string& trace = legacy.context->trace.directory();
@@ -92,7 +92,7 @@ public:
   }
 
 private:
-  std::optional<TraceCursor> find_cursor() {
+  std::optional<RrTraceCursor> find_cursor() {
     try {
       return legacy_.context->cursor(legacy_.message.clone_mark().getTime());
     } catch (const Error& error) {
@@ -372,7 +372,7 @@ private:
 
 HeaderFields import_header(const LegacyCheckpoint& legacy) {
   const LegacyCheckpoint::Impl& impl = legacy.impl();
-  const TraceHeader& header = impl.context->trace.header();
+  const RrTraceHeader& header = impl.context->trace.header();
   const auto info = impl.message.root();
   const auto clone = impl.message.clone_mark();
   HeaderFields fields;

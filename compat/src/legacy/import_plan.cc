@@ -27,13 +27,13 @@ bool needs_object(KernelMapping::Reader mapping) {
 }
 
 // The trace's last record, not after the event, of the file that a mapping shows.
-const TraceMapping* find_record(const LegacyCheckpoint::Impl& legacy, KernelMapping::Reader mapping,
-                                std::int64_t event) {
+const RrTraceMapping* find_record(const LegacyCheckpoint::Impl& legacy,
+                                  KernelMapping::Reader mapping, std::int64_t event) {
   const std::string_view name = text(mapping.getFsname());
-  const TraceMapping* found = nullptr;
-  for (const TraceMapping& record : legacy.context->mappings()) {
+  const RrTraceMapping* found = nullptr;
+  for (const RrTraceMapping& record : legacy.context->mappings()) {
     if (record.event <= event && record.name == name && record.inode == mapping.getInode() &&
-        (record.source == TraceMapping::Source::kFile || found == nullptr)) {
+        (record.source == RrTraceMapping::Source::kFile || found == nullptr)) {
       found = &record;
     }
   }

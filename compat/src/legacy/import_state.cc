@@ -86,8 +86,8 @@ public:
       : legacy_(legacy), plan_(plan), state_(state), info_(legacy.message.root()),
         spaces_(info_.getCloneCompletion().getAddressSpaces()) {}
 
-  void run(const std::optional<TraceCursor>& cursor) {
-    const TraceHeader& header = legacy_.context->trace.header();
+  void run(const std::optional<RrTraceCursor>& cursor) {
+    const RrTraceHeader& header = legacy_.context->trace.header();
     state_.setMachine(header.machine);
     state_.setElfClass(header.machine == EM_386 ? ELFCLASS32 : ELFCLASS64);
     state_.setDataEncoding(ELFDATA2LSB);
@@ -145,7 +145,7 @@ private:
     }
   }
 
-  void build_trace(const TraceHeader& header, const std::optional<TraceCursor>& cursor) {
+  void build_trace(const RrTraceHeader& header, const std::optional<RrTraceCursor>& cursor) {
     auto trace = state_.initTrace();
     trace.setUuid({header.uuid.bytes.data(), header.uuid.bytes.size()});
     trace.setFormat(kRrTraceFormat);
@@ -675,7 +675,7 @@ private:
     }
   }
 
-  void build_cpu(const TraceHeader& header) {
+  void build_cpu(const RrTraceHeader& header) {
     if (header.machine == EM_AARCH64) {
       state_.initCpu();
       return;
@@ -693,15 +693,15 @@ private:
     }
     auto cpu = state_.initCpu();
     cpu.setXsaveFeatures(features);
-    std::vector<const TraceCpuid*> components;
-    for (const TraceCpuid& record : header.cpuid) {
+    std::vector<const RrTraceCpuid*> components;
+    for (const RrTraceCpuid& record : header.cpuid) {
       if (record.leaf == kXsaveLeaf && record.subleaf >= 2 && record.subleaf < 64 &&
           record.eax != 0 && (header.xcr0 == 0 || (header.xcr0 >> record.subleaf & 1) != 0)) {
         components.push_back(&record);
       }
     }
     std::sort(components.begin(), components.end(),
-              [](const TraceCpuid* a, const TraceCpuid* b) { return a->subleaf < b->subleaf; });
+              [](const RrTraceCpuid* a, const RrTraceCpuid* b) { return a->subleaf < b->subleaf; });
     auto layout = cpu.initXsaveLayout(static_cast<unsigned>(components.size()));
     for (unsigned c = 0; c < components.size(); ++c) {
       layout[c].setNumber(static_cast<std::uint8_t>(components[c]->subleaf));
@@ -710,7 +710,7 @@ private:
     }
   }
 
-  void build_session(const TraceHeader& header) {
+  void build_session(const RrTraceHeader& header) {
     auto session = state_.initSession();
     auto statistics = session.initStatistics();
     statistics.setBytesWritten(info_.getStatistics().getBytesWritten());
@@ -829,7 +829,7 @@ private:
 } // namespace
 
 void build_state(const LegacyCheckpoint::Impl& legacy, const ImportPlan& plan,
-                 const std::optional<TraceCursor>& cursor, schema::State::Builder state) {
+                 const std::optional<RrTraceCursor>& cursor, schema::State::Builder state) {
   StateBuilder(legacy, plan, state).run(cursor);
 }
 

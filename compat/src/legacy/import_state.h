@@ -59,7 +59,7 @@ struct PlannedObject {
   // Bytes that the mappings reach.
   std::uint64_t length = 0;
   // The trace's record of the file, where there is one.
-  const TraceMapping* record = nullptr;
+  const RrTraceMapping* record = nullptr;
   // Mappings that show it.
   struct Part {
     std::uint32_t space = 0;
@@ -88,6 +88,6 @@ ImportPlan plan_import(const LegacyCheckpoint::Impl& legacy);
 
 // Fills everything but page runs and the files' digests. `cursor` may be missing.
 void build_state(const LegacyCheckpoint::Impl& legacy, const ImportPlan& plan,
-                 const std::optional<TraceCursor>& cursor, schema::State::Builder state);
+                 const std::optional<RrTraceCursor>& cursor, schema::State::Builder state);
 
 } // namespace rrpcp::compat

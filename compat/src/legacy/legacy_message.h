@@ -1,7 +1,7 @@
 // One rr checkpoint of any generation as a message of the latest one.
 #pragma once
 
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/legacy/rr_2022.capnp.h"
 #include "rrpcp/legacy/rr_2024.capnp.h"
 #include "rrpcp/legacy/rr_2025.capnp.h"

@@ -6,7 +6,7 @@
 #include "legacy/machine.h"
 #include "legacy/packed_message.h"
 #include "legacy/pending_directory.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -363,7 +363,7 @@ private:
 
 } // namespace
 
-const std::vector<TraceMapping>& LegacyTrace::Impl::mappings() const {
+const std::vector<RrTraceMapping>& LegacyTrace::Impl::mappings() const {
   std::call_once(mappings_once_, [&] {
     try {
       mappings_ = trace.mappings();
@@ -374,7 +374,7 @@ const std::vector<TraceMapping>& LegacyTrace::Impl::mappings() const {
   return mappings_;
 }
 
-TraceCursor LegacyTrace::Impl::cursor(std::int64_t event) const {
+RrTraceCursor LegacyTrace::Impl::cursor(std::int64_t event) const {
   std::call_once(cursors_once_, [&] {
     std::vector<std::int64_t> events;
     for (const LegacyEntry& entry : entries) {
@@ -382,7 +382,7 @@ TraceCursor LegacyTrace::Impl::cursor(std::int64_t event) const {
         events.push_back(entry.event);
       }
     }
-    std::vector<std::optional<TraceCursor>> places;
+    std::vector<std::optional<RrTraceCursor>> places;
     try {
       places = trace.cursors(events);
     } catch (const Error&) {
@@ -410,7 +410,7 @@ TraceCursor LegacyTrace::Impl::cursor(std::int64_t event) const {
 
 LegacyTrace::LegacyTrace(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
-LegacyTrace LegacyTrace::open(const std::string& directory, const TraceLimits& limits) {
+LegacyTrace LegacyTrace::open(const std::string& directory, const RrTraceLimits& limits) {
   const auto impl = std::make_shared<Impl>(RrTrace::open(directory, limits));
   Finder(*impl).run();
   return LegacyTrace(impl);

@@ -1,5 +1,5 @@
 #include "legacy/legacy_message.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/error.h"
 #include "rrpcp/rewrite.h"
 #include "rrpcp/store.h"

@@ -2,7 +2,7 @@
 #include "legacy/index_file.h"
 #include "legacy/machine.h"
 #include "legacy/pending_directory.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/store.h"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // rr's raw ReplayTraceStep and the model's ReplayStep.
 #pragma once
 
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/schema/rr.capnp.h"
 
 #include <array>

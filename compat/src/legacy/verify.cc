@@ -4,7 +4,7 @@
 #include "legacy/findings.h"
 #include "legacy/import_state.h"
 #include "legacy/page_file.h"
-#include "rrpcp/compat.h"
+#include "rrpcp/compat/legacy.h"
 #include "rrpcp/memory_view.h"
 
 #include <algorithm>

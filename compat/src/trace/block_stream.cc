@@ -24,7 +24,7 @@ std::uint32_t little_endian(const std::byte* bytes) {
 
 } // namespace
 
-BlockStream::BlockStream(std::string path, const TraceLimits& limits)
+BlockStream::BlockStream(std::string path, const RrTraceLimits& limits)
     : path_(std::move(path)), limits_(limits), fd_(open_file(path_.c_str(), O_RDONLY)) {
   if (!fd_) {
     throw system_error(errno, "cannot open the trace's stream").in_file(path_);

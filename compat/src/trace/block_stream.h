@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/scoped_fd.h"
-#include "rrpcp/compat_trace.h"
+#include "rrpcp/compat/rr_trace.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace rrpcp::compat {
 // thread-safe.
 class BlockStream {
 public:
-  BlockStream(std::string path, const TraceLimits& limits);
+  BlockStream(std::string path, const RrTraceLimits& limits);
 
   const std::string& path() const { return path_; }
   // Whether no byte is left. Decodes the next block where the present one is used up.
@@ -46,7 +46,7 @@ private:
   bool next_block();
 
   std::string path_;
-  TraceLimits limits_;
+  RrTraceLimits limits_;
   ScopedFd fd_;
   std::uint64_t file_size_ = 0;
   std::uint64_t block_offset_ = 0;

@@ -1,7 +1,7 @@
 #include "base/file.h"
 #include "legacy/machine.h"
 #include "legacy/packed_message.h"
-#include "rrpcp/compat_trace.h"
+#include "rrpcp/compat/rr_trace.h"
 #include "rrpcp/error.h"
 #include "rrpcp/legacy/rr_trace.capnp.h"
 #include "trace/block_stream.h"
@@ -49,7 +49,7 @@ private:
 
 // Reads one message from `stream` and shows its root.
 template <typename Root>
-void read_message(BlockStream& stream, const TraceLimits& limits,
+void read_message(BlockStream& stream, const RrTraceLimits& limits,
                   const std::function<void(typename Root::Reader)>& show) {
   const StreamPosition place = stream.position();
   const compat::QuietCapnp quiet;
@@ -113,8 +113,8 @@ FrameKind frame_kind(legacy::trace::Frame::Event::Which which) {
   return FrameKind::kUnknown;
 }
 
-TraceFrame to_frame(legacy::trace::Frame::Reader in) {
-  TraceFrame frame;
+RrTraceFrame to_frame(legacy::trace::Frame::Reader in) {
+  RrTraceFrame frame;
   frame.tid = in.getTid();
   frame.ticks = in.getTicks();
   frame.machine = compat::elf_machine(in.getArch());
@@ -147,7 +147,7 @@ TraceFrame to_frame(legacy::trace::Frame::Reader in) {
   return frame;
 }
 
-TraceHeader read_header(const std::string& directory) {
+RrTraceHeader read_header(const std::string& directory) {
   const std::string path = join_path(directory, "version");
   std::vector<std::byte> bytes;
   try {
@@ -164,7 +164,7 @@ TraceHeader read_header(const std::string& directory) {
   const auto newline = std::find(bytes.begin(), bytes.end(), std::byte{'\n'});
   const auto* text = reinterpret_cast<const char*>(bytes.data());
   const auto length = static_cast<std::size_t>(newline - bytes.begin());
-  TraceHeader header;
+  RrTraceHeader header;
   const auto [end, status] = std::from_chars(text, text + length, header.version);
   if (newline == bytes.end() || status != std::errc() || end != text + length) {
     throw Error(ErrorCode::kDamaged, "does not begin with a trace version").in_file(path).at(0);
@@ -194,10 +194,10 @@ TraceHeader read_header(const std::string& directory) {
     header.has_pointer_authentication = in.getAarch64().getHasPAuth();
     header.has_tpidr = in.getAarch64().getHasTPIDR();
     const auto records = in.getX86().getCpuidRecords();
-    static_assert(sizeof(TraceCpuid) == 24);
-    header.cpuid.resize(records.size() / sizeof(TraceCpuid));
+    static_assert(sizeof(RrTraceCpuid) == 24);
+    header.cpuid.resize(records.size() / sizeof(RrTraceCpuid));
     if (!header.cpuid.empty()) {
-      std::memcpy(header.cpuid.data(), records.begin(), header.cpuid.size() * sizeof(TraceCpuid));
+      std::memcpy(header.cpuid.data(), records.begin(), header.cpuid.size() * sizeof(RrTraceCpuid));
     }
   } catch (const Error& error) {
     throw error.in_file(path);
@@ -206,7 +206,7 @@ TraceHeader read_header(const std::string& directory) {
 }
 
 template <typename Root, typename Record>
-std::vector<Record> read_records(const std::string& path, const TraceLimits& limits,
+std::vector<Record> read_records(const std::string& path, const RrTraceLimits& limits,
                                  const std::function<Record(typename Root::Reader)>& convert,
                                  std::vector<StreamPosition>* places = nullptr) {
   BlockStream stream(path, limits);
@@ -229,37 +229,37 @@ std::vector<Record> read_records(const std::string& path, const TraceLimits& lim
   return records;
 }
 
-TraceTask to_task(legacy::trace::TaskEvent::Reader in) {
-  TraceTask task;
+RrTraceTask to_task(legacy::trace::TaskEvent::Reader in) {
+  RrTraceTask task;
   task.event = in.getFrameTime();
   task.tid = in.getTid();
   switch (in.which()) {
   case legacy::trace::TaskEvent::CLONE:
-    task.kind = TraceTask::Kind::kClone;
+    task.kind = RrTraceTask::Kind::kClone;
     task.parent_tid = in.getClone().getParentTid();
     task.clone_flags = in.getClone().getFlags();
     task.own_namespace_tid = in.getClone().getOwnNsTid();
     break;
   case legacy::trace::TaskEvent::EXEC:
-    task.kind = TraceTask::Kind::kExec;
+    task.kind = RrTraceTask::Kind::kExec;
     task.file_name = to_string(in.getExec().getFileName());
     for (const auto word : in.getExec().getCmdLine()) {
       task.command_line.push_back(to_string(word));
     }
     break;
   case legacy::trace::TaskEvent::EXIT:
-    task.kind = TraceTask::Kind::kExit;
+    task.kind = RrTraceTask::Kind::kExit;
     task.exit_status = in.getExit().getExitStatus();
     break;
   case legacy::trace::TaskEvent::DETACH:
-    task.kind = TraceTask::Kind::kDetach;
+    task.kind = RrTraceTask::Kind::kDetach;
     break;
   }
   return task;
 }
 
-TraceMapping to_mapping(legacy::trace::MMap::Reader in) {
-  TraceMapping mapping;
+RrTraceMapping to_mapping(legacy::trace::MMap::Reader in) {
+  RrTraceMapping mapping;
   mapping.event = in.getFrameTime();
   mapping.start = in.getStart();
   mapping.end = in.getEnd();
@@ -274,13 +274,13 @@ TraceMapping to_mapping(legacy::trace::MMap::Reader in) {
   mapping.modified_at = in.getStatMTime();
   switch (in.getSource().which()) {
   case legacy::trace::MMap::Source::ZERO:
-    mapping.source = TraceMapping::Source::kZero;
+    mapping.source = RrTraceMapping::Source::kZero;
     break;
   case legacy::trace::MMap::Source::TRACE:
-    mapping.source = TraceMapping::Source::kTrace;
+    mapping.source = RrTraceMapping::Source::kTrace;
     break;
   case legacy::trace::MMap::Source::FILE:
-    mapping.source = TraceMapping::Source::kFile;
+    mapping.source = RrTraceMapping::Source::kFile;
     mapping.backing_file = to_string(in.getSource().getFile().getBackingFileName());
     break;
   }
@@ -350,26 +350,26 @@ bool can_hold_checkpoint(FrameKind kind) {
   }
 }
 
-struct TraceFrameReader::Impl {
-  Impl(const std::string& path, const TraceLimits& trace_limits)
+struct RrTraceFrameReader::Impl {
+  Impl(const std::string& path, const RrTraceLimits& trace_limits)
       : stream(path, trace_limits), limits(trace_limits) {}
 
   BlockStream stream;
-  TraceLimits limits;
+  RrTraceLimits limits;
   std::int64_t next_event = 1;
   std::uint64_t data_offset = 0;
 };
 
-TraceFrameReader::TraceFrameReader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-TraceFrameReader::TraceFrameReader(TraceFrameReader&&) noexcept = default;
-TraceFrameReader& TraceFrameReader::operator=(TraceFrameReader&&) noexcept = default;
-TraceFrameReader::~TraceFrameReader() = default;
+RrTraceFrameReader::RrTraceFrameReader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+RrTraceFrameReader::RrTraceFrameReader(RrTraceFrameReader&&) noexcept = default;
+RrTraceFrameReader& RrTraceFrameReader::operator=(RrTraceFrameReader&&) noexcept = default;
+RrTraceFrameReader::~RrTraceFrameReader() = default;
 
-std::optional<TraceFrame> TraceFrameReader::next() {
+std::optional<RrTraceFrame> RrTraceFrameReader::next() {
   if (impl_->stream.at_end()) {
     return std::nullopt;
   }
-  TraceFrame frame;
+  RrTraceFrame frame;
   read_message<legacy::trace::Frame>(
       impl_->stream, impl_->limits, [&](legacy::trace::Frame::Reader in) { frame = to_frame(in); });
   frame.event = impl_->next_event++;
@@ -377,19 +377,19 @@ std::optional<TraceFrame> TraceFrameReader::next() {
   return frame;
 }
 
-std::int64_t TraceFrameReader::next_event() const {
+std::int64_t RrTraceFrameReader::next_event() const {
   return impl_->next_event;
 }
 
-StreamPosition TraceFrameReader::position() const {
+StreamPosition RrTraceFrameReader::position() const {
   return impl_->stream.position();
 }
 
-std::uint64_t TraceFrameReader::data_offset() const {
+std::uint64_t RrTraceFrameReader::data_offset() const {
   return impl_->data_offset;
 }
 
-RrTrace RrTrace::open(const std::string& directory, const TraceLimits& limits) {
+RrTrace RrTrace::open(const std::string& directory, const RrTraceLimits& limits) {
   RrTrace trace;
   trace.directory_ = compat::strip_slashes(directory);
   trace.limits_ = limits;
@@ -397,13 +397,13 @@ RrTrace RrTrace::open(const std::string& directory, const TraceLimits& limits) {
   return trace;
 }
 
-std::vector<TraceTask> RrTrace::tasks() const {
+std::vector<RrTraceTask> RrTrace::tasks() const {
   const std::string path = join_path(directory_, "tasks");
   // Words of command lines may be one and the same in the message, but not here.
   std::uint64_t text = 0;
-  return read_records<legacy::trace::TaskEvent, TraceTask>(
+  return read_records<legacy::trace::TaskEvent, RrTraceTask>(
       path, limits_, [&](legacy::trace::TaskEvent::Reader in) {
-        TraceTask task = to_task(in);
+        RrTraceTask task = to_task(in);
         for (const std::string& word : task.command_line) {
           text += sizeof word + word.size();
         }
@@ -414,18 +414,18 @@ std::vector<TraceTask> RrTrace::tasks() const {
       });
 }
 
-std::vector<TraceMapping> RrTrace::mappings() const {
-  return read_records<legacy::trace::MMap, TraceMapping>(join_path(directory_, "mmaps"), limits_,
-                                                         to_mapping);
+std::vector<RrTraceMapping> RrTrace::mappings() const {
+  return read_records<legacy::trace::MMap, RrTraceMapping>(join_path(directory_, "mmaps"), limits_,
+                                                           to_mapping);
 }
 
-TraceFrameReader RrTrace::frames() const {
-  return TraceFrameReader(
-      std::make_unique<TraceFrameReader::Impl>(join_path(directory_, "events"), limits_));
+RrTraceFrameReader RrTrace::frames() const {
+  return RrTraceFrameReader(
+      std::make_unique<RrTraceFrameReader::Impl>(join_path(directory_, "events"), limits_));
 }
 
-TraceFrameReader RrTrace::frames(std::int64_t event, const StreamPosition& position) const {
-  TraceFrameReader reader = frames();
+RrTraceFrameReader RrTrace::frames(std::int64_t event, const StreamPosition& position) const {
+  RrTraceFrameReader reader = frames();
   reader.impl_->stream.seek(position);
   reader.impl_->next_event = event;
   return reader;
@@ -448,9 +448,9 @@ std::vector<std::byte> RrTrace::read_data(const StreamPosition& position,
   return bytes;
 }
 
-std::vector<std::optional<TraceCursor>>
+std::vector<std::optional<RrTraceCursor>>
 RrTrace::cursors(const std::vector<std::int64_t>& events) const {
-  std::vector<std::optional<TraceCursor>> cursors(events.size());
+  std::vector<std::optional<RrTraceCursor>> cursors(events.size());
   if (events.empty()) {
     return cursors;
   }
@@ -462,13 +462,13 @@ RrTrace::cursors(const std::vector<std::int64_t>& events) const {
             [&](std::size_t a, std::size_t b) { return events[a] < events[b]; });
 
   std::vector<StreamPosition> mmap_places;
-  const auto mmaps = read_records<legacy::trace::MMap, TraceMapping>(
+  const auto mmaps = read_records<legacy::trace::MMap, RrTraceMapping>(
       join_path(directory_, "mmaps"), limits_, to_mapping, &mmap_places);
   std::vector<StreamPosition> task_places;
-  const auto tasks = read_records<legacy::trace::TaskEvent, TraceTask>(
+  const auto tasks = read_records<legacy::trace::TaskEvent, RrTraceTask>(
       join_path(directory_, "tasks"), limits_, to_task, &task_places);
 
-  TraceFrameReader reader = frames();
+  RrTraceFrameReader reader = frames();
   BlockStream data(join_path(directory_, "data"), limits_);
   std::uint64_t data_offset = 0;
   bool more = true;
@@ -481,10 +481,10 @@ RrTrace::cursors(const std::vector<std::int64_t>& events) const {
     }
     data.skip(reader.data_offset() - data_offset);
     data_offset = reader.data_offset();
-    cursors[index] = TraceCursor{.events = reader.position(),
-                                 .data = data.position(),
-                                 .mmaps = place_of(mmaps, mmap_places, events[index]),
-                                 .tasks = place_of(tasks, task_places, events[index])};
+    cursors[index] = RrTraceCursor{.events = reader.position(),
+                                   .data = data.position(),
+                                   .mmaps = place_of(mmaps, mmap_places, events[index]),
+                                   .tasks = place_of(tasks, task_places, events[index])};
   }
   return cursors;
 }

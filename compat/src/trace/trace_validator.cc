@@ -4,8 +4,8 @@
 #include "legacy/import_state.h"
 #include "legacy/registers.h"
 #include "model/backing_file.h"
-#include "rrpcp/compat.h"
-#include "rrpcp/compat_validate.h"
+#include "rrpcp/compat/legacy.h"
+#include "rrpcp/compat/validate.h"
 
 #include <algorithm>
 #include <cstring>
@@ -31,9 +31,9 @@ bool is_comparable(FrameKind kind) {
 // What the trace says about the moment before one event.
 struct Moment {
   // The event's own frame; nothing where the trace ends before.
-  std::optional<TraceFrame> current;
+  std::optional<RrTraceFrame> current;
   // Per tid: its last frame before the event.
-  std::map<std::int32_t, TraceFrame> last;
+  std::map<std::int32_t, RrTraceFrame> last;
   // Why the frames could not be read so far.
   std::optional<Error> damage;
 };
@@ -45,11 +45,11 @@ struct TraceValidator::Impl {
 
   RrTrace trace;
   std::map<std::int64_t, Moment> moments;
-  std::vector<TraceTask> tasks;
+  std::vector<RrTraceTask> tasks;
   std::optional<Error> tasks_damage;
-  std::vector<TraceMapping> mappings;
+  std::vector<RrTraceMapping> mappings;
   std::optional<Error> mappings_damage;
-  std::map<std::int64_t, TraceCursor> cursors;
+  std::map<std::int64_t, RrTraceCursor> cursors;
 
   void scan();
   void read_records();
@@ -57,12 +57,12 @@ struct TraceValidator::Impl {
 };
 
 void TraceValidator::Impl::scan() {
-  std::map<std::int32_t, TraceFrame> last;
+  std::map<std::int32_t, RrTraceFrame> last;
   auto wanted = moments.begin();
   try {
-    TraceFrameReader reader = trace.frames();
+    RrTraceFrameReader reader = trace.frames();
     while (wanted != moments.end()) {
-      std::optional<TraceFrame> frame = reader.next();
+      std::optional<RrTraceFrame> frame = reader.next();
       while (wanted != moments.end() && (!frame || frame->event == wanted->first)) {
         if (frame) {
           wanted->second.last = last;
@@ -166,7 +166,7 @@ public:
     return true;
   }
 
-  void check_cursor(const TraceCursor& expected) {
+  void check_cursor(const RrTraceCursor& expected) {
     const std::pair<std::string_view, const StreamPosition*> streams[] = {
         {"data", &expected.data},
         {"events", &expected.events},
@@ -195,13 +195,13 @@ public:
     }
   }
 
-  void check_tasks(const std::vector<TraceTask>& records) {
+  void check_tasks(const std::vector<RrTraceTask>& records) {
     std::set<std::int32_t> alive;
-    for (const TraceTask& record : records) {
+    for (const RrTraceTask& record : records) {
       if (record.event >= checkpoint_.header().event) {
         break;
       }
-      if (record.kind == TraceTask::Kind::kClone || record.kind == TraceTask::Kind::kExec) {
+      if (record.kind == RrTraceTask::Kind::kClone || record.kind == RrTraceTask::Kind::kExec) {
         alive.insert(record.tid);
       } else {
         alive.erase(record.tid);
@@ -227,9 +227,9 @@ public:
     }
   }
 
-  void check_mappings(const std::vector<TraceMapping>& records) {
-    std::map<std::string_view, std::vector<const TraceMapping*>> by_name;
-    for (const TraceMapping& record : records) {
+  void check_mappings(const std::vector<RrTraceMapping>& records) {
+    std::map<std::string_view, std::vector<const RrTraceMapping*>> by_name;
+    for (const RrTraceMapping& record : records) {
       if (record.event < checkpoint_.header().event) {
         by_name[record.name].push_back(&record);
       }
@@ -273,7 +273,7 @@ private:
     if (found == moment_.last.end() || !is_comparable(found->second.kind) || has_moved(task)) {
       return;
     }
-    const TraceFrame& frame = found->second;
+    const RrTraceFrame& frame = found->second;
     const std::string when = " recorded at event " + std::to_string(frame.event);
     if (task.getReplay().getTicks() != frame.ticks) {
       add("rr-trace.ticks",
@@ -300,7 +300,7 @@ private:
   }
 
   // " in word N (…)" of two register records.
-  static std::string difference(const std::vector<std::byte>& stored, const TraceFrame& frame) {
+  static std::string difference(const std::vector<std::byte>& stored, const RrTraceFrame& frame) {
     if (stored.size() != frame.registers.size()) {
       return " in the size of its registers from those";
     }
@@ -319,7 +319,7 @@ private:
   }
 
   // Files and shared memory only: anonymous memory comes and goes by calls that leave no record.
-  void check_mapping(const std::map<std::string_view, std::vector<const TraceMapping*>>& by_name,
+  void check_mapping(const std::map<std::string_view, std::vector<const RrTraceMapping*>>& by_name,
                      schema::Mapping::Reader mapping, const std::string& path) {
     if (mapping.getRole() == schema::MappingRole::REPLAYER ||
         mapping.getObject() == schema::NO_INDEX) {
@@ -335,12 +335,12 @@ private:
       bool progress = true;
       while (covered < mapping.getEnd() && progress) {
         progress = false;
-        for (const TraceMapping* record : found->second) {
+        for (const RrTraceMapping* record : found->second) {
           const std::uint64_t offset =
               static_cast<std::uint64_t>(record->file_offset) + (covered - record->start);
           if (record->start <= covered && covered < record->end &&
               // What a replayer makes anew has an inode of the replay's.
-              (record->source == TraceMapping::Source::kZero ||
+              (record->source == RrTraceMapping::Source::kZero ||
                record->inode == mapping.getInode()) &&
               is_shared(static_cast<std::uint32_t>(record->flags)) == shared &&
               offset == mapping.getRr().getFileOffset() + (covered - mapping.getStart())) {

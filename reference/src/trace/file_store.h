@@ -4,7 +4,7 @@
 #include "base/hash.h"
 #include "base/scoped_fd.h"
 #include "base/sha256.h"
-#include "rrpcp/trace_writer.h"
+#include "rrpcp/trace/trace_writer.h"
 
 #include <cstdint>
 #include <map>

@@ -37,7 +37,7 @@ StreamChunkBytes encode_stream_chunk(const StreamChunk& chunk, std::uint64_t str
   return bytes;
 }
 
-StreamChunk decode_stream_chunk(std::span<const std::byte> bytes, const TraceStreamHeader& stream,
+StreamChunk decode_stream_chunk(std::span<const std::byte> bytes, const TraceHeader& stream,
                                 std::uint64_t number, std::uint64_t offset,
                                 const std::string& name) {
   std::span<const std::byte> in = bytes.first(kChunkHeaderSize);

@@ -1,8 +1,8 @@
 // The header of one chunk of a trace's stream.
 #pragma once
 
-#include "rrpcp/trace_format.h"
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_format.h"
+#include "rrpcp/trace/trace_reader.h"
 
 #include <array>
 #include <cstddef>
@@ -40,7 +40,7 @@ StreamChunkBytes encode_stream_chunk(const StreamChunk& chunk, std::uint64_t str
 // Decodes and checks a header: its ranges, that it belongs to the stream whose header `stream` is,
 // and that it has the number `number`. `offset` and `name` are for errors. Throws Error(kDamaged),
 // kUnsupportedFeature for a codec.
-StreamChunk decode_stream_chunk(std::span<const std::byte> bytes, const TraceStreamHeader& stream,
+StreamChunk decode_stream_chunk(std::span<const std::byte> bytes, const TraceHeader& stream,
                                 std::uint64_t number, std::uint64_t offset,
                                 const std::string& name);
 

@@ -12,7 +12,7 @@ namespace rrpcp {
 
 using namespace trace_format;
 
-StreamHeaderBytes encode_stream_header(const TraceStreamHeader& header) {
+StreamHeaderBytes encode_stream_header(const TraceHeader& header) {
   StreamHeaderBytes bytes{};
   std::span<std::byte> out(bytes);
   store_le(out, 0, kHeaderMagic);
@@ -28,7 +28,7 @@ StreamHeaderBytes encode_stream_header(const TraceStreamHeader& header) {
   return bytes;
 }
 
-TraceStreamHeader decode_stream_header(std::span<const std::byte> bytes, const std::string& name) {
+TraceHeader decode_stream_header(std::span<const std::byte> bytes, const std::string& name) {
   // The same rules, in the same order, as a checkpoint's.
   static constexpr framing::PreambleFormat kTrace = {
       "trace of pcp-rr", kHeaderMagic,       kHeaderSize,          kMajorVersion,
@@ -39,7 +39,7 @@ TraceStreamHeader decode_stream_header(std::span<const std::byte> bytes, const s
   auto damaged = [&](const std::string& what, std::size_t at) {
     return Error(ErrorCode::kDamaged, what).in_file(name).at(at);
   };
-  TraceStreamHeader header;
+  TraceHeader header;
   header.checksum = preamble.checksum;
   header.major = preamble.major;
   header.minor = preamble.minor;
@@ -58,7 +58,7 @@ TraceStreamHeader decode_stream_header(std::span<const std::byte> bytes, const s
   return header;
 }
 
-bool may_use_reserved(const TraceStreamHeader& header) {
+bool may_use_reserved(const TraceHeader& header) {
   return (header.read_only_compatible & ~kKnownReadOnlyCompat) != 0 ||
          (header.compatible & ~kKnownCompatible) != 0;
 }
@@ -83,7 +83,7 @@ bool has_stream_footer(std::span<const std::byte> bytes) {
          load_le<std::array<std::uint8_t, 8>>(bytes, kFooterEndMagic) == kEndMagic;
 }
 
-StreamFooter decode_stream_footer(std::span<const std::byte> bytes, const TraceStreamHeader& header,
+StreamFooter decode_stream_footer(std::span<const std::byte> bytes, const TraceHeader& header,
                                   std::uint64_t file_size, const std::string& name) {
   std::span<const std::byte> in = bytes.first(kFooterSize);
   const std::uint64_t start = file_size - kFooterSize;

@@ -1,8 +1,8 @@
 // Encoding and decoding of the two fixed structures of a trace's stream, header and footer.
 #pragma once
 
-#include "rrpcp/trace_format.h"
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_format.h"
+#include "rrpcp/trace/trace_reader.h"
 
 #include <array>
 #include <cstddef>
@@ -15,13 +15,13 @@ using StreamHeaderBytes = std::array<std::byte, trace_format::kHeaderSize>;
 using StreamFooterBytes = std::array<std::byte, trace_format::kFooterSize>;
 
 // The header with its checksum; `minor` is at least the current one.
-StreamHeaderBytes encode_stream_header(const TraceStreamHeader& header);
+StreamHeaderBytes encode_stream_header(const TraceHeader& header);
 // Decodes and checks everything about a header. `name` is for errors.
-TraceStreamHeader decode_stream_header(std::span<const std::byte> bytes, const std::string& name);
+TraceHeader decode_stream_header(std::span<const std::byte> bytes, const std::string& name);
 
 // Whether bytes that are reserved today may hold something: a newer release uses them behind a
 // feature bit only (spec/compatibility.md).
-bool may_use_reserved(const TraceStreamHeader& header);
+bool may_use_reserved(const TraceHeader& header);
 
 // The decoded footer (spec/trace.md, "Footer").
 struct StreamFooter {
@@ -38,7 +38,7 @@ StreamFooterBytes encode_stream_footer(const StreamFooter& footer, std::uint64_t
 // Whether the last kFooterSize bytes of a file are a footer at all: its end magic is there.
 bool has_stream_footer(std::span<const std::byte> bytes);
 // Decodes and checks a footer against the header and the real length of the file.
-StreamFooter decode_stream_footer(std::span<const std::byte> bytes, const TraceStreamHeader& header,
+StreamFooter decode_stream_footer(std::span<const std::byte> bytes, const TraceHeader& header,
                                   std::uint64_t file_size, const std::string& name);
 
 } // namespace rrpcp

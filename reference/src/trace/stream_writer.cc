@@ -11,7 +11,7 @@ namespace rrpcp {
 
 using namespace trace_format;
 
-StreamWriter::StreamWriter(Output& output, const TraceStreamHeader& header, Profile profile)
+StreamWriter::StreamWriter(Output& output, const TraceHeader& header, Profile profile)
     : output_(output), header_(header), profile_(profile) {
   const StreamHeaderBytes bytes = encode_stream_header(header_);
   header_.checksum = load_le<std::uint64_t>(bytes, kHeaderChecksum);

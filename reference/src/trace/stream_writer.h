@@ -3,7 +3,7 @@
 
 #include "container/chunk_codec.h"
 #include "rrpcp/output.h"
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_reader.h"
 #include "rrpcp/writer.h"
 #include "trace/stream_chunk.h"
 
@@ -20,10 +20,10 @@ namespace rrpcp {
 class StreamWriter {
 public:
   // Writes the header. `output` must outlive the writer.
-  StreamWriter(Output& output, const TraceStreamHeader& header, Profile profile);
+  StreamWriter(Output& output, const TraceHeader& header, Profile profile);
 
   // With its checksum.
-  const TraceStreamHeader& header() const { return header_; }
+  const TraceHeader& header() const { return header_; }
   // Bytes of the file up to the last whole part.
   std::uint64_t end() const { return end_; }
 
@@ -37,7 +37,7 @@ private:
   void write(std::span<const std::byte> bytes);
 
   Output& output_;
-  TraceStreamHeader header_;
+  TraceHeader header_;
   Profile profile_;
   std::uint64_t end_ = 0;
   std::optional<ChunkEncoder> encoder_;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "rrpcp/schema/trace.capnp.h"
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_reader.h"
 
 #include <cstdint>
 #include <map>

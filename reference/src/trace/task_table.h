@@ -3,7 +3,7 @@
 
 #include "rrpcp/schema/recording.capnp.h"
 #include "rrpcp/schema/trace.capnp.h"
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_reader.h"
 
 #include <cstdint>
 

@@ -1,7 +1,7 @@
-#include "rrpcp/trace_directory.h"
+#include "rrpcp/trace/trace_directory.h"
 
 #include "rrpcp/error.h"
-#include "rrpcp/trace_format.h"
+#include "rrpcp/trace/trace_format.h"
 #include "trace/private_entries.h"
 
 #include <algorithm>

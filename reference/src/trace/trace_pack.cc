@@ -1,10 +1,10 @@
-#include "rrpcp/trace_pack.h"
+#include "rrpcp/trace/trace_pack.h"
 
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "model/backing_file.h"
 #include "rrpcp/store.h"
-#include "rrpcp/trace_directory.h"
+#include "rrpcp/trace/trace_directory.h"
 #include "store/atomic_file.h"
 #include "trace/file_store.h"
 #include "trace/private_entries.h"
@@ -86,7 +86,7 @@ void remove_litter(const TraceReader& trace, PackReport& report) {
 }
 
 void recompress(const TraceState& state, Output& output, const PackOptions& options) {
-  TraceStreamHeader header = state.header;
+  TraceHeader header = state.header;
   header.incompatible = (header.incompatible & ~kIncompatZstd) |
                         (options.profile == Profile::kRaw ? std::uint64_t{0} : kIncompatZstd);
   StreamWriter writer(output, header, options.profile);

@@ -1,4 +1,4 @@
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_reader.h"
 
 #include "container/kj_errors.h"
 #include "trace/event_reader.h"
@@ -30,7 +30,7 @@ const std::string& TraceReader::stream_name() const {
   return state_->name;
 }
 
-const TraceStreamHeader& TraceReader::header() const {
+const TraceHeader& TraceReader::header() const {
   return state_->header;
 }
 

@@ -3,7 +3,7 @@
 
 #include "base/scoped_fd.h"
 #include "container/chunk_codec.h"
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_reader.h"
 #include "trace/stream_chunk.h"
 
 #include <capnp/message.h>
@@ -82,7 +82,7 @@ struct TraceState {
   std::string name;
   ScopedFd file;
   std::uint64_t file_size = 0;
-  TraceStreamHeader header;
+  TraceHeader header;
   std::vector<TraceChunk> chunks;
   // First byte behind the last chunk.
   std::uint64_t chunks_end = 0;

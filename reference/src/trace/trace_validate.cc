@@ -1,4 +1,4 @@
-#include "rrpcp/trace_validate.h"
+#include "rrpcp/trace/trace_validate.h"
 
 #include "base/diagnostics.h"
 #include "container/kj_errors.h"

@@ -1,4 +1,4 @@
-#include "rrpcp/trace_writer.h"
+#include "rrpcp/trace/trace_writer.h"
 
 #include "base/bytes.h"
 #include "base/scoped_fd.h"
@@ -72,7 +72,7 @@ struct TraceWriter::Impl {
   Impl(std::string dir, const TraceWriterOptions& opts)
       : directory(std::move(dir)), options(opts), path(directory + "/" + std::string(kEventsName)),
         file(create_stream(path)), output(file.get(), path) {
-    TraceStreamHeader header;
+    TraceHeader header;
     header.uuid = options.uuid.is_nil() ? random_uuid() : options.uuid;
     header.machine = options.machine;
     header.incompatible = options.profile == Profile::kRaw ? 0 : kIncompatZstd;

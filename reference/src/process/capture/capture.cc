@@ -1,4 +1,4 @@
-#include "rrpcp/capture.h"
+#include "rrpcp/process/capture.h"
 
 #include "process/capture/snapshot.h"
 #include "process/capture/state_collector.h"

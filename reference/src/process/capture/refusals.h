@@ -2,7 +2,7 @@
 #pragma once
 
 #include "process/carried.h"
-#include "rrpcp/capture.h"
+#include "rrpcp/process/capture.h"
 #include "rrpcp/schema/state.capnp.h"
 
 #include <set>

@@ -14,7 +14,7 @@
 #include "process/capture/space_attributes.h"
 #include "process/return_gate.h"
 #include "process/tracee.h"
-#include "rrpcp/capture.h"
+#include "rrpcp/process/capture.h"
 #include "rrpcp/schema/state.capnp.h"
 #include "rrpcp/writer.h"
 

@@ -6,8 +6,8 @@
 #include "process/restore/obstacles.h"
 #include "process/restore/page_copy.h"
 #include "process/restore/segment_keeper.h"
+#include "rrpcp/process/restore.h"
 #include "rrpcp/reader.h"
-#include "rrpcp/restore.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "process/carried.h"
-#include "rrpcp/capture.h"
 #include "rrpcp/error.h"
+#include "rrpcp/process/capture.h"
 
 #include <set>
 #include <string>

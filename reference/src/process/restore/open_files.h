@@ -6,8 +6,8 @@
 #include "process/restore/memory_objects.h"
 #include "process/restore/obstacles.h"
 #include "process/restore/op_list.h"
+#include "rrpcp/process/restore.h"
 #include "rrpcp/reader.h"
-#include "rrpcp/restore.h"
 
 #include <cstddef>
 #include <cstdint>

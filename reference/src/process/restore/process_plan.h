@@ -9,8 +9,8 @@
 #include "process/restore/op_list.h"
 #include "process/restore/open_files.h"
 #include "process/restore/space_plan.h"
+#include "rrpcp/process/restore.h"
 #include "rrpcp/reader.h"
-#include "rrpcp/restore.h"
 
 #include <cstddef>
 #include <cstdint>

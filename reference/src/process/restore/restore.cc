@@ -1,4 +1,4 @@
-#include "rrpcp/restore.h"
+#include "rrpcp/process/restore.h"
 
 #include "container/kj_errors.h"
 #include "process/carried.h"

@@ -7,8 +7,8 @@
 #include "process/restore/op_list.h"
 #include "process/restore/page_copy.h"
 #include "process/restore/special_mappings.h"
+#include "rrpcp/process/restore.h"
 #include "rrpcp/reader.h"
-#include "rrpcp/restore.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -1,7 +1,7 @@
 #include "replay/checkpoint/session_checkpoint.h"
 #include "replay/checkpoint/start_session.h"
 #include "rrpcp/error.h"
-#include "rrpcp/replay_checkpoints.h"
+#include "rrpcp/replay/replay_checkpoints.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "process/tracee.h"
-#include "rrpcp/rerun.h"
+#include "rrpcp/replay/rerun.h"
 
 #include <cstddef>
 #include <cstdint>

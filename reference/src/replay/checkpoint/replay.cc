@@ -1,4 +1,4 @@
-#include "rrpcp/replay.h"
+#include "rrpcp/replay/replay.h"
 
 #include "replay/checkpoint/instruction_steps.h"
 #include "replay/checkpoint/session_checkpoint.h"

@@ -1,4 +1,4 @@
-#include "rrpcp/rerun.h"
+#include "rrpcp/replay/rerun.h"
 
 #include "replay/checkpoint/instruction_steps.h"
 #include "replay/checkpoint/register_fields.h"

@@ -5,7 +5,7 @@
 #include "replay/checkpoint/supervisor_codec.h"
 #include "replay/engine/cpuid_model.h"
 #include "rrpcp/error.h"
-#include "rrpcp/trace_format.h"
+#include "rrpcp/trace/trace_format.h"
 #include "trace/private_entries.h"
 
 #include <algorithm>

@@ -3,7 +3,7 @@
 
 #include "process/remote_memory.h"
 #include "replay/engine/recorded_task.h"
-#include "rrpcp/trace_writer.h"
+#include "rrpcp/trace/trace_writer.h"
 #include "trace/event.h"
 #include "trace/file_store.h"
 

@@ -1,4 +1,4 @@
-#include "rrpcp/host_abilities.h"
+#include "rrpcp/replay/host_abilities.h"
 
 #include "base/scoped_fd.h"
 #include "process/page_scan.h"

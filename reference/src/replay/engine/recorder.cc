@@ -5,7 +5,7 @@
 #include "replay/engine/host_trials.h"
 #include "replay/engine/trace_start.h"
 #include "rrpcp/error.h"
-#include "rrpcp/record.h"
+#include "rrpcp/replay/record.h"
 #include "trace/private_entries.h"
 
 #include <capnp/message.h>

@@ -13,7 +13,7 @@
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/recorded_task.h"
 #include "replay/engine/scheduler.h"
-#include "rrpcp/record.h"
+#include "rrpcp/replay/record.h"
 #include "trace/call_row.h"
 
 #include <capnp/message.h>

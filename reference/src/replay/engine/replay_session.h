@@ -9,7 +9,7 @@
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/supervisor_state.h"
 #include "replay/engine/task_waiter.h"
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_reader.h"
 #include "trace/event.h"
 #include "trace/system_call.h"
 

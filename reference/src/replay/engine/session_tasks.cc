@@ -6,8 +6,8 @@
 #include "process/restore/process_plan.h"
 #include "replay/engine/injected_calls.h"
 #include "replay/engine/replay_session.h"
-#include "rrpcp/capture.h"
 #include "rrpcp/error.h"
+#include "rrpcp/process/capture.h"
 #include "rrpcp/reader.h"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // Making a trace independent of other files, and smaller.
 #pragma once
 
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_reader.h"
 #include "rrpcp/writer.h"
 
 #include <cstdint>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "rrpcp/reader.h"
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_reader.h"
 #include "rrpcp/validate.h"
 
 #include <cstdint>

@@ -15,7 +15,7 @@
 namespace rrpcp {
 
 // What a reader is willing to spend on one trace.
-struct TraceLimits {
+struct RrTraceLimits {
   // Bytes of one decoded block; rr writes blocks of up to 1 MiB.
   std::uint64_t max_block_bytes = std::uint64_t{64} << 20;
   // Bytes of one message.
@@ -25,7 +25,7 @@ struct TraceLimits {
 };
 
 // One record of CPUID as the trace's header has it.
-struct TraceCpuid {
+struct RrTraceCpuid {
   std::uint32_t leaf = 0;
   // All ones where the leaf has no subleaves.
   std::uint32_t subleaf = 0;
@@ -36,7 +36,7 @@ struct TraceCpuid {
 };
 
 // The version file.
-struct TraceHeader {
+struct RrTraceHeader {
   // The number on its first line.
   std::uint32_t version = 0;
   TraceUuid uuid;
@@ -46,7 +46,7 @@ struct TraceHeader {
   std::uint32_t page_size = 4096;
   // 0: unknown.
   std::uint64_t xcr0 = 0;
-  std::vector<TraceCpuid> cpuid;
+  std::vector<RrTraceCpuid> cpuid;
   // AArch64: the recorded machine had pointer authentication; TPIDR_EL0 was recorded.
   bool has_pointer_authentication = false;
   bool has_tpidr = false;
@@ -82,7 +82,7 @@ bool can_hold_checkpoint(FrameKind kind);
 enum class SyscallPhase : std::uint16_t { kEnteringPtrace, kEntering, kExiting };
 
 // A record of the stream "events".
-struct TraceFrame {
+struct RrTraceFrame {
   // Number of the event; the first is 1.
   std::int64_t event = 0;
   std::int32_t tid = 0;
@@ -102,7 +102,7 @@ struct TraceFrame {
 };
 
 // A record of the stream "tasks".
-struct TraceTask {
+struct RrTraceTask {
   enum class Kind { kClone, kExec, kExit, kDetach };
 
   std::int64_t event = 0;
@@ -120,7 +120,7 @@ struct TraceTask {
 };
 
 // A record of the stream "mmaps".
-struct TraceMapping {
+struct RrTraceMapping {
   enum class Source { kZero, kTrace, kFile };
 
   std::int64_t event = 0;
@@ -144,15 +144,15 @@ struct TraceMapping {
 };
 
 // Frames in order. Made by RrTrace::frames; not thread-safe.
-class TraceFrameReader {
+class RrTraceFrameReader {
 public:
-  TraceFrameReader(TraceFrameReader&&) noexcept;
-  TraceFrameReader& operator=(TraceFrameReader&&) noexcept;
-  ~TraceFrameReader();
+  RrTraceFrameReader(RrTraceFrameReader&&) noexcept;
+  RrTraceFrameReader& operator=(RrTraceFrameReader&&) noexcept;
+  ~RrTraceFrameReader();
 
   // The next frame, nothing at the end. Throws Error(kDamaged, kIncomplete) with the byte of the
   // block.
-  std::optional<TraceFrame> next();
+  std::optional<RrTraceFrame> next();
   // Number of the event that next() gives.
   std::int64_t next_event() const;
   // Where that frame begins in "events".
@@ -163,12 +163,12 @@ public:
 private:
   friend class RrTrace;
   struct Impl;
-  explicit TraceFrameReader(std::unique_ptr<Impl> impl);
+  explicit RrTraceFrameReader(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 
 // Where a replayer that continues at an event goes on in each stream.
-struct TraceCursor {
+struct RrTraceCursor {
   // Begins with the frame of that event.
   StreamPosition events;
   // Begins with that frame's data.
@@ -177,7 +177,7 @@ struct TraceCursor {
   StreamPosition mmaps;
   StreamPosition tasks;
 
-  bool operator==(const TraceCursor&) const = default;
+  bool operator==(const RrTraceCursor&) const = default;
 };
 
 // A trace directory. Reads nothing but the version file when it is opened; immutable, so safe for
@@ -186,18 +186,18 @@ class RrTrace {
 public:
   // Throws Error: kNotFound (no version file), kIncomplete (a recording that did not end),
   // kUnsupportedFeature (another trace version), kDamaged.
-  static RrTrace open(const std::string& directory, const TraceLimits& limits = {});
+  static RrTrace open(const std::string& directory, const RrTraceLimits& limits = {});
 
   const std::string& directory() const { return directory_; }
-  const TraceHeader& header() const { return header_; }
+  const RrTraceHeader& header() const { return header_; }
 
-  std::vector<TraceTask> tasks() const;
-  std::vector<TraceMapping> mappings() const;
+  std::vector<RrTraceTask> tasks() const;
+  std::vector<RrTraceMapping> mappings() const;
 
   // Reads from the first event on.
-  TraceFrameReader frames() const;
+  RrTraceFrameReader frames() const;
   // Reads from `event` on, which begins at `position` in the stream "events".
-  TraceFrameReader frames(std::int64_t event, const StreamPosition& position) const;
+  RrTraceFrameReader frames(std::int64_t event, const StreamPosition& position) const;
 
   // Reads `length` bytes of the stream "data" from `position` on. Throws Error where it ends
   // before.
@@ -205,12 +205,12 @@ public:
 
   // The cursors of `events`, in the same order; one pass over each stream. Nothing for an event
   // beyond the end of the trace (the event after the last one is the end itself).
-  std::vector<std::optional<TraceCursor>> cursors(const std::vector<std::int64_t>& events) const;
+  std::vector<std::optional<RrTraceCursor>> cursors(const std::vector<std::int64_t>& events) const;
 
 private:
   std::string directory_;
-  TraceHeader header_;
-  TraceLimits limits_;
+  RrTraceHeader header_;
+  RrTraceLimits limits_;
 };
 
 // Whether `directory` looks like a trace: it has a file "version" or "incomplete".

@@ -1,7 +1,7 @@
 // Replaying a recording: the engine behind `pcp-rr replay`, for debuggers and other front ends.
 #pragma once
 
-#include "rrpcp/trace_reader.h"
+#include "rrpcp/trace/trace_reader.h"
 #include "rrpcp/writer.h"
 
 #include <cstddef>

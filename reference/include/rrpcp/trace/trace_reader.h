@@ -6,7 +6,7 @@
 #include "rrpcp/schema/recording.capnp.h"
 #include "rrpcp/schema/trace.capnp.h"
 #include "rrpcp/stream_position.h"
-#include "rrpcp/trace_format.h"
+#include "rrpcp/trace/trace_format.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -28,7 +28,7 @@ struct TraceReadLimits {
 };
 
 // The decoded stream header.
-struct TraceStreamHeader {
+struct TraceHeader {
   std::uint16_t major = 0;
   std::uint16_t minor = 0;
   std::uint64_t incompatible = 0;
@@ -135,7 +135,7 @@ public:
   const std::string& directory() const;
   // Path of the stream's file, as errors name it.
   const std::string& stream_name() const;
-  const TraceStreamHeader& header() const;
+  const TraceHeader& header() const;
   const TraceUuid& uuid() const { return header().uuid; }
   schema::TraceStart::Reader start() const;
 

@@ -1,7 +1,7 @@
 // Judging a checkpoint against the rr trace it belongs to. Part of the library rrpcp_compat.
 #pragma once
 
-#include "rrpcp/compat_trace.h"
+#include "rrpcp/compat/rr_trace.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/validate.h"
 

@@ -5,7 +5,7 @@
 #include "rrpcp/schema/recording.capnp.h"
 #include "rrpcp/schema/trace.capnp.h"
 #include "rrpcp/stream_position.h"
-#include "rrpcp/trace_format.h"
+#include "rrpcp/trace/trace_format.h"
 #include "rrpcp/writer.h"
 
 #include <cstddef>

@@ -15,16 +15,19 @@ namespace rrpcp {
 
 // Kinds of state that cannot be carried as they are. A capture or restore that meets one refuses,
 // unless its name is allowed; what is done then is said beside each name.
-//   "terminal"     a tty: at restore, the restorer's own descriptor of the same number, else
-//   /dev/null "pipe"         one end of a pipe whose other end is elsewhere: likewise "socket" at
-//   restore replaced by a descriptor on which every call fails like a reset peer "device"       a
-//   device other than null, zero, full, random, urandom: reopened by path "other-fd"     inotify,
-//   signalfd, timerfd, …: at restore replaced by /dev/null "changed-file" at restore: an open or
-//   mapped file that differs from what it was "new-ids"      at restore: other process and thread
-//   ids than the captured ones "children"     at capture: child processes are left out
-//   "posix-timer"  timers of timer_create(2) are left out
-//   "deleted-file" an open file without a name: its content is not carried
-//   "seccomp"      the filters are not carried: the restored process is less confined
+// clang-format off
+//   "terminal"      a tty: at restore, the restorer's own descriptor of the same number, else /dev/null
+//   "pipe"          one end of a pipe whose other end is elsewhere: likewise
+//   "socket"        at restore replaced by a descriptor on which every call fails like a reset peer
+//   "device"        a device other than null, zero, full, random, urandom: reopened by path
+//   "other-fd"      inotify, signalfd, timerfd, …: at restore replaced by /dev/null
+//   "changed-file"  at restore: an open or mapped file that differs from what it was
+//   "new-ids"       at restore: other process and thread ids than the captured ones
+//   "children"      at capture: child processes are left out
+//   "posix-timer"   timers of timer_create(2) are left out
+//   "deleted-file"  an open file without a name: its content is not carried
+//   "seccomp"       the filters are not carried: the restored process is less confined
+// clang-format on
 using AllowList = std::set<std::string>;
 
 // Every name of the list above, for help texts and for checking arguments.

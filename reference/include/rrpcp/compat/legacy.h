@@ -3,7 +3,7 @@
 #pragma once
 
 #include "rrpcp/checkpoint_id.h"
-#include "rrpcp/compat_trace.h"
+#include "rrpcp/compat/rr_trace.h"
 #include "rrpcp/error.h"
 #include "rrpcp/output.h"
 #include "rrpcp/reader.h"
@@ -54,7 +54,7 @@ public:
   // Finds the checkpoints of every generation and decides by content which one an index file is
   // of. Throws Error for a trace that cannot be read; a checkpoint that cannot be is an entry with
   // a problem.
-  static LegacyTrace open(const std::string& directory, const TraceLimits& limits = {});
+  static LegacyTrace open(const std::string& directory, const RrTraceLimits& limits = {});
 
   const RrTrace& trace() const;
   // Ordered by event.

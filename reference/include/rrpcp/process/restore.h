@@ -1,8 +1,8 @@
 // Restoring a checkpoint of a live process into a new process.
 #pragma once
 
-#include "rrpcp/capture.h"
 #include "rrpcp/memory_view.h"
+#include "rrpcp/process/capture.h"
 #include "rrpcp/reader.h"
 
 #include <cstdint>
