@@ -72,10 +72,12 @@ public:
 
 private:
   static bool needs_file(schema::MemoryObject::Reader object) {
-    const auto runs = object.getRuns();
-    return runs.size() == 0 || std::any_of(runs.begin(), runs.end(), [](auto run) {
-             return run.getKind() == schema::RunKind::BACKING;
-           });
+    for (const schema::PageRun::Reader run : object.getRuns()) {
+      if (run.getKind() == schema::RunKind::BACKING) {
+        return true;
+      }
+    }
+    return object.getRuns().size() == 0;
   }
 
   void missing(const Error& error) {

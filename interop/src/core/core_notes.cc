@@ -1,6 +1,7 @@
 #include "core/core_notes.h"
 
 #include "base/bytes.h"
+#include "core/xsave_layouts.h"
 #include "model/signal_info.h"
 #include "rrpcp/error.h"
 
@@ -19,6 +20,7 @@ constexpr std::uint32_t kPrfpreg = NT_PRFPREG;
 // components the processor has (Linux, asm/sigcontext.h: sw_reserved.xfeatures).
 constexpr std::size_t kLegacyArea = 512;
 constexpr std::size_t kXfeatures = 464;
+constexpr std::size_t kXsaveHeaderEnd = 576;
 
 class NoteWriter {
 public:
@@ -152,15 +154,51 @@ std::span<const std::byte> floating_point(schema::Task::Reader task, std::uint16
   return {};
 }
 
-// With the components that the processor has, which debuggers look for in the area.
+std::vector<XsaveRow> layout_of(schema::Cpu::Reader cpu) {
+  std::vector<XsaveRow> out;
+  for (const schema::XsaveComponent::Reader component : cpu.getXsaveLayout()) {
+    out.push_back({component.getNumber(), component.getOffset(), component.getSize()});
+  }
+  return out;
+}
+
+// The layout in which XSAVE areas are written.
+std::vector<XsaveRow> written_layout(schema::Cpu::Reader cpu) {
+  const std::vector<XsaveRow> layout = layout_of(cpu);
+  return common_xsave_layout(layout).value_or(layout);
+}
+
+// With its components where debuggers look for them, and with the word that says which components
+// the processor has.
 std::vector<std::byte> xsave_area(capnp::Data::Reader data, schema::Cpu::Reader cpu) {
   const auto bytes = span_of(data);
   std::vector<std::byte> area(bytes.begin(), bytes.end());
-  if (area.size() >= kLegacyArea && load_le<std::uint64_t>(area, kXfeatures) == 0) {
-    std::uint64_t features = cpu.getXsaveFeatures() | 3;
-    for (const schema::XsaveComponent::Reader component : cpu.getXsaveLayout()) {
-      features |= component.getNumber() < 64 ? std::uint64_t{1} << component.getNumber() : 0;
+  if (area.size() < kXsaveHeaderEnd) {
+    return area;
+  }
+  const std::vector<XsaveRow> from = layout_of(cpu);
+  const std::vector<XsaveRow> to = written_layout(cpu);
+  std::uint64_t features = cpu.getXsaveFeatures() | 3;
+  std::size_t size = kXsaveHeaderEnd;
+  for (const XsaveRow& row : to) {
+    features |= row.number < 64 ? std::uint64_t{1} << row.number : 0;
+    size = std::max<std::size_t>(size, row.offset + row.size);
+  }
+  bool moved = false;
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    moved = moved || from[i].offset != to[i].offset;
+  }
+  if (moved) {
+    std::vector<std::byte> out(bytes.begin(), bytes.begin() + kXsaveHeaderEnd);
+    out.resize(size);
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      if (std::size_t{from[i].offset} + from[i].size <= bytes.size()) {
+        std::memcpy(out.data() + to[i].offset, bytes.data() + from[i].offset, from[i].size);
+      }
     }
+    area = std::move(out);
+  }
+  if (load_le<std::uint64_t>(area, kXfeatures) == 0) {
     store_le(std::span(area), kXfeatures, features);
   }
   return area;
@@ -169,9 +207,8 @@ std::vector<std::byte> xsave_area(capnp::Data::Reader data, schema::Cpu::Reader 
 // struct x86_xfeat_component of Linux (asm/elf.h): type, size, offset, flags.
 std::vector<std::byte> xsave_layout(schema::Cpu::Reader cpu) {
   std::vector<std::byte> out;
-  for (const schema::XsaveComponent::Reader component : cpu.getXsaveLayout()) {
-    const std::uint32_t words[] = {component.getNumber(), component.getSize(),
-                                   component.getOffset(), 0};
+  for (const XsaveRow& row : written_layout(cpu)) {
+    const std::uint32_t words[] = {row.number, row.size, row.offset, 0};
     const auto bytes = std::as_bytes(std::span(words));
     out.insert(out.end(), bytes.begin(), bytes.end());
   }

@@ -42,4 +42,18 @@ std::optional<std::vector<XsaveRow>> known_xsave_layout(std::uint64_t features,
   return std::nullopt;
 }
 
+std::optional<std::vector<XsaveRow>> common_xsave_layout(const std::vector<XsaveRow>& layout) {
+  std::vector<XsaveRow> out;
+  for (const XsaveRow& row : layout) {
+    const auto* known = std::find_if(std::begin(kIntel), std::end(kIntel), [&](const XsaveRow& k) {
+      return k.number == row.number && k.size == row.size;
+    });
+    if (known == std::end(kIntel)) {
+      return std::nullopt;
+    }
+    out.push_back(*known);
+  }
+  return out;
+}
+
 } // namespace rrpcp

@@ -27,23 +27,6 @@ struct ElfEnd {
   void operator()(Elf* elf) const { ::elf_end(elf); }
 };
 
-// The mapping that has `address`, or none.
-std::optional<schema::Mapping::Reader> mapping_at(schema::AddressSpace::Reader space,
-                                                  std::uint64_t address) {
-  const auto mappings = space.getMappings();
-  unsigned low = 0;
-  unsigned high = mappings.size();
-  while (low < high) {
-    const unsigned middle = low + (high - low) / 2;
-    (mappings[middle].getEnd() <= address ? low : high) =
-        mappings[middle].getEnd() <= address ? middle + 1 : middle;
-  }
-  if (low == mappings.size() || mappings[low].getStart() > address) {
-    return std::nullopt;
-  }
-  return mappings[low];
-}
-
 // Sections that were not copied are not there.
 template <typename Ehdr> void forget_sections(int fd, std::uint64_t length) {
   Ehdr header;
@@ -60,6 +43,22 @@ template <typename Ehdr> void forget_sections(int fd, std::uint64_t length) {
 }
 
 } // namespace
+
+std::optional<schema::Mapping::Reader> mapping_at(schema::AddressSpace::Reader space,
+                                                  std::uint64_t address) {
+  const auto mappings = space.getMappings();
+  unsigned low = 0;
+  unsigned high = mappings.size();
+  while (low < high) {
+    const unsigned middle = low + (high - low) / 2;
+    (mappings[middle].getEnd() <= address ? low : high) =
+        mappings[middle].getEnd() <= address ? middle + 1 : middle;
+  }
+  if (low == mappings.size() || mappings[low].getStart() > address) {
+    return std::nullopt;
+  }
+  return mappings[low];
+}
 
 ScopedFd open_module_file(schema::FileIdentity::Reader identity, const BackingFiles& files,
                           std::string& path, std::string& problem) {

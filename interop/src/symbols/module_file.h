@@ -6,9 +6,14 @@
 #include "rrpcp/schema/state.capnp.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace rrpcp {
+
+// The mapping that has `address`, or none.
+std::optional<schema::Mapping::Reader> mapping_at(schema::AddressSpace::Reader space,
+                                                  std::uint64_t address);
 
 // The file behind a memory object, if it is the one that was mapped: by its build id where both
 // have one, else by size and digests. Empty where it is not; `problem` says why.

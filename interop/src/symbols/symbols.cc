@@ -298,17 +298,11 @@ struct Symbols::Impl {
   }
 
   std::string mapping_name(std::uint64_t address, std::uint64_t& start) const {
-    const auto mappings = space.getMappings();
-    const auto after = std::upper_bound(
-        mappings.begin(), mappings.end(), address,
-        [](std::uint64_t at, schema::Mapping::Reader mapping) { return at < mapping.getStart(); });
-    if (after == mappings.begin()) {
+    const auto found = mapping_at(space, address);
+    if (!found) {
       return {};
     }
-    const schema::Mapping::Reader mapping = *(after - 1);
-    if (address >= mapping.getEnd()) {
-      return {};
-    }
+    const schema::Mapping::Reader mapping = *found;
     start = mapping.getStart();
     const auto name = mapping.getName();
     return name.size() != 0 ? std::string(reinterpret_cast<const char*>(name.begin()), name.size())
@@ -385,16 +379,18 @@ ThreadStack Symbols::unwind(std::int32_t tid, std::size_t most_frames) const {
   return with_kj_errors(impl_->reader.name(), [&] {
     ThreadStack stack;
     stack.tid = tid;
-    const auto tasks = impl_->state.getTasks();
-    const auto task = std::find_if(tasks.begin(), tasks.end(), [&](schema::Task::Reader t) {
-      return t.getTid() == tid && t.getAddressSpace() == impl_->space_index;
-    });
-    if (task == tasks.end()) {
+    bool found = false;
+    for (const schema::Task::Reader task : impl_->state.getTasks()) {
+      if (task.getTid() == tid && task.getAddressSpace() == impl_->space_index && !found) {
+        impl_->task = task;
+        found = true;
+      }
+    }
+    if (!found) {
       throw Error(ErrorCode::kInvalidArgument,
                   "there is no thread " + std::to_string(tid) + " in the address space")
           .in_file(impl_->reader.name());
     }
-    impl_->task = *task;
     Impl::Walk walk{*impl_, stack, most_frames};
     const int result = ::dwfl_getthread_frames(impl_->dwfl.get(), tid, Impl::take_frame, &walk);
     if (result != 0 && stack.problem.empty()) {
