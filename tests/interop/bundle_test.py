@@ -104,7 +104,8 @@ exec chroot "$@"
         # A namespace of its own for the mounts: nothing is left of them.
         return run(["unshare", "--mount", "bash", "-c", script, "bash", root] + arguments, expected=None)
 
-    done = in_root(command + ["--json", checkpoint])
+    # The mounts have a namespace of their own.
+    done = in_root(command + ["--json", "--allow", "namespaces", checkpoint])
     check(done.returncode == 0, "restore in the root: %s" % done.stderr)
     pid = int(json.loads(done.stdout)["pid"])
     try:

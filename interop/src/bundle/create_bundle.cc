@@ -68,6 +68,7 @@ public:
       : output_(output), path_(path), archive_(::archive_write_new()) {
     ::archive_write_set_format_pax_restricted(archive_.get());
     ::archive_write_add_filter_zstd(archive_.get());
+    ::archive_write_set_bytes_in_last_block(archive_.get(), 1); // nothing behind the zstd frame
     check(::archive_write_open2(archive_.get(), this, nullptr, write_callback, nullptr, nullptr));
   }
 

@@ -127,9 +127,12 @@ private:
   }
 
   Error blocked(const std::string& name) const {
-    return system_error(errno == ELOOP || errno == ENOTDIR || errno == EXDEV ? EEXIST : errno,
-                        "something that is no directory is in the way")
-        .in_file(path_ + "/" + name);
+    const std::string shown = path_ + "/" + name;
+    if (errno == ELOOP || errno == ENOTDIR || errno == EXDEV) {
+      return Error(ErrorCode::kExists, "something that is no directory is in the way")
+          .in_file(shown);
+    }
+    return system_error(errno, "cannot open the directory").in_file(shown);
   }
 
   std::string path_;
