@@ -125,8 +125,8 @@ def killed(directory, points):
 
 
 def killed_anywhere(directory):
-    """A sample, for every run of the suite; RRPCP_EVERY_KILL=1: 250 of each."""
-    killed(directory, 250 if os.environ.get("RRPCP_EVERY_KILL") else 16)
+    """A sample, for every run of the suite; RRPCP_ALL=1: 100 of each command, 500 in all."""
+    killed(directory, 50 if os.environ.get("RRPCP_ALL") else 16)
 
 
 def inherited_signals(directory):

@@ -5,7 +5,8 @@ replay with the recorded output, from the start and from a checkpoint.
 usage: traps_test.py PCP_RR FIXTURES WAY CASE
 
 WAY is how the recorder catches them (RRPCP_TRAPS): replace, processor, or both. A replay is not
-told. Exits with 77 where the machine lacks the program, or the processor traps nothing.
+told. With "same" both are compared: the trace is the same. Exits with 77 where the machine lacks the
+program, or the processor traps nothing.
 """
 
 import json
@@ -71,16 +72,52 @@ def skip(why):
     sys.exit(77)
 
 
+RIP, ORIG_RAX = 16, 15  # words of struct user_regs_struct
+
+
+def way_through(trace):
+    """Where each task's events met it, and what it was about to do there."""
+    tasks = {}
+    for event in json.loads(run([PCP_RR, "dump", "--json", trace], "/").stdout)["events"]:
+        message = event["message"]
+        registers = bytes.fromhex(message["registers"])
+        if not registers:
+            continue  # an exec, or what happens to a task where it stands
+        word = [int.from_bytes(registers[8 * n:8 * n + 8], "little") for n in (RIP, ORIG_RAX)]
+        what = message["trap"] if message["which"] == "trap" else word[1]
+        tasks.setdefault(message["task"], []).append((hex(word[0]), what))
+    return list(tasks.values())
+
+
+def require_same(directory, command):
+    ways = {}
+    for way in ("replace", "processor"):
+        trace = os.path.join(directory, way)
+        recorded = run([PCP_RR, "record", "-o", trace, "--", *command], directory, way)
+        if recorded.returncode != 0:
+            fail("recording", recorded)
+        ways[way] = way_through(trace)
+    one, other = ways.values()
+    if len(one) != len(other):
+        fail(f"{len(one)} and {len(other)} tasks", recorded)
+    for left, right in zip(one, other):
+        for number, (mine, theirs) in enumerate(zip(left, right)):
+            if mine != theirs:
+                fail(f"event {number} of a task: replaced {mine}, by the processor {theirs}", recorded)
+        if len(left) != len(right):
+            fail(f"{len(left)} and {len(right)} events of a task", recorded)
+    print(f"{CASE}: the same {sum(map(len, one))} events of {len(one)} tasks either way")
+
+
 def require_processor():
     doctor = json.loads(run([PCP_RR, "doctor", "--json"], "/").stdout)
     works = {ability["name"]: ability["works"] for ability in doctor["abilities"]}
     if not works["rdtsc-trap"]:
-        refused = run([PCP_RR, "record", "-o", "/nonexistent/trace", "--", "/bin/true"], "/", WAY)
+        refused = run([PCP_RR, "record", "-o", "/nonexistent/trace", "--", "/bin/true"], "/",
+                      "processor")
         if refused.returncode == 0:
             fail("a recording that could not be right was not refused", refused)
         skip("this processor does not trap RDTSC")
-    if CASE.startswith("instructions"):
-        skip("no processor traps RDRAND")
 
 
 def main():
@@ -89,7 +126,7 @@ def main():
         skip(f"there is no {words[0]}")
     if CASE == "java" and os.environ.get("RRPCP_ALL") != "1":
         skip("it takes long; tests/run.sh --all asks for it")
-    if WAY == "processor" or CASE == "made_code":
+    if WAY in ("processor", "same") or CASE == "made_code":
         require_processor()
     with tempfile.TemporaryDirectory(prefix="pcp-rr-") as directory:
         for name, text in FILES.items():
@@ -97,6 +134,9 @@ def main():
                 out.write(text)
         command = [os.path.join(FIXTURES, word[1:]) if word.startswith("@") else word.lstrip(":")
                    for word in words]
+        if WAY == "same":
+            require_same(directory, command)
+            return
         trace = os.path.join(directory, "trace")
         recorded = run([PCP_RR, "record", "-o", trace, "--", *command], directory, WAY)
         if recorded.returncode != 0 or not recorded.stdout:

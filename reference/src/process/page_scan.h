@@ -11,7 +11,8 @@
 
 namespace rrpcp {
 
-// Pages in a row that are in memory or swapped out and are not the shared zero page.
+// Pages in a row that are in memory or swapped out and are not the shared zero page. (The page map
+// does not tell the zero page: without the ioctl it counts.)
 struct TouchedRange {
   std::uint64_t start = 0;
   std::uint64_t end = 0;

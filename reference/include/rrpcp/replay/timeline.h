@@ -216,6 +216,10 @@ struct StoredCheckpoint {
 };
 
 class Diversion;
+namespace replay {
+class Traveller;
+Diversion make_diversion(Traveller& traveller);
+} // namespace replay
 
 // Use from one thread: it traces the processes, which end with this object. A Diversion must not
 // outlive it, and while one lives the Timeline must not be moved.
@@ -331,7 +335,8 @@ public:
   Stop run(std::int32_t tid, bool step, const std::atomic<bool>* interrupt = nullptr);
 
 private:
-  friend class Timeline;
+  friend Diversion replay::make_diversion(replay::Traveller& traveller);
+  static Diversion make(replay::Traveller& traveller);
   struct Impl;
   explicit Diversion(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

@@ -123,7 +123,7 @@ private:
       if (session_->step_within(std::max(left, std::chrono::milliseconds(1)))) {
         return;
       }
-      take(order);
+      take(replay::PlaceBetween{order, 0});
     }
   }
 
@@ -140,7 +140,7 @@ private:
     }
   }
 
-  void take(std::optional<std::uint32_t> between) {
+  void take(std::optional<replay::PlaceBetween> between) {
     const std::string path = save_checkpoint(*session_, store_, options_.writer, between);
     std::error_code error;
     const auto size = std::filesystem::file_size(path, error);

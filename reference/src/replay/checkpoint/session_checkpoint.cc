@@ -4,6 +4,7 @@
 #include "replay/checkpoint/process_group.h"
 #include "replay/checkpoint/supervisor_codec.h"
 #include "replay/engine/cpuid_model.h"
+#include "replay/engine/process_image.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace/trace_format.h"
 #include "trace/private_entries.h"
@@ -41,7 +42,7 @@ std::vector<GroupProcess> processes_of(ReplaySession& session) {
   return group;
 }
 
-void describe_position(const ReplaySession& session, std::optional<std::uint32_t> between,
+void describe_position(const ReplaySession& session, std::optional<PlaceBetween> between,
                        schema::State::Builder state) {
   schema::Position::Builder position = state.initPosition();
   schema::Mark::Builder clone = position.initClone();
@@ -53,7 +54,9 @@ void describe_position(const ReplaySession& session, std::optional<std::uint32_t
     }
   }
   if (between) {
-    position.initBetween().setOrder(*between);
+    schema::Position::Between::Builder place = position.initBetween();
+    place.setOrder(between->order);
+    place.setInstructions(between->instructions);
   } else {
     position.setAtEvent();
   }
@@ -116,19 +119,12 @@ std::map<std::uint32_t, StoredObject> find_objects(const ReplaySession& session,
   return objects;
 }
 
-// How far a stack may grow is decided by the kernel while the program runs.
 void store_limits(ReplaySession& session, schema::State::Builder state) {
   for (schema::Task::Builder task : state.getTasks()) {
     schema::Process::Builder process = state.getProcesses()[task.getProcess()];
-    rlimit limit{};
-    if (process.hasResourceLimits() ||
-        ::prlimit(session.real_process(task.getTid()), RLIMIT_STACK, nullptr, &limit) != 0) {
-      continue;
+    if (!process.hasResourceLimits()) {
+      store_stack_limit(session.real_process(task.getTid()), process);
     }
-    schema::ResourceLimit::Builder out = process.initResourceLimits(1)[0];
-    out.setResource(RLIMIT_STACK);
-    out.setSoft(limit.rlim_cur);
-    out.setHard(limit.rlim_max);
   }
 }
 
@@ -216,7 +212,7 @@ bool can_checkpoint(const ReplaySession& session, std::string& reason) {
 }
 
 std::string save_checkpoint(ReplaySession& session, const Store& store,
-                            const WriterOptions& options, std::optional<std::uint32_t> between) {
+                            const WriterOptions& options, std::optional<PlaceBetween> between) {
   std::string reason;
   if (!can_checkpoint(session, reason)) {
     throw Error(ErrorCode::kUnsupportedState, "no checkpoint can be taken at event " +

@@ -23,14 +23,21 @@ Store writable_checkpoint_store(const std::string& trace_directory);
 // made, nor after the last one ended. If not, `reason` says why.
 bool can_checkpoint(const ReplaySession& session, std::string& reason);
 
+// A place on the way of a task to its event.
+struct PlaceBetween {
+  // Ranks the checkpoints that one pass made on this way, from 0.
+  std::uint32_t order = 0;
+  // That the task has executed on it. 0: not counted.
+  std::uint64_t instructions = 0;
+};
+
 // Saves the session in `store` and returns the file's path. The session goes on unharmed. Without
 // `between` it stands at an event that is current and not yet applied; else its current task was
-// stopped on the way there (ReplaySession::step_within), and `between` ranks the checkpoints that
-// were made on that way, from 0. Throws Error: kUnsupportedState where none can be taken here,
-// kNoSpace, …
+// stopped on the way there (ReplaySession::step_within). Throws Error: kUnsupportedState where none
+// can be taken here, kNoSpace, …
 std::string save_checkpoint(ReplaySession& session, const Store& store,
                             const WriterOptions& options = {},
-                            std::optional<std::uint32_t> between = std::nullopt);
+                            std::optional<PlaceBetween> between = std::nullopt);
 
 // A session that stands where `reader`'s was saved. The file is not needed any more afterwards.
 // Throws Error: kForeignTrace, kUnsupportedState, kDamaged, kBackingFile, …

@@ -171,6 +171,9 @@ void CodeReplacer::replace_in_memory(pid_t tid, RemoteMemory& memory, const Proc
 
 void CodeReplacer::overwrite(RemoteMemory& memory, std::uint64_t address, const TrappedCode& code,
                              ReplacedInstructions& space, const Replaced& replaced) {
+  if (!seen_too_ && sees_(code.kind)) {
+    return;
+  }
   ReplacedInstructions::Entry entry{code, {}};
   memory.read(address, entry.original);
   memory.write(address, kUndefinedInstruction);

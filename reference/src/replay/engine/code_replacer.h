@@ -27,10 +27,10 @@ class CodeReplacer {
 public:
   // `sees`: whether the processor traps an instruction itself, so that nothing need be said of one
   // that stays where it is. `notice`: told what may make a replay differ. `modest`: CPUID does not
-  // say what the processor does.
+  // say what the processor does. `seen_too`: replace also what the processor traps.
   CodeReplacer(std::function<bool(schema::TrappedInstruction)> sees,
-               std::function<void(const std::string&)> notice, bool modest)
-      : sees_(std::move(sees)), notice_(std::move(notice)), modest_(modest) {}
+               std::function<void(const std::string&)> notice, bool modest, bool seen_too)
+      : sees_(std::move(sees)), notice_(std::move(notice)), modest_(modest), seen_too_(seen_too) {}
 
   // Opens a mapped file; without a descriptor where that cannot be done.
   using OpenFile = std::function<ScopedFd(const ProcMapping&)>;
@@ -58,14 +58,15 @@ private:
   void replace_in_memory(pid_t tid, RemoteMemory& memory, const ProcMapping& mapping,
                          std::uint64_t start, std::uint64_t end, ReplacedInstructions& space,
                          const Replaced& replaced);
-  static void overwrite(RemoteMemory& memory, std::uint64_t address, const TrappedCode& code,
-                        ReplacedInstructions& space, const Replaced& replaced);
+  void overwrite(RemoteMemory& memory, std::uint64_t address, const TrappedCode& code,
+                 ReplacedInstructions& space, const Replaced& replaced);
   void tell(const std::string& where, std::uint64_t place, const TrappedCode& code,
             const char* why);
 
   std::function<bool(schema::TrappedInstruction)> sees_;
   std::function<void(const std::string&)> notice_;
   bool modest_;
+  bool seen_too_;
   std::map<FileKey, std::shared_ptr<const FileCode>> files_;
   std::set<std::pair<std::string, schema::TrappedInstruction>> told_;
 };

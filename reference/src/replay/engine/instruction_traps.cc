@@ -71,8 +71,8 @@ InstructionTraps instruction_traps() {
     return traps;
   }
   traps = processor_traps();
-  traps.replaced = name != "processor";
-  if (!traps.replaced && !traps.counter) {
+  traps.trapped_too = name != "processor";
+  if (!traps.trapped_too && !traps.counter) {
     throw Error(ErrorCode::kUnsupportedState,
                 "this processor does not trap RDTSC, although prctl(2) may say that it does")
         .with_hint("unset RRPCP_TRAPS: the instruction is then replaced in the program");

@@ -6,14 +6,13 @@
 namespace rrpcp::replay {
 
 struct InstructionTraps {
-  // They are replaced in the program's memory.
-  bool replaced = true;
+  // They are replaced in the program's memory: all, or those that the processor does not trap.
+  bool trapped_too = true;
   // RDTSC and RDTSCP fault after prctl(2) PR_SET_TSC.
   bool counter = false;
   // CPUID faults after arch_prctl(2) ARCH_SET_CPUID.
   bool cpuid = false;
 
-  bool catches_cpuid() const { return replaced || cpuid; }
   // Whether the processor traps it.
   bool processor_traps(schema::TrappedInstruction instruction) const;
 };
@@ -21,10 +20,10 @@ struct InstructionTraps {
 // What the processor traps, tried: takes about a millisecond.
 InstructionTraps processor_traps();
 
-// The same, as a recording uses it. The environment variable
-// RRPCP_TRAPS restricts the result: "replace" as if no processor trapped anything, "processor" so
-// that nothing is replaced. Throws Error: kInvalidArgument for another value, kUnsupportedState
-// where "processor" leaves RDTSC uncaught.
+// The same, as a recording uses it. The environment variable RRPCP_TRAPS restricts the result:
+// "replace" as if no processor trapped anything, "processor" so that nothing is replaced that the
+// processor traps. Throws Error: kInvalidArgument for another value, kUnsupportedState for
+// "processor" where it does not trap RDTSC.
 InstructionTraps instruction_traps();
 
 } // namespace rrpcp::replay

@@ -20,6 +20,7 @@
 #include <optional>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <vector>
@@ -132,16 +133,27 @@ void prepare_program(Tracee& task, const InstructionTraps& traps, const CpuidMod
   }
 }
 
+void store_stack_limit(pid_t pid, schema::Process::Builder process) {
+  rlimit limit{};
+  if (::prlimit(pid, RLIMIT_STACK, nullptr, &limit) != 0) {
+    return;
+  }
+  schema::ResourceLimit::Builder out = process.initResourceLimits(1)[0];
+  out.setResource(RLIMIT_STACK);
+  out.setSoft(limit.rlim_cur);
+  out.setHard(limit.rlim_max);
+}
+
 void write_image(Tracee& task, const std::string& path, schema::Cpu::Reader told,
                  const KeepFile& keep) {
+  // What it has open, and what confines it, is the recorder's business.
   capture::CollectorOptions options;
-  const std::vector<std::string>& names = allowable_names();
-  options.allow = AllowList(names.begin(), names.end());
+  options.supervised = true;
   capnp::MallocMessageBuilder message;
   auto manifest = message.initRoot<schema::Manifest>();
   schema::State::Builder state = manifest.initState();
   capture::StateCollector collector(options);
-  collector.collect_frozen({{task.tid(), {&task}}}, state);
+  collector.collect_frozen({{task.tid(), {&task}, task.tid(), {task.tid()}}}, state);
   collector.refusals().throw_if_any(task.tid());
   collector.ask(0, task, state);
   collector.close(0);
@@ -152,6 +164,7 @@ void write_image(Tracee& task, const std::string& path, schema::Cpu::Reader told
   CheckpointWriter writer(output, header_fields(state.asReader()), {Profile::kFast, 1});
   collector.write_pages(writer, {});
   collector.build(0, state);
+  store_stack_limit(task.tid(), state.getProcesses()[0]);
   restrict_state(state, told);
   for (schema::MemoryObject::Builder object : state.getMemoryObjects()) {
     if (object.isFile()) {

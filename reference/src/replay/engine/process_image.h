@@ -22,6 +22,10 @@ using KeepFile = std::function<std::string(const std::string& path, pid_t pid)>;
 // kUnsupportedState for a 32-bit program.
 void prepare_program(Tracee& task, const InstructionTraps& traps, const CpuidModel& model);
 
+// How far the stack of the real process `pid` may grow is decided by the kernel while the program
+// runs: stores that limit, unless the process is gone.
+void store_stack_limit(pid_t pid, schema::Process::Builder process);
+
 // Writes the checkpoint `path` of the process whose only thread `task` is, in an event stop. Files
 // that it has mapped are named as `keep` says; `told`: what the program is told of the processor.
 // Throws Error.

@@ -40,7 +40,8 @@ sigset_t current_mask() {
 Recorder::Recorder(const RecordOptions& options)
     : options_(options), inherited_mask_(current_mask()), model_(options.cpuid),
       code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
-            [this](const std::string& text) { notice_once(text); }, !model_.native()) {}
+            [this](const std::string& text) { notice_once(text); }, !model_.native(),
+            traps_.trapped_too) {}
 
 void Recorder::stop_if_told() const {
   if (!options_.stop) {
@@ -257,7 +258,7 @@ RecordResult Recorder::run() {
     schema::TraceStart::Builder begin = start_.initRoot<schema::TraceStart>();
     describe_start(options_.command, begin);
     begin.setProcessor(binding_.processor());
-    begin.setCpuidFaulting(traps_.catches_cpuid());
+    begin.setCpuidFaulting(true);
     begin.setCpuidModel(model_.name());
     model_.restrict(begin.getCpu());
     const std::string images = options_.directory + "/images";

@@ -91,6 +91,9 @@ private:
   // Tasks that come, execute another program and go: recorder_tasks.cc.
   void on_new_task(RecordedTask& task);
   static ScopedFd open_mapped(const RecordedTask& task, const std::string& path);
+  std::string prepare_image(RecordedTask& task);
+  void end_in_exec(RecordedTask& task, pid_t caller, const EventData* entered,
+                   const std::vector<pid_t>& others);
   void on_exec(RecordedTask& task, pid_t former);
   void record_last_writes(const RecordedTask& dead, RecordedTask& survivor);
   // Robust futexes in memory that processes share: recorder_futexes.cc.

@@ -106,9 +106,10 @@ bool Recorder::on_entry(RecordedTask& task) {
   default:
     break;
   }
-  const bool ends = task.call.number == SYS_exit;
+  // A thread that is not the leader is gone afterwards, and forgotten.
+  const bool leader_ends = task.call.number == SYS_exit && task.tid == task.pid;
   resume_call(task);
-  if (ends) {
+  if (leader_ends) {
     record_end_of_leader(task);
   }
   return false;

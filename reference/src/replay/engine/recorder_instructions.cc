@@ -40,7 +40,7 @@ void Recorder::replace_in_program(RecordedTask& task) {
 
 // Code that a system call has made executable or has put in another place.
 void Recorder::replace_in_new_code(RecordedTask& task, std::int64_t result) {
-  if (!traps_.replaced || (result < 0 && result >= -4095)) {
+  if (result < 0 && result >= -4095) {
     return;
   }
   const SystemCall& call = task.call;
@@ -122,9 +122,6 @@ void Recorder::put_back(RecordedTask& task, std::uint64_t start, std::uint64_t l
 // `noted`: the current event has what is overwritten.
 void Recorder::replace_in_range(RecordedTask& task, std::uint64_t start, std::uint64_t length,
                                 bool noted) {
-  if (!traps_.replaced) {
-    return;
-  }
   code_.replace(
       task.tid, task.memory, start & ~(kPage - 1), align_up(start + length, kPage), *task.replaced,
       [&](const ProcMapping& mapping) { return open_mapped(task, mapping.name); },

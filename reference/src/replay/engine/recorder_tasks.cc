@@ -158,6 +158,83 @@ ScopedFd Recorder::open_mapped(const RecordedTask& task, const std::string& path
   return file;
 }
 
+// Makes a new program, which is at the end of its execve(2), ready to be recorded, and writes its
+// image. Returns its name in the trace. Throws kProcessGone where it is killed meanwhile.
+std::string Recorder::prepare_image(RecordedTask& task) {
+  task.in_call = false;
+  task.begun = false;
+  task.reported = false;
+  task.tracee.resume(PTRACE_SYSCALL);
+  if (task.tracee.wait().gone()) {
+    throw Error(ErrorCode::kProcessGone,
+                "process " + std::to_string(task.tid) + " ended meanwhile");
+  }
+  task.memory = RemoteMemory(task.tid);
+  task.clear_tid = 0;
+  task.robust_list = 0;
+  task.site = 0;
+  task.dumpable = std::make_shared<std::optional<int>>();
+  task.mask = task.tracee.signal_mask();
+  task.fault_actions = std::make_shared<FaultActions>();
+  const std::uint64_t ignored = ProcStatus::read(task.pid, task.tid).ignored;
+  // SIG_DFL or SIG_IGN
+  task.fault_actions->segv[0] = ignored >> (SIGSEGV - 1) & 1;
+  task.fault_actions->ill[0] = ignored >> (SIGILL - 1) & 1;
+  task.replaced = std::make_shared<ReplacedInstructions>();
+  task.next_digest = std::make_shared<std::int64_t>(0);
+  const SuspendedFilters suspended(task);
+  try {
+    prepare_program(task.tracee, traps_, model_);
+  } catch (const Error& error) {
+    if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState) {
+      throw;
+    }
+    throw Error(ErrorCode::kUnsupportedState,
+                "a filter of seccomp(2) keeps the recorder from preparing a program (" +
+                    std::string(error.what()) + ")")
+        .with_hint("with CAP_SYS_ADMIN the recorder suspends the filter meanwhile");
+  }
+  replace_in_program(task);
+  std::string image = "images/" + std::to_string(images_++) + ".pcp";
+  write_image(
+      task.tracee, options_.directory + "/" + image,
+      start_.getRoot<schema::TraceStart>().getCpu().asReader(),
+      [&](const std::string& path, pid_t) {
+        const ScopedFd file = open_mapped(task, path);
+        if (!file) {
+          const int error = errno;
+          if (!try_read_link(proc_path(task.pid, "exe"))) {
+            throw Error(ErrorCode::kProcessGone,
+                        "process " + std::to_string(task.pid) + " ended meanwhile");
+          }
+          throw system_error(error, "cannot open a file that the program has mapped").in_file(path);
+        }
+        return writer_->keep_file(file.get(), path);
+      });
+  return image;
+}
+
+// The process was killed before its new program had executed anything: its tasks have ended in the
+// call, whose entry is given where the trace does not have it. The end of the one that has the
+// process's id is still to be reported.
+void Recorder::end_in_exec(RecordedTask& task, pid_t caller, const EventData* entered,
+                           const std::vector<pid_t>& others) {
+  if (entered != nullptr) {
+    EventData& event = writer_->begin(EventKind::kSystemCallBegun, task);
+    event.task = caller;
+    event.registers = entered->registers;
+    event.inputs = entered->inputs;
+    event.input_digest = entered->input_digest;
+    writer_->write();
+  }
+  for (const pid_t tid : others) {
+    EventData& event = writer_->begin(EventKind::kExit, task);
+    event.task = tid;
+    event.status = SIGKILL;
+    writer_->write();
+  }
+}
+
 void Recorder::on_exec(RecordedTask& task, pid_t former) {
   // All other threads of the process are gone, and the one that called has the process's id now.
   RecordedTask* caller = &task;
@@ -186,58 +263,19 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     scheduler_.find(tid)->tracee.release();
     scheduler_.erase(tid);
   }
-  task.tracee.resume(PTRACE_SYSCALL);
-  const TraceeStop stop = task.tracee.wait();
-  if (stop.gone()) {
-    on_gone(task, stop);
-    return;
-  }
-  task.in_call = false;
-  task.begun = false;
-  task.reported = false;
-  task.end_recorded = false;
-  task.memory = RemoteMemory(task.tid);
-  task.clear_tid = 0;
-  task.robust_list = 0;
-  task.site = 0;
-  task.dumpable = std::make_shared<std::optional<int>>();
-  task.mask = task.tracee.signal_mask();
-  task.fault_actions = std::make_shared<FaultActions>();
-  const std::uint64_t ignored = ProcStatus::read(task.pid, task.tid).ignored;
-  // SIG_DFL or SIG_IGN
-  task.fault_actions->segv[0] = ignored >> (SIGSEGV - 1) & 1;
-  task.fault_actions->ill[0] = ignored >> (SIGILL - 1) & 1;
-  task.replaced = std::make_shared<ReplacedInstructions>();
-  task.next_digest = std::make_shared<std::int64_t>(0);
-  const SuspendedFilters suspended(task);
+  std::string image;
   try {
-    prepare_program(task.tracee, traps_, model_);
+    image = prepare_image(task);
   } catch (const Error& error) {
-    if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState) {
-      throw;
+    if (error.code() == ErrorCode::kProcessGone) {
+      if (former != task.tid) {
+        gone.push_back(former);
+      }
+      end_in_exec(task, former, begun ? nullptr : &entered, gone);
     }
-    throw Error(ErrorCode::kUnsupportedState,
-                "a filter of seccomp(2) keeps the recorder from preparing a program (" +
-                    std::string(error.what()) + ")")
-        .with_hint("with CAP_SYS_ADMIN the recorder suspends the filter meanwhile");
+    throw;
   }
-  replace_in_program(task);
-  const std::string image = "images/" + std::to_string(images_++) + ".pcp";
-  write_image(
-      task.tracee, options_.directory + "/" + image,
-      start_.getRoot<schema::TraceStart>().getCpu().asReader(),
-      [&](const std::string& path, pid_t) {
-        const ScopedFd file = open_mapped(task, path);
-        if (!file) {
-          const int error = errno;
-          if (!try_read_link(proc_path(task.pid, "exe"))) {
-            throw Error(ErrorCode::kProcessGone,
-                        "process " + std::to_string(task.pid) + " ended meanwhile");
-          }
-          throw system_error(error, "cannot open a file that the program has mapped").in_file(path);
-        }
-        return writer_->keep_file(file.get(), path);
-      });
+  task.end_recorded = false;
   EventData& event = writer_->begin(EventKind::kExec, task);
   if (!begun) {
     event.registers = entered.registers;

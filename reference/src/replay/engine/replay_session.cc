@@ -37,13 +37,16 @@ ReplaySession::ReplaySession(const std::string& directory, ReplayOptions options
       binding_(trace_.start().getProcessor()),
       recorded_layout_(restore::stored_xsave_layout(trace_.start().getCpu())),
       events_(trace_.events(state.event)), state_(std::move(state)), objects_(std::move(objects)) {
-  require_tracing(true);
+  if (!options_.machine_tried) {
+    require_tracing(true);
+  }
   check_processor();
   same_layout_ = restore::same_components(recorded_layout_, own_layout_);
   for (AdoptedTask& adopted : tasks) {
     auto made = std::make_unique<Task>(
         Task{adopted.tid, adopted.pid, std::move(adopted.tracee), RemoteMemory(0)});
     made->memory = RemoteMemory(made->tracee.tid());
+    made->site = adopted.site;
     tasks_.emplace(adopted.tid, std::move(made));
   }
   load();
@@ -131,6 +134,29 @@ void ReplaySession::look_again() {
   load();
 }
 
+pid_t ReplaySession::runner() const {
+  if (at_end() || (state_.tasks.empty() && current_.kind == EventKind::kExec)) {
+    return 0;
+  }
+  return current_.former_task != 0 ? current_.former_task : current_.task;
+}
+
+bool ReplaySession::has_way() const {
+  const TaskState* state = state_.find_task(runner());
+  return state != nullptr && !state->in_call && current_.registers &&
+         current_.kind != EventKind::kPreemption;
+}
+
+Way ReplaySession::advance(std::span<const std::uint64_t> traps,
+                           const std::atomic<bool>* interrupt) {
+  if (arrived_) {
+    return Way::kArrived;
+  }
+  const Way way = reach(task(runner()), {std::nullopt, traps, interrupt});
+  arrived_ = way == Way::kArrived;
+  return way;
+}
+
 void ReplaySession::run_to(std::int64_t event) {
   while (!at_end() && state_.event < event) {
     step();
@@ -150,10 +176,11 @@ bool ReplaySession::apply(Deadline deadline) {
     fault = fault_action(faulting.tracee, faulting.memory, site(faulting), SIGILL);
   }
   if (!first && current_.registers) {
-    if (!reach(task(runner), deadline)) {
+    if (!arrived_ && reach(task(runner), {deadline, {}, nullptr}) != Way::kArrived) {
       return false;
     }
   }
+  arrived_ = false;
   if (!first) {
     TaskState& state = task_state(runner);
     ++state.ticks;

@@ -13,6 +13,7 @@
 #include "trace/event.h"
 #include "trace/system_call.h"
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -34,6 +35,15 @@ struct ReplayOptions {
   bool verify = false;
   // Told about what may make the replay differ from the recording.
   std::function<void(const std::string&)> warn = {};
+  // Another session of this process has found that the machine can replay.
+  bool machine_tried = false;
+};
+
+// How the way of a task to its event went on.
+enum class Way {
+  kArrived,     // at the event
+  kTrap,        // at one of the addresses at which it was to stop
+  kInterrupted, // somewhere
 };
 
 // A task of a replay that somebody else has made: stopped under the ptrace of the calling thread,
@@ -42,6 +52,7 @@ struct AdoptedTask {
   pid_t tid = 0; // recorded
   pid_t pid = 0; // of its real process
   Tracee tracee;
+  std::uint64_t site = 0; // address of a `syscall` instruction; 0: not known
 };
 
 // PTRACE_O_* of every replayed task.
@@ -92,6 +103,21 @@ public:
   // Applies events until `event` is current or the end is reached.
   void run_to(std::int64_t event);
 
+  // The task that runs until the current event. 0: there is none yet, or the end is reached.
+  pid_t runner() const;
+  // Whether it executes anything of its own before the event, at least the instruction by which the
+  // event comes about.
+  bool has_way() const;
+  // Lets it execute until it comes to the event, whose effects step() applies then, or is about to
+  // execute the instruction at one of the addresses `traps` (without the one where it stands: it is
+  // a trap at once), or `interrupt` is set. Needs has_way().
+  Way advance(std::span<const std::uint64_t> traps, const std::atomic<bool>* interrupt = nullptr);
+  // Whether advance() came to the event.
+  bool arrived() const { return arrived_; }
+  // How often a task was waited for on its way.
+  std::uint64_t stops() const { return stops_; }
+  void count_stop() { ++stops_; }
+
   // Looks again at a trace that is still being recorded: goes on with the events that have come to
   // it since.
   void look_again();
@@ -102,6 +128,9 @@ public:
   RemoteMemory& memory(pid_t tid) { return task(tid).memory; }
   // Id of the task's real process.
   pid_t real_process(pid_t tid) { return task(tid).pid; }
+  // Address of a `syscall` instruction in the task's memory.
+  std::uint64_t call_site(pid_t tid) { return site(task(tid)); }
+  const std::string& directory() const { return directory_; }
   // Descriptor of a shared object (O_RDWR), owned by the session.
   int object(std::uint32_t number) const;
 
@@ -130,13 +159,19 @@ private:
   void visit_data(ByteRange range, const std::function<void(std::span<const std::byte>)>& sink);
 
   // The way of a task to its event: session_arrival.cc.
-  bool reach(Task& task, Deadline deadline);
-  bool run_to_stop(Task& task, Deadline deadline);
-  TraceeStop await_stop(Task& task);
+  struct Limits {
+    Deadline deadline = {};
+    std::span<const std::uint64_t> traps = {};
+    const std::atomic<bool>* interrupt = nullptr;
+  };
+  Way reach(Task& task, const Limits& limits);
+  Way run_with_traps(Task& task, const Limits& limits);
+  Way run_to_stop(Task& task, const Limits& limits);
+  std::optional<TraceeStop> await_stop(Task& task, const std::atomic<bool>* interrupt = nullptr);
   void compare_inputs(Task& task);
   void compare_output(Task& task);
   void compare_memory(Task& task);
-  bool run_to_made_code(Task& task, Deadline deadline);
+  Way run_to_made_code(Task& task, const Limits& limits);
 
   // System calls: session_calls.cc.
   void echo(Task& task);
@@ -191,6 +226,8 @@ private:
   TaskWaiter waiter_;
   std::uint64_t event_before_at_ = 0; // EventData::time of the event before the current one
   std::uint64_t comparisons_ = 0;
+  bool arrived_ = false; // at the current event
+  std::uint64_t stops_ = 0;
 };
 
 } // namespace rrpcp::replay

@@ -8,10 +8,10 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <sched.h>
-#include <sys/ptrace.h>
-#include <string>
 #include <optional>
+#include <sched.h>
+#include <string>
+#include <sys/ptrace.h>
 #include <thread>
 
 namespace rrpcp::replay {
@@ -245,8 +245,7 @@ namespace {
 
 // A zombie, or not there any more.
 bool is_dead(const RecordedTask& task) {
-  const std::optional<std::string> text =
-      try_read_file(proc_task_path(task.pid, task.tid, "stat"));
+  const std::optional<std::string> text = try_read_file(proc_task_path(task.pid, task.tid, "stat"));
   const char state = text ? ProcStat::parse(*text).state : 'X';
   return state == 'Z' || state == 'X';
 }
@@ -258,13 +257,22 @@ bool Scheduler::note_dying() {
   for (int attempt = 0; attempt < 100; ++attempt) {
     bool found = false;
     for (auto& [tid, task] : tasks_) {
-      unsigned long message = 0;
-      if (task->state == State::kDying || !task->tracee.attached()) {
+      if (task->state == State::kDying) {
         continue;
       }
-      const bool killed_in_stop =
-          task->tracee.stopped() &&
-          ::ptrace(PTRACE_GETEVENTMSG, tid, nullptr, &message) != 0 && errno == ESRCH;
+      if (!task->tracee.attached()) {
+        // Its end was reported already, to the one who had it make a call.
+        if (task->tracee.last_stop().gone() && !task->reported) {
+          task->state = State::kDying;
+          report_again(*task);
+          found = true;
+        }
+        continue;
+      }
+      unsigned long message = 0;
+      const bool killed_in_stop = task->tracee.stopped() &&
+                                  ::ptrace(PTRACE_GETEVENTMSG, tid, nullptr, &message) != 0 &&
+                                  errno == ESRCH;
       if (killed_in_stop || is_dead(*task)) {
         task->state = State::kDying;
         found = true;

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <ctime>
+#include <span>
 #include <sys/ptrace.h>
 #include <sys/user.h>
 
@@ -37,6 +38,8 @@ std::chrono::nanoseconds processor_time(pid_t pid) {
   return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
+constexpr std::byte kTrapInstruction{0xcc}; // int3
+
 bool ends_in_fault(const EventData& event) {
   return event.kind == EventKind::kTrap || event.kind == EventKind::kExit ||
          (event.kind == EventKind::kSignal && event.cause == schema::SignalCause::FAULT);
@@ -44,10 +47,10 @@ bool ends_in_fault(const EventData& event) {
 
 } // namespace
 
-// Lets the task run to the event and compares. False where it did not get there in time.
-bool ReplaySession::reach(Task& task, Deadline deadline) {
+// Lets the task run to the event and compares.
+Way ReplaySession::reach(Task& task, const Limits& limits) {
   if (!ends_in_fault(current_)) {
-    return run_to_stop(task, deadline);
+    return run_with_traps(task, limits);
   }
   // Where the recording's processor trapped the instruction by arrangement, this one need not:
   // `ud2` takes its place meanwhile.
@@ -58,19 +61,43 @@ bool ReplaySession::reach(Task& task, Deadline deadline) {
     const bool replaced =
         length >= kUndefinedInstruction.size() &&
         std::equal(kUndefinedInstruction.begin(), kUndefinedInstruction.end(), code.begin());
-    return current_.kind == EventKind::kTrap && !replaced ? run_to_made_code(task, deadline)
-                                                          : run_to_stop(task, deadline);
+    return current_.kind == EventKind::kTrap && !replaced ? run_to_made_code(task, limits)
+                                                          : run_with_traps(task, limits);
   }
   task.memory.write(address, kUndefinedInstruction);
-  const bool reached = run_to_stop(task, deadline);
+  const Way way = run_with_traps(task, limits);
   task.memory.write(address, std::span(code).first(kUndefinedInstruction.size()));
-  return reached;
+  return way;
+}
+
+// Lets the task run with `int3` at the addresses where it is to stop. They are there only while it
+// runs: nothing else sees them.
+Way ReplaySession::run_with_traps(Task& task, const Limits& limits) {
+  if (limits.traps.empty()) {
+    return run_to_stop(task, limits);
+  }
+  std::vector<std::pair<std::uint64_t, std::byte>> before;
+  before.reserve(limits.traps.size());
+  for (std::uint64_t address : limits.traps) {
+    std::byte byte{};
+    if (task.memory.read_some(address, std::span(&byte, 1)) == 1) {
+      before.emplace_back(address, byte);
+      task.memory.write(address, std::span(&kTrapInstruction, 1));
+    }
+  }
+  const Way way = run_to_stop(task, limits);
+  for (auto at = before.rbegin(); at != before.rend(); ++at) {
+    task.memory.write(at->first, std::span(&at->second, 1));
+  }
+  return way;
 }
 
 // Waits for a stop of a task that runs, however long it computes; but not for ever: what took the
 // recorded program some time does not take a replay many times that.
-TraceeStop ReplaySession::await_stop(Task& task) {
-  constexpr std::chrono::seconds kLookAgain(2);
+// Nothing where `interrupt` was set.
+std::optional<TraceeStop> ReplaySession::await_stop(Task& task,
+                                                    const std::atomic<bool>* interrupt) {
+  const std::chrono::milliseconds kLookAgain(interrupt != nullptr ? 50 : 2000);
   constexpr std::chrono::seconds kAlwaysAllowed(120);
   constexpr int kTimesAllowed = 50;
   const std::chrono::nanoseconds begun = processor_time(task.pid);
@@ -78,7 +105,11 @@ TraceeStop ReplaySession::await_stop(Task& task) {
       current_.time > event_before_at_ ? current_.time - event_before_at_ : 0);
   for (;;) {
     if (const std::optional<TaskReport> report = waiter_.wait_for(kLookAgain, task.tracee.tid())) {
+      ++stops_;
       return task.tracee.take_report(report->status);
+    }
+    if (interrupt != nullptr && interrupt->load(std::memory_order_relaxed)) {
+      return std::nullopt;
     }
     const std::chrono::nanoseconds used = processor_time(task.pid) - begun;
     if (used > kAlwaysAllowed + kTimesAllowed * recorded) {
@@ -94,21 +125,21 @@ TraceeStop ReplaySession::await_stop(Task& task) {
 
 // The same to an instruction that is not there yet: the program makes it on its way, in memory that
 // is writable and executable at once.
-bool ReplaySession::run_to_made_code(Task& task, Deadline deadline) {
+Way ReplaySession::run_to_made_code(Task& task, const Limits& limits) {
   const std::uint64_t address = current_.registers->rip;
   if (!breakpoints_) {
     breakpoints_ = breakpoints_fire();
   }
-  if (*breakpoints_) {
+  if (*breakpoints_ && limits.traps.empty()) {
     constexpr std::uintptr_t kExecuteAtFirst = 1; // of DR7
     const auto put = [&](std::size_t number, std::uintptr_t value) {
       return ::ptrace(PTRACE_POKEUSER, task.tracee.tid(),
                       offsetof(struct user, u_debugreg) + number * sizeof(long), value) == 0;
     };
     if (put(0, address) && put(7, kExecuteAtFirst)) {
-      const bool reached = run_to_stop(task, deadline);
+      const Way way = run_to_stop(task, limits);
       put(7, 0);
-      return reached;
+      return way;
     }
   }
   for (;;) {
@@ -120,13 +151,18 @@ bool ReplaySession::run_to_made_code(Task& task, Deadline deadline) {
               first_difference(registers, *current_.registers)) {
         diverged("at an instruction that the program made, " + *difference);
       }
-      return true;
+      return Way::kArrived;
     }
-    if (deadline && std::chrono::steady_clock::now() >= *deadline) {
-      return false;
+    if ((limits.deadline && std::chrono::steady_clock::now() >= *limits.deadline) ||
+        (limits.interrupt != nullptr && limits.interrupt->load(std::memory_order_relaxed))) {
+      return Way::kInterrupted;
     }
     task.tracee.resume(PTRACE_SYSEMU_SINGLESTEP);
-    const TraceeStop stop = await_stop(task);
+    const TraceeStop stop = *await_stop(task);
+    if (std::find(limits.traps.begin(), limits.traps.end(), task.tracee.registers().rip) !=
+        limits.traps.end()) {
+      return Way::kTrap;
+    }
     if (stop.syscall_stop() ||
         (stop.signal() != 0 && stop.signal() != SIGTRAP && task.tracee.signal_info().si_code > 0)) {
       diverged("it did not come to the instruction");
@@ -134,25 +170,33 @@ bool ReplaySession::run_to_made_code(Task& task, Deadline deadline) {
   }
 }
 
-bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
+Way ReplaySession::run_to_stop(Task& task, const Limits& limits) {
   task.tracee.resume(PTRACE_SYSEMU);
   for (;;) {
     TraceeStop stop;
-    if (deadline) {
+    if (limits.deadline) {
       const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-          std::max(*deadline - std::chrono::steady_clock::now(),
+          std::max(*limits.deadline - std::chrono::steady_clock::now(),
                    std::chrono::steady_clock::duration::zero()));
       std::optional<TraceeStop> in_time = task.tracee.wait_for(left);
       if (!in_time) {
         task.tracee.interrupt();
         in_time = task.tracee.wait();
         if (in_time->event_stop()) {
-          return false;
+          return Way::kInterrupted;
         }
       }
       stop = *in_time;
     } else {
-      stop = await_stop(task);
+      std::optional<TraceeStop> next = await_stop(task, limits.interrupt);
+      if (!next) {
+        task.tracee.interrupt();
+        next = task.tracee.wait();
+        if (next->event_stop()) {
+          return Way::kInterrupted;
+        }
+      }
+      stop = *next;
     }
     if (stop.gone()) {
       throw Error(ErrorCode::kProcessGone, "a replayed process was killed by somebody at event " +
@@ -177,7 +221,7 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
                  ", " + *difference);
       }
       compare_inputs(task);
-      return true;
+      return Way::kArrived;
     }
     if (const int signal = stop.signal(); signal != 0) {
       const siginfo_t info = task.tracee.signal_info();
@@ -185,7 +229,14 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
           info.si_code > 0 && (signal == SIGSEGV || signal == SIGBUS || signal == SIGILL ||
                                signal == SIGFPE || signal == SIGTRAP);
       if (fault) {
-        const user_regs_struct registers = task.tracee.registers();
+        user_regs_struct registers = task.tracee.registers();
+        if (signal == SIGTRAP && info.si_code == SI_KERNEL &&
+            std::find(limits.traps.begin(), limits.traps.end(), registers.rip - 1) !=
+                limits.traps.end()) {
+          --registers.rip;
+          task.tracee.set_registers(registers);
+          return Way::kTrap;
+        }
         if (!wants_fault) {
           diverged("signal " + std::to_string(signal) + " at address " +
                    hexadecimal(registers.rip));
@@ -194,7 +245,7 @@ bool ReplaySession::run_to_stop(Task& task, Deadline deadline) {
                 first_difference(registers, *current_.registers)) {
           diverged("at a fault (signal " + std::to_string(signal) + "), " + *difference);
         }
-        return true;
+        return Way::kArrived;
       }
     }
     // Somebody's signal: nothing of the recording.

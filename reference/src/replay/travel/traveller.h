@@ -1,0 +1,155 @@
+// What stands behind a Timeline: a replay, the states to start from, and the ways between places.
+#pragma once
+
+#include "replay/engine/replay_session.h"
+#include "replay/travel/counted_run.h"
+#include "replay/travel/event_index.h"
+#include "replay/travel/moment.h"
+#include "replay/travel/session_copy.h"
+#include "rrpcp/replay/timeline.h"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace rrpcp::replay {
+
+// A state to start from: kept alive, stored in the trace, or the start of the trace.
+struct Base {
+  Place place;
+  std::unique_ptr<SessionCopy> copy;
+  std::string path; // stored
+  // Time of replay from the start, roughly: what it takes to come here.
+  std::chrono::nanoseconds clock{};
+  std::uint64_t memory = 0;
+  // Checkpoints of the user that are here; it stays while there are any.
+  unsigned kept = 0;
+};
+
+class Traveller {
+public:
+  Traveller(std::string directory, TimelineSettings settings, std::int64_t target);
+
+  ReplaySession& session();
+  const TraceReader& trace() const { return trace_; }
+  EventIndex& index() { return index_; }
+  const TimelineSettings& settings() const { return settings_; }
+  const std::string& directory() const { return directory_; }
+  std::int64_t event() const { return now_.event; }
+  const Moment& now() const { return now_; }
+  Place start() const { return start_; }
+  Place end() const;
+  Place here();
+  Stop run(Direction direction, const RunSettings& settings);
+  void go_to(const Place& place);
+  std::map<BreakpointId, Breakpoint>& breakpoints() { return breakpoints_; }
+  BreakpointId next_breakpoint() { return ++latest_breakpoint_; }
+  // Keeps the state here; nothing where it has arrived at the event.
+  void keep(const Place& place);
+  void release(const Place& place);
+  // Stores the state of a place that has not arrived at its event. Returns the file's path.
+  std::string store(const Place& place, const WriterOptions& writer);
+  std::vector<StoredCheckpoint> stored() const;
+  void look_for_stored();
+  std::unique_ptr<SessionCopy> copy_here();
+  TimelineCosts costs() const;
+
+private:
+  struct Happening {
+    Stop stop;
+    Moment moment;
+    // Where it is met from behind.
+    Moment before;
+  };
+  struct Walk {
+    const RunSettings& settings;
+    // Not beyond this place.
+    std::optional<Place> limit = {};
+    // What happens at that place counts too.
+    bool with_limit = false;
+    // Goes on, and keeps the latest of what happens.
+    bool record = false;
+    // Looks at nothing.
+    bool blind = false;
+    // What happens to this task does not count.
+    pid_t except = 0;
+    std::optional<Happening> found = {};
+
+    bool steps(pid_t tid) const { return !record && !blind && settings.step == tid; }
+  };
+  enum class Outcome { kFound, kLimit, kEnd, kInterrupted };
+  enum class Sliced { kArrived, kFound, kLimit, kInterrupted };
+  struct Watch {
+    BreakpointId id = 0;
+    WatchedBytes bytes;
+  };
+
+  // Ways forward: walk.cc.
+  Outcome walk(Walk& walk);
+  Outcome walk_on(Walk& walk);
+  Sliced slice(Walk& walk, bool at_start);
+  Sliced native(Walk& walk, const std::vector<std::uint64_t>& addresses, bool at_start);
+  Sliced counted(Walk& walk, const std::vector<std::uint64_t>& addresses, bool at_start);
+  Sliced step(Walk& walk);
+  Sliced arrive();
+  bool apply(Walk& walk);
+  bool find(Walk& walk, const Stop& stop, const Moment& moment, const Moment& before);
+  bool wants(const Walk& walk, pid_t pid, pid_t tid) const;
+  std::optional<Stop> arrival(const Walk& walk);
+  std::optional<Stop> breakpoint_at(std::uint64_t address);
+  std::vector<std::uint64_t> armed(const Walk& walk, pid_t pid, bool& conditions) const;
+  std::vector<Watch> watches(const Walk& walk, pid_t pid);
+  bool condition_holds(const Breakpoint& breakpoint, pid_t tid) const;
+  std::vector<std::byte> value_of(const Breakpoint& breakpoint);
+  bool is_last() const;
+  bool is_interrupted(const Walk& walk) const;
+  Stop stop_of(StopReason reason, pid_t tid);
+
+  // Ways back, and to places: ways.cc.
+  Stop forward(const RunSettings& settings);
+  Stop backward(const RunSettings& settings);
+  Stop step_back(const RunSettings& settings);
+  // The latest happening before `until`, which is counted, and not before `from`.
+  std::optional<Happening> latest_before(const Place& until, const Place& from,
+                                         const RunSettings& settings, pid_t except,
+                                         bool& interrupted);
+  void go_to_moment(const Moment& moment);
+  void stand_after_interruption(const Moment& from, std::uint64_t address);
+
+  // States to start from: bases.cc.
+  ReplayOptions options();
+  void start_at(Base& base);
+  Base& base_before(const Place& place, bool with_it = true);
+  void restart(const Place& place);
+  void maybe_make_base();
+  void make_base();
+  void thin_out();
+  // Of replay from the start to here, roughly. Stands still but for walks.
+  std::chrono::nanoseconds clock() const;
+  void stop_clock();
+
+  const std::string directory_;
+  TimelineSettings settings_;
+  TraceReader trace_;
+  EventIndex index_;
+  std::unique_ptr<ReplaySession> session_;
+  Moment now_;
+  Place start_;
+  std::optional<Place> end_;
+  std::map<BreakpointId, Breakpoint> breakpoints_;
+  BreakpointId latest_breakpoint_ = 0;
+  std::vector<std::unique_ptr<Base>> bases_; // by place
+  std::int64_t told_ = 0;                    // what events before this one wrote was told
+  std::chrono::nanoseconds clock_before_{};
+  std::optional<std::chrono::steady_clock::time_point> clock_since_; // it goes since
+  std::chrono::nanoseconds base_interval_{};
+  std::uint64_t stops_before_ = 0; // of sessions that have ended
+  std::uint64_t bases_made_ = 0;
+  std::uint64_t counted_ = 0;
+};
+
+} // namespace rrpcp::replay

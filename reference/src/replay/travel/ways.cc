@@ -1,0 +1,307 @@
+// Ways to places, and back.
+
+#include "replay/travel/traveller.h"
+#include "rrpcp/error.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace rrpcp::replay {
+
+Traveller::Traveller(std::string directory, TimelineSettings settings, std::int64_t target)
+    : directory_(std::move(directory)), settings_(std::move(settings)),
+      trace_(TraceReader::open(directory_)), index_(trace_) {
+  const std::int64_t count = trace_.event_count();
+  if (target < 1 || target > count + 1) {
+    throw Error(ErrorCode::kInvalidArgument, "the trace has no event " + std::to_string(target) +
+                                                 ": its events are 1 to " + std::to_string(count))
+        .in_file(directory_);
+  }
+  // The first place with a process is behind the first exec.
+  for (std::int64_t event = 1; event <= count && start_.event == 0; ++event) {
+    if (index_.facts(event).kind == EventKind::kExec) {
+      start_ = {event + 1, 0};
+    }
+  }
+  if (start_.event == 0) {
+    throw Error(ErrorCode::kUnsupportedState, "no program was executed").in_file(directory_);
+  }
+  auto first = std::make_unique<Base>();
+  first->place = start_;
+  bases_.push_back(std::move(first));
+  look_for_stored();
+  base_interval_ = std::chrono::milliseconds(20);
+  told_ = std::max(target, start_.event);
+  go_to(std::max(start_, std::min(Place{target, 0}, end())));
+}
+
+ReplaySession& Traveller::session() {
+  if (!session_) {
+    throw Error(ErrorCode::kInvalidArgument, "the replay has failed: go to another place first");
+  }
+  return *session_;
+}
+
+Place Traveller::end() const {
+  const std::int64_t count = trace_.event_count();
+  // At the end of the last process it stands before that end.
+  const EventFacts& last = const_cast<EventIndex&>(index_).facts(count);
+  return last.kind == EventKind::kExit && trace_.complete() ? Place{count, Place::kArrived}
+                                                            : Place{count + 1, 0};
+}
+
+void Traveller::go_to(const Place& place) {
+  if (place < start_ || place > end()) {
+    throw Error(ErrorCode::kInvalidArgument, "the recording has no place " + place.to_string() +
+                                                 ": it goes from " + start_.to_string() + " to " +
+                                                 end().to_string())
+        .in_file(directory_);
+  }
+  if (session_ && now_.is_counted() && now_.place() == place) {
+    return;
+  }
+  const bool ahead = session_ && now_.is_counted() && now_.place() < place;
+  const Base& base = base_before(place);
+  if (!ahead || base.place > now_.place()) {
+    restart(place);
+  }
+  const RunSettings settings;
+  Walk way{settings, place};
+  way.blind = true;
+  try {
+    walk(way);
+    if (now_.place() != place) {
+      throw Error(ErrorCode::kInvalidArgument, "there is no place " + place.to_string() +
+                                                   ": event " + std::to_string(place.event) +
+                                                   " has no instructions of its own before it");
+    }
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kInvalidArgument) {
+      restart({place.event, 0});
+      Walk back{settings, Place{place.event, 0}};
+      back.blind = true;
+      walk(back);
+    } else {
+      session_.reset();
+    }
+    throw;
+  }
+}
+
+// By the way on which it was reached.
+void Traveller::go_to_moment(const Moment& moment) {
+  go_to(moment.place());
+  if (moment.is_counted()) {
+    return;
+  }
+  ReplaySession& session = *session_;
+  if (moment.at_last) {
+    if (session.has_way()) {
+      CountedRun run(session, {});
+      const CountedOutcome outcome = run.run(kNoLimit);
+      counted_ += outcome.executed;
+      now_ = now_.after(outcome.executed);
+    }
+    return;
+  }
+  for (const Moment::Leg& leg : moment.legs) {
+    CountedSites sites;
+    if (leg.address != 0) {
+      sites.addresses = {leg.address};
+      sites.times = leg.times;
+    }
+    CountedRun run(session, sites);
+    const CountedOutcome outcome = run.run(leg.address != 0 ? kNoLimit : leg.times);
+    counted_ += outcome.executed;
+    now_ = now_.after(outcome.executed);
+    const auto wanted =
+        leg.address != 0 ? CountedOutcome::End::kAddress : CountedOutcome::End::kLimit;
+    if (outcome.end != wanted) {
+      session_.reset();
+      throw Error(ErrorCode::kDivergence,
+                  "the replay did not come again where it was, behind event " +
+                      std::to_string(moment.event))
+          .in_file(directory_);
+    }
+  }
+}
+
+Place Traveller::here() {
+  session();
+  if (!now_.is_counted()) {
+    const Moment moment = now_;
+    go_to_moment(moment);
+  }
+  return now_.place();
+}
+
+// A run that was interrupted somewhere stands at a place that can be named: where the task is at
+// this address for the first time.
+void Traveller::stand_after_interruption(const Moment& from, std::uint64_t address) {
+  restart(from.place());
+  go_to_moment(from);
+  CountedSites sites;
+  sites.addresses = {address};
+  CountedRun run(*session_, sites);
+  const CountedOutcome outcome = run.run(kNoLimit);
+  counted_ += outcome.executed;
+  now_ = now_.after(outcome.executed);
+}
+
+Stop Traveller::run(Direction direction, const RunSettings& settings) {
+  session();
+  try {
+    if (direction == Direction::kForward) {
+      return forward(settings);
+    }
+    return settings.step != 0 ? step_back(settings) : backward(settings);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kInvalidArgument) {
+      session_.reset();
+    }
+    throw;
+  }
+}
+
+Stop Traveller::forward(const RunSettings& settings) {
+  Walk way{settings};
+  switch (walk(way)) {
+  case Outcome::kFound:
+    return way.found->stop;
+  case Outcome::kInterrupted:
+    return stop_of(StopReason::kInterrupted, session_->runner());
+  default:
+    return stop_of(StopReason::kEndOfHistory, session_->runner());
+  }
+}
+
+std::optional<Traveller::Happening> Traveller::latest_before(const Place& until, const Place& from,
+                                                             const RunSettings& settings,
+                                                             pid_t except, bool& interrupted) {
+  Place limit = until;
+  bool with_limit = false;
+  while (limit > from) {
+    const Place base = base_before(limit, false).place;
+    restart(base);
+    const Place begun = now_.place(); // of an older one, where that cannot be used
+    Walk way{settings, limit, with_limit};
+    way.record = true;
+    way.except = except;
+    if (walk(way) == Outcome::kInterrupted) {
+      interrupted = true;
+      return std::nullopt;
+    }
+    if (way.found) {
+      return way.found;
+    }
+    if (begun <= start_) {
+      return std::nullopt;
+    }
+    limit = begun;
+    with_limit = true;
+  }
+  return std::nullopt;
+}
+
+Stop Traveller::backward(const RunSettings& settings) {
+  const Place here = this->here();
+  bool interrupted = false;
+  const std::optional<Happening> found = latest_before(here, start_, settings, 0, interrupted);
+  if (interrupted) {
+    go_to(here);
+    return stop_of(StopReason::kInterrupted, session_->runner());
+  }
+  if (!found) {
+    go_to(start_);
+    return stop_of(StopReason::kStartOfHistory, session_->runner());
+  }
+  go_to_moment(found->before);
+  return found->stop;
+}
+
+Stop Traveller::step_back(const RunSettings& settings) {
+  const pid_t tid = settings.step;
+  RunSettings quiet = settings;
+  quiet.step = 0;
+  for (;;) {
+    const Place here = this->here();
+    // Where the task's previous instruction begins.
+    std::optional<Moment> target;
+    Stop stop;
+    stop.reason = StopReason::kStep;
+    stop.tid = tid;
+    const auto runs = [&](std::int64_t event) {
+      return event <= trace_.event_count() && index_.facts(event).runner == tid;
+    };
+    if (runs(here.event) && here.instructions != 0) {
+      if (!here.arrived()) {
+        target = Moment::of({here.event, here.instructions - 1});
+      } else if (index_.facts(here.event).has_way) {
+        target = Moment::last_of(here.event);
+      }
+    }
+    pid_t name = tid; // before it executed a program, it may have had another
+    for (std::int64_t event = here.event - 1; !target && event >= start_.event; --event) {
+      const EventFacts& facts = index_.facts(event);
+      if (facts.kind == EventKind::kNewTask && facts.child == name) {
+        break; // it begins here
+      }
+      if (facts.task != name && facts.runner != name) {
+        continue;
+      }
+      if (facts.kind == EventKind::kSignal &&
+          (!settings.report_signal || settings.report_signal(facts.signal))) {
+        target = Moment::arrived(event);
+        stop.reason = StopReason::kSignal;
+        stop.signal = facts.signal;
+      } else if (facts.kind == EventKind::kPreemption) {
+        target = Moment::of({event, 0});
+      } else if (facts.has_way) {
+        target = Moment::last_of(event);
+      }
+      name = facts.runner;
+      stop.tid = name;
+    }
+    const Place from =
+        target ? (target->at_last ? Place{target->event, 0} : target->place()) : start_;
+    // What happens to others in between is met first.
+    if (!breakpoints_.empty() && from.event < here.event) {
+      bool others = false;
+      for (std::int64_t event = from.event + 1; event < here.event && !others; ++event) {
+        others = index_.facts(event).runner != tid;
+      }
+      others = others || (here.instructions != 0 && !runs(here.event));
+      if (others) {
+        bool interrupted = false;
+        const std::optional<Happening> found =
+            latest_before(here, Place{from.event, Place::kArrived}, quiet, tid, interrupted);
+        if (interrupted) {
+          go_to(here);
+          return stop_of(StopReason::kInterrupted, tid);
+        }
+        if (found && found->before.event > from.event) {
+          go_to_moment(found->before);
+          return found->stop;
+        }
+      }
+    }
+    if (!target) {
+      go_to(start_);
+      return stop_of(StopReason::kStartOfHistory, session_->runner());
+    }
+    go_to_moment(*target);
+    if (const TaskState* task = session_->state().find_task(stop.tid)) {
+      stop.pid = task->pid;
+    }
+    if (stop.reason != StopReason::kStep) {
+      return stop;
+    }
+    const std::uint64_t address = session_->tracee(stop.tid).registers().rip;
+    if (address < settings.range_begin || address >= settings.range_end ||
+        is_interrupted({settings})) {
+      return stop;
+    }
+  }
+}
+
+} // namespace rrpcp::replay

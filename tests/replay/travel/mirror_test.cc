@@ -1,0 +1,299 @@
+// The mirror: what a run forward stops at, a run backward stops at in the opposite order, with the
+// same registers and memory.
+
+#include "replay/travel/generated_program.h"
+#include "rrpcp/error.h"
+#include "rrpcp/replay/replay_checkpoints.h"
+#include "rrpcp/replay/timeline.h"
+#include "support/temp_dir.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <elf.h>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <map>
+#include <random>
+#include <string>
+#include <string_view>
+#include <sys/mman.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <vector>
+
+namespace rrpcp {
+namespace {
+
+using test::TempDir;
+
+// All that can be seen at a stop.
+struct Seen {
+  Stop stop;
+  Place place;
+  user_regs_struct registers{};
+  std::uint64_t memory = 0;
+
+  std::string text() const {
+    char line[256];
+    std::snprintf(line, sizeof line, "%s of %d at %s: rip %llx rsp %llx rax %llx memory %llx",
+                  std::string(stop_reason_name(stop.reason)).c_str(), stop.tid,
+                  place.to_string().c_str(), registers.rip, registers.rsp, registers.rax,
+                  static_cast<unsigned long long>(memory));
+    return line;
+  }
+};
+
+bool same_state(const Seen& a, const Seen& b) {
+  return a.place == b.place && a.memory == b.memory &&
+         std::memcmp(&a.registers, &b.registers, sizeof a.registers) == 0;
+}
+
+bool same(const Seen& a, const Seen& b) {
+  return a.stop.reason == b.stop.reason && a.stop.tid == b.stop.tid &&
+         a.stop.signal == b.stop.signal && same_state(a, b);
+}
+
+Seen look(Timeline& timeline, const Stop& stop) {
+  Seen seen;
+  seen.stop = stop;
+  seen.place = timeline.here();
+  const std::int32_t tid = stop.tid != 0 ? stop.tid : timeline.current_task();
+  const auto registers = timeline.registers(tid, NT_PRSTATUS);
+  std::memcpy(&seen.registers, registers->data(), sizeof seen.registers);
+  std::vector<std::byte> bytes;
+  for (const TimelineProcess& process : timeline.processes()) {
+    for (const TimelineMapping& mapping : timeline.mappings(process.pid)) {
+      if ((mapping.protection & PROT_WRITE) == 0) {
+        continue;
+      }
+      // Large ones are mostly untouched: their beginning and end.
+      const std::uint64_t length = mapping.end - mapping.start;
+      constexpr std::uint64_t kMost = 256 << 10;
+      const std::uint64_t from = length > kMost ? mapping.end - kMost : mapping.start;
+      bytes.assign(mapping.end - from, std::byte{});
+      bytes.resize(timeline.read_memory(process.pid, from, bytes));
+      const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+      seen.memory = seen.memory * 31 + from + std::hash<std::string_view>()(text);
+    }
+  }
+  return seen;
+}
+
+class Mirror : public testing::Test {
+protected:
+  std::string trace() const { return dir_.file("trace"); }
+
+  void make(std::uint32_t seed) {
+    program_ = test::generate_program(seed);
+    std::ofstream(dir_.file("program.c")) << program_.source;
+    const char* const levels[] = {"-O0", "-O1", "-O2"};
+    run("cd '" + dir_.path() + "' && cc " + levels[seed % 3] +
+        " -w -g0 -no-pie -pthread -o program program.c && nm program > symbols");
+    record("./program");
+    std::ifstream symbols(dir_.file("symbols"));
+    std::string address;
+    std::string kind;
+    std::string name;
+    while (symbols >> address >> kind) {
+      if (kind.size() != 1 || address.size() != 16) { // one without an address
+        name = kind;
+        continue;
+      }
+      symbols >> name;
+      symbols_[name] = std::stoull(address, nullptr, 16);
+    }
+  }
+
+  void record(const std::string& command) {
+    run("cd '" + dir_.path() + "' && '" RRPCP_PCP_RR "' record -o '" + trace() + "' -- " + command +
+        " > output 2> errors; true");
+  }
+
+  static void run(const std::string& command) {
+    ASSERT_EQ(std::system(command.c_str()), 0) << command;
+  }
+
+  // Every stop of the program, up to some number of them, and the same backward.
+  void check_runs(Timeline& timeline, const RunSettings& settings, std::size_t most) {
+    std::vector<Seen> forward;
+    timeline.go_to(timeline.start());
+    for (;;) {
+      const Stop stop = timeline.run(Direction::kForward, settings);
+      if (stop.reason == StopReason::kEndOfHistory || forward.size() == most) {
+        break;
+      }
+      forward.push_back(look(timeline, stop));
+    }
+    stops_ += forward.size();
+    // At the end it stands still where it stopped last.
+    std::size_t left = forward.size();
+    if (left > 0 && timeline.here() == forward.back().place) {
+      --left;
+    }
+    for (std::size_t i = left; i-- > 0;) {
+      const Stop stop = timeline.run(Direction::kBackward, settings);
+      Seen seen = look(timeline, stop);
+      if (stop.reason == StopReason::kWatchpoint) {
+        // Met from the other side: the change is what comes next.
+        EXPECT_LT(seen.place, forward[i].place);
+        const Place behind = seen.place;
+        seen = look(timeline, timeline.run(Direction::kForward, settings));
+        ASSERT_TRUE(same(seen, forward[i]))
+            << "stop " << i << "\nforward:  " << forward[i].text() << "\nbackward: " << seen.text();
+        timeline.go_to(behind);
+        continue;
+      }
+      ASSERT_TRUE(same(seen, forward[i]))
+          << "stop " << i << "\nforward:  " << forward[i].text() << "\nbackward: " << seen.text();
+    }
+    EXPECT_EQ(timeline.run(Direction::kBackward, settings).reason, StopReason::kStartOfHistory);
+    EXPECT_EQ(timeline.here(), timeline.start());
+  }
+
+  // Single steps from a place on, and back.
+  void check_steps(Timeline& timeline, const Place& from, std::size_t most) {
+    timeline.go_to(from);
+    RunSettings settings;
+    settings.step = timeline.current_task();
+    std::vector<Seen> forward;
+    Stop start;
+    start.tid = settings.step;
+    forward.push_back(look(timeline, start));
+    while (forward.size() <= most) {
+      const Stop stop = timeline.run(Direction::kForward, settings);
+      if (stop.reason != StopReason::kStep && stop.reason != StopReason::kSignal) {
+        break;
+      }
+      forward.push_back(look(timeline, stop));
+      if (stop.tid != settings.step) {
+        break;
+      }
+    }
+    if (timeline.here() != forward.back().place) {
+      timeline.go_to(forward.back().place);
+    }
+    steps_ += forward.size() - 1;
+    for (std::size_t i = forward.size() - 1; i-- > 0;) {
+      const Stop stop = timeline.run(Direction::kBackward, settings);
+      const Seen seen = look(timeline, stop);
+      ASSERT_TRUE(same_state(seen, forward[i]))
+          << "step " << i << "\nforward:  " << forward[i].text() << "\nbackward: " << seen.text();
+    }
+  }
+
+  void check(std::uint32_t seed, bool checkpoints, std::size_t most) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    make(seed);
+    if (testing::Test::HasFatalFailure()) {
+      return;
+    }
+    std::mt19937 random(seed);
+    if (checkpoints) {
+      CreationOptions options;
+      options.event_interval = 25;
+      create_checkpoints(trace(), options);
+      // One between two events.
+      Timeline timeline = Timeline::open(trace());
+      Breakpoint breakpoint;
+      breakpoint.address = symbols_.at("f" + std::to_string(random() % 6));
+      timeline.add(breakpoint);
+      if (timeline.run(Direction::kForward).reason == StopReason::kBreakpoint) {
+        timeline.store();
+      }
+    }
+    TimelineSettings settings;
+    std::vector<std::string> warnings;
+    settings.warn = [&](const std::string& warning) { warnings.push_back(warning); };
+    settings.ignore_checkpoints = !checkpoints;
+    Timeline timeline = Timeline::open(trace(), settings);
+    std::vector<BreakpointId> ids;
+    for (const char* name : {"f0", "f2", "f4", "handler"}) {
+      Breakpoint breakpoint;
+      breakpoint.address = symbols_.at(name);
+      ids.push_back(timeline.add(breakpoint));
+    }
+    RunSettings everything;
+    everything.fork = program_.forks;
+    everything.threads = program_.threads;
+    check_runs(timeline, everything, most);
+    const Place somewhere = [&] {
+      timeline.go_to(timeline.start());
+      for (unsigned i = 0; i < 2 + random() % 3; ++i) {
+        timeline.run(Direction::kForward);
+      }
+      return timeline.here();
+    }();
+    for (BreakpointId id : ids) {
+      timeline.remove(id);
+    }
+    if (!HasFatalFailure() && !somewhere.arrived()) {
+      check_steps(timeline, somewhere, most * 4);
+    }
+    if (!HasFatalFailure()) {
+      Breakpoint watch;
+      watch.kind = Breakpoint::Kind::kWrite;
+      watch.address = symbols_.at("g") + 8 * (random() % 8);
+      watch.length = 8;
+      timeline.add(watch);
+      check_runs(timeline, {}, most);
+    }
+    for (const std::string& warning : warnings) {
+      ADD_FAILURE() << warning;
+    }
+  }
+
+  TempDir dir_;
+  test::GeneratedProgram program_;
+  std::map<std::string, std::uint64_t> symbols_;
+  std::size_t stops_ = 0;
+  std::size_t steps_ = 0;
+};
+
+class GeneratedMirror : public Mirror, public testing::WithParamInterface<std::uint32_t> {};
+
+TEST_P(GeneratedMirror, ShowsTheSameBackward) {
+  const std::uint32_t seed = GetParam();
+  check(seed, seed % 2 == 1, 12);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, GeneratedMirror, testing::Range(0u, 8u));
+
+// Eight more programs each.
+class ManyMirrors : public Mirror, public testing::WithParamInterface<std::uint32_t> {};
+
+TEST_P(ManyMirrors, ShowTheSameBackward) {
+  const char* all = std::getenv("RRPCP_ALL");
+  if (all == nullptr || std::string_view(all) != "1") {
+    GTEST_SKIP() << "with RRPCP_ALL=1";
+  }
+  for (std::uint32_t seed = 8 * GetParam(); seed < 8 * (GetParam() + 1); ++seed) {
+    run("rm -rf '" + trace() + "'");
+    symbols_.clear();
+    check(seed, seed % 2 == 1, 20);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Groups, ManyMirrors, testing::Range(1u, 26u));
+
+// The mirror is no mirror if it does not see a count that is one off.
+TEST_F(Mirror, NoticesACountThatIsOneOff) {
+  make(3);
+  Timeline timeline = Timeline::open(trace());
+  Breakpoint breakpoint;
+  breakpoint.address = symbols_.at("f0");
+  timeline.add(breakpoint);
+  const Seen seen = look(timeline, timeline.run(Direction::kForward));
+  ASSERT_GT(seen.place.instructions, 0u);
+  for (int off : {-1, 0, 1}) {
+    Place place = seen.place;
+    place.instructions += static_cast<std::uint64_t>(off);
+    timeline.go_to(place);
+    Seen other = look(timeline, seen.stop);
+    other.place = seen.place; // as an engine that counts wrongly would have it
+    EXPECT_EQ(same(seen, other), off == 0) << off;
+  }
+}
+
+} // namespace
+} // namespace rrpcp
