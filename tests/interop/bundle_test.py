@@ -80,9 +80,12 @@ def restore_elsewhere():
                 return
             live_in(root, command, "/unpacked/checkpoints/x.pcp", program)
             # One byte of a file that is in the way is enough to refuse, and nothing is touched.
-            with open(root + program, "r+b") as file:
-                file.seek(100)
-                file.write(b"\xaa")
+            with open(root + program, "rb") as file:
+                data = bytearray(file.read())
+            data[100] ^= 0x55
+            os.remove(root + program)  # it may still be executed
+            with open(root + program, "wb") as file:
+                file.write(data)
             before = sorted(os.listdir(root))
             done = run([PCP("pcp-bundle"), "extract", "--root", root, bundle, os.path.join(root, "second")],
                        expected=9)

@@ -280,7 +280,45 @@ def kernel_core(pid, folder, bt):
     check(state["inspectOnly"] and state["session"]["lastSignal"]["signal"] == 11, str(state["session"]))
 
 
+def checkpoints_of_rr():
+    """Checkpoints that rr wrote, of several processes and of several threads."""
+    golden = os.path.join(HERE, "..", "golden", "rr-2025")
+    for name, several in (("tiny_fork", True), ("tiny_threads", False)):
+        with Folder() as folder:
+            run(["tar", "-I", "zstd --long=27", "-xf", os.path.join(golden, name + ".tar.zst"), "-C", folder])
+            trace = os.path.join(folder, name, "trace")
+            run([PCP("pcp-upgrade"), "--in-place", trace])
+            files = sorted(os.path.join(trace, "pcp", f) for f in os.listdir(os.path.join(trace, "pcp")))
+            check(files, "no checkpoints in %s" % trace)
+            most_processes = most_threads = 0
+            for path in files:
+                core = os.path.join(folder, "core")
+                made = json.loads(run([PCP("pcp-convert"), "--json", "--to", "core", "--trace", trace, path, "-o",
+                                       core]).stdout)["cores"]
+                tasks = {t["tid"]: t for t in json.loads(
+                    run([PCP("pcp-inspect"), "--json", "regs", "--no-names", path]).stdout)["tasks"]}
+                most_processes = max(most_processes, len(made))
+                seen = {}
+                for one_core in made:
+                    most_threads = max(most_threads, int(one_core["threads"]))
+                    shown = gdb(["-c", one_core["file"]], ["thread apply all p/d $pc", "thread apply all p/d $sp",
+                                                            "thread apply all x/2gx $sp"])
+                    for register, command in (("rip", "thread apply all p/d $pc"), ("rsp", "thread apply all p/d $sp")):
+                        for tid, value in re.findall(r"(?:LWP|process) (\d+)\)+:\n\$\d+ = (\d+)", shown[command]):
+                            seen.setdefault(int(tid), {})[register] = value
+                    check("Cannot access" not in shown["thread apply all x/2gx $sp"], str(shown))
+                check(sorted(seen) == sorted(tasks), "%s: gdb shows threads %s, not %s" % (path, seen, list(tasks)))
+                for tid, values in seen.items():
+                    registers = next(s for s in tasks[tid]["sets"] if s["name"] == "NT_PRSTATUS")["registers"]
+                    check(values == {name: registers[name] for name in ("rip", "rsp")},
+                          "%s: thread %d: %s" % (path, tid, values))
+            check(most_processes > 1 if several else most_threads > 1, "%s has only one" % name)
+
+
 def main_one():
+    if NAME == "rr":
+        checkpoints_of_rr()
+        return
     if NAME == "all":
         for name in PROGRAMS:
             if name not in DEFAULT:

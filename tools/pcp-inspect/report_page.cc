@@ -23,7 +23,9 @@ h3{font-size:1rem;margin:20px 0 6px}p{margin:4px 0 10px}
 .soft{color:var(--soft)}.mono,td.n{font-family:ui-monospace,monospace;font-size:.87em}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.9rem}th{text-align:left;color:var(--soft);font-weight:600}
-th,td{padding:3px 14px 3px 0;border-bottom:1px solid var(--line);vertical-align:top}
+th,td{padding:3px 14px 3px 0;border-bottom:1px solid var(--line);vertical-align:top;white-space:nowrap}
+td:last-child:not(.n){white-space:normal;min-width:15em;overflow-wrap:anywhere}
+a{color:var(--link)}rect{shape-rendering:crispEdges}
 .n{text-align:right;white-space:nowrap}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;margin:6px 0}dt{color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere}

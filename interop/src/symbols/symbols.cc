@@ -232,7 +232,9 @@ struct Symbols::Impl {
       return std::nullopt;
     }
     SymbolName out;
-    out.name = demangled(name);
+    // Without the version, which some symbol tables have behind the name.
+    const std::string_view whole(name);
+    out.name = demangled(std::string(whole.substr(0, whole.find('@', 1))).c_str());
     out.offset = offset;
     out.size = symbol.st_size;
     const auto known = names.find(module);
