@@ -25,7 +25,7 @@ install(EXPORT rrpcpTargets NAMESPACE rrpcp:: DESTINATION ${package_dir})
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/rrpcpConfig.cmake.in
   ${PROJECT_BINARY_DIR}/rrpcpConfig.cmake INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/rrpcpConfigVersion.cmake
-  COMPATIBILITY SameMinorVersion)
+  COMPATIBILITY SameMajorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/rrpcpConfig.cmake ${PROJECT_BINARY_DIR}/rrpcpConfigVersion.cmake
   DESTINATION ${package_dir})
 

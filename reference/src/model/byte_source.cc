@@ -1,5 +1,6 @@
 #include "model/byte_source.h"
 
+#include "base/file.h"
 #include "base/open_file.h"
 #include "rrpcp/error.h"
 
@@ -45,21 +46,11 @@ void ByteSource::read(std::uint64_t offset, std::span<std::byte> out) const {
     }
     return;
   }
-  while (!out.empty()) {
-    ssize_t n = ::pread(file_.get(), out.data(), out.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    if (n < 0) {
-      throw system_error(errno, "cannot read").in_file(name_).at(offset);
-    }
-    if (n == 0) {
-      throw Error(ErrorCode::kIncomplete, "the file became shorter while it was read")
-          .in_file(name_)
-          .at(offset);
-    }
-    offset += static_cast<std::uint64_t>(n);
-    out = out.subspan(static_cast<std::size_t>(n));
+  const std::size_t done = read_at(file_.get(), out, offset, name_);
+  if (done < out.size()) {
+    throw Error(ErrorCode::kIncomplete, "the file became shorter while it was read")
+        .in_file(name_)
+        .at(offset + done);
   }
 }
 

@@ -166,13 +166,13 @@ std::uint16_t StateCheck::machine_of_space(std::uint32_t index) const {
   return machine != 0 ? machine : machine_;
 }
 
+void StateCheck::beyond(DiagnosticCode code, const Path& path, std::string message) {
+  findings_.in(rules_.fully_known ? code : DiagnosticCode("value.newer"), path, std::move(message));
+}
+
 void StateCheck::unknown(const Path& path, const char* what, unsigned value) {
   std::string message = std::string(what) + " " + std::to_string(value) + " is not known";
-  if (rules_.fully_known) {
-    findings_.in("value.unknown", path, std::move(message));
-  } else {
-    findings_.in("value.newer", path, std::move(message));
-  }
+  beyond("value.unknown", path, std::move(message));
 }
 
 } // namespace rrpcp

@@ -1,5 +1,6 @@
 #include "rrpcp/store.h"
 
+#include "base/file.h"
 #include "base/open_file.h"
 #include "framing/header.h"
 #include "framing/sections.h"
@@ -20,27 +21,6 @@
 namespace rrpcp {
 
 namespace {
-
-// pread(2) of exactly out.size() bytes; the number read, or throws.
-std::size_t read_some(int fd, std::uint64_t offset, std::span<std::byte> out,
-                      const std::string& path) {
-  std::size_t done = 0;
-  while (done < out.size()) {
-    ssize_t n =
-        ::pread(fd, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    if (n < 0) {
-      throw system_error(errno, "cannot read").in_file(path);
-    }
-    if (n == 0) {
-      break;
-    }
-    done += static_cast<std::size_t>(n);
-  }
-  return done;
-}
 
 // The name of a checkpoint's file; `copy` counts those of equal id and other content from 1.
 std::string checkpoint_file_name(std::int64_t event, const CheckpointId& id, unsigned copy) {
@@ -72,10 +52,10 @@ std::optional<StoreEntry> examine(int directory, const char* name, const std::st
     entry.file_size = static_cast<std::uint64_t>(status.st_size);
     framing::ThrowingSink sink(path);
     framing::HeaderBytes head;
-    const std::size_t n = read_some(file.get(), 0, head, path);
+    const std::size_t n = read_at(file.get(), head, 0, path);
     entry.header = framing::check_header(std::span(head).first(n), sink).header.value();
     const framing::ReadBytes read = [&](std::uint64_t offset, std::span<std::byte> out) {
-      if (read_some(file.get(), offset, out, path) != out.size()) {
+      if (read_at(file.get(), out, offset, path) != out.size()) {
         throw Error(ErrorCode::kIncomplete, "the file became shorter while it was read")
             .in_file(path)
             .at(offset);

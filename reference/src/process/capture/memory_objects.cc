@@ -1,6 +1,7 @@
 #include "process/capture/memory_objects.h"
 
 #include "base/bytes.h"
+#include "base/file.h"
 #include "base/sparse_read.h"
 #include "model/elf_build_id.h"
 #include "process/capture/data_bytes.h"
@@ -91,21 +92,8 @@ bool lives_in_memory(int fd) {
 
 // Reads [offset, offset + out.size()) of a file; what lies beyond its end reads as zeros.
 void read_padded(int fd, std::uint64_t offset, std::span<std::byte> out, const std::string& name) {
-  while (!out.empty()) {
-    ssize_t n = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    if (n < 0) {
-      throw system_error(errno, "cannot read").in_file(name).at(offset);
-    }
-    if (n == 0) {
-      std::fill(out.begin(), out.end(), std::byte{0});
-      return;
-    }
-    offset += static_cast<std::uint64_t>(n);
-    out = out.subspan(static_cast<std::size_t>(n));
-  }
+  const std::size_t done = read_at(fd, out, offset, name);
+  std::fill(out.begin() + static_cast<std::ptrdiff_t>(done), out.end(), std::byte{0});
 }
 
 // Calls `sink` with consecutive pieces of a range.

@@ -1,4 +1,5 @@
-// Files of a trace: whole small ones, and opening that cannot leave a directory.
+// Reading and writing files at a place, whole small files, directories, and opening that cannot
+// leave a directory.
 #pragma once
 
 #include "base/scoped_fd.h"
@@ -11,7 +12,7 @@
 #include <sys/stat.h>
 #include <vector>
 
-namespace rrpcp::compat {
+namespace rrpcp {
 
 // Reads all of `path`. Throws Error: system errors, kLimit for more than `limit` bytes, kSystem for
 // anything but a regular file.
@@ -21,6 +22,11 @@ std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit);
 // read, which are fewer only at the end of the file.
 std::size_t read_at(int fd, std::span<std::byte> out, std::uint64_t offset,
                     const std::string& name);
+
+// Writes all of `bytes` at `offset`; handles short writes and EINTR. Throws Error(kSystem) with the
+// offset, in a sentence that begins with `what`.
+void write_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset,
+              const std::string& name, std::string_view what = "cannot write");
 
 // What open_beneath found in the way.
 enum class BeneathProblem {
@@ -66,4 +72,4 @@ std::string strip_slashes(std::string path);
 // Names in a directory but "." and "..", sorted. Throws Error.
 std::vector<std::string> list_directory(const std::string& path);
 
-} // namespace rrpcp::compat
+} // namespace rrpcp

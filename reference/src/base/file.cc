@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-namespace rrpcp::compat {
+namespace rrpcp {
 
 namespace {
 
@@ -78,6 +78,21 @@ std::size_t read_at(int fd, std::span<std::byte> out, std::uint64_t offset,
     done += static_cast<std::size_t>(count);
   }
   return done;
+}
+
+void write_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset,
+              const std::string& name, std::string_view what) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) {
+      continue;
+    }
+    if (count <= 0) {
+      throw system_error(count < 0 ? errno : EIO, std::string(what)).in_file(name).at(offset);
+    }
+    offset += static_cast<std::uint64_t>(count);
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
 }
 
 BeneathResult open_beneath(int directory_fd, std::string_view relative, int flags) {
@@ -185,4 +200,4 @@ std::vector<std::string> list_directory(const std::string& path) {
   return names;
 }
 
-} // namespace rrpcp::compat
+} // namespace rrpcp
