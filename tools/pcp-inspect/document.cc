@@ -214,7 +214,7 @@ void write_document(JsonWriter& json, const CheckpointReader& reader,
 
 int inspect_document(int argc, char** argv, Console& console) {
   std::string more = "The document is described in spec/inspect-json.md. Page data is in it as "
-                        "digests only.\n\n";
+                     "digests only.\n\n";
   more += kInspectExitCodes;
   Command command({"pcp-inspect --json", "[OPTION]... FILE",
                    "Writes everything that a checkpoint file says as one JSON document.", more});
