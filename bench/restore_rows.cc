@@ -90,8 +90,11 @@ void restore_rows(Bench& bench, const SavedFiles& files) {
                              return std::vector<std::uint64_t>{
                                  restore(files.raw, false, files.touched, copied_digest)};
                            }});
-  bench.report.add(
-      {.what = "restore, raw", .size = size, .figure = copied[0][0], .bytes = files.touched_bytes});
+  bench.report.add({.what = "restore, raw",
+                    .size = size,
+                    .figure = copied[0][0],
+                    .bytes = files.touched_bytes,
+                    .baseline_name = ""});
   if (raw_digest != copied_digest) {
     throw Error(ErrorCode::kInternal, "a lazy restore gives different memory");
   }

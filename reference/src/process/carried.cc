@@ -128,6 +128,7 @@ private:
     if (attributes.getSeccompFilters().size() == 0) {
       unless("seccomp", name + " is confined by filters of seccomp(2) that could not be read",
              kFree);
+      return;
     }
     for (schema::SeccompFilter::Reader filter : attributes.getSeccompFilters()) {
       if (asks_supervisor(filter.getProgram())) {
