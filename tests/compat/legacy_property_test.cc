@@ -239,8 +239,9 @@ void collect(capnp::DynamicStruct::Builder value, std::vector<capnp::DynamicStru
     } else if (group) {
       collect(value.get(field).as<capnp::DynamicStruct>(), out);
     } else if (field.getType().isList() && field.getType().asList().getElementType().isStruct()) {
-      for (auto entry : value.get(field).as<capnp::DynamicList>()) {
-        collect(entry.as<capnp::DynamicStruct>(), out);
+      capnp::DynamicList::Builder list = value.get(field).as<capnp::DynamicList>();
+      for (unsigned i = 0; i < list.size(); ++i) {
+        collect(list[i].as<capnp::DynamicStruct>(), out);
       }
     }
   };

@@ -177,8 +177,9 @@ private:
 
   // Register sets that follow the rules of the model; others are left out and told.
   bool can_keep(const CoreNote& set) {
-    bool fits =
-        register_set_size_fits(core_.layout->machine, set.type, set.data.size()).value_or(true);
+    const RegisterSetSize size =
+        judge_register_set(core_.layout->machine, set.type, set.data.size());
+    bool fits = size == RegisterSetSize::kFits || size == RegisterSetSize::kUnknownType;
     if (fits && set.type == NT_X86_XSTATE) {
       fits = take_xsave(set.data);
     }
