@@ -98,12 +98,13 @@ struct Mapping {
   # One past the last address; a multiple of the page size, above start.
 
   protection @2 :UInt32;
-  # PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4 (mmap(2)).
+  # PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4 (mmap(2)); on AArch64 PROT_BTI 0x10.
 
   flags @3 :UInt32;
   # MAP_* of mmap(2) that describe the mapping: exactly one of MAP_SHARED 1 and MAP_PRIVATE 2, and
-  # MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_NORESERVE, MAP_LOCKED, MAP_HUGETLB, MAP_STACK where set.
-  # Values are those of the State's machine.
+  # MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_NORESERVE, MAP_LOCKED, MAP_HUGETLB, MAP_STACK, MAP_SYNC where
+  # set.
+  # Values are those of the space's machine.
 
   advice @4 :UInt32;
   # Lasting advice (madvise(2)), bits of spec/model.md "Advice bits".
@@ -112,7 +113,7 @@ struct Mapping {
   # What the mapping is for, where that matters to a restore.
 
   pkey @6 :UInt16;
-  # Memory protection key (pkeys(7)), 0 to 15.
+  # Memory protection key (pkeys(7)): 0 to 15 on x86, 0 to 7 on AArch64.
 
   object @7 :UInt32 = 0xffffffff;
   # Index into State.memoryObjects of what is mapped. noIndex: private anonymous memory.
@@ -194,7 +195,7 @@ enum RunKind {
 
 struct MemoryObject {
   length @0 :UInt64;
-  # Bytes. For a file: its size. For shared memory: a multiple of the page size, or for a memfd the
+  # Bytes. For a file: its size; for shared memory and a System V segment above 0, for a memfd the
   # exact size of the file.
 
   device @1 :UInt64;

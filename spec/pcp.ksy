@@ -125,7 +125,21 @@ types:
         io: _root._io
         pos: offset
         size: length
-        doc: Of kind chunk_table entries of the type chunk_entry, of kind manifest one Cap'n Proto message.
+        doc: Of kind manifest one Cap'n Proto message.
+      chunks:
+        io: _root._io
+        pos: offset
+        size: _root.footer.chunk_entry_size
+        type: chunk_entry
+        repeat: expr
+        repeat-expr: _root.footer.chunk_count
+        if: kind == 1
+      seal:
+        io: _root._io
+        pos: offset
+        size: length
+        type: seal
+        if: kind == 3
   seal:
     seq:
       - id: algorithm
@@ -135,6 +149,10 @@ types:
         size: 4
       - id: state
         size: 32
+      - id: chunks
+        size: 32
+        repeat: eos
+        doc: SHA-256 of the decoded bytes of each chunk, in stream order
   footer:
     seq:
       - id: directory_offset

@@ -339,8 +339,23 @@ private:
     forged("value.newer",
            [](Forge& forge) {
              forge.change([](Manifest manifest) {
-               manifest.getState().getAddressSpaces()[0].getMappings()[3].setRole(
-                   static_cast<schema::MappingRole>(77));
+               auto space = manifest.getState().getAddressSpaces()[0];
+               space.getMappings()[3].setRole(static_cast<schema::MappingRole>(77));
+               // Bits and numbers that are errors in a file that is fully known.
+               auto mapping = space.getMappings()[0];
+               mapping.setFlags(mapping.getFlags() | 1u << 23);
+               mapping.setAdvice(mapping.getAdvice() | 1u << 20);
+               mapping.setPkey(77);
+               mapping.setUserFaults(1u << 9);
+               auto process = manifest.getState().getProcesses()[0];
+               process.setStopSignal(63);
+               for (auto task : manifest.getState().getTasks()) {
+                 for (auto set : task.getRegisters()) {
+                   if (set.getNoteType() == 1) { // NT_PRSTATUS
+                     set.initData(1024);
+                   }
+                 }
+               }
              });
              forge.edit_header = set<std::uint16_t>(kHeaderMinor, 9);
            },

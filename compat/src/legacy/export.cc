@@ -23,21 +23,6 @@ using namespace compat;
 constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
 constexpr std::size_t kHoleBytes = 4096;
 
-void write_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset,
-              const std::string& path) {
-  while (!bytes.empty()) {
-    const ssize_t count = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (count < 0) {
-      if (errno == EINTR) {
-        continue;
-      }
-      throw system_error(errno, "cannot write").in_file(path).at(offset);
-    }
-    bytes = bytes.subspan(static_cast<std::size_t>(count));
-    offset += static_cast<std::uint64_t>(count);
-  }
-}
-
 void sync_file(int fd, const std::string& path) {
   if (::fdatasync(fd) != 0) {
     throw system_error(errno, "cannot sync").in_file(path);

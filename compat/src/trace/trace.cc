@@ -18,7 +18,6 @@ namespace rrpcp {
 namespace {
 
 using compat::BlockStream;
-using compat::join_path;
 
 constexpr std::uint32_t kTraceVersion = 85;
 constexpr std::uint64_t kMaxVersionFile = 1 << 20;
@@ -151,7 +150,7 @@ RrTraceHeader read_header(const std::string& directory) {
   const std::string path = join_path(directory, "version");
   std::vector<std::byte> bytes;
   try {
-    bytes = compat::read_file(path, kMaxVersionFile);
+    bytes = read_file(path, kMaxVersionFile);
   } catch (const Error& error) {
     struct stat info = {};
     if (error.code() == ErrorCode::kNotFound &&
@@ -191,6 +190,7 @@ RrTraceHeader read_header(const std::string& directory) {
                   "the trace's page size is " + std::to_string(header.page_size));
     }
     header.xcr0 = in.getX86().getXcr0();
+    header.required_forward_compatibility = in.getRequiredForwardCompatibilityVersion();
     header.has_pointer_authentication = in.getAarch64().getHasPAuth();
     header.has_tpidr = in.getAarch64().getHasTPIDR();
     const auto records = in.getX86().getCpuidRecords();
@@ -391,7 +391,7 @@ std::uint64_t RrTraceFrameReader::data_offset() const {
 
 RrTrace RrTrace::open(const std::string& directory, const RrTraceLimits& limits) {
   RrTrace trace;
-  trace.directory_ = compat::strip_slashes(directory);
+  trace.directory_ = strip_slashes(directory);
   trace.limits_ = limits;
   trace.header_ = read_header(trace.directory_);
   return trace;

@@ -1,6 +1,7 @@
 #include "rrpcp/reader.h"
 
 #include "base/bytes.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/mapped_range.h"
 #include "base/open_file.h"
@@ -32,22 +33,12 @@ namespace {
 
 // Reads exactly out.size() bytes at `offset`.
 void read_exactly(int fd, std::uint64_t offset, std::span<std::byte> out, const std::string& name) {
-  while (!out.empty()) {
-    ssize_t n = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
-    if (n < 0) {
-      if (errno == EINTR) {
-        continue;
-      }
-      throw system_error(errno, "cannot read").in_file(name).at(offset);
-    }
-    if (n == 0) {
-      throw Error(ErrorCode::kIncomplete, "the file became shorter while it was read")
-          .in_file(name)
-          .at(offset)
-          .with_diagnostic("file.truncated");
-    }
-    offset += static_cast<std::uint64_t>(n);
-    out = out.subspan(static_cast<std::size_t>(n));
+  const std::size_t done = read_at(fd, out, offset, name);
+  if (done < out.size()) {
+    throw Error(ErrorCode::kIncomplete, "the file became shorter while it was read")
+        .in_file(name)
+        .at(offset + done)
+        .with_diagnostic("file.truncated");
   }
 }
 

@@ -1,5 +1,6 @@
 #include "model/byte_source.h"
 
+#include "base/file.h"
 #include "base/open_file.h"
 #include "rrpcp/error.h"
 
@@ -14,14 +15,25 @@
 namespace rrpcp {
 
 ByteSource ByteSource::open(const std::string& path) {
-  ByteSource source;
-  source.name_ = path;
-  source.file_ = open_file(path.c_str(), O_RDONLY);
-  if (!source.file_) {
+  ScopedFd file = open_file(path.c_str(), O_RDONLY);
+  if (!file) {
     throw system_error(errno, "cannot open").in_file(path);
   }
+  return ByteSource(std::move(file), path);
+}
+
+ByteSource ByteSource::duplicate(int fd, const std::string& name) {
+  ScopedFd file(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!file) {
+    throw system_error(errno, "cannot open").in_file(name);
+  }
+  return ByteSource(std::move(file), name);
+}
+
+ByteSource::ByteSource(ScopedFd file, const std::string& path)
+    : file_(std::move(file)), name_(path) {
   struct stat status;
-  if (::fstat(source.file_.get(), &status) != 0) {
+  if (::fstat(file_.get(), &status) != 0) {
     throw system_error(errno, "cannot examine").in_file(path);
   }
   if (!S_ISREG(status.st_mode)) {
@@ -30,9 +42,8 @@ ByteSource ByteSource::open(const std::string& path) {
                                         : "a checkpoint can only be read from a regular file")
         .in_file(path);
   }
-  source.size_ = static_cast<std::uint64_t>(status.st_size);
-  source.stored_size_ = std::min(source.size_, static_cast<std::uint64_t>(status.st_blocks) * 512);
-  return source;
+  size_ = static_cast<std::uint64_t>(status.st_size);
+  stored_size_ = std::min(size_, static_cast<std::uint64_t>(status.st_blocks) * 512);
 }
 
 ByteSource::ByteSource(std::span<const std::byte> bytes, std::string name)
@@ -45,21 +56,11 @@ void ByteSource::read(std::uint64_t offset, std::span<std::byte> out) const {
     }
     return;
   }
-  while (!out.empty()) {
-    ssize_t n = ::pread(file_.get(), out.data(), out.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    if (n < 0) {
-      throw system_error(errno, "cannot read").in_file(name_).at(offset);
-    }
-    if (n == 0) {
-      throw Error(ErrorCode::kIncomplete, "the file became shorter while it was read")
-          .in_file(name_)
-          .at(offset);
-    }
-    offset += static_cast<std::uint64_t>(n);
-    out = out.subspan(static_cast<std::size_t>(n));
+  const std::size_t done = read_at(file_.get(), out, offset, name_);
+  if (done < out.size()) {
+    throw Error(ErrorCode::kIncomplete, "the file became shorter while it was read")
+        .in_file(name_)
+        .at(offset + done);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "model/register_sets.h"
 
+#include <algorithm>
 #include <initializer_list>
 
 namespace rrpcp {
@@ -57,18 +58,21 @@ constexpr SizeRule kRules[] = {
 
 } // namespace
 
-std::optional<bool> register_set_size_fits(std::uint16_t machine, std::uint32_t type,
-                                           std::uint64_t size) {
+RegisterSetSize judge_register_set(std::uint16_t machine, std::uint32_t type, std::uint64_t size) {
   for (const SizeRule& rule : kRules) {
     if (rule.machine != machine || rule.type != type) {
       continue;
     }
-    if (rule.step != 0) {
-      return size >= rule.size && size <= rule.other && (size - rule.size) % rule.step == 0;
+    const bool fits = rule.step != 0 ? size >= rule.size && size <= rule.other &&
+                                           (size - rule.size) % rule.step == 0
+                                     : size == rule.size || (rule.other != 0 && size == rule.other);
+    if (fits) {
+      return RegisterSetSize::kFits;
     }
-    return size == rule.size || (rule.other != 0 && size == rule.other);
+    return size > std::max(rule.size, rule.other) ? RegisterSetSize::kLonger
+                                                  : RegisterSetSize::kImpossible;
   }
-  return std::nullopt;
+  return RegisterSetSize::kUnknownType;
 }
 
 } // namespace rrpcp

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 namespace rrpcp {
 
@@ -13,9 +12,15 @@ inline constexpr std::uint16_t kMachineAarch64 = 183; // EM_AARCH64
 inline constexpr std::uint32_t kNotePrstatus = 1;
 inline constexpr std::uint32_t kNoteX86Xstate = 0x202;
 
-// Whether a set of note type `type` may have `size` bytes on `machine`; nothing where the type is
-// not known there (spec/model.md, "Register sets").
-std::optional<bool> register_set_size_fits(std::uint16_t machine, std::uint32_t type,
-                                           std::uint64_t size);
+enum class RegisterSetSize {
+  kUnknownType, // the machine has no such set that is known
+  kFits,
+  kLonger, // than any that is known: kernels have lengthened sets before
+  kImpossible,
+};
+
+// What is to be said of a set of note type `type` with `size` bytes on `machine` (spec/model.md,
+// "Register sets").
+RegisterSetSize judge_register_set(std::uint16_t machine, std::uint32_t type, std::uint64_t size);
 
 } // namespace rrpcp

@@ -89,6 +89,9 @@ private:
   void signal_number(const Path& path, std::int64_t value, bool zero_allowed);
   void refer(ReferenceCounter& counter, const Path& path, std::uint32_t index, bool optional);
   void unknown(const Path& path, const char* what, unsigned value);
+  // A bit or number that no kernel had when this version was made: what `code` says in a file that
+  // is fully known, and in another one something newer.
+  void beyond(DiagnosticCode code, const Path& path, std::string message);
 
   // ELF e_machine of the tasks of a space.
   std::uint16_t machine_of_space(std::uint32_t index) const;

@@ -30,8 +30,8 @@ void StateCheck::check_process_attributes(const Path& path, schema::Process::Rea
   const std::int32_t stop = process.getStopSignal();
   if (stop != 0 &&
       std::find(kStopSignals.begin(), kStopSignals.end(), stop) == kStopSignals.end()) {
-    findings_.in("process.attributes", path / "stopSignal",
-                 "signal " + to_string(stop) + " does not stop a process");
+    beyond("process.attributes", path / "stopSignal",
+           "signal " + to_string(stop) + " does not stop a process");
   }
   const std::int32_t adjustment = process.getOutOfMemoryAdjustment();
   if (adjustment < -kMostOutOfMemory || adjustment > kMostOutOfMemory) {
@@ -61,8 +61,7 @@ void StateCheck::check_credentials(const Path& path, schema::Credentials::Reader
                  "there are some that are not permitted, or not inheritable");
   }
   if ((credentials.getSecurebits() & ~kSecurebits) != 0) {
-    findings_.in("credentials.capabilities", path / "securebits",
-                 to_string(credentials.getSecurebits()));
+    beyond("credentials.capabilities", path / "securebits", to_string(credentials.getSecurebits()));
   }
 }
 
@@ -73,8 +72,9 @@ const char* StateCheck::fault_of(schema::MemoryPolicy::Reader policy) {
 void StateCheck::check_task_attributes(const Path& path,
                                        schema::TaskAttributes::Reader attributes) {
   const auto filters = attributes.getSeccompFilters();
-  if (attributes.getSeccompMode() > kSeccompFilter ||
-      (filters.size() != 0 && attributes.getSeccompMode() != kSeccompFilter)) {
+  if (attributes.getSeccompMode() > kSeccompFilter) {
+    beyond("task.attributes", path / "seccompMode", to_string(attributes.getSeccompMode()));
+  } else if (filters.size() != 0 && attributes.getSeccompMode() != kSeccompFilter) {
     findings_.in("task.attributes", path / "seccompMode", to_string(attributes.getSeccompMode()));
   }
   each(path / "seccompFilters", filters, [&](const Path& at, schema::SeccompFilter::Reader filter) {
@@ -84,8 +84,8 @@ void StateCheck::check_task_attributes(const Path& path,
     }
   });
   if (attributes.getMachineCheckPolicy() > kMachineCheckDefault) {
-    findings_.in("task.attributes", path / "machineCheckPolicy",
-                 to_string(attributes.getMachineCheckPolicy()));
+    beyond("task.attributes", path / "machineCheckPolicy",
+           to_string(attributes.getMachineCheckPolicy()));
   }
   each_pair(path / "speculation", attributes.getSpeculation(),
             [&](const Path& at, schema::SpeculationControl::Reader a,

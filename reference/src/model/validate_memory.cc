@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::uint32_t kMapShared = 1, kMapPrivate = 2, kMapAnonymous = 0x20;
 constexpr std::uint32_t kMapHugetlb = 0x40000, kHugetlbSize = 0xfc000000;
-// GROWSDOWN, LOCKED, NORESERVE, STACK (asm-generic/mman.h; the same on x86 and AArch64).
-constexpr std::uint32_t kMapKept = 0x100 | 0x2000 | 0x4000 | 0x20000;
+// GROWSDOWN, LOCKED, NORESERVE, STACK, SYNC (asm-generic/mman.h; the same on x86 and AArch64).
+constexpr std::uint32_t kMapKept = 0x100 | 0x2000 | 0x4000 | 0x20000 | 0x80000;
 constexpr std::uint32_t kAdviceHuge = 1u << 3, kAdviceNoHuge = 1u << 4, kAdviceAll = (1u << 8) - 1;
 constexpr std::uint32_t kAdviceSequential = 1u << 6, kAdviceRandom = 1u << 7;
 constexpr std::uint32_t kMapLocked = 0x2000;
@@ -150,21 +150,22 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
   const MemoryRules* rules = memory_rules(machine);
   if (rules != nullptr) {
     if ((mapping.getProtection() & ~rules->protection) != 0) {
-      findings_.in("mapping.protection", path / "protection", hex(mapping.getProtection()));
+      beyond("mapping.protection", path / "protection", hex(mapping.getProtection()));
     }
     std::uint32_t allowed = 3 | kMapAnonymous | kMapKept | kMapHugetlb;
     allowed |= (flags & kMapHugetlb) != 0 ? kHugetlbSize : 0;
     if ((flags & ~allowed) != 0) {
-      findings_.in("mapping.flags", path / "flags", hex(flags));
+      beyond("mapping.flags", path / "flags", hex(flags));
     }
     if (mapping.getPkey() > rules->highest_key) {
-      findings_.in("mapping.pkey", path / "pkey", to_string(mapping.getPkey()));
+      beyond("mapping.pkey", path / "pkey", to_string(mapping.getPkey()));
     }
   }
   const std::uint32_t maximum = mapping.getMaximumProtection();
-  if (maximum != 0 && ((rules != nullptr && (maximum & ~rules->protection) != 0) ||
-                       (mapping.getProtection() & ~maximum) != 0)) {
+  if (maximum != 0 && (mapping.getProtection() & ~maximum) != 0) {
     findings_.in("mapping.protection", path / "maximumProtection", hex(maximum));
+  } else if (rules != nullptr && (maximum & ~rules->protection) != 0) {
+    beyond("mapping.protection", path / "maximumProtection", hex(maximum));
   }
   if (!shared && !is_private) {
     findings_.in("mapping.flags", path / "flags", hex(flags));
@@ -173,21 +174,23 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
   auto both = [&](std::uint32_t a, std::uint32_t b) {
     return (advice & a) != 0 && (advice & b) != 0;
   };
-  if ((advice & ~kAdviceAll) != 0 || both(kAdviceHuge, kAdviceNoHuge) ||
-      both(kAdviceSequential, kAdviceRandom)) {
+  if (both(kAdviceHuge, kAdviceNoHuge) || both(kAdviceSequential, kAdviceRandom)) {
     findings_.in("mapping.advice", path / "advice", hex(advice));
+  } else if ((advice & ~kAdviceAll) != 0) {
+    beyond("mapping.advice", path / "advice", hex(advice));
   }
   if (mapping.hasRr()) {
     check_rr_mapping(path / "rr", mapping);
   }
-  if (mapping.getLockedOnFault() && (flags & kMapLocked) == 0) {
+  if (mapping.getLockedOnFault() && rules != nullptr && (flags & kMapLocked) == 0) {
     findings_.in("mapping.attributes", path / "lockedOnFault", "the mapping is not locked");
   }
-  if (mapping.getDroppable() && (!is_private || (flags & kMapAnonymous) == 0)) {
+  if (mapping.getDroppable() &&
+      (!is_private || (rules != nullptr && (flags & kMapAnonymous) == 0))) {
     findings_.in("mapping.attributes", path / "droppable", "it is no private anonymous memory");
   }
   if ((mapping.getUserFaults() & ~kUserFaultModes) != 0) {
-    findings_.in("mapping.attributes", path / "userFaults", hex(mapping.getUserFaults()));
+    beyond("mapping.attributes", path / "userFaults", hex(mapping.getUserFaults()));
   }
   if (const char* fault = fault_of(mapping.getMemoryPolicy()); *fault != 0) {
     findings_.in("mapping.attributes", path / "memoryPolicy", fault);
@@ -408,7 +411,7 @@ void StateCheck::check_memory_object(const Path& path, schema::MemoryObject::Rea
   }
   case schema::MemoryObject::MEMFD:
     if ((object.getMemfd().getSeals() & ~kSealsAll) != 0) {
-      findings_.in("object.seals", path / "memfd" / "seals", hex(object.getMemfd().getSeals()));
+      beyond("object.seals", path / "memfd" / "seals", hex(object.getMemfd().getSeals()));
     }
     break;
   case schema::MemoryObject::ANONYMOUS:

@@ -53,8 +53,10 @@ void StateCheck::check_process(const Path& path, schema::Process::Reader process
   auto interval_timers = process.getIntervalTimers();
   each(path / "intervalTimers", interval_timers,
        [&](const Path& at, schema::IntervalTimer::Reader timer) {
-         if (timer.getTimer() > 2 || timer.getValue() == 0) {
-           findings_.in("process.timer", at, "there is no such timer, or it is not armed");
+         if (timer.getValue() == 0) {
+           findings_.in("process.timer", at, "it is not armed");
+         } else if (timer.getTimer() > 2) {
+           beyond("process.timer", at, "there is no timer " + to_string(timer.getTimer()));
          }
        });
   each_pair(path / "intervalTimers", interval_timers,
@@ -74,8 +76,7 @@ void StateCheck::check_process(const Path& path, schema::Process::Reader process
     case 2: // SIGEV_THREAD
       break;
     default:
-      findings_.in("process.timer", at / "notify",
-                   to_string(timer.getNotify()) + " is no way to notify");
+      beyond("process.timer", at / "notify", to_string(timer.getNotify()) + " is no way to notify");
       break;
     }
   });
@@ -177,12 +178,14 @@ void StateCheck::check_task(const Path& path, schema::Task::Reader task) {
   if (task.hasAlternateStack()) {
     auto stack = task.getAlternateStack();
     std::uint64_t end;
-    if ((stack.getFlags() & ~(kSsOnStack | kSsDisable | kSsAutoDisarm)) != 0 ||
-        ((stack.getFlags() & kSsDisable) == 0 && stack.getSize() == 0) ||
+    const std::string what = to_string(stack.getSize()) + " bytes at " +
+                             to_string(stack.getAddress()) + " with flags " +
+                             to_string(stack.getFlags());
+    if (((stack.getFlags() & kSsDisable) == 0 && stack.getSize() == 0) ||
         __builtin_add_overflow(stack.getAddress(), stack.getSize(), &end)) {
-      findings_.in("task.alternate-stack", path / "alternateStack",
-                   to_string(stack.getSize()) + " bytes at " + to_string(stack.getAddress()) +
-                       " with flags " + to_string(stack.getFlags()));
+      findings_.in("task.alternate-stack", path / "alternateStack", what);
+    } else if ((stack.getFlags() & ~(kSsOnStack | kSsDisable | kSsAutoDisarm)) != 0) {
+      beyond("task.alternate-stack", path / "alternateStack", what);
     }
   }
   if (task.hasRseq() && task.getRseq().getAddress() == 0) {
@@ -219,12 +222,14 @@ void StateCheck::check_registers(const Path& path, List<schema::RegisterSet> set
                                  std::uint16_t machine) {
   each(path, sets, [&](const Path& at, schema::RegisterSet::Reader set) {
     auto data = set.getData();
-    auto fits = register_set_size_fits(machine, set.getNoteType(), data.size());
-    if (fits && !*fits) {
-      findings_.in("registers.size", at,
-                   "note type " + to_string(set.getNoteType()) + " with " + to_string(data.size()) +
-                       " bytes");
-    } else if (set.getNoteType() == kNoteX86Xstate && fits) {
+    const RegisterSetSize size = judge_register_set(machine, set.getNoteType(), data.size());
+    const std::string what =
+        "note type " + to_string(set.getNoteType()) + " with " + to_string(data.size()) + " bytes";
+    if (size == RegisterSetSize::kImpossible) {
+      findings_.in("registers.size", at, what);
+    } else if (size == RegisterSetSize::kLonger) {
+      beyond("registers.size", at, what);
+    } else if (size == RegisterSetSize::kFits && set.getNoteType() == kNoteX86Xstate) {
       check_xsave(at, data);
     }
   });

@@ -1,17 +1,17 @@
 #include "rrpcp/store.h"
 
+#include "base/file.h"
 #include "base/open_file.h"
 #include "framing/header.h"
 #include "framing/sections.h"
 #include "store/atomic_file.h"
-#include "store/same_content.h"
+#include "store/pending_checkpoint.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <dirent.h>
 #include <fcntl.h>
-#include <filesystem>
 #include <memory>
 #include <sys/stat.h>
 #include <tuple>
@@ -20,35 +20,6 @@
 namespace rrpcp {
 
 namespace {
-
-// pread(2) of exactly out.size() bytes; the number read, or throws.
-std::size_t read_some(int fd, std::uint64_t offset, std::span<std::byte> out,
-                      const std::string& path) {
-  std::size_t done = 0;
-  while (done < out.size()) {
-    ssize_t n =
-        ::pread(fd, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    if (n < 0) {
-      throw system_error(errno, "cannot read").in_file(path);
-    }
-    if (n == 0) {
-      break;
-    }
-    done += static_cast<std::size_t>(n);
-  }
-  return done;
-}
-
-// The name of a checkpoint's file; `copy` counts those of equal id and other content from 1.
-std::string checkpoint_file_name(std::int64_t event, const CheckpointId& id, unsigned copy) {
-  char number[32];
-  std::snprintf(number, sizeof number, "%020lld", static_cast<long long>(event));
-  return std::string(number) + "-" + id.to_string() +
-         (copy == 1 ? "" : "-" + std::to_string(copy)) + ".pcp";
-}
 
 // Reads header and footer of one file; nothing where it vanished.
 std::optional<StoreEntry> examine(int directory, const char* name, const std::string& path) {
@@ -72,10 +43,10 @@ std::optional<StoreEntry> examine(int directory, const char* name, const std::st
     entry.file_size = static_cast<std::uint64_t>(status.st_size);
     framing::ThrowingSink sink(path);
     framing::HeaderBytes head;
-    const std::size_t n = read_some(file.get(), 0, head, path);
+    const std::size_t n = read_at(file.get(), head, 0, path);
     entry.header = framing::check_header(std::span(head).first(n), sink).header.value();
     const framing::ReadBytes read = [&](std::uint64_t offset, std::span<std::byte> out) {
-      if (read_some(file.get(), offset, out, path) != out.size()) {
+      if (read_at(file.get(), out, offset, path) != out.size()) {
         throw Error(ErrorCode::kIncomplete, "the file became shorter while it was read")
             .in_file(path)
             .at(offset);
@@ -163,47 +134,9 @@ std::string Store::publish(const HeaderFields& fields,
 PublishedCheckpoint publish_checkpoint(const std::string& directory, std::int64_t event,
                                        const std::function<CheckpointId(Output&)>& write,
                                        const std::function<void(const CheckpointReader&)>& verify) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) {
-    throw system_error(error.value(), "cannot create the directory").in_file(directory);
-  }
-  PublishedCheckpoint result;
-  const std::string temporary = directory + "/(new checkpoint)";
-  PendingFile file(directory);
-  Output output(file.fd(), temporary);
-  result.id = write(output);
-  result.bytes = output.offset();
-  file.sync();
-  const auto reopen = [&] {
-    ScopedFd again(::fcntl(file.fd(), F_DUPFD_CLOEXEC, 0));
-    if (!again) {
-      throw system_error(errno, "cannot read back").in_file(temporary);
-    }
-    return CheckpointReader::open_fd(again.release(), temporary);
-  };
-  if (verify) {
-    verify(reopen());
-  }
-  // An id names content, but content can be made that has another's: only a file that holds the
-  // same stands for the new one, and a whole one that holds something else is not touched.
-  for (unsigned copy = 1;; ++copy) {
-    const std::string name = checkpoint_file_name(event, result.id, copy);
-    result.path = directory + "/" + name;
-    if (file.publish_new(name)) {
-      return result;
-    }
-    switch (compare_content(result.path, reopen())) {
-    case ContentComparison::kSame:
-      result.existed = true;
-      return result;
-    case ContentComparison::kUnusable:
-      file.publish_replacing(name);
-      return result;
-    case ContentComparison::kOther:
-      break;
-    }
-  }
+  PendingCheckpoint pending(directory);
+  const CheckpointId id = write(pending.output());
+  return pending.publish(event, id, verify);
 }
 
 bool Store::remove(const std::string& file_name) const {

@@ -1,5 +1,6 @@
 #include "trace/file_store.h"
 
+#include "base/file.h"
 #include "model/elf_build_id.h"
 #include "rrpcp/error.h"
 #include "trace/private_entries.h"
@@ -29,34 +30,6 @@ std::int64_t nanoseconds(const timespec& time) {
   return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
-std::size_t read_piece(int fd, std::uint64_t offset, std::span<std::byte> out,
-                       const std::string& name) {
-  for (;;) {
-    const ssize_t n = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
-    if (n >= 0) {
-      return static_cast<std::size_t>(n);
-    }
-    if (errno != EINTR) {
-      throw system_error(errno, "cannot read").in_file(name).at(offset);
-    }
-  }
-}
-
-void write_piece(int fd, std::uint64_t offset, std::span<const std::byte> bytes,
-                 const std::string& name) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    if (n < 0) {
-      throw system_error(errno, "cannot write").in_file(name).at(offset);
-    }
-    offset += static_cast<std::uint64_t>(n);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-}
-
 // A change within the clock tick in which a file was looked at leaves its times as they are: only
 // times that lie this far back say that nothing changed since.
 bool is_settled(const struct stat& status) {
@@ -76,8 +49,8 @@ bool is_systems(std::string_view path, const struct stat& status) {
 }
 
 // The last component of a path, made fit for a file name.
-std::string base_name(std::string_view path) {
-  std::string name(path.substr(path.rfind('/') + 1));
+std::string plain_name(std::string_view path) {
+  std::string name(base_name(path));
   name.resize(std::min<std::size_t>(name.size(), 100));
   for (char& c : name) {
     const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -102,12 +75,12 @@ std::string digest_text(const Sha256Digest& digest) {
 bool same_contents(int a, int b, const std::string& name) {
   std::vector<std::byte> left(kBufferSize), right(kBufferSize);
   for (std::uint64_t offset = 0;;) {
-    const std::size_t n = read_piece(a, offset, left, name);
+    const std::size_t n = read_at(a, left, offset, name);
     if (n == 0) {
-      return read_piece(b, offset, std::span(right).first(1), name) == 0;
+      return read_at(b, std::span(right).first(1), offset, name) == 0;
     }
     for (std::size_t done = 0; done < n;) {
-      const std::size_t m = read_piece(b, offset + done, std::span(right).first(n - done), name);
+      const std::size_t m = read_at(b, std::span(right).first(n - done), offset + done, name);
       if (m == 0 || std::memcmp(&left[done], right.data(), m) != 0) {
         return false;
       }
@@ -124,7 +97,7 @@ FileDigests digest_file(int fd, const std::string& name) {
   Sha256Stream strong;
   std::vector<std::byte> buffer(kBufferSize);
   for (std::uint64_t offset = 0;;) {
-    const std::size_t n = read_piece(fd, offset, buffer, name);
+    const std::size_t n = read_at(fd, buffer, offset, name);
     if (n == 0) {
       return {stream.digest(), strong.digest()};
     }
@@ -155,11 +128,11 @@ void copy_file_contents(int from, int to, const std::string& name) {
       const std::size_t wanted =
           std::min<std::size_t>(buffer.size(), static_cast<std::size_t>(hole - at));
       const std::size_t n =
-          read_piece(from, static_cast<std::uint64_t>(at), std::span(buffer).first(wanted), name);
+          read_at(from, std::span(buffer).first(wanted), static_cast<std::uint64_t>(at), name);
       if (n == 0) {
         break; // became shorter meanwhile
       }
-      write_piece(to, static_cast<std::uint64_t>(at), std::span(buffer).first(n), name);
+      write_at(to, std::span(buffer).first(n), static_cast<std::uint64_t>(at), name);
       at += static_cast<off_t>(n);
     }
     at = std::max(at, hole);
@@ -276,7 +249,7 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
       throw system_error(errno, "cannot open").in_file(taken_path);
     }
     digest = digest_file(copy.get(), taken_path);
-    const std::string name = name_for(copy.get(), digest.sha256, base_name(path));
+    const std::string name = name_for(copy.get(), digest.sha256, plain_name(path));
     kept.path = std::string(trace_format::kFilesName) + "/" + name;
     // A link to another inode of the same content must not stay linked where it may change.
     if (::renameat(folder_fd_.get(), taken.c_str(), folder_fd_.get(), name.c_str()) != 0) {

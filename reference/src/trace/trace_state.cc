@@ -1,6 +1,7 @@
 #include "trace/trace_state.h"
 
 #include "base/bytes.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/open_file.h"
 #include "container/kj_errors.h"
@@ -20,31 +21,6 @@
 namespace rrpcp {
 
 using namespace trace_format;
-
-namespace {
-
-// pread(2) of as many of out.size() bytes as there are.
-std::size_t read_at(int fd, std::uint64_t offset, std::span<std::byte> out,
-                    const std::string& name) {
-  std::size_t done = 0;
-  while (done < out.size()) {
-    const ssize_t n =
-        ::pread(fd, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    if (n < 0) {
-      throw system_error(errno, "cannot read").in_file(name).at(offset + done);
-    }
-    if (n == 0) {
-      break;
-    }
-    done += static_cast<std::size_t>(n);
-  }
-  return done;
-}
-
-} // namespace
 
 capnp::ReaderOptions checked_message_options() {
   capnp::ReaderOptions options;
@@ -97,14 +73,14 @@ void TraceState::read_header() {
   }
   file_size = static_cast<std::uint64_t>(status.st_size);
   StreamHeaderBytes bytes;
-  const std::size_t n = read_at(file.get(), 0, bytes, name);
+  const std::size_t n = read_at(file.get(), bytes, 0, name);
   header = decode_stream_header(std::span(bytes).first(n), name);
 }
 
 bool TraceState::read_index() {
   StreamFooterBytes bytes{};
   if (file_size < kHeaderSize + kFooterSize ||
-      read_at(file.get(), file_size - kFooterSize, bytes, name) != bytes.size() ||
+      read_at(file.get(), bytes, file_size - kFooterSize, name) != bytes.size() ||
       !has_stream_footer(bytes)) {
     return false;
   }
@@ -126,7 +102,7 @@ bool TraceState::read_index() {
     const std::uint64_t count = std::min<std::uint64_t>(footer.chunk_count - i, 4096);
     const std::uint64_t offset = footer.index_offset + i * footer.entry_size;
     piece.resize(count * footer.entry_size);
-    if (read_at(file.get(), offset, piece, name) != piece.size()) {
+    if (read_at(file.get(), piece, offset, name) != piece.size()) {
       throw wrong("the index is cut", offset);
     }
     digest.update(piece);
@@ -174,7 +150,7 @@ void TraceState::scan() {
   std::optional<Error> found;
   while (offset < file_size) {
     StreamChunkBytes bytes;
-    const bool cut = read_at(file.get(), offset, bytes, name) != bytes.size();
+    const bool cut = read_at(file.get(), bytes, offset, name) != bytes.size();
     if (cut) {
       break;
     }
@@ -315,7 +291,7 @@ void TraceState::load(std::uint64_t number, ChunkBuffer& buffer) const {
   }
   buffer.number_ = -1;
   buffer.stored_.resize(extent);
-  if (read_at(file.get(), entry.offset, buffer.stored_, name) != extent) {
+  if (read_at(file.get(), buffer.stored_, entry.offset, name) != extent) {
     throw Error(ErrorCode::kIncomplete, "the file was cut while it was read")
         .in_file(name)
         .at(entry.offset);

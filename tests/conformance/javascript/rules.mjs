@@ -7,7 +7,7 @@ const limit64 = (1n << 64n) - 1n, limit63 = (1n << 63n) - 1n;
 const zero = 0, stream = 1, backing = 2, unknown = 3, guardRun = 4;                       // RunKind
 const guard = 1, stack = 2, vvar = 5, vsyscall = 6, shadowStack = 7, replayer = 8;        // MappingRole
 const shared = 1, privately = 2, anonymous = 0x20, locked = 0x2000, hugeTlb = 0x40000;    // MAP_*
-const mappingFlags = shared | privately | anonymous | 0x100 | locked | 0x4000 | 0x20000 | hugeTlb;
+const mappingFlags = shared | privately | anonymous | 0x100 | locked | 0x4000 | 0x20000 | 0x80000 | hugeTlb;
 const isX86 = machine => machine === i386 || machine === x86_64;
 const isKnown = machine => isX86(machine) || machine === aarch64;
 
@@ -33,6 +33,8 @@ export function judgeState(container, state, report) {
   const tails = [];                       // last pages of objects that end inside a page
   let noCpu = false, layoutEnds = null;
   const must = (holds, code, where) => { if (!holds) report(code, where); };
+  // Bits and numbers that a later version may have: only in a fully known file is that an error.
+  const beyond = (holds, code, where) => { if (!holds) report(container.fullyKnown ? code : "value.newer", where); };
 
   // ---- state, position, trace ----
   if (state.machine === 0) report("header.machine", "state.machine");
@@ -70,11 +72,14 @@ export function judgeState(container, state, report) {
     const where = `state.processes[${i}]`;
     must(p.pid > 0, "process.pid", where);
     if (!state.broken.has("tasks")) must(hasTask.has(i), "process.empty", where);
-    must(ascends(p.intervalTimers, t => t.timer) && p.intervalTimers.every(t => t.timer <= 2 && t.value), "process.timer", where);
+    must(ascends(p.intervalTimers, t => t.timer) && p.intervalTimers.every(t => t.value), "process.timer", where);
+    beyond(p.intervalTimers.every(t => t.timer <= 2), "process.timer", where);
     const possible = t => [0, 1, 2, 4].includes(t.notify);
-    must(ascends(p.posixTimers, t => t.id) && p.posixTimers.every(possible), "process.timer", where);
+    must(ascends(p.posixTimers, t => t.id), "process.timer", where);
+    beyond(p.posixTimers.every(possible), "process.timer", where);
     must(p.posixTimers.every(t => ![0, 4].includes(t.notify) || (t.signal >= 1 && t.signal <= 64)), "signal.number", where);
-    must([0, 19, 20, 21, 22].includes(p.stopSignal) && Math.abs(p.outOfMemoryAdjustment) <= 1000 &&
+    beyond([0, 19, 20, 21, 22].includes(p.stopSignal), "process.attributes", where);
+    must(Math.abs(p.outOfMemoryAdjustment) <= 1000 &&
       ascends(p.semaphoreUndo, s => [s.identifier, s.number]), "process.attributes", where);
     must(ascends(p.resourceLimits, r => r.resource) && p.resourceLimits.every(r => r.soft <= r.hard), "process.resource-limit", where);
     judgeCredentials(p.credentials, where);
@@ -94,7 +99,10 @@ export function judgeState(container, state, report) {
     for (const mask of [t.signalMask, t.savedSignalMask]) if (mask !== limit64) judgeMask(mask, where);
     for (const s of t.pendingSignals) judgeSignal(s, where);
     const a = t.alternateStack;
-    if (a) must(!(a.flags & 0x7ffffffc) && (a.flags & 2 || a.size) && a.address + a.size <= limit64, "task.alternate-stack", where);
+    if (a) {
+      must((a.flags & 2 || a.size) && a.address + a.size <= limit64, "task.alternate-stack", where);
+      beyond(!(a.flags & 0x7ffffffc), "task.alternate-stack", where);
+    }
     if (t.rseq) must(t.rseq.address, "task.rseq", where);
     if (t.threadAreas.length)
       must(isX86(machine) && ascends(t.threadAreas, e => e.entryNumber) && t.threadAreas.every(e => e.contents <= 3 && !(e.reservedBits & 0xff)),
@@ -103,10 +111,11 @@ export function judgeState(container, state, report) {
     judgeCredentials(t.credentials, where);
     const at = t.attributes;
     if (at) {
-      const filters = at.seccompFilters.every(f => f.program.length && f.program.length % 8 === 0) && (at.seccompMode === 2 || !at.seccompFilters.length);
+      const filters = at.seccompFilters.every(f => f.program.length && f.program.length % 8 === 0) && (at.seccompMode >= 2 || !at.seccompFilters.length);
       const speculation = ascends(at.speculation, s => s.feature);
       const nice = !at.scheduling || (at.scheduling.nice >= -20 && at.scheduling.nice <= 19);
-      must(at.seccompMode <= 2 && filters && speculation && nice && at.machineCheckPolicy <= 2 && !endsInZero(at.processors) &&
+      beyond(at.seccompMode <= 2 && at.machineCheckPolicy <= 2, "task.attributes", where);
+      must(filters && speculation && nice && !endsInZero(at.processors) &&
         !(at.memoryPolicy && endsInZero(at.memoryPolicy.nodes)), "task.attributes", where);
     }
   });
@@ -127,8 +136,8 @@ export function judgeState(container, state, report) {
 
   function judgeCredentials(c, where) {
     if (!c) return;
-    must(!(c.effectiveCapabilities & ~c.permittedCapabilities) && !(c.ambientCapabilities & ~(c.permittedCapabilities & c.inheritableCapabilities)) &&
-      c.securebits <= 0xfff, "credentials.capabilities", where);
+    must(!(c.effectiveCapabilities & ~c.permittedCapabilities) && !(c.ambientCapabilities & ~(c.permittedCapabilities & c.inheritableCapabilities)), "credentials.capabilities", where);
+    beyond(c.securebits <= 0xfff, "credentials.capabilities", where);
   }
   function judgeMask(mask, where) { must(!(mask & ((1n << 8n) | (1n << 18n))), "signal.mask", where); }
   function judgeSignal(s, where) {
@@ -143,7 +152,8 @@ export function judgeState(container, state, report) {
     for (const r of list) {
       if (r.broken.has("data")) continue;
       const fits = registerSizes[machine]?.[r.noteType];
-      if (fits && !fits(r.data.length)) report("registers.size", where);
+      const longer = n => !Array.from({ length: 9000 }, (_, i) => n + i).some(fits);
+      if (fits && !fits(r.data.length)) (longer(r.data.length) ? beyond : must)(false, "registers.size", where);
       else if (fits && r.noteType === 0x202) judgeXsave(r.data, where);
     }
   }
@@ -190,16 +200,19 @@ export function judgeState(container, state, report) {
     const protections = 7 | (machine === aarch64 ? 0x10 : 0);
     const ranged = m.start < m.end && m.start % pageSize === 0n && m.end % pageSize === 0n;
     must(ranged, "mapping.range", where);
-    must((!known || !(m.protection & ~protections)) && (!m.maximumProtection ||
-      (!(m.protection & ~m.maximumProtection) && (!known || !(m.maximumProtection & ~protections)))), "mapping.protection", where);
-    must((isShared || isPrivate) && (!known || (!(m.flags & 0x03ffffff & ~mappingFlags) && (m.flags & hugeTlb || !(m.flags >>> 26)))), "mapping.flags", where);
-    must(!(m.advice & ~0xff) && (m.advice & 0x18) !== 0x18 && (m.advice & 0xc0) !== 0xc0, "mapping.advice", where);
-    must(!known || m.pkey <= (machine === aarch64 ? 7 : 15), "mapping.pkey", where);
+    must(!m.maximumProtection || !(m.protection & ~m.maximumProtection), "mapping.protection", where);
+    beyond(!known || !((m.protection | m.maximumProtection) & ~protections), "mapping.protection", where);
+    must(isShared || isPrivate, "mapping.flags", where);
+    beyond(!known || (!(m.flags & 0x03ffffff & ~mappingFlags) && (m.flags & hugeTlb || !(m.flags >>> 26))), "mapping.flags", where);
+    must((m.advice & 0x18) !== 0x18 && (m.advice & 0xc0) !== 0xc0, "mapping.advice", where);
+    beyond(!(m.advice & ~0xff), "mapping.advice", where);
+    beyond(!known || m.pkey <= (machine === aarch64 ? 7 : 15), "mapping.pkey", where);
     if (isShared) must(hasObject || m.role === vvar || m.role === vsyscall, "mapping.object", where);
     if (isPrivate && known && m.flags & anonymous) must(!hasObject, "mapping.object", where);
     must(m.objectOffset % pageSize === 0n && (hasObject || !m.objectOffset) && (m.start >= m.end || m.objectOffset + (m.end - m.start) <= limit64),
       "mapping.object-offset", where);
-    must((!m.lockedOnFault || m.flags & locked) && (!m.droppable || (isPrivate && m.flags & anonymous)) && m.userFaults <= 7 &&
+    beyond(m.userFaults <= 7, "mapping.attributes", where);
+    must((!m.lockedOnFault || !known || m.flags & locked) && (!m.droppable || (isPrivate && (!known || m.flags & anonymous))) &&
       !(m.memoryPolicy && endsInZero(m.memoryPolicy.nodes)), "mapping.attributes", where);
     if (m.role === guard) must(isPrivate && !m.protection && !hasObject && !m.runs.length, "mapping.role", where);
     if (m.role === vvar || m.role === vsyscall) must(m.runs.length === 1 && m.runs[0].kind === unknown, "mapping.role", where);
@@ -266,7 +279,7 @@ export function judgeState(container, state, report) {
     }
     if (isFile && o.file) must(o.length === o.file.size, "object.length", where);
     if (!o.broken.has("runs")) must(isFile || o.runs.length || (o.which === "memfd" && !o.length), "object.runs", where);
-    if (o.which === "memfd" && o.memfd) must(!(o.memfd.seals & ~0x3f), "object.seals", where);
+    if (o.which === "memfd" && o.memfd) beyond(!(o.memfd.seals & ~0x3f), "object.seals", where);
     const pages = (o.length + pageSize - 1n) / pageSize;
     judgeRuns(o.runs, { pages, behind: isFile, inObject: true }, where);
     if (o.length % pageSize) {

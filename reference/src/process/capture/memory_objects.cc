@@ -1,6 +1,7 @@
 #include "process/capture/memory_objects.h"
 
 #include "base/bytes.h"
+#include "base/file.h"
 #include "base/sparse_read.h"
 #include "model/elf_build_id.h"
 #include "process/capture/data_bytes.h"
@@ -91,21 +92,8 @@ bool lives_in_memory(int fd) {
 
 // Reads [offset, offset + out.size()) of a file; what lies beyond its end reads as zeros.
 void read_padded(int fd, std::uint64_t offset, std::span<std::byte> out, const std::string& name) {
-  while (!out.empty()) {
-    ssize_t n = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    if (n < 0) {
-      throw system_error(errno, "cannot read").in_file(name).at(offset);
-    }
-    if (n == 0) {
-      std::fill(out.begin(), out.end(), std::byte{0});
-      return;
-    }
-    offset += static_cast<std::uint64_t>(n);
-    out = out.subspan(static_cast<std::size_t>(n));
-  }
+  const std::size_t done = read_at(fd, out, offset, name);
+  std::fill(out.begin() + static_cast<std::ptrdiff_t>(done), out.end(), std::byte{0});
 }
 
 // Calls `sink` with consecutive pieces of a range.
@@ -385,6 +373,37 @@ std::uint32_t ObjectTable::add_memfd(pid_t pid, int fd, std::string name) {
   object.mapped = std::move(objects_[known->second].mapped);
   objects_[known->second] = std::move(object);
   return known->second;
+}
+
+std::optional<std::uint32_t> ObjectTable::add_unlinked(pid_t tid, int fd, std::string name) {
+  const std::string path = proc_path(tid, "fd/" + std::to_string(fd));
+  MemoryObject object;
+  object.content.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (!object.content || ::fstat(object.content.get(), &status) != 0) {
+    return std::nullopt;
+  }
+  const auto known = by_identity_.find(std::pair(status.st_dev, status.st_ino));
+  if (known != by_identity_.end()) { // mapped too, or open twice
+    MemoryObject& same = objects_[known->second];
+    same.storage = MemoryObject::Storage::kWhole;
+    same.live = true;
+    same.deleted = true;
+    if (!same.content) {
+      same.content = std::move(object.content);
+      measure(same);
+    }
+    return known->second;
+  }
+  object.kind = MappingKind::kFile;
+  object.storage = MemoryObject::Storage::kWhole;
+  object.live = true;
+  object.deleted = true;
+  object.device = status.st_dev;
+  object.inode = status.st_ino;
+  object.name = std::move(name);
+  measure(object);
+  return insert(std::move(object));
 }
 
 std::optional<std::uint32_t> ObjectTable::add_executable(pid_t pid, const std::string& path) {

@@ -1,5 +1,6 @@
 #include "process/capture/page_pump.h"
 
+#include "base/file.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -70,22 +71,9 @@ void PagePump::file(int fd, std::uint64_t offset, std::uint64_t length, const st
     add({Step::Kind::kData, nullptr, {}, out.size()});
     filled_ += out.size();
     length -= out.size();
-    while (!out.empty()) {
-      ssize_t got = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
-      if (got < 0 && errno == EINTR) {
-        continue;
-      }
-      if (got < 0) {
-        throw system_error(errno, "cannot read").in_file(name).at(offset);
-      }
-      if (got == 0) {
-        std::fill(out.begin(), out.end(), std::byte{0});
-        offset += out.size();
-        break;
-      }
-      offset += static_cast<std::uint64_t>(got);
-      out = out.subspan(static_cast<std::size_t>(got));
-    }
+    const std::size_t done = read_at(fd, out, offset, name);
+    std::fill(out.begin() + static_cast<std::ptrdiff_t>(done), out.end(), std::byte{0});
+    offset += out.size();
   }
 }
 

@@ -1,5 +1,6 @@
 #include "process/capture/page_spool.h"
 
+#include "base/file.h"
 #include "rrpcp/error.h"
 
 #include <cerrno>
@@ -12,17 +13,8 @@ std::uint64_t PageSpool::append(std::span<const std::byte> bytes) {
     file_ = std::make_unique<PendingFile>(directory_);
   }
   const std::uint64_t place = length_;
-  while (!bytes.empty()) {
-    ssize_t n = ::pwrite(file_->fd(), bytes.data(), bytes.size(), static_cast<off_t>(length_));
-    if (n < 0) {
-      if (errno == EINTR) {
-        continue;
-      }
-      throw system_error(errno, "cannot set pages aside").in_file(directory_);
-    }
-    length_ += static_cast<std::uint64_t>(n);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
+  write_at(file_->fd(), bytes, length_, directory_, "cannot set pages aside");
+  length_ += bytes.size();
   return place;
 }
 

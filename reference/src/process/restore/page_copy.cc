@@ -1,5 +1,6 @@
 #include "process/restore/page_copy.h"
 
+#include "base/file.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -61,20 +62,6 @@ std::vector<Part> split_by_chunk(const CheckpointReader& reader,
   return parts;
 }
 
-void write_to_descriptor(int descriptor, std::uint64_t offset, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    ssize_t n = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    if (n <= 0) {
-      throw system_error(n < 0 ? errno : EIO, "cannot fill shared memory");
-    }
-    offset += static_cast<std::uint64_t>(n);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-}
-
 // Writes pieces of one decoded chunk into the process.
 class ProcessWriter {
 public:
@@ -129,7 +116,7 @@ void deliver(std::span<const Part> parts, std::span<const std::byte> chunk, Proc
       writer.add(part.target.position, bytes);
       break;
     case PageTarget::Kind::kDescriptor:
-      write_to_descriptor(part.target.descriptor, part.target.position, bytes);
+      write_at(part.target.descriptor, bytes, part.target.position, "shared memory", "cannot fill");
       break;
     case PageTarget::Kind::kMemory:
       std::memcpy(reinterpret_cast<void*>(part.target.position), bytes.data(), bytes.size());

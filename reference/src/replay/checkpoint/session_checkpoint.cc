@@ -1,5 +1,6 @@
 #include "replay/checkpoint/session_checkpoint.h"
 
+#include "base/file.h"
 #include "container/kj_errors.h"
 #include "replay/checkpoint/process_group.h"
 #include "replay/checkpoint/supervisor_codec.h"
@@ -86,9 +87,7 @@ std::map<std::uint64_t, std::vector<std::byte>> contents_of(int fd, const std::s
     }
     const off_t end = ::lseek(fd, start, SEEK_HOLE);
     std::vector<std::byte> bytes(static_cast<std::size_t>(end - start));
-    if (::pread(fd, bytes.data(), bytes.size(), start) != static_cast<ssize_t>(bytes.size())) {
-      throw system_error(errno, "cannot read shared memory").in_file(name);
-    }
+    bytes.resize(read_at(fd, bytes, static_cast<std::uint64_t>(start), name));
     contents[static_cast<std::uint64_t>(start)] = std::move(bytes);
     at = end;
   }
@@ -174,10 +173,7 @@ ScopedFd make_object(const StoredObject& stored, const ObjectState& object) {
     throw system_error(errno, "cannot make shared memory").in_file(object.path);
   }
   for (const auto& [offset, bytes] : stored.contents) {
-    if (::pwrite(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset)) !=
-        static_cast<ssize_t>(bytes.size())) {
-      throw system_error(errno, "cannot fill shared memory").in_file(object.path);
-    }
+    write_at(fd.get(), bytes, offset, object.path, "cannot fill shared memory");
   }
   return fd;
 }
@@ -245,6 +241,10 @@ std::unique_ptr<ReplaySession> restore_session(const std::string& trace_director
 }
 
 void check_origin(const std::string& trace_directory, const CheckpointReader& reader) {
+  if (reader.state().getInspectOnly()) {
+    throw Error(ErrorCode::kUnsupportedState, "the checkpoint is for looking at only")
+        .in_file(reader.name());
+  }
   if (std::string_view(reader.state().getProducer().cStr()) != kProducer) {
     throw Error(ErrorCode::kUnsupportedState, "the checkpoint is not one of pcp-rr")
         .in_file(reader.name());

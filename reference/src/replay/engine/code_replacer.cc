@@ -1,5 +1,6 @@
 #include "replay/engine/code_replacer.h"
 
+#include "base/file.h"
 #include "process/page_scan.h"
 #include "replay/engine/code_functions.h"
 #include "rrpcp/error.h"
@@ -21,19 +22,7 @@ constexpr std::uint64_t kMostCode = std::uint64_t{1} << 30;
 
 std::vector<std::byte> read_segment(int fd, const CodeFunctions::Segment& segment) {
   std::vector<std::byte> bytes(std::min(segment.size, kMostCode));
-  std::size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t n = ::pread(fd, bytes.data() + done, bytes.size() - done,
-                              static_cast<off_t>(segment.offset + done));
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    if (n <= 0) {
-      break;
-    }
-    done += static_cast<std::size_t>(n);
-  }
-  bytes.resize(done);
+  bytes.resize(read_at(fd, bytes, segment.offset, "code"));
   return bytes;
 }
 

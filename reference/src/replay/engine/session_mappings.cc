@@ -1,5 +1,6 @@
 // Mappings of files and of shared objects, and what the objects hold.
 
+#include "base/file.h"
 #include "model/backing_file.h"
 #include "process/page_scan.h"
 #include "process/proc_maps.h"
@@ -65,17 +66,8 @@ void ReplaySession::write_shared() {
     }
     std::uint64_t offset = write.offset;
     visit_data(write.data, [&](std::span<const std::byte> bytes) {
-      while (!bytes.empty()) {
-        const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-        if (n < 0 && errno == EINTR) {
-          continue;
-        }
-        if (n <= 0) {
-          throw system_error(errno, "cannot write a shared object");
-        }
-        bytes = bytes.subspan(static_cast<std::size_t>(n));
-        offset += static_cast<std::uint64_t>(n);
-      }
+      write_at(fd, bytes, offset, "a shared object");
+      offset += bytes.size();
     });
     state_.bytes_written += write.data.length;
   }
