@@ -49,7 +49,7 @@ public:
 
   std::vector<Judgement> run() {
     if (state_.getInspectOnly()) {
-      never("it was captured for looking at only (--inspect-only)");
+      never("it is for looking at only: it was made from a core file, or captured so");
     }
     for (schema::Process::Reader process : state_.getProcesses()) {
       judge_process(process);
