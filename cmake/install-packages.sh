@@ -9,7 +9,7 @@ packages="
   libzydis-dev libseccomp-dev
   nlohmann-json3-dev libgtest-dev libgmock-dev librapidcheck-dev scdoc
   gdb elfutils binutils python3 python3-pyelftools python3-zstandard python3-xxhash sqlite3 strace zstd xz-utils util-linux procps
-  perl bash git-man gzip"
+  perl bash git-man gzip abigail-tools file"
 
 missing=""
 for package in $packages; do

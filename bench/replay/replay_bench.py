@@ -44,7 +44,7 @@ def slowdown(directory, name, program):
 def seek(directory):
     trace = os.path.join(directory, "long")
     record = seconds([PCP_RR, "record", "-q", "-o", trace, "--", "perl", "-e", CALLS % EVENTS])
-    count = int(subprocess.run([PCP_RR, "replay", "-g", "1", trace], check=True, capture_output=True).stdout.split()[3].rstrip(b","))
+    count = int(subprocess.run([PCP_RR, "replay", "--place", "-g", "1", trace], check=True, capture_output=True).stdout.split()[3].rstrip(b","))
     create = seconds([PCP_RR, "create-checkpoints", "-q", "-i", str(EVENTS // 20), trace])
     print("%d events: recorded in %.1f s, 20 checkpoints made in %.1f s" % (count, record, create), flush=True)
     print("%10s %18s %18s %8s" % ("event", "with checkpoints", "--ignore-pcp", "ratio"))
@@ -53,8 +53,8 @@ def seek(directory):
         event = EVENTS // 20 * part + 100
         fast, slow = [], []
         for _ in range(REPETITIONS):
-            fast.append(seconds([PCP_RR, "replay", "-g", str(event), trace]))
-        slow.append(seconds([PCP_RR, "replay", "--ignore-pcp", "-g", str(event), trace]))
+            fast.append(seconds([PCP_RR, "replay", "--place", "-g", str(event), trace]))
+        slow.append(seconds([PCP_RR, "replay", "--place", "--ignore-pcp", "-g", str(event), trace]))
         near.append(statistics.median(fast))
         print("%10d %16.3f s %16.3f s %7.0f x" % (event, near[-1], statistics.median(slow),
                                                   statistics.median(slow) / near[-1]), flush=True)

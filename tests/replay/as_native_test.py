@@ -87,7 +87,7 @@ def require_same(what, native, other):
 
 
 def last_event(trace):
-    return int(run([PCP_RR, "replay", "-g", "1", trace], "/").stdout.split()[3].rstrip(b","))
+    return int(run([PCP_RR, "replay", "--place", "-g", "1", trace], "/").stdout.split()[3].rstrip(b","))
 
 
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:

@@ -29,7 +29,7 @@ def record(directory, script, *options):
 
 
 def events(trace):
-    return int(run("replay", "-g", 1, trace).stdout.split()[3].rstrip(b","))
+    return int(run("replay", "--place", "-g", 1, trace).stdout.split()[3].rstrip(b","))
 
 
 def checkpoints(trace):
@@ -53,7 +53,7 @@ def goto(directory):
     last = events(trace)
     for target in (1, 49, event_of(made[1]) - 1, event_of(made[1]), event_of(made[2]) + 3, last, last + 1):
         best = [path for path in made if event_of(path) <= target]
-        place = run("replay", "-g", target, trace).stdout.decode()
+        place = run("replay", "--place", "-g", target, trace).stdout.decode()
         assert place.startswith("event %d of %d" % (target, last)), place
         assert (best[-1] if best and target > 1 else "the start of the trace") in place, (target, place)
         with_points = run("replay", "-a", "-g", target, trace)
@@ -99,9 +99,9 @@ def on_fork(directory):
     pids = {int(line.split()[0]) for line in run("ps", trace).stdout.decode().splitlines()[1:]}
     assert len(pids) >= 4, pids
     for pid in sorted(pids):
-        text = run("replay", "-f", pid, trace).stdout.decode()
+        text = run("replay", "--place", "-f", pid, trace).stdout.decode()
         assert " of process %d:" % pid not in text, text
-    missing = run("replay", "-f", 4194304, trace, status=None)
+    missing = run("replay", "--place", "-f", 4194304, trace, status=None)
     assert missing.returncode != 0 and b"no process 4194304" in missing.stderr
 
 
@@ -159,7 +159,7 @@ def two_creators(directory):
     made = checkpoints(trace)
     assert len({event_of(path) for path in made}) == len(made), made  # the same place, the same file
     for path in made:
-        assert run("replay", "-g", event_of(path), trace).stdout.split(b"from ")[1].startswith(path.encode()), path
+        assert run("replay", "--place", "-g", event_of(path), trace).stdout.split(b"from ")[1].startswith(path.encode()), path
 
 
 def while_recording(directory):
@@ -168,7 +168,7 @@ def while_recording(directory):
     assert result.stderr == b"", result.stderr
     made = checkpoints(trace)
     assert [event_of(path) for path in made] == list(range(40, events(trace) + 1, 40))[:len(made)] and len(made) >= 5, made
-    place = run("replay", "-g", event_of(made[-1]), trace).stdout.decode()
+    place = run("replay", "--place", "-g", event_of(made[-1]), trace).stdout.decode()
     assert made[-1] in place
     for path in made:
         tail = run("replay", "-a", "-g", event_of(path), trace).stdout
@@ -184,10 +184,10 @@ def between_events(directory):
     assert len(set(events_made)) < len(events_made), events_made
     last = events(trace)
     longest = max(set(events_made), key=events_made.count)
-    place = run("replay", "-g", longest + 1, trace).stdout.decode()
+    place = run("replay", "--place", "-g", longest + 1, trace).stdout.decode()
     assert "/%020d-" % longest in place, place
     assert run("replay", "-a", "-g", longest + 1, trace).stdout == run("replay", "-a", "-g", longest + 1, "--ignore-pcp", trace).stdout
-    at = run("replay", "-g", longest, trace).stdout.decode()
+    at = run("replay", "--place", "-g", longest, trace).stdout.decode()
     assert place.split("from ")[1].splitlines()[0] != at.split("from ")[1].splitlines()[0], at
     assert run("rerun", "-s", longest + 1, trace).stdout == run("rerun", "-s", longest + 1, "--ignore-pcp", trace).stdout
     assert run("replay", "-a", trace).stdout == result.stdout
@@ -214,7 +214,7 @@ def moved_trace(directory):
     os.rename(trace, moved)
     result = run("replay", "-a", "-g", target, moved)
     assert result.stdout == expected and result.stderr == b"", result.stderr
-    assert checkpoints(moved)[-1] in run("replay", "-g", target, moved).stdout.decode()
+    assert checkpoints(moved)[-1] in run("replay", "--place", "-g", target, moved).stdout.decode()
 
 
 with tempfile.TemporaryDirectory() as temporary:

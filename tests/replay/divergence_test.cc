@@ -325,7 +325,7 @@ TEST(DivergenceCommand, EndsWith1AndSaysWhatDiffersWhere) {
   const std::vector<std::vector<std::string>> commands = {
       {"replay", "-a"},
       {"replay", "-a", "--ignore-pcp"},
-      {"replay", "-g", argument(write + 1)},
+      {"replay", "--place", "-g", argument(write + 1)},
       {"rerun", "-s", argument(write)},
       {"create-checkpoints", "-i", argument(write + 1)}};
   for (std::vector<std::string> command : commands) {
@@ -338,7 +338,7 @@ TEST(DivergenceCommand, EndsWith1AndSaysWhatDiffersWhere) {
   }
   // Up to there it is as it was.
   const test::CommandResult before =
-      test::run_command({RRPCP_PCP_RR, "replay", "-g", argument(write), changed});
+      test::run_command({RRPCP_PCP_RR, "replay", "--place", "-g", argument(write), changed});
   EXPECT_EQ(before.code, 0) << before.err;
 }
 

@@ -53,7 +53,7 @@ void Arguments::expect(std::size_t least, std::size_t most, const std::string& w
 Command::Command(CommandInfo info)
     : info_(std::move(info)), options_(std::make_unique<Options>(info_.name, info_.summary)) {
   options_->set_width(90);
-  options_->add_options()("h,help", "show this help and exit")(
+  options_->add_options()(info_.h_is_taken ? "help" : "h,help", "show this help and exit")(
       "version", "show the version of the software and of the format and exit");
   options_->add_options("hidden")(kPositional, "", cxxopts::value<std::vector<std::string>>());
   options_->parse_positional({kPositional});

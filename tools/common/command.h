@@ -33,6 +33,8 @@ struct CommandInfo {
   std::string summary;
   // After the options: exit codes, examples. May be empty. Ends without a newline.
   std::string details = {};
+  // -h means something else: help is --help alone.
+  bool h_is_taken = false;
 };
 
 // A command or subcommand:

@@ -1,7 +1,7 @@
 // `pcp-inspect --json FILE`: the whole checkpoint as one document (spec/inspect-json.md).
 
 #include "common/json_writer.h"
-#include "common/message_json.h"
+#include "rrpcp/message_json.h"
 #include "common/names.h"
 #include "common/progress.h"
 #include "common/text.h"

@@ -1,6 +1,6 @@
 // `pcp-inspect info`: a checkpoint on one screen.
 
-#include "common/message_json.h"
+#include "rrpcp/message_json.h"
 #include "common/names.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"

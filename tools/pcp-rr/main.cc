@@ -14,7 +14,8 @@ namespace {
 constexpr Subcommand kSubcommands[] = {
 #ifdef RRPCP_LIVE
     {"record", rr_record, "[--] PROGRAM...", "run a program and record it"},
-    {"replay", rr_replay, "[TRACE]", "run a recorded program again"},
+    {"replay", rr_replay, "[TRACE]", "run a recorded program again, in a debugger"},
+    {"gdbinit", rr_gdbinit, "", "the commands that gdb needs for it"},
     {"create-checkpoints", rr_create_checkpoints, "[TRACE]",
      "make checkpoints on the way of a replay"},
     {"rerun", rr_rerun, "[TRACE]", "print the registers at events or instructions"},
@@ -26,6 +27,9 @@ constexpr Subcommand kSubcommands[] = {
     {"doctor", rr_doctor, "", "what this machine can do, and what is used instead"},
     {"pack", rr_pack, "[TRACE...]", "make traces independent of other files, and smaller"},
 };
+
+// The rr that front ends may take this command for, when it is called by that name.
+constexpr std::string_view kLikeRr = "5.9.0";
 
 int run(int argc, char** argv, Console& console) {
   const std::string_view first = argc > 1 ? argv[1] : "";
@@ -39,6 +43,12 @@ int run(int argc, char** argv, Console& console) {
            "\nTRACE is a directory, or the name of one in $_PCP_RR_TRACE_DIR (else\n"
            "$XDG_DATA_HOME/pcp-rr, else ~/.local/share/pcp-rr); without it, the latest one.\n\n"
            "Exit codes: pcp-rr(1) lists those of each subcommand."});
+  const std::string_view called = argc > 0 ? argv[0] : "";
+  if (first == "--version" && called.substr(called.rfind('/') + 1) == "rr") {
+    // Front ends ask which rr it is, whose command line and packets these are.
+    console.write("rr version " + std::string(kLikeRr) + "\n");
+    return kExitOk;
+  }
   if (first.starts_with("-")) {
     command.parse(argc, argv, console); // --help, --version, or a complaint
     throw UsageError("options follow the subcommand");

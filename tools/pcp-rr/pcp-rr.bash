@@ -5,7 +5,7 @@ _pcp_rr() {
   local subcommand=${COMP_WORDS[1]} options='--help --version --quiet'
   if ((COMP_CWORD == 1)); then
     mapfile -t COMPREPLY < <(compgen -W \
-      'record replay create-checkpoints rerun dump ps ls traceinfo pack doctor --help --version' \
+      'record replay gdbinit create-checkpoints rerun dump ps ls traceinfo pack doctor --help --version' \
       -- "$current")
     return
   fi
@@ -17,6 +17,15 @@ _pcp_rr() {
       ;;
     --cpuid)
       mapfile -t COMPREPLY < <(compgen -W 'native x86-64 x86-64-v2 x86-64-v3' -- "$current")
+      return
+      ;;
+    -d | --debugger)
+      mapfile -t COMPREPLY < <(compgen -c -X '!*@(gdb|lldb)*' -- "$current")
+      return
+      ;;
+    -x | --gdb-x)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -f -- "$current")
       return
       ;;
     --profile)
@@ -31,7 +40,12 @@ _pcp_rr() {
   esac
   case $subcommand in
     record) options+=' --output-trace-dir --wait --checkpoint-interval --checksum --self-check --cpuid' ;;
-    replay) options+=' --autopilot --goto --onfork --verify --ignore-pcp' ;;
+    replay)
+      options+=' --autopilot --place --goto --goto-exit --onfork --onprocess --debugger --gdb-x'
+      options+=' --debugger-option --interpreter --fullname --dbgport --dbghost --keep-listening'
+      options+=' --no-redirect-output --verify --ignore-pcp --base-memory'
+      ;;
+    gdbinit) options+=' --lldb' ;;
     create-checkpoints)
       options+=' --interval --interval-ms --start --end --profile --ignore-pcp --follow --json'
       ;;

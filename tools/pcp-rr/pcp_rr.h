@@ -12,6 +12,7 @@ void note_inherited_signals();
 int rr_create_checkpoints(int argc, char** argv, Console& console);
 int rr_doctor(int argc, char** argv, Console& console);
 int rr_dump(int argc, char** argv, Console& console);
+int rr_gdbinit(int argc, char** argv, Console& console);
 int rr_ls(int argc, char** argv, Console& console);
 int rr_pack(int argc, char** argv, Console& console);
 int rr_ps(int argc, char** argv, Console& console);
