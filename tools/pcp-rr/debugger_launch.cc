@@ -193,6 +193,9 @@ std::vector<std::string> debugger_command(const DebugRequest& request, const Mee
                                "target extended-remote " + meeting.socket});
   }
   words.insert(words.end(), request.options.begin(), request.options.end());
+  if (is_lldb(request.debugger) && !request.program.empty()) {
+    words.push_back(request.program);
+  }
   return words;
 }
 

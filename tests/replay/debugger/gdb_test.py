@@ -236,13 +236,11 @@ def refused(directory):
 def lldb(directory):
     trace = os.path.join(directory, "trace")
     record(trace, HUNT)
-    commands = ["process continue", "frame select 0", "watchpoint set expression -s 8 -- &account->currency",
+    commands = ["script lldb.debugger.SetAsync(False)", "process continue", "frame select 0", "watchpoint set expression -s 8 -- &account->currency",
                 "reverse-continue", "thread backtrace -c 2", "frame variable name", "when", "checkpoint", "info-checkpoints",
                 "reverse-stepi", "register read rip"]
-    script = os.path.join(directory, "lldb-script")
-    with open(script, "w") as file:
-        file.write("\n".join(commands) + "\n")
-    run = subprocess.run([PCP_RR, "replay", "-d", "lldb", trace, "--", "--no-lldbinit", "-b", "-s", script],
+    words = [word for line in commands for word in ("-o", line)]
+    run = subprocess.run([PCP_RR, "replay", "-d", "lldb", trace, "--", "--no-lldbinit", "-b", *words],
                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
     output = run.stdout.decode(errors="replace")
     in_order(output, r"stop reason = signal SIGSEGV", r"Watchpoint created", r"stop reason = watchpoint 1",
@@ -258,7 +256,7 @@ def main():
     SOURCE = source_of_hunt()
     # No debugger's settings of the person who runs the tests.
     with tempfile.TemporaryDirectory(prefix="pcp-rr-gdb-") as directory:
-        os.environ["TMPDIR"] = directory
+        os.environ.update(TMPDIR=directory, PATH="/usr/bin:/bin")
         globals()[CASE](directory)
         # Nothing is left: no socket, no process that replays.
         left = [name for name in os.listdir(directory) if name.startswith("pcp-rr-")]
