@@ -42,11 +42,11 @@ Runs write_pieces(const CheckpointReader& raw, const std::string& path) {
   return runs;
 }
 
-std::uint64_t restore(const std::string& path, const std::vector<MemoryPiece>& check,
+std::uint64_t restore(const std::string& path, bool lazy, const std::vector<MemoryPiece>& check,
                       std::string& digest) {
   const std::uint64_t begin = now();
   const CheckpointReader reader = CheckpointReader::open(path);
-  RestoredProcess process = restore_process(reader, {.allow = {"new-ids"}});
+  RestoredProcess process = restore_process(reader, {.allow = {"new-ids"}, .lazy = lazy});
   const std::uint64_t taken = now() - begin;
   // A fast restore of something else would not count.
   if (digest.empty()) {
@@ -73,14 +73,31 @@ void restore_rows(Bench& bench, const SavedFiles& files) {
   const auto lazy = race(
       bench.rounds, 0,
       {[&] { return std::vector<std::uint64_t>{map_in_new_process(files.raw, list)}; },
-       [&] { return std::vector<std::uint64_t>{restore(files.raw, files.touched, raw_digest)}; }});
+       [&] {
+         return std::vector<std::uint64_t>{restore(files.raw, true, files.touched, raw_digest)};
+       }});
   bench.report.add(
-      {.what = "restore, raw (" + std::to_string(runs.count) + " runs)",
+      {.what = "restore, raw, lazy (" + std::to_string(runs.count) + " runs)",
        .size = size,
        .figure = lazy[1][0],
        .baseline_name = "mmap of " + std::to_string(runs.of_stream) + " pieces in a new process",
        .baseline = lazy[0][0],
        .most = 10'000'000});
+
+  bench.note("restoring " + size + ", profile raw, all of it");
+  std::string copied_digest;
+  const auto copied = race(bench.rounds, files.touched_bytes, {[&] {
+                             return std::vector<std::uint64_t>{
+                                 restore(files.raw, false, files.touched, copied_digest)};
+                           }});
+  bench.report.add({.what = "restore, raw",
+                    .size = size,
+                    .figure = copied[0][0],
+                    .bytes = files.touched_bytes,
+                    .baseline_name = ""});
+  if (raw_digest != copied_digest) {
+    throw Error(ErrorCode::kInternal, "a lazy restore gives different memory");
+  }
 
   bench.note("restoring " + size + ", profile default");
   const CheckpointReader compressed = CheckpointReader::open(files.compressed);
@@ -89,7 +106,7 @@ void restore_rows(Bench& bench, const SavedFiles& files) {
            {[&] { return std::vector<std::uint64_t>{decompress_chunks(compressed)}; },
             [&] {
               return std::vector<std::uint64_t>{
-                  restore(files.compressed, files.touched, default_digest)};
+                  restore(files.compressed, false, files.touched, default_digest)};
             }});
   bench.report.add({.what = "restore, default",
                     .size = size,

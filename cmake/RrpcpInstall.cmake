@@ -1,14 +1,19 @@
-# What `cmake --install` puts in place: the library with its headers and schemas, a CMake package,
-# a pkg-config file and the documents. Commands, man pages and completions are installed by
+# What `cmake --install` puts in place: the shared library with its headers and schemas, a CMake
+# package, pkg-config files and the documents. Commands, man pages and completions are installed by
 # rrpcp_add_tool (tools/CMakeLists.txt).
 
 include(CMakePackageConfigHelpers)
 
-install(TARGETS rrpcp rrpcp_schema EXPORT rrpcpTargets
-  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
-  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+# What a package of the runtime library has, what one for developers, and what one for the shell.
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME development)
+install(TARGETS rrpcp_shared EXPORT rrpcpTargets
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library
+  NAMELINK_COMPONENT development)
 # Of what is not built nothing is declared.
-set(other_headers PATTERN "compat" EXCLUDE)
+set(other_headers)
+if(NOT RRPCP_COMPAT)
+  list(APPEND other_headers PATTERN "compat" EXCLUDE)
+endif()
 if(NOT RRPCP_LIVE)
   list(APPEND other_headers PATTERN "process" EXCLUDE PATTERN "replay" EXCLUDE)
 endif()
@@ -19,7 +24,6 @@ install(FILES ${RRPCP_SCHEMA_HEADERS} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rr
 file(GLOB schemas CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/schema/*.capnp)
 install(FILES ${schemas} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/rrpcp/schema)
 
-get_target_property(RRPCP_LIBRARY_TYPE rrpcp TYPE)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/rrpcp)
 install(EXPORT rrpcpTargets NAMESPACE rrpcp:: DESTINATION ${package_dir})
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/rrpcpConfig.cmake.in
@@ -29,25 +33,22 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/rrpcpConfigVersion.cmake
 install(FILES ${PROJECT_BINARY_DIR}/rrpcpConfig.cmake ${PROJECT_BINARY_DIR}/rrpcpConfigVersion.cmake
   DESTINATION ${package_dir})
 
-# A static library's users need what it was linked with; a shared one's do not.
-if(RRPCP_LIBRARY_TYPE STREQUAL "STATIC_LIBRARY")
-  set(RRPCP_PC_REQUIRES "capnp, libzstd, libxxhash, libcrypto")
-  set(RRPCP_PC_REQUIRES_PRIVATE "")
-  if(RRPCP_LIVE)
-    set(RRPCP_PC_LIBS "-lZydis") # it has no pkg-config file
-  endif()
-else()
-  set(RRPCP_PC_REQUIRES "capnp")
-  set(RRPCP_PC_REQUIRES_PRIVATE "libzstd, libxxhash, libcrypto")
-endif()
 cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_LIBDIR BASE_DIRECTORY ${CMAKE_INSTALL_PREFIX}
   OUTPUT_VARIABLE RRPCP_PC_LIBDIR)
 cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_INCLUDEDIR BASE_DIRECTORY ${CMAKE_INSTALL_PREFIX}
   OUTPUT_VARIABLE RRPCP_PC_INCLUDEDIR)
 cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX
   BASE_DIRECTORY ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig OUTPUT_VARIABLE RRPCP_PC_PREFIX)
-configure_file(${CMAKE_CURRENT_LIST_DIR}/rrpcp.pc.in ${PROJECT_BINARY_DIR}/rrpcp.pc @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/rrpcp.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+# rrpcp.pc for the C++ surface; rrpcp-c.pc for rrpcp.h, whose users need nothing else.
+foreach(name rrpcp rrpcp-c)
+  set(RRPCP_PC_NAME ${name})
+  set(RRPCP_PC_REQUIRES "")
+  if(name STREQUAL "rrpcp")
+    set(RRPCP_PC_REQUIRES "capnp")
+  endif()
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/rrpcp.pc.in ${PROJECT_BINARY_DIR}/${name}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()
 
 foreach(document README.md CHANGELOG.md LICENSE)
   if(EXISTS ${PROJECT_SOURCE_DIR}/${document})

@@ -28,7 +28,7 @@ while read -r software format commit; do
     mkdir -p "$folder/source"
     git archive "$commit" | tar -x -C "$folder/source"
     cmake -S "$folder/source" -B "$folder/build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-      -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g0 -DNDEBUG" \
+      -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O2 -g0 -DNDEBUG" \
       -DRRPCP_LIVE=OFF -DRRPCP_BUILD_TESTS=OFF -DRRPCP_BUILD_BENCH=OFF > /dev/null
     cmake --build "$folder/build" -j "$jobs" --target pcp-inspect pcp-validate pcp-upgrade
   fi

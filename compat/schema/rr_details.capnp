@@ -13,6 +13,10 @@ struct RrDetails {
   # lastSigInfo, where it is neither 128 zero bytes nor what Session.lastSignal gives.
   lastSignalIsExact @2 :Bool;
   # lastSignalBytes counts, even if it is empty.
+  presence @3 :List(Text);
+  # Paths of fields of the message, as "cloneCompletion.addressSpaces[0].auxv", whose pointer is null
+  # where an export would set it, or set where an export would leave it null. Either way the field
+  # has no content: empty bytes, an empty list, a struct of defaults.
 }
 
 struct SpaceDetails {

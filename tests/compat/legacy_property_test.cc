@@ -10,7 +10,9 @@
 #include "support/random_message.h"
 
 #include <algorithm>
+#include <capnp/dynamic.h>
 #include <capnp/message.h>
+#include <capnp/schema.capnp.h>
 #include <cstring>
 #include <filesystem>
 #include <gtest/gtest.h>
@@ -225,6 +227,134 @@ RC_GTEST_PROP(LegacyProperty, ImportExportImportIsTheIdentity, ()) {
   }
   const CheckpointReader twice = test::import_to(reread, directory.file("b.pcp"));
   RC_ASSERT(imported.id() == twice.id());
+}
+
+// Every struct of a message.
+void collect(capnp::DynamicStruct::Builder value, std::vector<capnp::DynamicStruct::Builder>& out) {
+  out.push_back(value);
+  const auto look = [&](capnp::StructSchema::Field field) {
+    const bool group = field.getProto().isGroup();
+    if (!group && field.getType().isStruct() && value.has(field)) {
+      collect(value.get(field).as<capnp::DynamicStruct>(), out);
+    } else if (group) {
+      collect(value.get(field).as<capnp::DynamicStruct>(), out);
+    } else if (field.getType().isList() && field.getType().asList().getElementType().isStruct()) {
+      capnp::DynamicList::Builder list = value.get(field).as<capnp::DynamicList>();
+      for (unsigned i = 0; i < list.size(); ++i) {
+        collect(list[i].as<capnp::DynamicStruct>(), out);
+      }
+    }
+  };
+  for (const auto field : value.getSchema().getNonUnionFields()) {
+    look(field);
+  }
+  KJ_IF_MAYBE (arm, value.which()) {
+    look(*arm);
+  }
+}
+
+// Sets a field of any struct of the message to anything: an extreme number, other bytes, nothing.
+void disturb(capnp::DynamicStruct::Builder message, std::mt19937_64& random) {
+  std::vector<capnp::DynamicStruct::Builder> structs;
+  collect(message, structs);
+  auto target = structs[random() % structs.size()];
+  const auto fields = target.getSchema().getNonUnionFields();
+  if (fields.size() == 0) {
+    return;
+  }
+  const auto field = fields[static_cast<unsigned>(random() % fields.size())];
+  if (field.getProto().isGroup()) {
+    return;
+  }
+  const auto type = field.getType();
+  const std::uint64_t values[] = {0,          1,          127,        4095,       4096,
+                                  UINT32_MAX, INT32_MAX,  INT64_MAX,  UINT64_MAX, 1ULL << 63,
+                                  65,         0x80000000, 0xfffff000, 7};
+  const std::uint64_t value = values[random() % std::size(values)];
+  using capnp::schema::Type;
+  switch (type.which()) {
+  case Type::BOOL:
+    target.set(field, value % 2 == 0);
+    break;
+  case Type::INT32:
+    target.set(field, static_cast<std::int32_t>(value));
+    break;
+  case Type::INT64:
+    target.set(field, static_cast<std::int64_t>(value));
+    break;
+  case Type::UINT32:
+    target.set(field, static_cast<std::uint32_t>(value));
+    break;
+  case Type::UINT64:
+    target.set(field, value);
+    break;
+  case Type::DATA: {
+    const std::size_t sizes[] = {0, 1, 15, 16, 24, 68, 104, 128, 216, 288, 528, 536, 832};
+    std::string bytes(sizes[random() % std::size(sizes)], '\0');
+    for (char& c : bytes) {
+      c = static_cast<char>(random() % 3 == 0 ? 0 : random());
+    }
+    target.set(field, as_data(bytes));
+    break;
+  }
+  default:
+    if (target.has(field) && random() % 4 == 0) {
+      target.clear(field);
+    }
+  }
+}
+
+// What is upgraded is valid, and goes back equal; what cannot be is refused, and nothing is
+// written.
+RC_GTEST_PROP(LegacyProperty, WhatIsUpgradedIsValidAndGoesBack, ()) {
+  const test::TempDir directory;
+  const auto seed = *rc::gen::arbitrary<std::uint64_t>();
+  Maker(seed).make(directory.file("trace"));
+  std::string metadata;
+  for (const auto& entry : fs::directory_iterator(directory.file("trace"))) {
+    if (entry.is_directory()) {
+      metadata = (entry.path() / "metadata").string();
+    }
+  }
+  std::mt19937_64 random(seed);
+  test::change_packed<legacy::rr2025::CheckpointInfo>(
+      metadata, [&](legacy::rr2025::CheckpointInfo::Builder info) {
+        for (std::uint64_t changes = 1 + random() % 3; changes > 0; --changes) {
+          disturb(info, random);
+        }
+      });
+  const std::string store = directory.file("store");
+  try {
+    const LegacyTrace trace = LegacyTrace::open(directory.file("trace"));
+    RC_ASSERT(trace.entries().size() == 1u);
+    if (trace.entries()[0].problem) {
+      throw *trace.entries()[0].problem;
+    }
+    const LegacyCheckpoint legacy = trace.load(trace.entries()[0]);
+    const PublishedImport published = publish_import(legacy, store, {});
+    const ValidationReport report = validate_file(published.path);
+    for (const Finding& finding : report.findings) {
+      if (finding.severity == Severity::kError) {
+        RC_FAIL(std::string(finding.code) + " " + finding.path + ": " + finding.message);
+      }
+    }
+    const std::string copy = directory.file("copy");
+    fs::create_directories(copy);
+    for (const char* name : {"version", "events", "data", "mmaps", "tasks"}) {
+      fs::copy_file(directory.file("trace") + "/" + name, copy + "/" + name);
+    }
+    export_rr2025(CheckpointReader::open(published.path), copy);
+    const LegacyTrace again = LegacyTrace::open(copy);
+    const LegacyCheckpoint reread = again.load(again.entries()[0]);
+    RC_ASSERT(
+        compat::first_difference(legacy.impl().message.root(), reread.impl().message.root()) == "");
+    RC_TAG("upgraded");
+  } catch (const Error& error) {
+    RC_ASSERT(error.code() != ErrorCode::kInternal);
+    RC_ASSERT(!error.file().empty());
+    RC_ASSERT(!fs::exists(store) || fs::is_empty(store));
+    RC_TAG(error.diagnostic().empty() ? "refused" : "refused " + error.diagnostic());
+  }
 }
 
 } // namespace

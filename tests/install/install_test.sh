@@ -5,7 +5,8 @@ set -euo pipefail
 build=$1
 cxx=$2
 sanitizers=$3
-example=$(cd "$(dirname "$0")/example" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+example=$here/example
 temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
 prefix=$temporary/prefix
@@ -61,9 +62,43 @@ run_example "$temporary/cmake-build/example" cmake
 echo "== by pkg-config"
 pc=$(dirname "$(find "$prefix" -name rrpcp.pc)")
 export PKG_CONFIG_PATH=$pc
-read -ra arguments <<<"$(pkg-config --cflags --libs rrpcp)"
+read -ra arguments <<<"$(pkg-config --cflags --libs rrpcp) -Wl,-rpath,$(dirname "$pc")/.."
 "$cxx" -std=c++20 "${flags[@]}" "$example/main.cc" "${arguments[@]}" -o "$temporary/example"
 run_example "$temporary/example" pkg-config
+
+echo "== the C interface alone, by pkg-config and by CMake"
+read -ra arguments <<<"$(pkg-config --cflags --libs rrpcp-c)"
+case "${arguments[*]}" in
+*capnp*) fail "users of rrpcp.h are told to have capnp" ;;
+esac
+if [ -z "$sanitizers" ]; then
+  cc -std=c11 -Wall -Wextra -Wpedantic -Werror "$here/../../examples/c/walk.c" "${arguments[@]}" -o "$temporary/walk"
+  mkdir "$temporary/c"
+  LD_LIBRARY_PATH=$(dirname "$pc")/.. "$temporary/walk" --write "$temporary/c" |
+    grep -q "^wrote and read back: Hello, replay!$" || fail "the C example"
+  cmake -S "$example/../c" -B "$temporary/c-build" -DCMAKE_PREFIX_PATH="$prefix" >"$temporary/cmake.log"
+  cmake --build "$temporary/c-build" >>"$temporary/cmake.log" || {
+    cat "$temporary/cmake.log"
+    fail "the C example does not build by CMake"
+  }
+  "$temporary/c-build/walk" "$temporary/c" | grep -q "^event 0" || fail "the C example by CMake"
+
+  echo "== the Python module"
+  PYTHONPATH=$prefix/lib/python3/dist-packages PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 - "$temporary/c" <<'END' || fail "the Python module"
+import sys
+
+import rrpcp
+
+(entry,) = rrpcp.list_directory(sys.argv[1])
+with rrpcp.open(entry.path) as checkpoint:
+    assert checkpoint.memory(0).read(65536, 14) == b"Hello, replay!"
+END
+fi
+
+echo "== what it is, for file(1)"
+file -m "$prefix/share/rrpcp/rrpcp.magic" "$temporary"/cmake/*.pcp | grep -q "persistent checkpoint (rrpcp), version 1.0" ||
+  fail "file(1) does not know a checkpoint"
+grep -q 'application/x-rrpcp-checkpoint' "$prefix/share/mime/packages/rrpcp.xml" || fail "the MIME type"
 
 echo "== the installed schemas compile on their own"
 capnp compile -o- "$prefix/include/rrpcp/schema/manifest.capnp" >/dev/null

@@ -13,6 +13,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <memory>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -165,8 +166,38 @@ TEST_F(JudgedFile, WhatIsConnectedToOthers) {
   EXPECT_THAT(judge(), ElementsAre("socket"));
   file_.initOther().setDescription("anon_inode:[io_uring]");
   EXPECT_THAT(judge(), ElementsAre("never"));
+}
+
+TEST_F(JudgedFile, WhatTheKernelKeepsForADescriptor) {
   file_.initTimerfd();
-  EXPECT_THAT(judge(), ElementsAre("never"));
+  EXPECT_THAT(judge(), IsEmpty());
+  file_.initSignalfd();
+  EXPECT_THAT(judge(), IsEmpty());
+  auto watch = file_.initInotify().initWatches(1)[0];
+  EXPECT_THAT(judge(), ElementsAre("other-fd")); // nobody knows what it watches
+  watch.setPath(as_data("/tmp"));
+  EXPECT_THAT(judge(), IsEmpty());
+  file_.initPidfd().setPid(-1); // of a process that is gone
+  EXPECT_THAT(judge(), IsEmpty());
+  file_.getPidfd().setPid(12345);
+  EXPECT_THAT(judge(), ElementsAre("other-fd"));
+}
+
+TEST_F(JudgedFile, PairsOfSockets) {
+  auto end = file_.initSocketEnd();
+  end.setDomain(AF_UNIX);
+  end.setType(SOCK_STREAM);
+  EXPECT_THAT(judge(), IsEmpty());
+  auto message = end.initReceived(1)[0];
+  EXPECT_THAT(judge(), IsEmpty());
+  message.setOpenFiles({0});
+  EXPECT_THAT(judge(), ElementsAre("socket"));
+  end.initReceived(0);
+  end.setAddress(as_data("name"));
+  EXPECT_THAT(judge(), ElementsAre("socket"));
+  end.setAddress(as_data(""));
+  end.setDomain(AF_INET);
+  EXPECT_THAT(judge(), ElementsAre("socket"));
 }
 
 TEST_F(JudgedFile, LeaseThatSomebodyWaitsFor) {

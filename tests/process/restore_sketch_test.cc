@@ -101,9 +101,9 @@ protected:
 
 TEST_F(RestoreSketch, RunsInEveryProfile) {
   for (Profile profile : {Profile::kRaw, Profile::kFast, Profile::kDefault, Profile::kSmall}) {
-    for (bool eager : {false, true}) {
+    for (bool lazy : {false, true}) {
       RestoreOptions options;
-      options.eager = eager;
+      options.lazy = lazy;
       RestoredProcess process = restore(options, profile);
       EXPECT_EQ(process.pid(), sketch_.pid);
       EXPECT_THAT(process.tids(), testing::ElementsAre(sketch_.pid));
@@ -388,7 +388,6 @@ TEST_F(RestoreSketch, RefusesADamagedChunk) {
     test::write_file(path(), bytes);
     CheckpointReader reader = CheckpointReader::open(path());
     RestoreOptions options;
-    options.eager = true; // else a raw chunk is mapped, and nobody looks
     try {
       restore_process(reader, options);
       ADD_FAILURE() << "it was restored";

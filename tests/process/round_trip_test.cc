@@ -37,17 +37,17 @@ using testing::IsEmpty;
 struct Case {
   const char* kind;
   Profile profile;
-  bool eager;
+  bool lazy;
 };
 
 void PrintTo(const Case& test_case, std::ostream* out) {
   *out << test_case.kind << " " << profile_name(test_case.profile)
-       << (test_case.eager ? " eager" : "");
+       << (test_case.lazy ? " lazy" : "");
 }
 
 std::string case_name(const testing::TestParamInfo<Case>& info) {
   return std::string(info.param.kind) + "_" + std::string(profile_name(info.param.profile)) +
-         (info.param.eager ? "_eager" : "");
+         (info.param.lazy ? "_lazy" : "");
 }
 
 class RoundTrip : public testing::TestWithParam<Case> {
@@ -72,7 +72,7 @@ TEST_P(RoundTrip, WorldsAreEqual) {
   subject.kill();
 
   RestoreOptions options;
-  options.eager = test_case.eager;
+  options.lazy = test_case.lazy;
   CheckpointReader reader = CheckpointReader::open(checkpoint_);
   RestoredProcess process = restore_process(reader, options);
   EXPECT_EQ(process.pid(), pid);
@@ -180,7 +180,6 @@ TEST_P(CapturedAgain, StateIsEqual) {
   subject.kill();
   const CheckpointReader reader = CheckpointReader::open(checkpoints.file("first.pcp"));
   RestoreOptions options;
-  options.eager = true; // some chunks of the profile are raw
   RestoredProcess process = restore_process(reader, options);
   process.detach_stopped();
   capture_process(pid, checkpoints.file("second.pcp"), capture);

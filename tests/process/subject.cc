@@ -304,8 +304,9 @@ void threads() {
   X(4)                                                                                             \
   X(5)                                                                                             \
   X(6)                                                                                             \
-  X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22)     \
-      X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
+  X(7)                                                                                             \
+  X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23)    \
+      X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
 #define ALLK(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
   asm volatile(ALL(LOAD) ALLK(LOADK) "1: pause\n cmpb $1, (%[control])\n jne 1b\n" ALL(STORE)
                    ALLK(STOREK)
@@ -745,16 +746,20 @@ void files() {
 // --- outside: what leads out of the process, and cannot be carried ------------------------------
 
 void outside() {
-  int ends[2];
-  check(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
-  check(write(ends[1], "ab", 2), "socket write");
   int listener = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   check(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address), "bind");
   check(listen(listener, 1), "listen");
-  int watcher = check(inotify_init1(IN_NONBLOCK), "inotify");
+  socklen_t length = sizeof address;
+  check(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length), "name");
+  int ends[2];
+  ends[0] = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
+  check(connect(ends[0], reinterpret_cast<sockaddr*>(&address), sizeof address), "connect");
+  ends[1] = check(accept(listener, nullptr, nullptr), "accept");
+  check(write(ends[1], "ab", 2), "socket write");
+  int other = check(static_cast<int>(syscall(SYS_pidfd_open, getppid(), 0)), "pidfd");
   int removed = check(open(file("removed").c_str(), O_RDWR | O_CREAT, 0600), "removed");
   check(write(removed, "gone", 4), "write");
   check(unlink(file("removed").c_str()), "unlink");
@@ -768,7 +773,7 @@ void outside() {
   n = recv(ends[0], bytes, 1, MSG_DONTWAIT);
   report(" then %zd\n", n);
   report("listens %d\n", listen(listener, 1) == 0);
-  report("watches %d\n", inotify_add_watch(watcher, directory.c_str(), IN_CREATE) >= 0);
+  report("signals %d\n", syscall(SYS_pidfd_send_signal, other, 0, nullptr, 0) == 0);
   n = pread(removed, bytes, 4, 0);
   report("removed %zd %s\n", n, std::memcmp(bytes, "gone", 4) == 0 ? "gone" : "lost");
   report("terminal %d\n", isatty(terminal));

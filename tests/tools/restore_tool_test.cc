@@ -127,7 +127,7 @@ TEST_F(RestoreTool, SaysItAsJson) {
 
 TEST_F(RestoreTool, PrintsTheIdAlone) {
   capture_subject("sleeper", {"--profile", "raw"});
-  const CommandResult result = restore(file_, {"--quiet", "--eager"});
+  const CommandResult result = restore(file_, {"--quiet"});
   EXPECT_EQ(result.out, std::to_string(pid_) + "\n");
   EXPECT_EQ(result.err, "");
   expect_good_end(pid_, "sleeper");
@@ -205,7 +205,7 @@ TEST_F(RestoreTool, DamagedPages) {
     std::vector<std::byte> bytes = test::read_file(file_);
     bytes[4096 + 100'000] ^= std::byte{1};
     test::write_file(file_, bytes);
-    expect_refused(restore(file_, {"--eager"}), 8, "chunk");
+    expect_refused(restore(file_), 8, "chunk");
   }
 }
 
@@ -357,12 +357,11 @@ TEST_F(RestoreTool, ProcessorWithoutAnInstruction) {
 }
 
 TEST_F(RestoreTool, WhatCannotBeCarriedIsRefusedOrReplaced) {
-  capture_subject("outside", {"--allow", "socket,other-fd,deleted-file,terminal"});
+  capture_subject("outside", {"--allow", "socket,other-fd,terminal"});
   const CommandResult refused = restore(file_);
   expect_refused(refused, 6, "things stand in the way");
-  EXPECT_THAT(refused.err, HasSubstr("--allow deleted-file,other-fd,socket,terminal"));
-  const CommandResult result =
-      restore(file_, {"--allow", "socket,other-fd", "--allow=deleted-file,terminal"});
+  EXPECT_THAT(refused.err, HasSubstr("--allow other-fd,socket,terminal"));
+  const CommandResult result = restore(file_, {"--allow", "socket,other-fd", "--allow=terminal"});
   EXPECT_EQ(result.code, 0) << result.err;
   EXPECT_THAT(result.err, HasSubstr("warning: descriptor"));
   SubjectProcess::tell_to_go(dir_.path());
@@ -370,9 +369,9 @@ TEST_F(RestoreTool, WhatCannotBeCarriedIsRefusedOrReplaced) {
   EXPECT_EQ(SubjectProcess::wait_for_end(pid_), 0);
   EXPECT_EQ(test::read_all(dir_.file("result")), "outside\n"
                                                  "socket -1 Connection reset by peer then 0\n"
-                                                 "listens 0\n"
-                                                 "watches 0\n"
-                                                 "removed 4 lost\n"
+                                                 "listens 1\n"
+                                                 "signals 0\n"
+                                                 "removed 4 gone\n"
                                                  "terminal 0\n"
                                                  "done\n");
 }

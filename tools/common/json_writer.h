@@ -2,10 +2,9 @@
 #pragma once
 
 #include "common/console.h"
+#include "common/json.h"
+#include "rrpcp/message_json.h"
 
-#include <concepts>
-#include <cstdint>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,30 +12,19 @@ namespace rrpcp::tools {
 
 // Writes one document, formatted exactly as json_text() formats the same values. Calls must nest as
 // JSON does: in an object every value follows a key().
-class JsonWriter {
+class JsonWriter : public JsonSink {
 public:
   explicit JsonWriter(Console& console) : console_(console) {}
 
-  void begin_object() { open('{', false); }
-  void end_object() { close('}'); }
-  void begin_array() { open('[', true); }
-  void end_array() { close(']'); }
-  void key(std::string_view name);
-
-  void null() { scalar("null"); }
-  void boolean(bool value) { scalar(value ? "true" : "false"); }
-  // The type decides whether a string is written (64 bits) or a number.
-  template <std::integral T> void number(T value) {
-    if constexpr (sizeof(T) == 8) {
-      string(std::to_string(value));
-    } else {
-      scalar(std::to_string(value));
-    }
-  }
-  // `text` must be UTF-8.
-  void string(std::string_view text);
+  void begin_object() override { open('{', false); }
+  void end_object() override { close('}'); }
+  void begin_array() override { open('[', true); }
+  void end_array() override { close(']'); }
+  void key(std::string_view name) override;
+  void string(std::string_view text) override;
   // As json_bytes_as_text().
-  void bytes_as_text(std::string_view bytes);
+  void bytes_as_text(std::string_view bytes) override;
+  void scalar(std::string_view text) override;
   // Any value that was put together in memory.
   void value(const Json& value);
 
@@ -53,7 +41,6 @@ private:
   void new_line();
   void open(char bracket, bool array);
   void close(char bracket);
-  void scalar(std::string_view text);
 
   Console& console_;
   std::vector<Level> levels_;

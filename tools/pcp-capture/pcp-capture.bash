@@ -17,12 +17,13 @@ _pcp_capture() {
       mapfile -t COMPREPLY < <(compgen -f -X '!*.pcp' -- "$current"; compgen -d -- "$current")
       return
       ;;
-    -j | --threads | --comment)
+    -j | --threads | --comment | --max-unlinked)
       return
       ;;
   esac
   if [[ $current == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W '--output --profile --threads --embed-files --seal --kill --allow
+    mapfile -t COMPREPLY < <(compgen -W '--output --profile --threads --embed-files --seal --kill --inspect-only
+      --max-unlinked --allow
       --comment --json --quiet --help --version' -- "$current")
     return
   fi

@@ -24,13 +24,13 @@ constexpr const char* kDetails =
     R"(Names for --allow, and what a restore does about it:
   terminal      a terminal: the restorer's own descriptor of that number, or /dev/null
   pipe          a pipe to another process: likewise
-  socket        a socket: one on which every call fails
+  socket        a socket: one to which nobody connects, or whose calls fail
   device        a device: opened again by its path
-  other-fd      inotify, signalfd, timerfd, ...: /dev/null
-  deleted-file  an open file without a name: its content is lost
+  other-fd      perf events, fanotify, ...: /dev/null
+  deleted-file  files without a name above --max-unlinked: their content is lost
   children      child processes: they are left out
   posix-timer   timers that the kernel does not tell about: they are left out
-  seccomp       filters of system calls: the restored process is less confined
+  seccomp       filters that cannot be put back: it is less confined
 
 Exit codes:
   0  the checkpoint is there
@@ -92,6 +92,8 @@ int run(int argc, char** argv, Console& console) {
   command.add("j,threads", "threads that compress (default: one per processor)", "N");
   command.add("embed-files", "store the contents of mapped files too");
   command.add("seal", "store SHA-256 digests too, by which forging can be told from damage");
+  command.add("inspect-only", "capture whatever it has, never to be restored");
+  command.add("max-unlinked", "MiB of open files without a name to store (default: 1024)", "MIB");
   command.add("kill", "kill the process when the checkpoint is there");
   add_allow(command, "what may be left out, by name (below)");
   command.add("comment", "text to store with the checkpoint", "TEXT");
@@ -115,6 +117,15 @@ int run(int argc, char** argv, Console& console) {
   }
   options.embed_files = arguments.has("embed-files");
   options.seal = arguments.has("seal");
+  options.inspect_only = arguments.has("inspect-only");
+  if (options.inspect_only && arguments.has("kill")) {
+    throw UsageError("--inspect-only and --kill exclude each other: it could not be restored");
+  }
+  if (arguments.has("max-unlinked")) {
+    constexpr std::uint64_t kMebi = 1 << 20;
+    options.max_unlinked_bytes =
+        parse_number(arguments.get("max-unlinked"), "--max-unlinked", UINT64_MAX / kMebi) * kMebi;
+  }
   options.after = arguments.has("kill") ? AfterCapture::kKill : AfterCapture::kContinue;
   options.allow = parse_allow(arguments);
   options.comment = arguments.get_or("comment", "");

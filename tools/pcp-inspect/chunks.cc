@@ -1,9 +1,9 @@
 // `pcp-inspect chunks`: how the page data is stored.
 
+#include "common/names.h"
 #include "common/table.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
-#include "common/names.h"
 #include "pcp-inspect/open.h"
 
 namespace rrpcp::tools {

@@ -1,5 +1,7 @@
 // `pcp-inspect diff`: what differs between two checkpoints, in words.
 
+#include "pcp-inspect/diff.h"
+
 #include "common/text.h"
 #include "pcp-inspect/diff_memory.h"
 #include "pcp-inspect/diff_message.h"
@@ -74,12 +76,6 @@ private:
   std::vector<std::pair<std::uint32_t, std::uint32_t>> order_;
 };
 
-struct DiffOptions {
-  BackingFiles files;
-  std::uint64_t max_ranges = 0; // per mapping
-  bool provenance = false;
-};
-
 // Compares two states. What is stored once and referred to from several places (address spaces,
 // file tables, open files, memory objects, …) is matched by the references to it, so that another
 // order in the file is no difference.
@@ -87,7 +83,7 @@ class StateDiff {
 public:
   StateDiff(DiffReport& report, const CheckpointReader& a, const CheckpointReader& b,
             const DiffOptions& options, Progress& progress)
-      : report_(report), a_(a.state()), b_(b.state()),
+      : report_(report), reader_a_(a), options_(options), a_(a.state()), b_(b.state()),
         messages_(report,
                   [this](std::string_view field, const Place& place, MessageDiff::Struct left,
                          MessageDiff::Struct right) { return handle(field, place, left, right); }),
@@ -339,6 +335,16 @@ private:
     if (page_size_of(a_) != page_size_of(b_)) {
       return;
     }
+    // Looked for when memory differs: then names are as in A.
+    std::optional<Symbols> symbols;
+    if (options_.names) {
+      report_.set_names([&, i](std::uint64_t address) {
+        if (!symbols) {
+          symbols.emplace(reader_a_, i, options_.files);
+        }
+        return symbols->find(address);
+      });
+    }
     const auto left = sorted(a_.getAddressSpaces()[i]);
     const auto right = sorted(b_.getAddressSpaces()[j]);
     auto x = left.begin();
@@ -355,6 +361,7 @@ private:
         ++y;
       }
     }
+    report_.set_names(nullptr);
   }
 
   // Whether both show the same place of shared memory objects that are compared themselves.
@@ -419,6 +426,8 @@ private:
   }
 
   DiffReport& report_;
+  const CheckpointReader& reader_a_;
+  const DiffOptions& options_;
   schema::State::Reader a_;
   schema::State::Reader b_;
   MessageDiff messages_;
@@ -436,11 +445,14 @@ DiffOptions options_from(const Arguments& arguments) {
   options.files.trace_directory = arguments.get_or("trace", "");
   options.max_ranges = arguments.has("all") ? UINT64_MAX : 8;
   options.provenance = arguments.has("provenance");
+  options.names = !arguments.has("no-names");
   return options;
 }
 
-void compare_files(DiffReport& report, const CheckpointReader& a, const CheckpointReader& b,
-                   const DiffOptions& options, Console& console) {
+} // namespace
+
+void compare_checkpoints(DiffReport& report, const CheckpointReader& a, const CheckpointReader& b,
+                         const DiffOptions& options, Console& console) {
   Progress progress(console, "Comparing memory");
   StateDiff(report, a, b, options, progress).compare();
   if (options.provenance) {
@@ -449,8 +461,6 @@ void compare_files(DiffReport& report, const CheckpointReader& a, const Checkpoi
                      b.manifest().getProvenance());
   }
 }
-
-} // namespace
 
 int inspect_diff(int argc, char** argv, Console& console) {
   Command command(
@@ -463,6 +473,7 @@ int inspect_diff(int argc, char** argv, Console& console) {
        "usage."});
   command.add_json().add_quiet();
   command.add("a,all", "show every range of memory that differs, not only the first of a mapping");
+  command.add("no-names", "do not name the functions and variables that differ");
   command.add("provenance", "compare who wrote the files, when and how, too");
   command.add("trace", "directory of the trace, for files that lie in it", "DIR");
   const Arguments arguments = command.parse(argc, argv, console);
@@ -471,7 +482,7 @@ int inspect_diff(int argc, char** argv, Console& console) {
   const CheckpointReader b = open_checkpoint(arguments.positional()[1]);
   DiffReport report(console);
   try {
-    compare_files(report, a, b, options_from(arguments), console);
+    compare_checkpoints(report, a, b, options_from(arguments), console);
   } catch (const kj::Exception& exception) {
     throw error_from(exception);
   }

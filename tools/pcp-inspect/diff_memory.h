@@ -4,7 +4,7 @@
 #include "common/progress.h"
 #include "pcp-inspect/contents.h"
 #include "pcp-inspect/diff_report.h"
-#include "pcp-inspect/segments.h"
+#include "rrpcp/interop/segments.h"
 #include "rrpcp/memory_view.h"
 
 #include <cstdint>

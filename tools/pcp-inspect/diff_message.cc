@@ -1,6 +1,6 @@
 #include "pcp-inspect/diff_message.h"
 
-#include "common/message_json.h"
+#include "rrpcp/message_json.h"
 #include "common/names.h"
 #include "common/text.h"
 #include "rrpcp/schema/memory.capnp.h"

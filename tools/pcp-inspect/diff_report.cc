@@ -1,6 +1,7 @@
 #include "pcp-inspect/diff_report.h"
 
 #include "common/text.h"
+#include "pcp-inspect/symbol_json.h"
 
 #include <utility>
 
@@ -70,20 +71,22 @@ void DiffReport::only_in_b(const Place& place, const std::string& what) {
 
 void DiffReport::memory(const Place& place, const ByteRange& range,
                         const std::string& remark_text) {
+  const auto symbol = names_ ? names_(range.start) : std::nullopt;
   add({{"kind", "memory"},
        {"path", place.path},
        {"start", range.start},
        {"end", range.end},
        {"differentBytes", range.different},
        {"a", range.a},
-       {"b", range.b}});
+       {"b", range.b},
+       {"symbol", symbol_json(symbol)}});
   const std::uint64_t size = range.end - range.start;
   const std::string counted = human_count(range.different, "byte differs", "bytes differ");
   const std::string amount =
       range.different == size ? counted : counted + " of " + std::to_string(size);
   const std::string more = size * 2 > range.a.size() ? "..." : "";
-  line(place, range_text(range) + remark_text + ": " + amount + ": " + range.a + more + " vs " +
-                  range.b + more);
+  line(place, range_text(range) + remark_text + (symbol ? " " + printable(symbol->text()) : "") +
+                  ": " + amount + ": " + range.a + more + " vs " + range.b + more);
 }
 
 void DiffReport::more_memory(const Place& place, std::uint64_t ranges, std::uint64_t bytes) {

@@ -2,8 +2,11 @@
 #pragma once
 
 #include "common/console.h"
+#include "rrpcp/interop/symbols.h"
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 
 namespace rrpcp::tools {
@@ -30,6 +33,10 @@ struct ByteRange {
 class DiffReport {
 public:
   explicit DiffReport(Console& console) : console_(console) {}
+
+  // What memory at an address is called, where that is known; null: nothing is.
+  using Names = std::function<std::optional<SymbolName>(std::uint64_t)>;
+  void set_names(Names names) { names_ = std::move(names); }
 
   // Two values of the same thing. Without texts the JSON values are shown.
   void changed(const Place& place, const Json& a, const Json& b, std::string a_text = {},
@@ -59,6 +66,7 @@ private:
   Json list_ = Json::array();
   std::uint64_t count_ = 0;
   bool incomplete_ = false;
+  Names names_;
 };
 
 } // namespace rrpcp::tools

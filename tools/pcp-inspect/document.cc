@@ -1,7 +1,7 @@
 // `pcp-inspect --json FILE`: the whole checkpoint as one document (spec/inspect-json.md).
 
 #include "common/json_writer.h"
-#include "common/message_json.h"
+#include "rrpcp/message_json.h"
 #include "common/names.h"
 #include "common/progress.h"
 #include "common/text.h"
@@ -214,7 +214,7 @@ void write_document(JsonWriter& json, const CheckpointReader& reader,
 
 int inspect_document(int argc, char** argv, Console& console) {
   std::string more = "The document is described in spec/inspect-json.md. Page data is in it as "
-                        "digests only.\n\n";
+                     "digests only.\n\n";
   more += kInspectExitCodes;
   Command command({"pcp-inspect --json", "[OPTION]... FILE",
                    "Writes everything that a checkpoint file says as one JSON document.", more});

@@ -1,6 +1,6 @@
 // `pcp-inspect files`: descriptors, open files, locks, monitors, working directories.
 
-#include "common/message_json.h"
+#include "rrpcp/message_json.h"
 #include "common/names.h"
 #include "common/table.h"
 #include "common/text.h"

@@ -1,11 +1,11 @@
 // `pcp-inspect info`: a checkpoint on one screen.
 
-#include "common/message_json.h"
+#include "rrpcp/message_json.h"
 #include "common/names.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
-#include "pcp-inspect/segments.h"
+#include "rrpcp/interop/segments.h"
 
 #include <algorithm>
 #include <map>

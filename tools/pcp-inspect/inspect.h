@@ -10,11 +10,13 @@ int inspect_document(int argc, char** argv, Console& console);
 int inspect_info(int argc, char** argv, Console& console);
 int inspect_maps(int argc, char** argv, Console& console);
 int inspect_tasks(int argc, char** argv, Console& console);
+int inspect_bt(int argc, char** argv, Console& console);
 int inspect_regs(int argc, char** argv, Console& console);
 int inspect_mem(int argc, char** argv, Console& console);
 int inspect_files(int argc, char** argv, Console& console);
 int inspect_chunks(int argc, char** argv, Console& console);
 int inspect_list(int argc, char** argv, Console& console);
+int inspect_report(int argc, char** argv, Console& console);
 int inspect_trace(int argc, char** argv, Console& console);
 int inspect_diff(int argc, char** argv, Console& console);
 

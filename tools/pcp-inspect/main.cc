@@ -14,6 +14,7 @@ constexpr Subcommand kSubcommands[] = {
     {"info", inspect_info, "FILE...", "where it was taken, of what, and what it costs"},
     {"maps", inspect_maps, "FILE...", "mappings, as /proc/PID/maps, and where their bytes are"},
     {"tasks", inspect_tasks, "FILE...", "processes and threads with their signals"},
+    {"bt", inspect_bt, "FILE...", "the chain of calls of every thread"},
     {"regs", inspect_regs, "FILE...", "register sets"},
     {"mem", inspect_mem, "ADDR LEN FILE", "memory, as hexdump -C or raw"},
     {"files", inspect_files, "FILE...", "descriptors, open files, locks, monitors"},
@@ -21,6 +22,7 @@ constexpr Subcommand kSubcommands[] = {
     {"list", inspect_list, "DIR", "the checkpoints of a directory, by position"},
     {"trace", inspect_trace, "DIR", "an rr trace: identity, events, tasks"},
     {"diff", inspect_diff, "A B", "what differs, in words"},
+    {"report", inspect_report, "FILE... -o HTML", "all of that as one page to look at"},
 };
 
 // The argument that may name a subcommand: the first one that is no option shared by all.

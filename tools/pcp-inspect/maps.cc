@@ -5,7 +5,7 @@
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
-#include "pcp-inspect/segments.h"
+#include "rrpcp/interop/segments.h"
 
 namespace rrpcp::tools {
 namespace {

@@ -3,11 +3,14 @@
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
+#include "pcp-inspect/symbol_json.h"
+#include "rrpcp/interop/symbols.h"
 #include "rrpcp/memory_view.h"
 
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 
 namespace rrpcp::tools {
 namespace {
@@ -15,10 +18,12 @@ namespace {
 constexpr std::size_t kBlock = 1u << 20;
 constexpr std::uint64_t kJsonLimit = 64u << 20;
 
-// Lines of 16 bytes, as hexdump -C writes them; a row of equal lines as "*".
+// Lines of 16 bytes, as hexdump -C writes them; a row of equal lines as "*". Where a line is the
+// first of a function or variable, its name stands before it.
 class HexDump {
 public:
-  HexDump(Console& console, std::uint64_t address) : console_(console), address_(address) {}
+  HexDump(Console& console, std::uint64_t address, const Symbols* symbols)
+      : console_(console), address_(address), symbols_(symbols) {}
 
   // Any number of bytes; lines begin every 16 bytes from the start address.
   void add(std::span<const std::byte> bytes) {
@@ -47,7 +52,19 @@ private:
     return format_text("%016llx", static_cast<unsigned long long>(address_));
   }
 
+  void name_line() {
+    const auto symbol = symbols_ != nullptr ? symbols_->find(address_) : std::nullopt;
+    const std::string name = symbol ? symbol->name : "";
+    if (symbol && name != name_) {
+      console_.print("%s:\n", printable(symbol->text()).c_str());
+      starred_ = false;
+      any_ = false; // what follows is shown, though it be equal to the line before
+    }
+    name_ = name;
+  }
+
   void end_line() {
+    name_line();
     const bool repeated = any_ && used_ == line_.size() && line_ == last_;
     if (!repeated) {
       print_line();
@@ -82,6 +99,8 @@ private:
   std::array<std::byte, 16> line_{};
   std::array<std::byte, 16> last_{};
   std::size_t used_ = 0;
+  const Symbols* symbols_;
+  std::string name_;
   bool any_ = false;
   bool starred_ = false;
 };
@@ -110,29 +129,36 @@ struct Request {
   std::uint64_t length = 0;
   std::size_t space = 0;
   bool raw = false;
+  bool names = true;
   BackingFiles files;
 };
 
 int show(Console& console, const CheckpointReader& reader, const Request& request) {
   MemoryView view(reader, request.space, request.files);
+  std::optional<Symbols> symbols;
+  if (request.names && !request.raw) {
+    symbols.emplace(reader, request.space, request.files);
+  }
   std::uint64_t done = 0;
   if (console.json) {
     std::vector<std::byte> bytes;
     done = read_memory(view, request.address, request.length, [&](std::span<const std::byte> part) {
       bytes.insert(bytes.end(), part.begin(), part.end());
     });
-    console.write_json({{"file", json_bytes_as_text(reader.name())},
-                        {"addressSpace", request.space},
-                        {"address", request.address},
-                        {"length", request.length},
-                        {"read", done},
-                        {"bytes", hex(bytes)}});
+    console.write_json(
+        {{"file", json_bytes_as_text(reader.name())},
+         {"addressSpace", request.space},
+         {"address", request.address},
+         {"length", request.length},
+         {"read", done},
+         {"symbol", symbol_json(symbols ? symbols->find(request.address) : std::nullopt)},
+         {"bytes", hex(bytes)}});
   } else if (request.raw) {
     done = read_memory(view, request.address, request.length, [&](std::span<const std::byte> part) {
       console.write({reinterpret_cast<const char*>(part.data()), part.size()});
     });
   } else {
-    HexDump dump(console, request.address);
+    HexDump dump(console, request.address, symbols ? &*symbols : nullptr);
     done = read_memory(view, request.address, request.length,
                        [&](std::span<const std::byte> part) { dump.add(part); });
     dump.finish();
@@ -160,6 +186,7 @@ int inspect_mem(int argc, char** argv, Console& console) {
   command.add_json().add_quiet();
   command.add("r,raw", "write the bytes themselves");
   command.add("s,space", "address space, as 'pcp-inspect tasks' shows it", "N", "0");
+  command.add("no-names", "do not name functions and variables");
   command.add("trace", "directory of the trace, for files that lie in it", "DIR");
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(3, 3, "ADDR, LEN and FILE are needed");
@@ -168,6 +195,7 @@ int inspect_mem(int argc, char** argv, Console& console) {
   request.length = parse_size(arguments.positional()[1], "the length");
   request.space = parse_number(arguments.get("space"), "the address space", UINT32_MAX);
   request.raw = arguments.has("raw");
+  request.names = !arguments.has("no-names");
   request.files.trace_directory = arguments.get_or("trace", "");
   if (console.json && request.length > kJsonLimit) {
     throw UsageError("with --json LEN can be 64 MiB at most; --raw has no limit");

@@ -5,7 +5,7 @@ _pcp_inspect() {
   local word subcommand='' options='--json --quiet --help --version'
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
-      info | maps | tasks | regs | mem | files | chunks | list | trace | diff)
+      info | maps | tasks | bt | regs | mem | files | chunks | list | trace | diff | report)
         subcommand=$word
         break
         ;;
@@ -20,7 +20,7 @@ _pcp_inspect() {
         return
       fi
       ;;
-    -t | --task)
+    -t | --task | --frames)
       return
       ;;
     --trace)
@@ -32,16 +32,18 @@ _pcp_inspect() {
   if [[ $current == -* ]]; then
     case $subcommand in
       '') options+=' --contents --max-decoded' ;;
-      regs) options+=' --task --set --all' ;;
-      mem) options+=' --space --raw --trace' ;;
-      diff) options+=' --all --provenance --trace' ;;
+      bt) options+=' --task --frames --trace' ;;
+      regs) options+=' --task --set --all --no-names --trace' ;;
+      mem) options+=' --space --raw --no-names --trace' ;;
+      diff) options+=' --all --provenance --no-names --trace' ;;
+      report) options+=' --output --trace --no-names' ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
     return
   fi
   compopt -o filenames
   mapfile -t COMPREPLY < <(
-    [[ -n $subcommand ]] || compgen -W 'info maps tasks regs mem files chunks list trace diff' -- "$current"
+    [[ -n $subcommand ]] || compgen -W 'info maps tasks bt regs mem files chunks list trace diff report' -- "$current"
     [[ $subcommand == list || $subcommand == trace ]] || compgen -f -X '!*.pcp' -- "$current"
     compgen -d -- "$current"
   )

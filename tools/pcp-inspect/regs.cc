@@ -5,6 +5,11 @@
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
 #include "pcp-inspect/registers.h"
+#include "pcp-inspect/symbol_json.h"
+#include "rrpcp/interop/symbols.h"
+
+#include <elf.h>
+#include <map>
 
 namespace rrpcp::tools {
 namespace {
@@ -13,6 +18,44 @@ struct Selection {
   std::optional<std::int64_t> task;
   std::optional<std::uint32_t> set;
   bool all = false; // vector registers that are zero too
+  bool names = true;
+  BackingFiles files;
+};
+
+// The symbols of each address space, made when they are first needed.
+class SpaceSymbols {
+public:
+  SpaceSymbols(const CheckpointReader& reader, const Selection& selection)
+      : reader_(reader), selection_(selection) {}
+
+  // Of the general registers in `set`, those that hold an address with a name.
+  std::vector<std::pair<std::string, SymbolName>> names(schema::Task::Reader task,
+                                                        schema::RegisterSet::Reader set,
+                                                        const std::vector<Register>& registers) {
+    std::vector<std::pair<std::string, SymbolName>> out;
+    if (!selection_.names || set.getNoteType() != NT_PRSTATUS ||
+        task.getAddressSpace() >= reader_.state().getAddressSpaces().size()) {
+      return out;
+    }
+    const auto [it, fresh] = spaces_.try_emplace(task.getAddressSpace());
+    if (fresh) {
+      it->second.emplace(reader_, task.getAddressSpace(), selection_.files);
+    }
+    for (const Register& reg : registers) {
+      if (!reg.is_scalar() || reg.name == "orig_rax") {
+        continue;
+      }
+      if (auto symbol = it->second->find(reg.value())) {
+        out.emplace_back(reg.name, std::move(*symbol));
+      }
+    }
+    return out;
+  }
+
+private:
+  const CheckpointReader& reader_;
+  const Selection& selection_;
+  std::map<std::uint32_t, std::optional<Symbols>> spaces_;
 };
 
 std::span<const std::uint8_t> bytes_of(capnp::Data::Reader data) {
@@ -77,6 +120,7 @@ void for_each_task(schema::State::Reader state, const Selection& selection, Visi
 
 void show(Console& console, const CheckpointReader& reader, const Selection& selection) {
   const schema::State::Reader state = reader.state();
+  SpaceSymbols symbols(reader, selection);
   for_each_task(state, selection, [&](schema::Task::Reader task) {
     const auto name = task.getName();
     console.print("task %d %s\n", task.getTid(),
@@ -89,6 +133,10 @@ void show(Console& console, const CheckpointReader& reader, const Selection& sel
                     human_count(set.getData().size(), "byte", "bytes").c_str());
       if (const auto registers = decode_registers(state, set)) {
         show_registers(console, *registers, selection.all);
+        for (const auto& [reg, symbol] : symbols.names(task, set, *registers)) {
+          console.print("    %-10s is %s in %s\n", reg.c_str(), printable(symbol.text()).c_str(),
+                        printable(symbol.module.substr(symbol.module.rfind('/') + 1)).c_str());
+        }
       } else {
         show_hex(console, bytes_of(set.getData()));
       }
@@ -96,16 +144,21 @@ void show(Console& console, const CheckpointReader& reader, const Selection& sel
   });
 }
 
-Json set_json(schema::State::Reader state, schema::RegisterSet::Reader set) {
+Json set_json(schema::State::Reader state, schema::Task::Reader task,
+              schema::RegisterSet::Reader set, SpaceSymbols& symbols) {
   Json json;
   json["noteType"] = set.getNoteType();
   json["name"] = note_name(set.getNoteType());
   json["registers"] = nullptr;
+  json["names"] = Json::object();
   if (const auto registers = decode_registers(state, set)) {
     json["registers"] = Json::object();
     for (const Register& reg : *registers) {
       json["registers"][reg.name] =
           reg.is_scalar() ? Json(reg.value()) : Json(hex(std::span<const std::uint8_t>(reg.bytes)));
+    }
+    for (const auto& [reg, symbol] : symbols.names(task, set, *registers)) {
+      json["names"][reg] = symbol_json(symbol);
     }
   }
   json["data"] = hex(bytes_of(set.getData()));
@@ -115,11 +168,12 @@ Json set_json(schema::State::Reader state, schema::RegisterSet::Reader set) {
 Json to_json(const CheckpointReader& reader, const Selection& selection) {
   const schema::State::Reader state = reader.state();
   Json tasks = Json::array();
+  SpaceSymbols symbols(reader, selection);
   for_each_task(state, selection, [&](schema::Task::Reader task) {
     Json sets = Json::array();
     for (const auto set : task.getRegisters()) {
       if (!selection.set || *selection.set == set.getNoteType()) {
-        sets.push_back(set_json(state, set));
+        sets.push_back(set_json(state, task, set, symbols));
       }
     }
     tasks.push_back({{"tid", task.getTid()}, {"sets", std::move(sets)}});
@@ -144,6 +198,8 @@ int inspect_regs(int argc, char** argv, Console& console) {
   command.add("t,task", "only this thread", "TID");
   command.add("s,set", "only this set: a name as NT_PRSTATUS, or a number", "NT");
   command.add("a,all", "show wide registers that are zero too");
+  command.add("no-names", "do not look for the functions and variables that registers point to");
+  command.add("trace", "directory of the trace, for files that lie in it", "DIR");
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, SIZE_MAX, "FILE");
   Selection selection;
@@ -155,6 +211,8 @@ int inspect_regs(int argc, char** argv, Console& console) {
     selection.set = parse_note(arguments.get("set"));
   }
   selection.all = arguments.has("all");
+  selection.names = !arguments.has("no-names");
+  selection.files.trace_directory = arguments.get_or("trace", "");
   return show_checkpoints(
       console, arguments.positional(),
       [&](const CheckpointReader& reader) { return to_json(reader, selection); },

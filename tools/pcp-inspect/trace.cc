@@ -5,7 +5,10 @@
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
 #include "rrpcp/compat/rr_trace.h"
+#include "rrpcp/error.h"
+#include "rrpcp/trace/trace_directory.h"
 
+#include <filesystem>
 #include <sys/wait.h>
 
 namespace rrpcp::tools {
@@ -72,6 +75,10 @@ void show(Console& console, const Contents& contents) {
   console.print("Trace:    %s, version %u\n", header.uuid.to_string().c_str(), header.version);
   console.print("Machine:  %s, pages of %s\n", machine_name(header.machine).c_str(),
                 human_size(header.page_size).c_str());
+  if (header.required_forward_compatibility != 0) {
+    console.print("Replays:  with an rr of forward-compatibility version %d or newer\n",
+                  header.required_forward_compatibility);
+  }
   if (header.xcr0 != 0) {
     console.print("XCR0:     0x%llx\n", static_cast<unsigned long long>(header.xcr0));
   }
@@ -125,6 +132,7 @@ Json to_json(const Contents& contents) {
               {"machine", header.machine},
               {"pageSize", header.page_size},
               {"xcr0", header.xcr0},
+              {"requiredForwardCompatibility", header.required_forward_compatibility},
               {"events", contents.frames},
               {"mappings", contents.mappings},
               {"taskEvents", std::move(tasks)}};
@@ -140,7 +148,19 @@ int inspect_trace(int argc, char** argv, Console& console) {
   command.add_json().add_quiet();
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, 1, "DIR");
-  const Contents contents = read_trace(arguments.positional()[0]);
+  const std::string& directory = arguments.positional()[0];
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(directory, ignored)) {
+    throw Error(ErrorCode::kInvalidArgument, "this is a file, and `trace` shows trace directories")
+        .in_file(directory)
+        .with_hint("`pcp-inspect info` shows a checkpoint");
+  }
+  if (is_pcp_trace(directory)) {
+    throw Error(ErrorCode::kInvalidArgument, "this is a trace of pcp-rr, and `trace` shows rr's")
+        .in_file(directory)
+        .with_hint("`pcp-rr traceinfo` shows it");
+  }
+  const Contents contents = read_trace(directory);
   if (console.json) {
     console.write_json(to_json(contents));
   } else {

@@ -123,4 +123,26 @@ void Foreground::end_like(int status) {
   std::_Exit(WEXITSTATUS(status));
 }
 
+KeptTerminal::KeptTerminal() {
+  for (int fd : {0, 1, 2}) {
+    if (::tcgetattr(fd, &attributes_) == 0) {
+      fd_ = fd;
+      return;
+    }
+  }
+}
+
+KeptTerminal::~KeptTerminal() {
+  if (fd_ < 0) {
+    return;
+  }
+  // From the background this would stop us.
+  struct sigaction ignore {};
+  struct sigaction before {};
+  ignore.sa_handler = SIG_IGN;
+  ::sigaction(SIGTTOU, &ignore, &before);
+  ::tcsetattr(fd_, TCSADRAIN, &attributes_);
+  ::sigaction(SIGTTOU, &before, nullptr);
+}
+
 } // namespace rrpcp::tools

@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <sys/types.h>
+#include <termios.h>
 
 namespace rrpcp::tools {
 
@@ -33,6 +34,20 @@ private:
   sigset_t signals_;
   sigset_t before_;
   int terminal_ = -1; // whose foreground was lent; -1: none
+};
+
+// Remembers the attributes of our terminal, if we have one as 0, 1 or 2, and puts them back in the
+// end: a restored program gets its own there, and cannot know ours.
+class KeptTerminal {
+public:
+  KeptTerminal();
+  KeptTerminal(const KeptTerminal&) = delete;
+  KeptTerminal& operator=(const KeptTerminal&) = delete;
+  ~KeptTerminal();
+
+private:
+  int fd_ = -1;
+  termios attributes_{};
 };
 
 } // namespace rrpcp::tools

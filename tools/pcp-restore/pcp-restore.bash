@@ -18,7 +18,7 @@ _pcp_restore() {
       ;;
   esac
   if [[ $current == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W '--run --stopped --allow --trace --eager --no-verify
+    mapfile -t COMPREPLY < <(compgen -W '--run --stopped --allow --trace --eager --lazy --no-verify
       --max-locks --threads --json --quiet --help --version' -- "$current")
     return
   fi

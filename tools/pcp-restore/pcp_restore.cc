@@ -25,13 +25,18 @@ constexpr int kExitRestoreFailed = 125;
 
 constexpr const char* kDetails = R"(What --allow can let pass:
   changed-file  an open or mapped file that is not what it was: used as it is
-  deleted-file  an open file that had no name any more: an empty one takes its place
+  deleted-file  an open file whose contents could not be stored: zeros take their place
   device        a device other than null, zero, full, random, urandom: opened again
   new-ids       other process, thread and System V ids than the captured ones
-  other-fd      inotify, signalfd, timerfd and the like: replaced by /dev/null
+  other-fd      perf events, fanotify and the like: replaced by /dev/null
   pipe          a pipe to another process: 0, 1, 2 become our own, others /dev/null
-  socket        replaced by one whose peer has reset the connection
+  seccomp       filters that cannot be put back: it is less confined
+  socket        replaced by one to which nobody connects, or whose peer is gone
   terminal      0, 1, 2 become our own, others /dev/null
+
+What --lazy costs, where FILE has raw pages: memory that the program gives back
+(MADV_DONTNEED) holds the old bytes instead of zeros, core files lack it, nothing
+is verified, and FILE must stay as it is while the process lives.
 
 Exit codes without --run:
   0  restored             2  wrong usage, or another failure   3  no such file
@@ -55,7 +60,9 @@ Request parse(int argc, char** argv, Console& console) {
   command.add("run", "let it run, and end as it ends")
       .add("stopped", "leave it stopped and print its id (the default)")
       .add("trace", "directory of the trace that the checkpoint refers to", "DIR")
-      .add("eager", "copy all memory at once, verified, instead of mapping it from FILE")
+      .add("eager", "copy all memory at once, verified (the default)")
+      .add("lazy",
+           "map memory from FILE, read when touched: faster, but not quite the same (below)")
       .add("no-verify", "trust size and time of mapped files, do not read them")
       .add("max-locks", "locks that one open file may hold (default: 10000)", "N")
       .add("j,threads", "threads that decode (default: one per processor)", "N")
@@ -76,7 +83,10 @@ Request parse(int argc, char** argv, Console& console) {
   request.options.allow = parse_allow(arguments);
   request.options.files.trace_directory = arguments.get_or("trace", "");
   request.options.files.verify_digests = !arguments.has("no-verify");
-  request.options.eager = arguments.has("eager");
+  request.options.lazy = arguments.has("lazy");
+  if (request.options.lazy && arguments.has("eager")) {
+    throw UsageError("--lazy and --eager exclude each other");
+  }
   request.options.outlives_restorer = !request.run;
   if (arguments.has("max-locks")) {
     request.options.max_locks = static_cast<std::uint32_t>(
@@ -118,6 +128,10 @@ void show_stopped(Console& console, const RestoredProcess& process) {
 int restore(int argc, char** argv, Console& console, std::optional<int>& ended) {
   const Request request = parse(argc, argv, console);
   const CheckpointReader reader = CheckpointReader::open(request.file);
+  std::optional<KeptTerminal> terminal;
+  if (request.run) {
+    terminal.emplace();
+  }
   RestoredProcess process = restore_process(reader, request.options);
   if (!console.json) {
     for (const std::string& warning : process.warnings()) {

@@ -1,7 +1,7 @@
 // `pcp-rr dump`: the events of a trace.
 
 #include "common/json_writer.h"
-#include "common/message_json.h"
+#include "rrpcp/message_json.h"
 #include "common/text.h"
 #include "pcp-rr/event_text.h"
 #include "pcp-rr/pcp_rr.h"

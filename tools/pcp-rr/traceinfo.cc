@@ -1,7 +1,7 @@
 // `pcp-rr traceinfo`: what a trace says about itself.
 
 #include "common/json_writer.h"
-#include "common/message_json.h"
+#include "rrpcp/message_json.h"
 #include "common/names.h"
 #include "pcp-rr/pcp_rr.h"
 #include "pcp-rr/trace_argument.h"

@@ -214,6 +214,14 @@ TraceCheck prepare_trace(const std::string& trace, std::vector<std::string>& pat
   if (paths.empty()) {
     const std::string_view store = own ? trace_format::kCheckpointsName : kTraceStoreName;
     paths.push_back((std::filesystem::path(trace) / std::string(store)).string());
+    std::error_code ignored;
+    if (std::filesystem::is_directory(trace, ignored) &&
+        !std::filesystem::exists(paths.front(), ignored)) {
+      throw Error(ErrorCode::kNotFound, "there are no checkpoints of this format in the trace")
+          .in_file(trace)
+          .with_hint(own ? "`pcp-rr create-checkpoints` makes them"
+                         : "`pcp-upgrade --in-place` makes them of those that rr wrote");
+    }
   }
   if (own) {
     auto validator = std::make_shared<ReplayTraceValidator>(trace, events_of(paths));

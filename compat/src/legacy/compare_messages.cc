@@ -91,9 +91,66 @@ std::string compare(DynamicValue::Reader left, DynamicValue::Reader right,
 
 } // namespace
 
+namespace {
+
+// A pointer of its own, which may be null.
+bool is_pointer(capnp::StructSchema::Field field) {
+  const capnp::Type type = field.getType();
+  return field.getProto().isSlot() &&
+         (type.isStruct() || type.isList() || type.isData() || type.isText());
+}
+
+void compare_presence(DynamicStruct::Reader left, DynamicStruct::Reader right,
+                      const std::string& path, std::vector<std::string>& out) {
+  const auto look = [&](capnp::StructSchema::Field field) {
+    const std::string name = (path.empty() ? "" : path + ".") + field.getProto().getName().cStr();
+    if (is_pointer(field) && left.has(field) != right.has(field)) {
+      out.push_back(name);
+    }
+    const auto mine = left.get(field);
+    const auto theirs = right.get(field);
+    if (mine.getType() == DynamicValue::STRUCT) {
+      compare_presence(mine.as<DynamicStruct>(), theirs.as<DynamicStruct>(), name, out);
+    } else if (mine.getType() == DynamicValue::LIST &&
+               field.getType().asList().getElementType().isStruct()) {
+      const auto list = mine.as<DynamicList>();
+      const auto other = theirs.as<DynamicList>();
+      for (unsigned i = 0; i < list.size() && i < other.size(); ++i) {
+        compare_presence(list[i].as<DynamicStruct>(), other[i].as<DynamicStruct>(),
+                         name + "[" + std::to_string(i) + "]", out);
+      }
+    }
+  };
+  for (const auto field : left.getSchema().getNonUnionFields()) {
+    look(field);
+  }
+  KJ_IF_MAYBE (arm, left.which()) {
+    KJ_IF_MAYBE (other, right.which()) {
+      if (*arm == *other) {
+        look(*arm);
+      }
+    }
+  }
+}
+
+} // namespace
+
+std::vector<std::string> presence_differences(legacy::rr2025::CheckpointInfo::Reader left,
+                                              legacy::rr2025::CheckpointInfo::Reader right) {
+  std::vector<std::string> paths;
+  compare_presence(DynamicStruct::Reader(left), DynamicStruct::Reader(right), {}, paths);
+  return paths;
+}
+
 std::string first_difference(legacy::rr2025::CheckpointInfo::Reader left,
                              legacy::rr2025::CheckpointInfo::Reader right) {
-  return compare(DynamicStruct::Reader(left), DynamicStruct::Reader(right), std::string());
+  std::string found =
+      compare(DynamicStruct::Reader(left), DynamicStruct::Reader(right), std::string());
+  if (found.empty()) {
+    const auto presence = presence_differences(left, right);
+    found = presence.empty() ? std::string() : presence.front() + " (presence)";
+  }
+  return found;
 }
 
 } // namespace rrpcp::compat

@@ -1,5 +1,6 @@
 #include "legacy/export_message.h"
 
+#include "abi/path.h"
 #include "base/file.h"
 #include "legacy/findings.h"
 #include "legacy/import_state.h"
@@ -118,6 +119,7 @@ public:
     build_position();
     build_session();
     build_spaces();
+    restore_presence();
     check_extensions();
     if (!refusals_.empty()) {
       std::string all;
@@ -658,6 +660,31 @@ private:
     }
     plan_.page_files[s][index] = page_file_name(in, tid);
     set_contents_path(out, join_path(page_directory_, plan_.page_files[s][index]));
+  }
+
+  // Empty fields that were null, or there.
+  void restore_presence() {
+    for (const capnp::Text::Reader path : details_.root().getPresence()) {
+      try {
+        const abi::WritePlace place =
+            abi::find_place(capnp::DynamicStruct::Builder(out_), path.cStr());
+        auto parent = *place.parent;
+        if (place.list) {
+          throw Error(ErrorCode::kDamaged, "it is no field");
+        }
+        if (parent.has(*place.field)) {
+          parent.clear(*place.field);
+        } else if (place.type.isStruct()) {
+          parent.init(*place.field);
+        } else {
+          parent.init(*place.field, 0);
+        }
+      } catch (const Error& error) {
+        throw Error(ErrorCode::kDamaged,
+                    "the extension " + std::string(kDetailsExtension) +
+                        " names a field that is not there: " + error.message());
+      }
+    }
   }
 
   void check_extensions() {

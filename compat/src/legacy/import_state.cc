@@ -2,6 +2,8 @@
 
 #include "base/file.h"
 #include "container/canonical.h"
+#include "legacy/compare_messages.h"
+#include "legacy/export_message.h"
 #include "legacy/machine.h"
 #include "legacy/registers.h"
 #include "legacy/replay_step.h"
@@ -105,6 +107,7 @@ public:
     build_cpu(header);
     build_session(header);
     build_extensions();
+    keep_presence();
   }
 
 private:
@@ -776,8 +779,25 @@ private:
                  !std::equal(again.begin(), again.end(), bytes.begin());
   }
 
+  // What an export would make of the state differs from the message at most in which empty fields
+  // are there; that is kept too.
+  void keep_presence() {
+    capnp::MallocMessageBuilder scratch;
+    auto again = scratch.initRoot<legacy::rr2025::CheckpointInfo>();
+    build_message(state_.asReader(), legacy_.entry.page_directory, again);
+    const std::vector<std::string> paths = presence_differences(info_, again.asReader());
+    if (paths.empty()) {
+      return;
+    }
+    auto list = details_.initPresence(static_cast<unsigned>(paths.size()));
+    for (unsigned i = 0; i < paths.size(); ++i) {
+      list.set(i, paths[i]);
+    }
+    build_extensions();
+  }
+
   void build_extensions() {
-    bool any = details_.getLastSignalIsExact();
+    bool any = details_.getLastSignalIsExact() || details_.hasPresence();
     for (const auto space : details_.asReader().getSpaces()) {
       any = any || space.getMappingOrder().size() != 0 || space.getMonitorOrder().size() != 0 ||
             space.getSavedMemoryOrder().size() != 0 || space.getArms().size() != 0 ||

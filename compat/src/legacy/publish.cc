@@ -3,6 +3,7 @@
 #include "rrpcp/error.h"
 #include "rrpcp/rewrite.h"
 #include "rrpcp/store.h"
+#include "rrpcp/validate.h"
 
 #include <utility>
 
@@ -19,6 +20,25 @@ PublishedImport to_import(PublishedCheckpoint published) {
   result.bytes = published.bytes;
   result.existed = published.existed;
   return result;
+}
+
+// Judges by all rules what was made of `origin`. What breaks one does not get a name: it was in the
+// origin already, since nothing is made up on the way.
+void judge(const CheckpointReader& made, const std::string& origin) {
+  try {
+    require_valid(made.fd(), made.name());
+  } catch (const Error& error) {
+    if (error.diagnostic().empty()) {
+      throw;
+    }
+    throw Error(ErrorCode::kUnsupportedState,
+                "this says something that no valid checkpoint can say [" + error.diagnostic() +
+                    "]: " + error.message())
+        .in_file(origin)
+        .with_diagnostic(error.diagnostic())
+        .with_hint("it is left as it is; `pcp-validate --explain " + error.diagnostic() +
+                   "` says what the rule is for");
+  }
 }
 
 } // namespace
@@ -44,7 +64,10 @@ PublishedImport publish_import(const LegacyCheckpoint& legacy, const std::string
         findings = std::move(imported.findings);
         return imported.id;
       },
-      [&](const CheckpointReader& reader) { verify_import(legacy, reader, second); }));
+      [&](const CheckpointReader& reader) {
+        verify_import(legacy, reader, second);
+        judge(reader, legacy.entry().path);
+      }));
   result.findings = std::move(findings);
   return result;
 }
@@ -55,12 +78,12 @@ PublishedImport publish_rewrite(const CheckpointReader& checkpoint, const std::s
       directory, checkpoint.header().event,
       [&](Output& output) { return rewrite_checkpoint(checkpoint, output, options); },
       [&](const CheckpointReader& reader) {
-        // The id is a digest of everything that is stored; the pages are checked by reading them.
+        // The id is a digest of everything that is stored; the pages are checked with the rules.
         if (reader.id() != checkpoint.id()) {
           throw Error(ErrorCode::kInternal, "the rewritten checkpoint has another id")
               .in_file(checkpoint.name());
         }
-        reader.read_stream(0, reader.footer().page_count, [](std::span<const std::byte>) {});
+        judge(reader, checkpoint.name());
       }));
 }
 

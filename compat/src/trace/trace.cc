@@ -190,6 +190,7 @@ RrTraceHeader read_header(const std::string& directory) {
                   "the trace's page size is " + std::to_string(header.page_size));
     }
     header.xcr0 = in.getX86().getXcr0();
+    header.required_forward_compatibility = in.getRequiredForwardCompatibilityVersion();
     header.has_pointer_authentication = in.getAarch64().getHasPAuth();
     header.has_tpidr = in.getAarch64().getHasTPIDR();
     const auto records = in.getX86().getCpuidRecords();

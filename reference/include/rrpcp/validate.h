@@ -54,7 +54,12 @@ struct ValidateOptions {
 // kLimit where the file exceeds options.limits. Memory: the manifest and the chunk table, and a few
 // chunks per thread. Thread-safe.
 ValidationReport validate_file(const std::string& path, const ValidateOptions& options = {});
-// The same for bytes in memory; `name` is what findings call them. Any alignment.
+// The same for an open descriptor of a regular file, which stays the caller's.
+ValidationReport validate_fd(int fd, const std::string& name, const ValidateOptions& options = {});
+// For writers: judges by all rules what is to get the name `name`. Throws Error(kUnsupportedState)
+// with the first finding that is an error, and what validate_fd() throws.
+void require_valid(int fd, const std::string& name);
+// Like validate_file() for bytes in memory; `name` is what findings call them. Any alignment.
 ValidationReport validate_bytes(std::span<const std::byte> bytes, const std::string& name,
                                 const ValidateOptions& options = {});
 

@@ -1,4 +1,4 @@
-// SHA-256 (FIPS 180-4), by OpenSSL's libcrypto.
+// SHA-256 (FIPS 180-4), by OpenSSL's libcrypto, or by own code where the library is built without.
 #pragma once
 
 #include <array>

@@ -15,14 +15,25 @@
 namespace rrpcp {
 
 ByteSource ByteSource::open(const std::string& path) {
-  ByteSource source;
-  source.name_ = path;
-  source.file_ = open_file(path.c_str(), O_RDONLY);
-  if (!source.file_) {
+  ScopedFd file = open_file(path.c_str(), O_RDONLY);
+  if (!file) {
     throw system_error(errno, "cannot open").in_file(path);
   }
+  return ByteSource(std::move(file), path);
+}
+
+ByteSource ByteSource::duplicate(int fd, const std::string& name) {
+  ScopedFd file(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!file) {
+    throw system_error(errno, "cannot open").in_file(name);
+  }
+  return ByteSource(std::move(file), name);
+}
+
+ByteSource::ByteSource(ScopedFd file, const std::string& path)
+    : file_(std::move(file)), name_(path) {
   struct stat status;
-  if (::fstat(source.file_.get(), &status) != 0) {
+  if (::fstat(file_.get(), &status) != 0) {
     throw system_error(errno, "cannot examine").in_file(path);
   }
   if (!S_ISREG(status.st_mode)) {
@@ -31,9 +42,8 @@ ByteSource ByteSource::open(const std::string& path) {
                                         : "a checkpoint can only be read from a regular file")
         .in_file(path);
   }
-  source.size_ = static_cast<std::uint64_t>(status.st_size);
-  source.stored_size_ = std::min(source.size_, static_cast<std::uint64_t>(status.st_blocks) * 512);
-  return source;
+  size_ = static_cast<std::uint64_t>(status.st_size);
+  stored_size_ = std::min(size_, static_cast<std::uint64_t>(status.st_blocks) * 512);
 }
 
 ByteSource::ByteSource(std::span<const std::byte> bytes, std::string name)

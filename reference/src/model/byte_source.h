@@ -16,6 +16,8 @@ class ByteSource {
 public:
   // Throws Error(kNotFound, kPermission, kInvalidArgument for anything but a regular file, …).
   static ByteSource open(const std::string& path);
+  // The same for an open descriptor, which stays the caller's.
+  static ByteSource duplicate(int fd, const std::string& name);
   // `bytes` must outlive the source.
   ByteSource(std::span<const std::byte> bytes, std::string name);
 
@@ -30,7 +32,7 @@ public:
                                   std::span<std::byte> buffer) const;
 
 private:
-  ByteSource() = default;
+  ByteSource(ScopedFd file, const std::string& path);
 
   ScopedFd file_;
   std::span<const std::byte> bytes_;

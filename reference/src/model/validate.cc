@@ -92,6 +92,23 @@ ValidationReport validate_file(const std::string& path, const ValidateOptions& o
   return validate(ByteSource::open(path), options);
 }
 
+ValidationReport validate_fd(int fd, const std::string& name, const ValidateOptions& options) {
+  return validate(ByteSource::duplicate(fd, name), options);
+}
+
+void require_valid(int fd, const std::string& name) {
+  for (const Finding& finding : validate_fd(fd, name).findings) {
+    if (finding.severity == Severity::kError) {
+      throw Error(ErrorCode::kUnsupportedState,
+                  "what was to be written would not be valid: " +
+                      (finding.path.empty() ? std::string() : finding.path + ": ") +
+                      finding.message)
+          .in_file(name)
+          .with_diagnostic(finding.code);
+    }
+  }
+}
+
 ValidationReport validate_bytes(std::span<const std::byte> bytes, const std::string& name,
                                 const ValidateOptions& options) {
   return validate(ByteSource(bytes, name), options);

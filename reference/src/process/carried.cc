@@ -15,6 +15,7 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <sys/user.h>
 #include <unistd.h>
@@ -48,7 +49,7 @@ public:
 
   std::vector<Judgement> run() {
     if (state_.getInspectOnly()) {
-      never("it was captured for looking at only (--inspect-only)");
+      never("it is for looking at only: it was made from a core file, or captured so");
     }
     for (schema::Process::Reader process : state_.getProcesses()) {
       judge_process(process);
@@ -104,10 +105,7 @@ private:
     }
     judge_registers(task, name);
     const schema::TaskAttributes::Reader attributes = task.getAttributes();
-    if (attributes.getSeccompMode() != 0) {
-      unless("seccomp", "system calls confined by seccomp(2)",
-             "a restored process is not confined");
-    }
+    judge_seccomp(task, name);
     if (attributes.getLandlocked()) {
       unless("landlock", "a confinement by landlock(7) or another security module",
              "a restored process is not confined");
@@ -118,6 +116,56 @@ private:
     }
     judge_label(task.hasCredentials() ? task.getCredentials()
                                       : state_.getProcesses()[task.getProcess()].getCredentials());
+  }
+
+  void judge_seccomp(schema::Task::Reader task, const std::string& name) {
+    constexpr std::uint32_t kFilters = 2;
+    constexpr const char* kFree = "a restored process is not confined";
+    const schema::TaskAttributes::Reader attributes = task.getAttributes();
+    if (attributes.getSeccompMode() != kFilters) {
+      return;
+    }
+    if (attributes.getSeccompFilters().size() == 0) {
+      unless("seccomp", name + " is confined by filters of seccomp(2) that could not be read",
+             kFree);
+      return;
+    }
+    for (schema::SeccompFilter::Reader filter : attributes.getSeccompFilters()) {
+      if (asks_supervisor(filter.getProgram())) {
+        unless("seccomp",
+               name + " is confined by a filter that asks another process (seccomp(2) "
+                      "SECCOMP_RET_USER_NOTIF, SECCOMP_RET_TRACE)",
+               kFree);
+        break;
+      }
+    }
+    // What installs filters: no new privileges, or the privilege.
+    const schema::Credentials::Reader credentials =
+        task.hasCredentials() ? task.getCredentials()
+                              : state_.getProcesses()[task.getProcess()].getCredentials();
+    constexpr std::uint64_t kSysAdmin = std::uint64_t{1} << 21; // CAP_SYS_ADMIN
+    if (!attributes.getNoNewPrivileges() &&
+        (credentials.getEffectiveCapabilities() & kSysAdmin) == 0) {
+      unless("seccomp",
+             name + " is confined by filters of seccomp(2) that it may not install any "
+                    "more (PR_SET_NO_NEW_PRIVS)",
+             kFree);
+    }
+  }
+
+  // A filter that returns what somebody else has to answer: struct sock_filter is 16 bits of code,
+  // two jumps, and 32 bits of operand; BPF_RET | BPF_K is 6 (linux/filter.h).
+  static bool asks_supervisor(capnp::Data::Reader program) {
+    const auto bytes = std::as_bytes(std::span(program.begin(), program.size()));
+    constexpr std::size_t kInstruction = 8;
+    for (std::size_t at = 0; at + kInstruction <= bytes.size(); at += kInstruction) {
+      const std::uint32_t action = load_le<std::uint32_t>(bytes, at + 4) & 0xffff0000;
+      if (load_le<std::uint16_t>(bytes, at) == 6 &&
+          (action == 0x7fc00000 || action == 0x7ff00000)) {
+        return true;
+      }
+    }
+    return false;
   }
 
   void judge_registers(schema::Task::Reader task, const std::string& name) {
@@ -347,7 +395,57 @@ void judge_path(std::string_view path, const std::string& who, std::int32_t pid,
   }
 }
 
+constexpr const char* kReplaced = "a restore replaces it by /dev/null";
+
+template <typename Unless>
+void judge_socket_end(schema::SocketEnd::Reader end, const Unless& unless) {
+  constexpr const char* kReset =
+      "after a restore, every call on it fails as if the peer had reset the connection";
+  bool has_files = false;
+  for (schema::SocketMessage::Reader message : end.getReceived()) {
+    has_files = has_files || message.getOpenFiles().size() != 0;
+  }
+  const std::string name = "a socket (socket:[" + std::to_string(end.getId()) + "]";
+  if (has_files) {
+    unless("socket", name + ", with descriptors queued in it)", kReset);
+  } else if (end.getDomain() != AF_UNIX || end.getAddress().size() != 0) {
+    unless("socket", name + ", which has a name)", kReset);
+  } else if (end.getType() != SOCK_STREAM && end.getType() != SOCK_DGRAM &&
+             end.getType() != SOCK_SEQPACKET) {
+    unless("socket", name + ", of type " + std::to_string(end.getType()) + ")", kReset);
+  }
+}
+
+template <typename Unless>
+void judge_pidfd(schema::OpenFile::Pidfd::Reader pidfd, std::int32_t pid, const Unless& unless) {
+  if (pidfd.getPid() != -1 && (!pidfd.getInCheckpoint() || pidfd.getPid() != pid)) {
+    unless("other-fd",
+           pidfd.getInCheckpoint() ? "a pidfd of thread " + std::to_string(pidfd.getPid())
+                                   : "a pidfd of process " + std::to_string(pidfd.getPid()) +
+                                         ", which is not part of the checkpoint",
+           kReplaced);
+  }
+}
+
+bool has_word(std::string_view text, std::string_view word) {
+  while (!text.empty()) {
+    if (cut_word(text) == word) {
+      return true;
+    }
+  }
+  return false;
+}
+
 } // namespace
+
+bool is_listening(schema::OpenFile::Reader file) {
+  return file.isSocket() && has_word(file.getSocket().getDescription().cStr(), kListening);
+}
+
+bool is_connectionless(schema::OpenFile::Reader file) {
+  const std::string_view text = file.isSocket() ? file.getSocket().getDescription().cStr() : "";
+  return has_word(text, "datagram") || has_word(text, "raw");
+}
 
 std::string name_descriptors(const std::vector<std::int32_t>& numbers) {
   constexpr std::size_t kShown = 8;
@@ -385,7 +483,9 @@ std::vector<Judgement> judge_open_file(schema::OpenFile::Reader file, const std:
   };
   switch (file.which()) {
   case schema::OpenFile::REGULAR:
-    identity(file.getRegular(), true);
+    if (file.getContentsObject() == schema::NO_INDEX) {
+      identity(file.getRegular(), true);
+    }
     break;
   case schema::OpenFile::DIRECTORY:
     identity(file.getDirectory(), false);
@@ -419,18 +519,42 @@ std::vector<Judgement> judge_open_file(schema::OpenFile::Reader file, const std:
     break;
   case schema::OpenFile::SOCKET:
     unless("socket", "a socket (" + std::string(file.getSocket().getDescription().cStr()) + ")",
-           "after a restore, every call on it fails as if the peer had reset the connection");
+           is_listening(file)        ? "after a restore, nobody connects to it"
+           : is_connectionless(file) ? "after a restore, nothing comes, and what is sent fails"
+                                     : "after a restore, every call on it fails as if the peer had "
+                                       "reset the connection");
+    break;
+  case schema::OpenFile::SOCKET_END:
+    judge_socket_end(file.getSocketEnd(), unless);
     break;
   case schema::OpenFile::EVENTFD:
   case schema::OpenFile::EPOLL:
   case schema::OpenFile::MEMFD:
+  case schema::OpenFile::TIMERFD:
+  case schema::OpenFile::SIGNALFD:
+    break;
+  case schema::OpenFile::INOTIFY:
+    for (schema::InotifyWatch::Reader watch : file.getInotify().getWatches()) {
+      if (watch.getPath().size() == 0) {
+        unless("other-fd",
+               "an inotify that watches what no path was found of (inode " +
+                   std::to_string(watch.getInode()) + ")",
+               "that is not watched after a restore");
+      }
+    }
+    if (file.getInotify().getEvents().size() != 0) {
+      unless("other-fd", "an inotify with events that were not read yet", "they are lost");
+    }
+    break;
+  case schema::OpenFile::PIDFD:
+    judge_pidfd(file.getPidfd(), pid, unless);
     break;
   case schema::OpenFile::OTHER: {
     const std::string kind = file.getOther().getDescription();
     if (kind == "anon_inode:[io_uring]" || kind == "anon_inode:[userfaultfd]") {
       never(kind + ", which the kernel acts upon by itself");
     } else {
-      unless("other-fd", kind, "a restore replaces it by /dev/null");
+      unless("other-fd", kind, kReplaced);
     }
     break;
   }
@@ -452,6 +576,12 @@ std::vector<Judgement> judge_state(schema::State::Reader state) {
 
 std::vector<Judgement> judge_task(schema::State::Reader state, schema::Task::Reader task) {
   return Judge(state).of_task(task);
+}
+
+bool is_seccomp_carried(schema::State::Reader state, schema::Task::Reader task) {
+  const std::vector<Judgement> judged = judge_task(state, task);
+  return std::none_of(judged.begin(), judged.end(),
+                      [](const Judgement& judgement) { return judgement.allow_name == "seccomp"; });
 }
 
 bool has_foreign_user_namespace(schema::State::Reader state, schema::Task::Reader task) {

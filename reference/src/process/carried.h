@@ -39,8 +39,18 @@ std::vector<Judgement> judge_state(schema::State::Reader state);
 // What judge_state() says of one task.
 std::vector<Judgement> judge_task(schema::State::Reader state, schema::Task::Reader task);
 
+// Whether the confinement of a task by seccomp(2), if there is any, can be put back.
+bool is_seccomp_carried(schema::State::Reader state, schema::Task::Reader task);
+
 // Whether a process of the state was in another user namespace than the calling thread is in.
 bool has_foreign_user_namespace(schema::State::Reader state, schema::Task::Reader task);
+
+// What the description of a socket has where it listens (spec/model.md "Files").
+inline constexpr std::string_view kListening = "listening";
+
+// Whether the socket of a description listens, or has no connection to lose.
+bool is_listening(schema::OpenFile::Reader file);
+bool is_connectionless(schema::OpenFile::Reader file);
 
 // The part of a path behind "/proc/PID/"; empty where the path is not of that form.
 std::string_view own_proc_entry(std::string_view path, std::int32_t pid);

@@ -32,6 +32,27 @@ struct FdWatch {
   std::uint64_t inode = 0;
 };
 
+// An "inotify" line: something that an inotify(7) instance watches.
+struct FdInotifyWatch {
+  int descriptor = 0;
+  // As fdinfo shows it: major << 20 | minor.
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::uint32_t mask = 0;
+  // Of name_to_handle_at(2); empty where the file system has none.
+  int handle_type = 0;
+  std::string handle = {};
+};
+
+// What fdinfo says of a timerfd. Times in nanoseconds.
+struct FdTimer {
+  int clock = 0;
+  std::uint64_t ticks = 0;
+  std::uint32_t settings = 0; // TFD_TIMER_*
+  std::uint64_t remaining = 0;
+  std::uint64_t interval = 0;
+};
+
 struct FdInfo {
   std::uint64_t position = 0;
   // O_* of open(2), O_CLOEXEC where the descriptor has FD_CLOEXEC.
@@ -42,6 +63,10 @@ struct FdInfo {
   std::optional<std::uint64_t> eventfd_count;
   bool eventfd_semaphore = false;
   std::vector<FdWatch> watches;
+  std::vector<FdInotifyWatch> inotify;
+  std::optional<FdTimer> timer;
+  std::optional<std::uint64_t> signal_mask; // of a signalfd
+  std::optional<int> pid;                   // of a pidfd; -1: it has ended and was waited for
 
   // Nothing where the process is gone or the descriptor is closed.
   static std::optional<FdInfo> try_read(pid_t pid, int fd);

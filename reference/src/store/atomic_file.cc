@@ -198,13 +198,11 @@ void PendingFile::publish_replacing(const std::string& name) {
   sync_directory(directory_fd_.get(), directory_);
 }
 
-void write_file_atomically(const std::string& path, bool replace,
-                           const std::function<void(Output&)>& write) {
+namespace {
+
+// The directory of `path`. Throws Error where it can be no new file.
+std::string directory_for(const std::string& path, bool replace) {
   const std::size_t slash = path.rfind('/');
-  std::string directory = slash == std::string::npos ? "." : path.substr(0, slash);
-  if (slash == 0) {
-    directory = "/";
-  }
   const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
   if (name.empty() || name == "." || name == "..") {
     throw Error(ErrorCode::kInvalidArgument, "this names no file").in_file(path);
@@ -216,15 +214,41 @@ void write_file_atomically(const std::string& path, bool replace,
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
     throw Error(ErrorCode::kInvalidArgument, "this exists and is no regular file").in_file(path);
   }
-  PendingFile file(directory);
-  Output output(file.fd(), path);
-  write(output);
-  file.sync();
-  if (replace) {
-    file.publish_replacing(name);
-  } else if (!file.publish_new(name)) {
-    throw Error(ErrorCode::kExists, "the file exists already").in_file(path);
+  if (slash == std::string::npos) {
+    return ".";
   }
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+} // namespace
+
+PendingPath::PendingPath(std::string path, bool replace)
+    : path_(std::move(path)), replace_(replace), file_(directory_for(path_, replace)),
+      output_(file_.fd(), path_) {}
+
+ScopedFd PendingPath::reopen() const {
+  ScopedFd again(::fcntl(file_.fd(), F_DUPFD_CLOEXEC, 0));
+  if (!again) {
+    throw system_error(errno, "cannot read back").in_file(path_);
+  }
+  return again;
+}
+
+void PendingPath::publish() {
+  file_.sync();
+  const std::string name = path_.substr(path_.rfind('/') + 1); // npos + 1 is 0
+  if (replace_) {
+    file_.publish_replacing(name);
+  } else if (!file_.publish_new(name)) {
+    throw Error(ErrorCode::kExists, "the file exists already").in_file(path_);
+  }
+}
+
+void write_file_atomically(const std::string& path, bool replace,
+                           const std::function<void(Output&)>& write) {
+  PendingPath file(path, replace);
+  write(file.output());
+  file.publish();
 }
 
 } // namespace rrpcp

@@ -40,6 +40,28 @@ private:
   std::string private_name_; // empty: the file has no name
 };
 
+// A pending file that is to become the file `path`: write_file_atomically() for those who write
+// piece by piece.
+class PendingPath {
+public:
+  // Throws Error: kExists for an existing path unless `replace`, kInvalidArgument for one that can
+  // be no file, and from the directory.
+  PendingPath(std::string path, bool replace);
+
+  Output& output() { return output_; }
+  // A descriptor of what was written, for reading back. Throws Error.
+  ScopedFd reopen() const;
+  // Makes it durable and gives it its name. Throws Error, kExists for a name that was taken
+  // meanwhile.
+  void publish();
+
+private:
+  std::string path_;
+  bool replace_;
+  PendingFile file_;
+  Output output_;
+};
+
 // Makes a directory's entries durable. Throws Error.
 void sync_directory(int fd, const std::string& path);
 

@@ -5,14 +5,13 @@
 #include "framing/header.h"
 #include "framing/sections.h"
 #include "store/atomic_file.h"
-#include "store/same_content.h"
+#include "store/pending_checkpoint.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <dirent.h>
 #include <fcntl.h>
-#include <filesystem>
 #include <memory>
 #include <sys/stat.h>
 #include <tuple>
@@ -21,14 +20,6 @@
 namespace rrpcp {
 
 namespace {
-
-// The name of a checkpoint's file; `copy` counts those of equal id and other content from 1.
-std::string checkpoint_file_name(std::int64_t event, const CheckpointId& id, unsigned copy) {
-  char number[32];
-  std::snprintf(number, sizeof number, "%020lld", static_cast<long long>(event));
-  return std::string(number) + "-" + id.to_string() +
-         (copy == 1 ? "" : "-" + std::to_string(copy)) + ".pcp";
-}
 
 // Reads header and footer of one file; nothing where it vanished.
 std::optional<StoreEntry> examine(int directory, const char* name, const std::string& path) {
@@ -143,47 +134,9 @@ std::string Store::publish(const HeaderFields& fields,
 PublishedCheckpoint publish_checkpoint(const std::string& directory, std::int64_t event,
                                        const std::function<CheckpointId(Output&)>& write,
                                        const std::function<void(const CheckpointReader&)>& verify) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) {
-    throw system_error(error.value(), "cannot create the directory").in_file(directory);
-  }
-  PublishedCheckpoint result;
-  const std::string temporary = directory + "/(new checkpoint)";
-  PendingFile file(directory);
-  Output output(file.fd(), temporary);
-  result.id = write(output);
-  result.bytes = output.offset();
-  file.sync();
-  const auto reopen = [&] {
-    ScopedFd again(::fcntl(file.fd(), F_DUPFD_CLOEXEC, 0));
-    if (!again) {
-      throw system_error(errno, "cannot read back").in_file(temporary);
-    }
-    return CheckpointReader::open_fd(again.release(), temporary);
-  };
-  if (verify) {
-    verify(reopen());
-  }
-  // An id names content, but content can be made that has another's: only a file that holds the
-  // same stands for the new one, and a whole one that holds something else is not touched.
-  for (unsigned copy = 1;; ++copy) {
-    const std::string name = checkpoint_file_name(event, result.id, copy);
-    result.path = directory + "/" + name;
-    if (file.publish_new(name)) {
-      return result;
-    }
-    switch (compare_content(result.path, reopen())) {
-    case ContentComparison::kSame:
-      result.existed = true;
-      return result;
-    case ContentComparison::kUnusable:
-      file.publish_replacing(name);
-      return result;
-    case ContentComparison::kOther:
-      break;
-    }
-  }
+  PendingCheckpoint pending(directory);
+  const CheckpointId id = write(pending.output());
+  return pending.publish(event, id, verify);
 }
 
 bool Store::remove(const std::string& file_name) const {

@@ -24,6 +24,7 @@
 #include <linux/capability.h>
 #include <linux/membarrier.h>
 #include <linux/securebits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <string>
@@ -31,15 +32,19 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/fsuid.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <vector>
@@ -136,6 +141,56 @@ std::string fd_info(int fd) {
   return kept;
 }
 
+std::string without_line(const std::string& info, const std::string& key) {
+  const std::size_t start = info.find(key + ":");
+  if (start == std::string::npos) {
+    return info;
+  }
+  const std::size_t end = info.find(key == "it_value" ? ')' : ' ', start + key.size() + 1);
+  return info.substr(0, start) + info.substr(std::min(end + 1, info.size()));
+}
+
+// Of an open file that no directory names.
+std::string unnamed_file(int fd) {
+  struct stat status {};
+  ::fstat(fd, &status);
+  char start[40] = {};
+  char far[16] = {};
+  const ssize_t n = ::pread(fd, start, sizeof start - 1, 0);
+  const ssize_t m = ::pread(fd, far, sizeof far - 1, 1 << 30);
+  return text("%zd %.39s %zd %s %lu %lld %o %u %lld.%ld at %lld flags %o", n,
+              start + (*start == 0 ? 3 : 0), m, far, static_cast<unsigned long>(status.st_nlink),
+              static_cast<long long>(status.st_size), status.st_mode, status.st_uid,
+              static_cast<long long>(status.st_mtim.tv_sec), status.st_mtim.tv_nsec,
+              static_cast<long long>(::lseek(fd, 0, SEEK_CUR)),
+              ::fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND | O_NONBLOCK));
+}
+
+// An epoll that watches a descriptor as many programs do.
+bool watch(int fd) {
+  static const int kEpoll = ::epoll_create1(EPOLL_CLOEXEC);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  return fd >= 0 && ::epoll_ctl(kEpoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+// struct sock_filter and struct sock_fprog of linux/filter.h.
+struct Instruction {
+  std::uint16_t code;
+  std::uint8_t jt, jf;
+  std::uint32_t k;
+};
+constexpr std::uint32_t kAllow = 0x7fff0000; // SECCOMP_RET_ALLOW
+
+bool confine(const Instruction* program, unsigned short length) {
+  struct {
+    unsigned short length;
+    const Instruction* filter;
+  } filter{length, program};
+  return ::prctl(PR_SET_SECCOMP, 2, &filter, 0, 0) == 0;
+}
+
 char* map_pages(std::size_t pages, int flags = MAP_PRIVATE | MAP_ANONYMOUS) {
   void* memory = ::mmap(nullptr, pages * 4096, PROT_READ | PROT_WRITE, flags, -1, 0);
   return memory == MAP_FAILED ? nullptr : static_cast<char*>(memory);
@@ -228,7 +283,8 @@ struct State {
 };
 
 char* g_memory[32];
-int g_fd[32];
+int g_fd[48];
+
 OwnThread* g_thread[8];
 int g_segment = -1;
 bool g_other_user; // who may lock little memory
@@ -637,6 +693,179 @@ std::vector<State> all_states() {
       "no-new-code", [] { return ::prctl(kSetMdwe, 1, 0, 0, 0) == 0; },
       [] { return text("%d", ::prctl(kGetMdwe, 0, 0, 0, 0)); });
 
+  // Descriptors of what has no path.
+  carried(
+      "timer-descriptor",
+      [] {
+        g_fd[24] = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+        timespec now{};
+        ::clock_gettime(CLOCK_MONOTONIC, &now);
+        const itimerspec value{{7, 5}, {now.tv_sec + 5000, 0}};
+        return ::timerfd_settime(g_fd[24], TFD_TIMER_ABSTIME, &value, nullptr) == 0 &&
+               watch(g_fd[24]);
+      },
+      [] {
+        itimerspec left{};
+        ::timerfd_gettime(g_fd[24], &left);
+        const bool good = left.it_value.tv_sec > 4000 && left.it_value.tv_sec <= 5000;
+        return text("%d ", good) + without_line(fd_info(g_fd[24]), "it_value");
+      });
+  carried(
+      "timer-expired",
+      [] {
+        g_fd[25] = ::timerfd_create(CLOCK_REALTIME, 0);
+        const itimerspec value{{0, 0}, {0, 1}};
+        if (::timerfd_settime(g_fd[25], 0, &value, nullptr) != 0) {
+          return false;
+        }
+        pollfd expired{g_fd[25], POLLIN, 0};
+        return ::poll(&expired, 1, 10'000) == 1 && watch(g_fd[25]);
+      },
+      [] { return without_line(fd_info(g_fd[25]), "settime flags"); });
+  carried(
+      "signal-descriptor",
+      [] {
+        sigset_t set;
+        ::sigemptyset(&set);
+        ::sigaddset(&set, SIGUSR2);
+        ::sigprocmask(SIG_BLOCK, &set, nullptr);
+        g_fd[26] = ::signalfd(-1, &set, SFD_NONBLOCK);
+        return g_fd[26] >= 0 && watch(g_fd[26]);
+      },
+      [] {
+        signalfd_siginfo got{};
+        ::raise(SIGUSR2);
+        const ssize_t n = ::read(g_fd[26], &got, sizeof got);
+        return text("%zd %u ", n, got.ssi_signo) + fd_info(g_fd[26]);
+      });
+  carried(
+      "watched-directory",
+      [] {
+        g_fd[27] = ::inotify_init1(IN_NONBLOCK);
+        ::mkdir("watched", 0777);
+        ::mkdir("unwatched", 0777);
+        const int other = ::inotify_add_watch(g_fd[27], "unwatched", IN_CREATE);
+        const int watched = ::inotify_add_watch(g_fd[27], "watched", IN_CREATE | IN_DELETE);
+        ::inotify_rm_watch(g_fd[27], other); // so that numbers begin with 2
+        char buffer[4096];
+        return watched >= 0 && ::read(g_fd[27], buffer, sizeof buffer) > 0 && watch(g_fd[27]);
+      },
+      [] {
+        alignas(inotify_event) char buffer[4096] = {};
+        write_file("watched/news", "");
+        const ssize_t n = ::read(g_fd[27], buffer, sizeof buffer);
+        ::unlink("watched/news");
+        const ssize_t m = ::read(g_fd[27], buffer, sizeof buffer);
+        const auto* event = reinterpret_cast<const inotify_event*>(buffer);
+        return text("%zd %zd %d %s ", n, m, event->wd, event->name) + fd_info(g_fd[27]);
+      });
+  carried(
+      "own-process",
+      [] {
+        g_fd[28] = static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0));
+        return g_fd[28] >= 0 && watch(g_fd[28]);
+      },
+      [] {
+        return text("%ld ", ::syscall(SYS_pidfd_send_signal, g_fd[28], 0, nullptr, 0)) +
+               fd_info(g_fd[28]);
+      });
+  carried(
+      "ended-process",
+      [] {
+        const pid_t child = ::fork();
+        if (child == 0) {
+          ::_exit(0);
+        }
+        g_fd[29] = static_cast<int>(::syscall(SYS_pidfd_open, child, 0));
+        return g_fd[29] >= 0 && ::waitpid(child, nullptr, 0) == child;
+      },
+      [] { return fd_info(g_fd[29]); });
+  carried(
+      "removed-file",
+      [] {
+        write_file("removed", "content of a file without a name");
+        g_fd[22] = ::open("removed", O_RDWR | O_APPEND);
+        ::fchmod(g_fd[22], 0751);
+        const timespec times[2] = {{0, UTIME_OMIT}, {1'000'000'000, 5}};
+        return g_fd[22] >= 0 && ::futimens(g_fd[22], times) == 0 && ::unlink("removed") == 0;
+      },
+      [] { return unnamed_file(g_fd[22]); });
+  carried(
+      "nameless-file",
+      [] {
+        g_fd[30] = ::open(".", O_TMPFILE | O_RDWR, 0600);
+        return g_fd[30] >= 0 && ::pwrite(g_fd[30], "far away", 8, 1 << 30) == 8 &&
+               ::pwrite(g_fd[30], "near", 4, 3) == 4 && ::lseek(g_fd[30], 77, SEEK_SET) == 77;
+      },
+      [] { return unnamed_file(g_fd[30]); });
+  carried(
+      "stream-pair",
+      [] {
+        int ends[2];
+        if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) != 0) {
+          return false;
+        }
+        g_fd[31] = ends[0];
+        g_fd[32] = ends[1];
+        const timeval patience{5, 0};
+        const std::string bytes(70'000, 'q');
+        return ::setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0 &&
+               ::send(ends[1], bytes.data(), bytes.size(), 0) == 70'000 &&
+               ::send(ends[0], "back", 4, 0) == 4 && ::shutdown(ends[1], SHUT_WR) == 0 &&
+               watch(ends[1]);
+      },
+      [] {
+        std::string bytes(100'000, 0);
+        const ssize_t n = ::recv(g_fd[31], bytes.data(), bytes.size(), MSG_PEEK);
+        const bool same = bytes.find_first_not_of('q') == static_cast<std::size_t>(n);
+        const ssize_t m = ::recv(g_fd[32], bytes.data(), bytes.size(), MSG_PEEK);
+        timeval patience{};
+        socklen_t length = sizeof patience;
+        ::getsockopt(g_fd[31], SOL_SOCKET, SO_RCVTIMEO, &patience, &length);
+        int room = 0;
+        length = sizeof room;
+        ::getsockopt(g_fd[32], SOL_SOCKET, SO_SNDBUF, &room, &length);
+        return text("%zd %d %zd %.4s %ld %d %zd ", n, same, m, bytes.c_str(), patience.tv_sec, room,
+                    ::send(g_fd[32], "", 1, MSG_NOSIGNAL)) +
+               fd_info(g_fd[31]);
+      });
+  carried(
+      "packet-pair",
+      [] {
+        int ends[2];
+        if (::socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) != 0) {
+          return false;
+        }
+        g_fd[33] = ends[0];
+        g_fd[34] = ends[1];
+        return ::send(ends[0], "first", 5, 0) == 5 && ::send(ends[0], "second", 6, 0) == 6;
+      },
+      [] { // takes the messages, and sends them again
+        char first[16] = {};
+        char second[16] = {};
+        const ssize_t n = ::recv(g_fd[34], first, sizeof first, MSG_DONTWAIT);
+        const ssize_t m = ::recv(g_fd[34], second, sizeof second, MSG_DONTWAIT);
+        const ssize_t rest = ::recv(g_fd[34], second + 8, 8, MSG_DONTWAIT);
+        ::send(g_fd[33], first, 5, 0);
+        ::send(g_fd[33], second, 6, 0);
+        return text("%zd %zd %zd %s %.6s", n, m, rest, first, second);
+      });
+  carried(
+      "bereft-socket",
+      [] {
+        int ends[2];
+        if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) {
+          return false;
+        }
+        g_fd[35] = ends[0];
+        return ::send(ends[1], "last words", 10, 0) == 10 && ::close(ends[1]) == 0;
+      },
+      [] {
+        char bytes[16] = {};
+        const ssize_t n = ::recv(g_fd[35], bytes, sizeof bytes, MSG_PEEK);
+        return text("%zd %s %zd", n, bytes, ::send(g_fd[35], "", 1, MSG_NOSIGNAL));
+      });
+
   // Threads.
   carried(
       "thread-user",
@@ -690,7 +919,9 @@ std::vector<State> all_states() {
       "groups",
       [] {
         const gid_t groups[] = {5, 50, 500};
-        return ::setgroups(3, groups) == 0 && ::setresgid(11, 12, 13) == 0;
+        // Those of the C library would have every thread do it, and abort where one may not.
+        return ::syscall(SYS_setgroups, 3, groups) == 0 &&
+               ::syscall(SYS_setresgid, 11, 12, 13) == 0;
       },
       own_credentials);
   carried(
@@ -705,20 +936,26 @@ std::vector<State> all_states() {
       "keep-capabilities", [] { return ::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0; },
       own_credentials);
 
+  // As the last thing that the program may still do.
+  carried(
+      "filter",
+      [] {
+        // getppid(2) fails, everything else is allowed.
+        const Instruction program[] = {
+            {0x20, 0, 0, 0}, {0x15, 0, 1, SYS_getppid}, {6, 0, 0, 0x00050001}, {6, 0, 0, kAllow}};
+        return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && confine(program, 4) &&
+               confine(program + 3, 1);
+      },
+      [] {
+        errno = 0;
+        const long parent = ::syscall(SYS_getppid);
+        return text("%ld %d ", parent, errno) + status({"Seccomp", "Seccomp_filters"});
+      });
+
   // What is refused.
-  refused("seccomp-strictly", [] {
-    // Everything is allowed, but confined it is. struct sock_filter: BPF_RET, SECCOMP_RET_ALLOW.
-    struct Instruction {
-      std::uint16_t code;
-      std::uint8_t jt, jf;
-      std::uint32_t k;
-    } program[] = {{6, 0, 0, 0x7fff0000}};
-    struct {
-      unsigned short length;
-      Instruction* filter;
-    } filter{1, program};
-    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-           ::prctl(PR_SET_SECCOMP, 2, &filter, 0, 0) == 0;
+  refused("filter-that-asks", [] {
+    const Instruction program[] = {{6, 0, 0, kAllow}, {6, 0, 0, 0x7ff00000}}; // SECCOMP_RET_TRACE
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && confine(program, 2);
   });
   refused("landlock", [] {
     std::uint64_t handled = 2; // LANDLOCK_ACCESS_FS_WRITE_FILE
@@ -770,10 +1007,37 @@ std::vector<State> all_states() {
     g_fd[21] = ::open("fifo", O_RDWR);
     return ::unlink("fifo") == 0 && g_fd[21] >= 0;
   });
-  refused("removed-file", [] {
-    write_file("removed", "content");
-    g_fd[22] = ::open("removed", O_RDWR);
-    return ::unlink("removed") == 0 && g_fd[22] >= 0;
+  refused("another-process", [] {
+    g_fd[36] = static_cast<int>(::syscall(SYS_pidfd_open, ::getppid(), 0));
+    return g_fd[36] >= 0;
+  });
+  refused("listening-socket", [] {
+    g_fd[37] = ::socket(AF_INET, SOCK_STREAM, 0);
+    return g_fd[37] >= 0 && ::listen(g_fd[37], 1) == 0;
+  });
+  refused("unread-events", [] {
+    g_fd[38] = ::inotify_init1(IN_NONBLOCK);
+    return ::inotify_add_watch(g_fd[38], ".", IN_CREATE) >= 0 && write_file("event", "");
+  });
+  refused("queued-descriptor", [] {
+    int ends[2];
+    ::socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
+    g_fd[39] = ends[0];
+    g_fd[40] = ends[1];
+    char byte = 0;
+    iovec piece{&byte, 1};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* head = CMSG_FIRSTHDR(&message);
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(head), &g_fd[39], sizeof(int));
+    return ::sendmsg(ends[1], &message, 0) == 1;
   });
   refused("other-proc", [] {
     g_fd[23] = ::open(text("/proc/%d/status", ::getppid()).c_str(), O_RDONLY);

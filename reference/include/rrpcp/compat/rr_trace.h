@@ -47,6 +47,8 @@ struct RrTraceHeader {
   // 0: unknown.
   std::uint64_t xcr0 = 0;
   std::vector<RrTraceCpuid> cpuid;
+  // rr replays it only with this forward-compatibility version or a newer one. 0: any.
+  std::int32_t required_forward_compatibility = 0;
   // AArch64: the recorded machine had pointer authentication; TPIDR_EL0 was recorded.
   bool has_pointer_authentication = false;
   bool has_tpidr = false;

@@ -18,15 +18,15 @@ namespace rrpcp {
 // clang-format off
 //   "terminal"      a tty: at restore, the restorer's own descriptor of the same number, else /dev/null
 //   "pipe"          one end of a pipe whose other end is elsewhere: likewise
-//   "socket"        at restore replaced by a descriptor on which every call fails like a reset peer
+//   "socket"        at restore nobody connects to it, or every call on it fails like a reset peer
 //   "device"        a device other than null, zero, full, random, urandom: reopened by path
-//   "other-fd"      inotify, signalfd, timerfd, …: at restore replaced by /dev/null
+//   "other-fd"      what the kernel keeps for a descriptor and does not tell: at restore /dev/null
 //   "changed-file"  at restore: an open or mapped file that differs from what it was
 //   "new-ids"       at restore: other process and thread ids than the captured ones
 //   "children"      at capture: child processes are left out
 //   "posix-timer"   timers of timer_create(2) are left out
-//   "deleted-file"  an open file without a name: its content is not carried
-//   "seccomp"       the filters are not carried: the restored process is less confined
+//   "deleted-file"  an open file without a name whose contents cannot be stored: zeros
+//   "seccomp"       filters that cannot be put back: the restored process is less confined
 // clang-format on
 using AllowList = std::set<std::string>;
 
@@ -48,6 +48,12 @@ struct CaptureOptions {
   bool seal = false;
   AfterCapture after = AfterCapture::kContinue;
   AllowList allow = {};
+  // Capture whatever there is, for looking at, comparing and core files: the checkpoint says so,
+  // and no restore takes it. Not with kKill.
+  bool inspect_only = false;
+  // Bytes of contents of open files without a name (unlink(2), O_TMPFILE) that are stored in all;
+  // a process with more is refused ("deleted-file").
+  std::uint64_t max_unlinked_bytes = std::uint64_t{1} << 30;
   // Free text for the provenance.
   std::string comment = {};
   // Called now and then from the capturing thread with bytes of memory read and to be read in all.

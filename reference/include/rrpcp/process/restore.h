@@ -21,10 +21,12 @@ struct RestoreOptions {
   std::uint32_t max_locks = 10'000;
   // Threads that decode chunks. 0: as many as processors are available.
   unsigned threads = 0;
-  // Copy raw chunks too, with their checksums verified, instead of mapping them from the file on
-  // demand. Takes time by the amount of memory; then memory that was anonymous is anonymous again,
-  // and the file is not needed any more (spec/restore.md, "What mapped memory cannot do").
-  bool eager = false;
+  // Map raw chunks from the file, to be read when they are touched, instead of copying all memory
+  // with its checksums verified. Then the time does not grow with the amount of memory, but such
+  // memory can be told from anonymous memory, is missing in core files, is not verified, and the
+  // file must stay as it is while the process lives (spec/restore.md, "What mapped memory cannot
+  // do").
+  bool lazy = false;
   // The process is to live on after the caller has ended: it becomes the leader of a session of its
   // own, and is not told of its parent's end. A stopped process in the caller's session would be
   // sent SIGHUP then.
@@ -67,8 +69,7 @@ private:
 };
 
 // Makes a new process in the state that `reader` holds: mappings, memory, registers, signal state,
-// files, ids. Raw chunks are mapped from the file on demand, compressed ones decoded at once. The
-// file must stay unchanged while a process restored from its raw chunks lives.
+// files, ids. Afterwards the file is not needed, unless `lazy` says otherwise.
 // Throws Error: kUnsupportedState (another machine, a CPU without a needed feature, something that
 // cannot be carried: all of it is listed), kBackingFile, kIdInUse, kPermission, kDamaged, kSystem;
 // nothing is left behind then.

@@ -131,6 +131,19 @@ AddressSpaceCollector::find_saved(const ProcMapping& mapping) const {
   return source_ != pid_ && found != saved_.end() ? &*found : nullptr;
 }
 
+void AddressSpaceCollector::note_policy(MemoryPolicy policy,
+                                        const std::function<bool(std::uint64_t)>& has_own) {
+  usual_policy_ = std::move(policy);
+  if (usual_policy_.mode == 0) {
+    return;
+  }
+  for (const auto& [start, shown] : read_memory_policies(pid_)) {
+    if (shown == usual_policy_ && has_own(start)) {
+      bound_alike_.insert(start);
+    }
+  }
+}
+
 std::vector<AddressRange> AddressSpaceCollector::examine(pid_t source) {
   source_ = source;
   std::vector<ProcMemoryArea> memory = read_memory_areas(source);
@@ -151,7 +164,9 @@ std::vector<AddressRange> AddressSpaceCollector::examine(pid_t source) {
   touched_bytes_ = 0;
   if (!join_) { // memory policies mean nothing to a replay
     policies_ = read_memory_policies(source);
-    std::erase_if(policies_, [&](const auto& entry) { return entry.second == usual_policy_; });
+    std::erase_if(policies_, [&](const auto& entry) {
+      return entry.second == usual_policy_ && bound_alike_.count(entry.first) == 0;
+    });
   }
   for (const ProcMemoryArea& area : memory) {
     add_area(area);

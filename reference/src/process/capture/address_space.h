@@ -62,8 +62,9 @@ public:
   // Calls `visit` with every number of an object that the space refers to, in the order in which
   // the mappings refer to them, then the executable's.
   void visit_objects(const std::function<void(std::uint32_t&)>& visit);
-  // The memory policy of the main thread, which the kernel shows of mappings that have none.
-  void note_policy(MemoryPolicy policy) { usual_policy_ = std::move(policy); }
+  // The memory policy of the main thread, which the kernel shows of mappings that have none. Asks
+  // `has_own` of the first address of each for which it shows that one.
+  void note_policy(MemoryPolicy policy, const std::function<bool(std::uint64_t)>& has_own);
   // Bytes of pages that the space has of its own, about.
   std::uint64_t touched_bytes() const { return touched_bytes_; }
   const std::vector<AuxvEntry>& auxv() const { return auxv_; }
@@ -121,7 +122,8 @@ private:
   std::vector<ProcMapping> mappings_;
   std::vector<AddressRange> locked_;
   std::vector<AddressRange> locked_on_fault_;
-  MemoryPolicy usual_policy_;                      // of the main thread
+  MemoryPolicy usual_policy_;           // of the main thread
+  std::set<std::uint64_t> bound_alike_; // mappings that have the same as their own, by their start
   std::map<std::uint64_t, MemoryPolicy> policies_; // others, by the start of the mapping
   std::vector<SavedArea> saved_;
   std::vector<ProcMemoryArea> missing_; // mappings that a copy does not have

@@ -64,7 +64,7 @@ public:
 private:
   // Looks at the process before it is disturbed. Throws what makes a capture impossible.
   void look();
-  // Filters and child processes.
+  // Child processes.
   void refuse_surroundings(Refusals& refusals) const;
   // Stops the process and has it collected, from a copy where that can be.
   void collect();
@@ -116,6 +116,10 @@ void Capture::look() {
                                           " is no process, but a thread of process " +
                                           std::to_string(status->process));
   }
+  if (options_.inspect_only && options_.after == AfterCapture::kKill) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a process whose checkpoint is only for looking at is not killed");
+  }
   if (pid_ == ::getpid()) {
     throw Error(ErrorCode::kInvalidArgument, "a process cannot capture itself");
   }
@@ -138,10 +142,6 @@ void Capture::look() {
 }
 
 void Capture::refuse_surroundings(Refusals& refusals) const {
-  if ((trace_options_ & PTRACE_O_SUSPEND_SECCOMP) != 0) {
-    refusals.refuse_unless("seccomp", "system calls confined by seccomp(2)",
-                           "a restored process is not confined");
-  }
   std::string children;
   for (pid_t child : read_children(pid_)) {
     if (!is_snapshot(child)) {
@@ -173,11 +173,13 @@ void Capture::freeze() {
   }
   result_.tasks = process.threads.size();
   message_ = std::make_unique<capnp::MallocMessageBuilder>();
-  collector_ =
-      std::make_unique<StateCollector>(CollectorOptions{.allow = options_.allow,
-                                                        .embed_files = options_.embed_files,
-                                                        .spool_directory = directory_of(path_),
-                                                        .return_code = return_code_});
+  collector_ = std::make_unique<StateCollector>(
+      CollectorOptions{.allow = options_.allow,
+                       .inspect_only = options_.inspect_only,
+                       .max_unlinked_bytes = options_.max_unlinked_bytes,
+                       .embed_files = options_.embed_files,
+                       .spool_directory = directory_of(path_),
+                       .return_code = return_code_});
   refuse_surroundings(collector_->refusals());
   collector_->collect_frozen({process}, message_->initRoot<schema::Manifest>().initState());
   collector_->space(0).note_locked(areas_);
@@ -261,6 +263,7 @@ CheckpointId Capture::write(Output& output) {
     }
   });
   collector_->build(frozen_at_wall_clock_, state);
+  state.setInspectOnly(options_.inspect_only);
   check_cancelled();
   result_.mappings = collector_->mapping_count();
   const std::vector<std::string>& warnings = collector_->refusals().warnings();

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <capnp/blob.h>
-
 #include <cstddef>
 #include <span>
 #include <string_view>

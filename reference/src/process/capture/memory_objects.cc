@@ -375,6 +375,37 @@ std::uint32_t ObjectTable::add_memfd(pid_t pid, int fd, std::string name) {
   return known->second;
 }
 
+std::optional<std::uint32_t> ObjectTable::add_unlinked(pid_t tid, int fd, std::string name) {
+  const std::string path = proc_path(tid, "fd/" + std::to_string(fd));
+  MemoryObject object;
+  object.content.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (!object.content || ::fstat(object.content.get(), &status) != 0) {
+    return std::nullopt;
+  }
+  const auto known = by_identity_.find(std::pair(status.st_dev, status.st_ino));
+  if (known != by_identity_.end()) { // mapped too, or open twice
+    MemoryObject& same = objects_[known->second];
+    same.storage = MemoryObject::Storage::kWhole;
+    same.live = true;
+    same.deleted = true;
+    if (!same.content) {
+      same.content = std::move(object.content);
+      measure(same);
+    }
+    return known->second;
+  }
+  object.kind = MappingKind::kFile;
+  object.storage = MemoryObject::Storage::kWhole;
+  object.live = true;
+  object.deleted = true;
+  object.device = status.st_dev;
+  object.inode = status.st_ino;
+  object.name = std::move(name);
+  measure(object);
+  return insert(std::move(object));
+}
+
 std::optional<std::uint32_t> ObjectTable::add_executable(pid_t pid, const std::string& path) {
   const std::string link = proc_path(pid, "exe");
   struct stat status;

@@ -107,6 +107,9 @@ public:
   std::optional<std::uint32_t> find(const ProcMapping& mapping) const;
   // Index of the memfd that descriptor `fd` of process `pid` refers to.
   std::uint32_t add_memfd(pid_t pid, int fd, std::string name);
+  // Index of the regular file without a name that descriptor `fd` of thread `tid` refers to, all of
+  // whose contents are stored; nothing where it cannot be opened.
+  std::optional<std::uint32_t> add_unlinked(pid_t tid, int fd, std::string name);
   // Index of the file that /proc/PID/exe names; nothing where it cannot be examined.
   std::optional<std::uint32_t> add_executable(pid_t pid, const std::string& path);
 

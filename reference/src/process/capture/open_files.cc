@@ -1,6 +1,7 @@
 #include "process/capture/open_files.h"
 
 #include "process/capture/data_bytes.h"
+#include "process/capture/watched_path.h"
 #include "process/carried.h"
 #include "process/named_file.h"
 #include "process/proc_file.h"
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <asm/termbits.h>
 #include <capnp/message.h>
 #include <cerrno>
 #include <fcntl.h>
@@ -20,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 #include <utility>
 
@@ -70,6 +73,9 @@ std::string family_name(int family) {
   }
 }
 
+// asm-generic/ioctls.h, for the structure of asm/termbits.h, which <termios.h> excludes.
+constexpr unsigned long kGetAttributes = _IOR('T', 0x2A, struct termios2); // TCGETS2
+
 std::string type_name(int type) {
   switch (type) {
   case SOCK_STREAM:
@@ -111,6 +117,18 @@ std::string copy_pipe(int end, std::size_t length, std::uint64_t capacity) {
                                         ")");
   }
   return bytes;
+}
+
+// Whether a file lies where its path leads: some kinds of kernel objects have a path and no place.
+bool lies_in_directory(const std::string& opened, const std::string& path, dev_t device) {
+  const std::string directory = path.substr(0, std::max<std::size_t>(path.rfind('/'), 1));
+  struct stat status {};
+  struct statfs of_file {};
+  struct statfs of_directory {};
+  return ::stat(directory.c_str(), &status) == 0 &&
+         (status.st_dev == device || (::statfs(opened.c_str(), &of_file) == 0 &&
+                                      ::statfs(directory.c_str(), &of_directory) == 0 &&
+                                      of_file.f_type == of_directory.f_type));
 }
 
 schema::FileLock::Kind lock_kind(FdLock::Kind kind) {
@@ -236,6 +254,8 @@ void OpenFileTable::classify(OpenFile& file) {
         type == S_IFCHR && is_terminal(file.status.st_rdev) ? Kind::kTerminal : Kind::kDevice;
     if (file.kind == Kind::kDevice) {
       file.deleted = find_named_file(file.tid, file.target, file.status, true).empty();
+    } else {
+      examine_terminal(file);
     }
     return;
   } else if (type == S_IFIFO) {
@@ -252,7 +272,15 @@ void OpenFileTable::classify(OpenFile& file) {
     return;
   } else {
     // Not every file of an anonymous kind looks like one: a path is what makes a regular file.
-    file.kind = type == S_IFREG && target.starts_with('/') ? Kind::kRegular : Kind::kOther;
+    file.kind = type == S_IFREG && target.starts_with('/') ? Kind::kRegular : anonymous_kind(file);
+  }
+  if (file.kind == Kind::kInotify) {
+    examine_inotify(file, same.get());
+    return;
+  }
+  if (file.kind == Kind::kPidfd) {
+    examine_pidfd(file);
+    return;
   }
   if (file.kind == Kind::kSocket) {
     examine_socket(file, same.get());
@@ -271,6 +299,9 @@ void OpenFileTable::classify(OpenFile& file) {
       file.deleted = true;
       if (file.target.ends_with(kDeleted)) {
         file.target.resize(file.target.size() - kDeleted.size());
+      }
+      if (file.kind == Kind::kRegular) {
+        examine_unlinked(file);
       }
     }
   } else if (file.kind == Kind::kPath || file.kind == Kind::kDirectory) {
@@ -305,9 +336,126 @@ void OpenFileTable::examine_socket(OpenFile& file, int socket) {
   if (socket >= 0 && ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &length) == 0) {
     length = sizeof type;
     ::getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &length);
-    file.description = family_name(family) + " " + type_name(type) + " ";
+    int listening = 0;
+    length = sizeof listening;
+    ::getsockopt(socket, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length);
+    file.description = family_name(family) + " " + type_name(type) + " " +
+                       (listening != 0 ? std::string(kListening) + " " : std::string());
   }
   file.description += file.target;
+  std::string why;
+  if (socket >= 0) {
+    file.socket = examine_local_socket(socket, file.status.st_ino, why);
+  }
+  if (!why.empty()) {
+    file.description += ", " + why;
+  }
+}
+
+// Where both ends of a pair are here, or one is gone, both can be made again.
+void OpenFileTable::pair_sockets() {
+  std::map<ino_t, const OpenFile*> ends;
+  for (const OpenFile& file : files_) {
+    if (file.socket) {
+      ends[file.socket->inode] = &file;
+    }
+  }
+  std::vector<OpenFile*> alone;
+  for (OpenFile& file : files_) {
+    if (file.socket && file.socket->peer != 0) {
+      const auto peer = ends.find(file.socket->peer);
+      if (peer == ends.end() || peer->second->socket->peer != file.socket->inode) {
+        alone.push_back(&file);
+      }
+    }
+  }
+  for (OpenFile* file : alone) {
+    file->socket.reset();
+  }
+}
+
+void OpenFileTable::examine_terminal(OpenFile& file) {
+  const ScopedFd same = duplicate(file.tid, file.fd);
+  struct termios2 attributes {};
+  if (!same || ::ioctl(same.get(), kGetAttributes, &attributes) != 0) {
+    return;
+  }
+  Terminal& terminal = file.terminal.emplace();
+  terminal.attributes.assign(reinterpret_cast<const char*>(&attributes), sizeof attributes);
+  winsize size{};
+  if (::ioctl(same.get(), TIOCGWINSZ, &size) == 0) {
+    terminal.rows = size.ws_row;
+    terminal.columns = size.ws_col;
+    terminal.x_pixels = size.ws_xpixel;
+    terminal.y_pixels = size.ws_ypixel;
+  }
+}
+
+OpenFileTable::Kind OpenFileTable::anonymous_kind(const OpenFile& file) {
+  if (file.target == "anon_inode:[timerfd]" && file.info.timer) {
+    return Kind::kTimerfd;
+  }
+  if (file.target == "anon_inode:[signalfd]" && file.info.signal_mask) {
+    return Kind::kSignalfd;
+  }
+  if (file.target == "anon_inode:inotify") {
+    return Kind::kInotify;
+  }
+  if (file.target == "anon_inode:[pidfd]" && file.info.pid) {
+    return Kind::kPidfd;
+  }
+  return Kind::kOther;
+}
+
+void OpenFileTable::examine_inotify(OpenFile& file, int inotify) {
+  std::vector<FdInotifyWatch>& watches = file.info.inotify;
+  std::sort(watches.begin(), watches.end(), [](const FdInotifyWatch& a, const FdInotifyWatch& b) {
+    return a.descriptor < b.descriptor;
+  });
+  std::vector<std::string> likely{try_read_link(proc_path(file.tid, "cwd")).value_or("")};
+  for (const OpenFile& other : files_) {
+    if (other.target.starts_with('/')) {
+      likely.push_back(other.target);
+    }
+  }
+  for (const FdInotifyWatch& watch : watches) {
+    file.watched.push_back(find_watched_path(file.tid, watch, likely));
+  }
+  int unread = 0;
+  if (inotify >= 0 && ::ioctl(inotify, FIONREAD, &unread) == 0 && unread > 0) {
+    file.unread_events = static_cast<std::uint64_t>(unread);
+  }
+}
+
+void OpenFileTable::examine_pidfd(OpenFile& file) {
+  const ProcStatus holder = ProcStatus::read(file.tid, file.tid);
+  const pid_t pid = *file.info.pid;
+  if (pid <= 0) {
+    return; // ended and waited for (-1), or out of sight (0)
+  }
+  const std::optional<ProcStatus> status = ProcStatus::try_read(pid, pid);
+  file.in_checkpoint = status && status->process == holder.process;
+  if (status) {
+    file.info.pid = status->thread_in_namespace;
+  }
+}
+
+// What is left of a file when its last name is gone is its contents: they are stored, where nobody
+// can have it by another name.
+void OpenFileTable::examine_unlinked(OpenFile& file) {
+  if (file.status.st_nlink != 0 ||
+      !lies_in_directory(fd_path(file.tid, file.fd), file.target, file.status.st_dev)) {
+    return;
+  }
+  const auto bytes = static_cast<std::uint64_t>(file.status.st_blocks) * 512;
+  if (bytes > left_for_unlinked_) {
+    file.description = "more than may be stored of such files (--max-unlinked)";
+    return;
+  }
+  if (std::optional<std::uint32_t> object = objects_.add_unlinked(file.tid, file.fd, file.target)) {
+    left_for_unlinked_ -= bytes;
+    file.object = *object;
+  }
 }
 
 std::vector<std::string> OpenFileTable::who_uses() const {
@@ -330,6 +478,13 @@ void OpenFileTable::refuse(const OpenFile& file, const std::string& who) {
   const auto stored = message.initRoot<schema::OpenFile>();
   build_file(file, stored);
   const ProcStatus holder = ProcStatus::read(file.tid, file.tid);
+  if (file.kind == Kind::kRegular && !file.description.empty()) {
+    refusals_.refuse_unless("deleted-file",
+                            who + ": the file " + file.target +
+                                ", which its path does not name any more, has " + file.description,
+                            "an unnamed file of the same size, full of zeros, takes its place");
+    return;
+  }
   refusals_.add(judge_open_file(stored.asReader(), who, holder.process_in_namespace));
   switch (file.kind) {
   case Kind::kPipe:
@@ -342,6 +497,14 @@ void OpenFileTable::refuse(const OpenFile& file, const std::string& who) {
     if (!file.deleted) {
       refusals_.refuse_unless("pipe", who + ": the fifo " + file.target,
                               "a restore opens it again by its path; what it holds is lost");
+    }
+    break;
+  case Kind::kInotify:
+    if (file.unread_events != 0) {
+      refusals_.refuse_unless("other-fd",
+                              who + ": an inotify with events that were not read yet (" +
+                                  std::to_string(file.unread_events) + " bytes)",
+                              "they are lost");
     }
     break;
   case Kind::kDevice:
@@ -405,6 +568,7 @@ void OpenFileTable::finish() {
           (can_read(file.info.flags) ? 1 : 0) | (can_write(file.info.flags) ? 2 : 0);
     }
   }
+  pair_sockets();
   const std::vector<std::string> users = who_uses();
   for (std::uint32_t i = 0; i < files_.size(); ++i) {
     OpenFile& file = files_[i];
@@ -420,7 +584,7 @@ void OpenFileTable::finish() {
 
 void OpenFileTable::visit_objects(const std::function<void(std::uint32_t&)>& visit) {
   for (OpenFile& file : files_) {
-    if (file.kind == Kind::kMemfd) {
+    if (file.object != schema::NO_INDEX) {
       visit(file.object);
     }
   }
@@ -467,6 +631,7 @@ void OpenFileTable::build_file(const OpenFile& file, schema::OpenFile::Builder o
   switch (file.kind) {
   case Kind::kRegular:
     identify(out.initRegular());
+    out.setContentsObject(file.object);
     break;
   case Kind::kDirectory:
     identify(out.initDirectory());
@@ -483,9 +648,19 @@ void OpenFileTable::build_file(const OpenFile& file, schema::OpenFile::Builder o
     device.setNumber(file.status.st_rdev);
     break;
   }
-  case Kind::kTerminal:
-    out.initTerminal().setPath(as_data(file.target));
+  case Kind::kTerminal: {
+    auto terminal = out.initTerminal();
+    terminal.setPath(as_data(file.target));
+    if (file.terminal) {
+      auto settings = terminal.initSettings();
+      settings.setAttributes(as_data(file.terminal->attributes));
+      settings.setRows(file.terminal->rows);
+      settings.setColumns(file.terminal->columns);
+      settings.setXPixels(file.terminal->x_pixels);
+      settings.setYPixels(file.terminal->y_pixels);
+    }
     break;
+  }
   case Kind::kPipe: {
     auto pipe = out.initPipe();
     pipe.setId(file.status.st_ino);
@@ -497,8 +672,44 @@ void OpenFileTable::build_file(const OpenFile& file, schema::OpenFile::Builder o
     break;
   }
   case Kind::kSocket:
-    out.initSocket().setDescription(file.description);
+    if (file.socket) {
+      file.socket->build(out.initSocketEnd());
+    } else {
+      out.initSocket().setDescription(file.description);
+    }
     break;
+  case Kind::kTimerfd: {
+    auto timer = out.initTimerfd();
+    timer.setClock(file.info.timer->clock);
+    timer.setSettings(file.info.timer->settings);
+    timer.setInterval(file.info.timer->interval);
+    timer.setRemaining(file.info.timer->remaining);
+    timer.setTicks(file.info.timer->ticks);
+    break;
+  }
+  case Kind::kSignalfd:
+    out.initSignalfd().setMask(*file.info.signal_mask);
+    break;
+  case Kind::kInotify: {
+    const std::vector<FdInotifyWatch>& watches = file.info.inotify;
+    auto list = out.initInotify().initWatches(static_cast<unsigned>(watches.size()));
+    for (unsigned i = 0; i < list.size(); ++i) {
+      list[i].setDescriptor(watches[i].descriptor);
+      list[i].setMask(watches[i].mask);
+      list[i].setPath(as_data(file.watched[i]));
+      list[i].setDevice(watches[i].device);
+      list[i].setInode(watches[i].inode);
+      list[i].setHandleType(watches[i].handle_type);
+      list[i].setHandle(as_data(watches[i].handle));
+    }
+    break;
+  }
+  case Kind::kPidfd: {
+    auto pidfd = out.initPidfd();
+    pidfd.setPid(*file.info.pid);
+    pidfd.setInCheckpoint(file.in_checkpoint);
+    break;
+  }
   case Kind::kEventfd: {
     auto eventfd = out.initEventfd();
     eventfd.setCount(file.info.eventfd_count.value_or(0));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/scoped_fd.h"
+#include "process/capture/local_socket.h"
 #include "process/capture/memory_objects.h"
 #include "process/capture/refusals.h"
 #include "process/proc_fdinfo.h"
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -25,8 +27,9 @@ namespace rrpcp::capture {
 // from outside and nothing is consumed: the unread bytes of a pipe are copied with tee(2).
 class OpenFileTable {
 public:
-  OpenFileTable(Refusals& refusals, ObjectTable& objects)
-      : refusals_(refusals), objects_(objects) {}
+  // Contents of files without a name are stored up to `most_unlinked` bytes in all.
+  OpenFileTable(Refusals& refusals, ObjectTable& objects, std::uint64_t most_unlinked)
+      : refusals_(refusals), objects_(objects), left_for_unlinked_(most_unlinked) {}
 
   // Adds the descriptor table of thread `tid` and returns its index. Throws Error.
   std::uint32_t add_table(pid_t tid);
@@ -51,7 +54,20 @@ private:
     kMemfd,
     kFifo,
     kPath,
+    kTimerfd,
+    kSignalfd,
+    kInotify,
+    kPidfd,
     kOther,
+  };
+
+  // What a terminal's own calls tell (ioctl_tty(2)).
+  struct Terminal {
+    std::string attributes;
+    std::uint16_t rows = 0;
+    std::uint16_t columns = 0;
+    std::uint16_t x_pixels = 0;
+    std::uint16_t y_pixels = 0;
   };
 
   // An open file description, by the first descriptor that referred to it.
@@ -64,13 +80,18 @@ private:
     // Where /proc/PID/fd/N points, without " (deleted)".
     std::string target;
     bool deleted = false;
-    std::string description; // of a socket
+    std::string description; // of a socket; of another file, what its path does not tell
+    std::optional<LocalSocket> socket;
+    std::optional<Terminal> terminal;
+    std::vector<std::string> watched; // of an inotify: a path for each watch
+    std::uint64_t unread_events = 0;  // of an inotify, bytes
+    bool in_checkpoint = false;       // of a pidfd
     std::int32_t owner = 0;
     bool owner_is_thread = false;
     std::uint32_t owner_uid = 0;
     std::uint32_t owner_effective_uid = 0;
     std::int32_t owner_signal = 0;
-    std::uint32_t object = 0; // of a memfd
+    std::uint32_t object = schema::NO_INDEX; // of a memfd, or the contents of an unlinked file
     std::uint64_t capacity = 0;
     std::string contents;
     bool external = false; // a pipe that leads out
@@ -87,6 +108,13 @@ private:
   void classify(OpenFile& file);
   void examine_pipe(OpenFile& file, int end);
   void examine_socket(OpenFile& file, int socket);
+  void examine_terminal(OpenFile& file);
+  void examine_inotify(OpenFile& file, int inotify);
+  void examine_pidfd(OpenFile& file);
+  void examine_unlinked(OpenFile& file);
+  // A kind of file without a path, by where /proc/PID/fd/N points.
+  static Kind anonymous_kind(const OpenFile& file);
+  void pair_sockets();
   std::uint32_t find_or_add(OpenFile file);
   // Our descriptor of the very open file that a descriptor of a thread refers to; empty where the
   // kernel has no pidfd_getfd(2) (before 5.6) or does not allow it.
@@ -100,6 +128,7 @@ private:
 
   Refusals& refusals_;
   ObjectTable& objects_;
+  std::uint64_t left_for_unlinked_;
   std::vector<OpenFile> files_;
   // What descriptors of one open file have in common: device, inode, flags, position and mount.
   using Likeness = std::tuple<dev_t, ino_t, std::uint32_t, std::uint64_t, int>;

@@ -17,31 +17,10 @@ const std::vector<std::string>& allowable_names() {
 
 namespace capture {
 
-bool Refusals::is_new(const std::string& name, const std::string& what) {
-  return known_.emplace(name, what).second;
-}
-
-void Refusals::refuse(std::string what) {
-  if (is_new({}, what)) {
-    refused_.push_back({std::move(what), {}});
-  }
-}
-
-void Refusals::add(const std::vector<Judgement>& judged) {
-  for (const Judgement& judgement : judged) {
-    if (judgement.told_only) {
-      if (is_new({}, judgement.what)) {
-        warn(judgement.what + "; " + judgement.instead);
-      }
-    } else if (judgement.allow_name.empty()) {
-      refuse(judgement.what);
-    } else {
-      refuse_unless(judgement.allow_name, judgement.what, judgement.instead);
-    }
-  }
-}
-
 namespace {
+
+// Name in State.omissions of what is never carried.
+constexpr const char* kInspectOnly = "inspect-only";
 
 // Paths may be any bytes; a text of the format is UTF-8 (spec/model.md).
 std::string in_ascii(const std::string& text) {
@@ -60,6 +39,35 @@ std::string in_ascii(const std::string& text) {
 
 } // namespace
 
+bool Refusals::is_new(const std::string& name, const std::string& what) {
+  return known_.emplace(name, what).second;
+}
+
+void Refusals::refuse(std::string what) {
+  if (!is_new({}, what)) {
+    return;
+  }
+  if (inspect_only_) {
+    omitted_.emplace(kInspectOnly, in_ascii(what));
+  } else {
+    refused_.push_back({std::move(what), {}});
+  }
+}
+
+void Refusals::add(const std::vector<Judgement>& judged) {
+  for (const Judgement& judgement : judged) {
+    if (judgement.told_only) {
+      if (is_new({}, judgement.what)) {
+        warn(judgement.what + "; " + judgement.instead);
+      }
+    } else if (judgement.allow_name.empty()) {
+      refuse(judgement.what);
+    } else {
+      refuse_unless(judgement.allow_name, judgement.what, judgement.instead);
+    }
+  }
+}
+
 void Refusals::build(schema::State::Builder state) const {
   auto omissions = state.initOmissions(static_cast<unsigned>(omitted_.size()));
   unsigned i = 0;
@@ -77,7 +85,9 @@ void Refusals::refuse_unless(const std::string& allow_name, std::string what,
   }
   if (allowed(allow_name)) {
     omitted_.emplace(allow_name, in_ascii(what + "; " + instead));
-    warnings_.push_back(std::move(what) + "; " + instead);
+    if (!inspect_only_) {
+      warnings_.push_back(std::move(what) + "; " + instead);
+    }
   } else {
     refused_.push_back({std::move(what), allow_name});
   }

@@ -15,8 +15,10 @@ namespace rrpcp::capture {
 
 class Refusals {
 public:
-  // `allow`: names that the caller lets pass.
-  explicit Refusals(const AllowList& allow) : allow_(allow) {}
+  // `allow`: names that the caller lets pass. `inspect_only`: nothing is refused, because nobody
+  // will restore the process; what would be is noted.
+  explicit Refusals(const AllowList& allow, bool inspect_only = false)
+      : allow_(allow), inspect_only_(inspect_only) {}
 
   // Something that is never carried: "memory of huge pages at 0x…".
   void refuse(std::string what);
@@ -27,7 +29,7 @@ public:
   void add(const std::vector<Judgement>& judged);
   void warn(std::string what) { warnings_.push_back(std::move(what)); }
 
-  bool allowed(const std::string& name) const { return allow_.count(name) != 0; }
+  bool allowed(const std::string& name) const { return inspect_only_ || allow_.count(name) != 0; }
   // Throws Error(kUnsupportedState) that lists everything refused, if there is anything.
   bool empty() const { return refused_.empty(); }
   void throw_if_any(pid_t pid) const;
@@ -44,6 +46,7 @@ private:
   bool is_new(const std::string& name, const std::string& what);
 
   AllowList allow_;
+  bool inspect_only_;
   std::set<std::pair<std::string, std::string>> known_;
   std::set<std::pair<std::string, std::string>> omitted_; // name and sentence
   std::vector<Refused> refused_;

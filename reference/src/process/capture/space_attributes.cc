@@ -28,8 +28,8 @@ std::uint32_t value_or_none(std::int64_t result) {
 void ask_for_future_locks(RemoteCalls& calls, pid_t pid, SpaceAttributes& attributes) {
   constexpr std::uint64_t kSize = 4096;
   // Shared, so that the kernel does not join it with a neighbour.
-  const std::int64_t address = calls.call(SYS_mmap, 0, kSize, PROT_NONE,
-                                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  const std::int64_t address =
+      calls.call(SYS_mmap, 0, kSize, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (address == -EAGAIN) { // it would be locked, and may not be
     attributes.lock_future = true;
     return;

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <elf.h>
 #include <linux/kcmp.h>
+#include <linux/mempolicy.h>
 #include <span>
 #include <string_view>
 #include <sys/syscall.h>
@@ -51,10 +52,10 @@ std::uint32_t find_or_add(std::vector<pid_t>& owners, std::size_t first, pid_t t
 } // namespace
 
 StateCollector::StateCollector(CollectorOptions options)
-    : options_(std::move(options)), refusals_(options_.allow),
+    : options_(std::move(options)), refusals_(options_.allow, options_.inspect_only),
       page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))),
       objects_(page_size_, options_.embed_files, options_.trace_directory),
-      files_(refusals_, objects_), spool_(options_.spool_directory) {}
+      files_(refusals_, objects_, options_.max_unlinked_bytes), spool_(options_.spool_directory) {}
 
 StateCollector::~StateCollector() {
   for (std::size_t i = 0; i < spaces_.size(); ++i) {
@@ -212,7 +213,12 @@ void StateCollector::collect_own_task(const Task& task, const ProcStatus& status
       const schema::MemoryPolicy::Reader policy = out.getAttributes().getMemoryPolicy();
       const auto nodes =
           std::as_bytes(std::span(policy.getNodes().begin(), policy.getNodes().end()));
-      space.collector.note_policy({policy.getMode(), {nodes.begin(), nodes.end()}});
+      space.collector.note_policy({policy.getMode(), {nodes.begin(), nodes.end()}},
+                                  [&](std::uint64_t address) {
+                                    return calls.call(SYS_get_mempolicy, space.scratch.address(), 0,
+                                                      0, address, MPOL_F_ADDR) == 0 &&
+                                           space.scratch.read<std::uint32_t>() != 0;
+                                  });
       space.attributes = collect_space_attributes(calls, status);
     }
     if (!namespaces_.foreign(namespaces, NamespaceKind::kUser)) {

@@ -43,6 +43,8 @@ struct StoppedProcess {
 
 struct CollectorOptions {
   AllowList allow = {};
+  bool inspect_only = false;
+  std::uint64_t max_unlinked_bytes = 0;
   bool embed_files = false;
   // Where pages are set aside that a copy of a process does not have.
   std::string spool_directory = {};

@@ -36,7 +36,8 @@ struct MemoryObjects::Use {
   bool mapped = false;
   bool shared_writable = false;
   bool may_become_writable = false;
-  bool other = false; // a descriptor, or as the executable
+  bool other = false;    // a descriptor, or as the executable
+  bool unlinked = false; // it is the contents of a file without a name
 };
 
 namespace {
@@ -106,6 +107,10 @@ std::vector<MemoryObjects::Use> MemoryObjects::find_uses() const {
   for (schema::OpenFile::Reader file : state_.getOpenFiles()) {
     if (file.isMemfd()) {
       use_of(file.getMemfd().getObject()).other = true;
+    } else if (file.isRegular() && file.getContentsObject() != kNoIndex) {
+      Use& use = use_of(file.getContentsObject());
+      use.other = true;
+      use.unlinked = true;
     }
   }
   return uses;
@@ -133,7 +138,12 @@ MemoryObjects::MemoryObjects(const CheckpointReader& reader, const RestoreOption
     }
     switch (object.which()) {
     case schema::MemoryObject::FILE:
-      files.push_back(i);
+      if (uses[i].unlinked) {
+        objects_[i].kind = Kind::kUnlinked;
+        objects_[i].name = text_of(object.getFile().getPath());
+      } else {
+        files.push_back(i);
+      }
       break;
     case schema::MemoryObject::ANONYMOUS:
       objects_[i].kind = Kind::kMemory;
@@ -195,6 +205,9 @@ void MemoryObjects::acquire(Obstacles& obstacles) {
     switch (objects_[i].kind) {
     case Kind::kStandIn:
       make_stand_in(i);
+      break;
+    case Kind::kUnlinked:
+      make_unlinked(i);
       break;
     case Kind::kMemory:
       if (state_.getMemoryObjects()[static_cast<unsigned>(i)].isMemfd()) {
@@ -320,6 +333,24 @@ void MemoryObjects::make_stand_in(std::size_t index) {
   adopt_memory_file(
       object, make_memory_file(
                   slash == std::string::npos ? object.name : object.name.substr(slash + 1), true));
+}
+
+// In the directory where it was, so that it is on the same file system; without a name, which could
+// be somebody's by now.
+void MemoryObjects::make_unlinked(std::size_t index) {
+  Object& object = objects_[index];
+  const std::string own = object.name.substr(0, std::max<std::size_t>(object.name.rfind('/'), 1));
+  ScopedFd file;
+  for (const std::string& directory : {own, std::string("/tmp")}) {
+    file = ScopedFd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (file) {
+      break;
+    }
+  }
+  if (!file) {
+    file = make_memory_file(object.name.substr(object.name.rfind('/') + 1), true);
+  }
+  adopt_memory_file(object, std::move(file));
 }
 
 void MemoryObjects::make_memfd(std::size_t index) {
@@ -540,40 +571,53 @@ std::vector<std::string> MemoryObjects::finish() {
   std::vector<std::string> warnings;
   auto stored = state_.getMemoryObjects();
   for (std::size_t i = 0; i < objects_.size(); ++i) {
-    const int fd = objects_[i].writable.get();
-    if (fd < 0 || !stored[static_cast<unsigned>(i)].isMemfd()) {
+    const schema::MemoryObject::Reader object = stored[static_cast<unsigned>(i)];
+    if (!objects_[i].writable) {
       continue;
     }
-    schema::Memfd::Reader memfd = stored[static_cast<unsigned>(i)].getMemfd();
-    auto warn = [&](const char* what) {
-      warnings.push_back(objects_[i].name + ": setting its " + what +
-                         " failed: " + std::strerror(errno));
-    };
-    struct stat status {};
-    if (::fstat(fd, &status) != 0) {
-      continue;
-    }
-    if (memfd.getUid() != kNotRecorded && memfd.getGid() != kNotRecorded &&
-        (status.st_uid != memfd.getUid() || status.st_gid != memfd.getGid()) &&
-        ::fchown(fd, memfd.getUid(), memfd.getGid()) != 0) {
-      warn("owner");
-    }
-    if (memfd.getMode() != kNotRecorded && (status.st_mode & 07777) != memfd.getMode() &&
-        ::fchmod(fd, memfd.getMode()) != 0) {
-      warn("mode");
-    }
-    constexpr std::int64_t kSecond = 1'000'000'000;
-    const timespec times[2] = {{0, UTIME_OMIT},
-                               {memfd.getModifiedAt() / kSecond, memfd.getModifiedAt() % kSecond}};
-    if (memfd.getModifiedAt() != INT64_MIN && ::futimens(fd, times) != 0) { // as above
-      warn("time of modification");
-    }
-    const auto seals = static_cast<int>(memfd.getSeals());
-    if (::fcntl(fd, F_GET_SEALS) != seals && ::fcntl(fd, F_ADD_SEALS, seals) != 0) {
-      warn("seals");
+    if (objects_[i].kind == Kind::kUnlinked) {
+      const schema::FileIdentity::Reader file = object.getFile();
+      set_ownership(objects_[i], file.getUid(), file.getGid(),
+                    file.getMode() == 0 ? kNotRecorded : file.getMode() & 07777,
+                    file.getModifiedAt(), warnings);
+    } else if (object.isMemfd()) {
+      const schema::Memfd::Reader memfd = object.getMemfd();
+      set_ownership(objects_[i], memfd.getUid(), memfd.getGid(), memfd.getMode(),
+                    memfd.getModifiedAt(), warnings);
+      const int fd = objects_[i].writable.get();
+      const auto seals = static_cast<int>(memfd.getSeals());
+      if (::fcntl(fd, F_GET_SEALS) != seals && ::fcntl(fd, F_ADD_SEALS, seals) != 0) {
+        warnings.push_back(objects_[i].name +
+                           ": setting its seals failed: " + std::strerror(errno));
+      }
     }
   }
   return warnings;
+}
+
+void MemoryObjects::set_ownership(const Object& object, std::uint32_t uid, std::uint32_t gid,
+                                  std::uint32_t mode, std::int64_t modified_at,
+                                  std::vector<std::string>& warnings) {
+  const int fd = object.writable.get();
+  auto warn = [&](const char* what) {
+    warnings.push_back(object.name + ": setting its " + what + " failed: " + std::strerror(errno));
+  };
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) {
+    return;
+  }
+  if (uid != kNotRecorded && gid != kNotRecorded &&
+      (status.st_uid != uid || status.st_gid != gid) && ::fchown(fd, uid, gid) != 0) {
+    warn("owner");
+  }
+  if (mode != kNotRecorded && (status.st_mode & 07777) != mode && ::fchmod(fd, mode) != 0) {
+    warn("mode");
+  }
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  const timespec times[2] = {{0, UTIME_OMIT}, {modified_at / kSecond, modified_at % kSecond}};
+  if (modified_at != INT64_MIN && ::futimens(fd, times) != 0) {
+    warn("time of modification");
+  }
 }
 
 void MemoryObjects::keep() {

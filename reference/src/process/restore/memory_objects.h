@@ -23,11 +23,12 @@ namespace rrpcp::restore {
 class MemoryObjects {
 public:
   enum class Kind {
-    kUnused,  // nobody needs it
-    kFile,    // the file itself, verified
-    kStandIn, // a memory file with the contents of an embedded file that is not there
-    kMemory,  // shared anonymous memory or a memfd, made anew
-    kSystemV, // a System V segment, attached by id
+    kUnused,   // nobody needs it
+    kFile,     // the file itself, verified
+    kStandIn,  // a memory file with the contents of an embedded file that is not there
+    kUnlinked, // a file without a name, made anew with its contents
+    kMemory,   // shared anonymous memory or a memfd, made anew
+    kSystemV,  // a System V segment, attached by id
   };
 
   // Opens and verifies files, and looks for segments that are there. Nothing of the system is
@@ -60,8 +61,8 @@ public:
   // process runs.
   std::vector<PageCopy> contents() const;
 
-  // When processes have mapped and filled everything: gives memory files their owner, mode, time
-  // and seals. Returns a sentence for each that could not be set.
+  // When processes have mapped and filled everything: gives memory files and files without a name
+  // their owner, mode, time and seals. Returns a sentence for each that could not be set.
   std::vector<std::string> finish();
 
   // Leaves System V segments in place: processes have them now.
@@ -90,11 +91,15 @@ private:
   std::vector<Use> find_uses() const;
   void open_file(std::size_t index, const Use& use);
   void make_stand_in(std::size_t index);
+  void make_unlinked(std::size_t index);
   void make_anonymous(std::size_t index);
   void make_memfd(std::size_t index);
   void plan_segment(std::size_t index, Obstacles& obstacles);
   bool holds_stored(std::size_t index, int segment) const;
   void make_segment(std::size_t index, Obstacles& obstacles);
+  static void set_ownership(const Object& object, std::uint32_t uid, std::uint32_t gid,
+                            std::uint32_t mode, std::int64_t modified_at,
+                            std::vector<std::string>& warnings);
   static ScopedFd open_mapped(const void* memory, std::uint64_t size);
   void compare_contents(const Object& object, schema::MemoryObject::Reader stored) const;
   void adopt_memory_file(Object& object, ScopedFd file);

@@ -3,6 +3,7 @@
 #include "model/backing_file.h"
 #include "process/carried.h"
 #include "process/restore/file_identity.h"
+#include "process/restore/kernel_files.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -50,20 +52,9 @@ ScopedFd open_null(int flags) {
   return null;
 }
 
-// A socket whose peer has gone without reading: reads fail with ECONNRESET, then end; writes fail
-// with EPIPE.
-ScopedFd make_reset_socket() {
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    throw system_error(errno, "cannot make a socket");
-  }
-  ScopedFd kept(ends[0]);
-  ScopedFd peer(ends[1]);
-  if (::send(kept.get(), "", 1, MSG_NOSIGNAL) != 1) {
-    throw system_error(errno, "cannot write to a socket");
-  }
-  return kept;
-}
+// asm-generic/ioctls.h: for the structure of asm/termbits.h, which <termios.h> excludes.
+constexpr std::size_t kTerminalAttributesSize = 44; // struct termios2
+constexpr unsigned long kSetAttributes = _IOC(_IOC_WRITE, 'T', 0x2B, kTerminalAttributesSize);
 
 struct flock lock_description(schema::FileLock::Reader lock) {
   struct flock description {};
@@ -75,10 +66,22 @@ struct flock lock_description(schema::FileLock::Reader lock) {
   return description;
 }
 
+// A file to which the process itself was adding when it was captured, and which has more now: what
+// it went on to write after a capture, or others who write to the same log.
+bool has_grown(int fd, schema::OpenFile::Reader file, schema::FileIdentity::Reader identity) {
+  const int flags = status_flags(file);
+  struct stat status {};
+  return (flags & O_ACCMODE) != O_RDONLY &&
+         ((flags & O_APPEND) != 0 || file.getOffset() == identity.getSize()) &&
+         identity.getDigests().size() == 0 && ::fstat(fd, &status) == 0 &&
+         S_ISREG(status.st_mode) && static_cast<std::uint64_t>(status.st_size) > identity.getSize();
+}
+
 // What somebody could notice when it is opened, or what is made only then: after everything was
 // judged.
 bool is_acquired_late(schema::OpenFile::Reader file) {
-  return file.isFifo() || file.isDevice() || file.isMemfd();
+  return file.isFifo() || file.isDevice() || file.isMemfd() ||
+         (file.isRegular() && file.getContentsObject() != kNoIndex);
 }
 
 // Whether the lock can be had, which no call but flock(2) itself tells.
@@ -128,6 +131,8 @@ OpenFiles::OpenFiles(const CheckpointReader& reader, const MemoryObjects& object
   }
   for (std::size_t i = 0; i < count; ++i) {
     files_[i].wanted = wanted[i];
+  }
+  for (std::size_t i = 0; i < count; ++i) {
     if (wanted[i] && !is_acquired_late(state_.getOpenFiles()[static_cast<unsigned>(i)])) {
       try_open(i, objects, obstacles);
     }
@@ -184,9 +189,12 @@ void OpenFiles::open(std::size_t index, const MemoryObjects& objects, Obstacles&
     out.opened = open_null(O_RDWR); // a place for what the process itself opens
     return;
   }
+  const bool carried = judge_open_file(file, who, state_.getProcesses()[0].getPid()).empty();
   switch (file.which()) {
   case schema::OpenFile::REGULAR:
-    out.opened = open_regular(file, file.getRegular(), who, obstacles);
+    out.opened = file.getContentsObject() != kNoIndex
+                     ? open_unlinked(file, objects)
+                     : open_regular(file, file.getRegular(), who, obstacles);
     break;
   case schema::OpenFile::DIRECTORY:
     out.opened = open_path(file, file.getDirectory(), O_DIRECTORY);
@@ -216,7 +224,42 @@ void OpenFiles::open(std::size_t index, const MemoryObjects& objects, Obstacles&
     out.opened = open_pipe_end(file, obstacles);
     break;
   case schema::OpenFile::SOCKET:
-    out.opened = make_reset_socket();
+    out.opened = make_replacement_socket(file);
+    break;
+  case schema::OpenFile::SOCKET_END:
+    if (carried) {
+      find_peer(file.getSocketEnd());
+      if (file.getSocketEnd().getPeerUid() != ::geteuid()) {
+        obstacles.warn(who + ": a pair of sockets, each of which tells this user as that of its "
+                             "peer now (SO_PEERCRED)");
+      }
+      out.opened = open_null(O_RDWR);
+      out.made_inside = true;
+      return;
+    }
+    out.opened = make_replacement_socket(file);
+    break;
+  case schema::OpenFile::TIMERFD:
+    out.opened = make_timerfd(file.getTimerfd());
+    break;
+  case schema::OpenFile::SIGNALFD:
+    out.opened = make_signalfd(file.getSignalfd());
+    break;
+  case schema::OpenFile::INOTIFY:
+    check_watched_paths(file, who, obstacles);
+    out.opened = make_inotify();
+    break;
+  case schema::OpenFile::PIDFD:
+    if (!carried) {
+      out.opened = open_null(flags);
+      return;
+    }
+    if (file.getPidfd().getPid() != -1) {
+      out.opened = open_null(O_RDWR);
+      out.made_inside = true;
+      return;
+    }
+    out.opened = make_ended_pidfd();
     break;
   case schema::OpenFile::EVENTFD: {
     auto eventfd = file.getEventfd();
@@ -295,6 +338,13 @@ ScopedFd OpenFiles::open_regular(schema::OpenFile::Reader file,
     if (error.code() != ErrorCode::kBackingFile) {
       throw;
     }
+    if (has_grown(opened.get(), file, identity)) {
+      obstacles.warn(who + ": " + path +
+                     ", to which the process was writing, has grown since: it goes on writing " +
+                     ((flags & O_APPEND) != 0 ? "behind what was added"
+                                              : "where it was, over what was added"));
+      return opened;
+    }
     obstacles.add_unless_allowed(ErrorCode::kBackingFile, "changed-file",
                                  who + ": " + path + ": " + error.message(),
                                  "it is opened as it is now");
@@ -365,6 +415,49 @@ ScopedFd OpenFiles::open_pipe_end(schema::OpenFile::Reader file, Obstacles& obst
     throw system_error(errno, "cannot duplicate the end of a pipe");
   }
   return own;
+}
+
+ScopedFd OpenFiles::open_unlinked(schema::OpenFile::Reader file, const MemoryObjects& objects) {
+  const int descriptor = objects.descriptor(file.getContentsObject(), true);
+  if (descriptor < 0) {
+    throw Error(ErrorCode::kDamaged, "the contents of a file without a name are not stored");
+  }
+  return reopen(descriptor, status_flags(file) & ~(O_DIRECTORY | O_NOFOLLOW));
+}
+
+std::optional<std::uint32_t> OpenFiles::find_peer(schema::SocketEnd::Reader socket) const {
+  if (socket.getPeer() == 0) {
+    return std::nullopt;
+  }
+  auto files = state_.getOpenFiles();
+  for (std::uint32_t i = 0; i < files.size(); ++i) {
+    if (files_[i].wanted && files[i].isSocketEnd() &&
+        files[i].getSocketEnd().getId() == socket.getPeer() &&
+        files[i].getSocketEnd().getPeer() == socket.getId() &&
+        files[i].getSocketEnd().getId() != socket.getId()) {
+      return i;
+    }
+  }
+  throw Error(ErrorCode::kDamaged, "the other end of a pair of sockets is not stored");
+}
+
+// What is watched is opened again by its path, when nothing of the restore can be an event any
+// more.
+void OpenFiles::check_watched_paths(schema::OpenFile::Reader file, const std::string& who,
+                                    Obstacles& obstacles) const {
+  for (schema::InotifyWatch::Reader watch : file.getInotify().getWatches()) {
+    const std::string path = text_of(watch.getPath());
+    struct stat status {};
+    if (!path.empty() && ::lstat(path.c_str(), &status) != 0) {
+      obstacles.add(ErrorCode::kBackingFile,
+                    who + ": " + path + ", which an inotify watched: " + std::strerror(errno));
+    } else if (!path.empty() && status.st_ino != watch.getInode()) {
+      obstacles.add_unless_allowed(ErrorCode::kBackingFile, "changed-file",
+                                   who + ": " + path +
+                                       ", which an inotify watched, is another file",
+                                   "it is watched as it is now");
+    }
+  }
 }
 
 ScopedFd OpenFiles::open_memfd(schema::OpenFile::Reader file, const MemoryObjects& objects) {
@@ -483,12 +576,102 @@ void OpenFiles::add_own_proc_ops(OpList& ops, const DescriptorSet& set,
   }
 }
 
-void OpenFiles::add_descriptor_ops(OpList& ops, const DescriptorSet& set,
-                                   const TableFiles& files) const {
-  if (files.table == kNoIndex) {
+// As for files of /proc: 0 and 1 are free.
+void OpenFiles::add_socket_ops(OpList& ops, const DescriptorSet& set,
+                               const TableFiles& files) const {
+  for (auto [index, place] : files.files) {
+    const schema::OpenFile::Reader file = state_.getOpenFiles()[index];
+    if (!file.isSocketEnd() || !files_[index].made_inside) {
+      continue;
+    }
+    const SocketPlace one{file, set.number(place)};
+    std::optional<SocketPlace> other;
+    if (const std::optional<std::uint32_t> peer = find_peer(file.getSocketEnd())) {
+      const auto found = files.files.find(*peer);
+      if (*peer < index && found != files.files.end()) {
+        continue; // made with that one
+      }
+      if (found != files.files.end()) {
+        other = SocketPlace{state_.getOpenFiles()[*peer], set.number(found->second)};
+      }
+    }
+    add_socket_pair_ops(ops, one, other, who_uses(index));
+  }
+}
+
+std::vector<std::size_t> OpenFiles::add_pidfd_ops(OpList& ops, const DescriptorSet& set,
+                                                  const TableFiles& files) const {
+  std::vector<std::size_t> with_own_id;
+  for (auto [index, place] : files.files) {
+    const schema::OpenFile::Reader file = state_.getOpenFiles()[index];
+    if (!file.isPidfd() || !files_[index].made_inside) {
+      continue;
+    }
+    const std::string who = who_uses(index);
+    constexpr std::uint32_t kFlags = O_NONBLOCK | O_EXCL; // PIDFD_NONBLOCK, PIDFD_THREAD
+    with_own_id.push_back(ops.system_call({"opening the pidfd of", who}, SYS_pidfd_open, 0,
+                                          file.getFlags() & kFlags));
+    ops.system_call({"opening the pidfd of", who}, SYS_dup3, 0, set.number(place), O_CLOEXEC);
+    ops.system_call({"opening the pidfd of", who}, SYS_close, 0);
+  }
+  return with_own_id;
+}
+
+// A terminal that the process takes over from us gets the attributes that its own had. That is for
+// a process in our foreground: one that outlives us finds it as we leave it.
+void OpenFiles::add_terminal_ops(OpList& ops, const TableFiles& files) const {
+  if (options_.outlives_restorer) {
     return;
   }
+  std::vector<bool> done(state_.getOpenFiles().size());
+  for (schema::FileDescriptor::Reader descriptor :
+       state_.getFileTables()[files.table].getDescriptors()) {
+    const std::uint32_t index = descriptor.getOpenFile();
+    const schema::OpenFile::Reader file = state_.getOpenFiles()[index];
+    const int fd = descriptor.getFd();
+    if (done[index] || files.inherited.count(fd) == 0 || !file.isTerminal() ||
+        !file.getTerminal().hasSettings() || ::isatty(fd) == 0) {
+      continue;
+    }
+    done[index] = true;
+    const capnp::Data::Reader attributes = file.getTerminal().getSettings().getAttributes();
+    if (attributes.size() == kTerminalAttributesSize) {
+      ops.system_call(
+          {"setting the attributes of the terminal of", who_uses(index), OpFailure::Policy::kWarn},
+          SYS_ioctl, fd, kSetAttributes,
+          ops.arena().place_array(std::as_bytes(std::span(attributes.begin(), attributes.size()))));
+    }
+  }
+}
+
+bool OpenFiles::has_resized_terminal(const TableFiles& files) const {
+  if (files.table == kNoIndex) {
+    return false;
+  }
+  for (schema::FileDescriptor::Reader descriptor :
+       state_.getFileTables()[files.table].getDescriptors()) {
+    const schema::OpenFile::Reader file = state_.getOpenFiles()[descriptor.getOpenFile()];
+    winsize now{};
+    if (files.inherited.count(descriptor.getFd()) == 0 || !file.isTerminal() ||
+        !file.getTerminal().hasSettings() || ::ioctl(descriptor.getFd(), TIOCGWINSZ, &now) != 0) {
+      continue;
+    }
+    const schema::TerminalSettings::Reader then = file.getTerminal().getSettings();
+    if (now.ws_row != then.getRows() || now.ws_col != then.getColumns()) {
+      return true;
+    }
+  }
+  return false;
+}
+
+std::vector<std::size_t> OpenFiles::add_descriptor_ops(OpList& ops, const DescriptorSet& set,
+                                                       const TableFiles& files) const {
+  if (files.table == kNoIndex) {
+    return {};
+  }
   add_own_proc_ops(ops, set, files);
+  add_socket_ops(ops, set, files);
+  std::vector<std::size_t> with_own_id = add_pidfd_ops(ops, set, files);
   // An inherited description is that of its first descriptor among 0, 1 and 2 for higher numbers.
   std::map<std::uint32_t, std::size_t> replacement;
   for (schema::FileDescriptor::Reader descriptor :
@@ -509,6 +692,22 @@ void OpenFiles::add_descriptor_ops(OpList& ops, const DescriptorSet& set,
                     set.number(source), descriptor.getFd(),
                     descriptor.getCloseOnExec() ? O_CLOEXEC : 0);
   }
+  add_terminal_ops(ops, files);
+  return with_own_id;
+}
+
+// Whether an epoll can watch what stands for a descriptor's file: /dev/null and regular files it
+// cannot.
+bool OpenFiles::is_watchable(std::uint32_t table, int fd) const {
+  for (schema::FileDescriptor::Reader descriptor : state_.getFileTables()[table].getDescriptors()) {
+    if (descriptor.getFd() == fd) {
+      const schema::OpenFile::Reader file = state_.getOpenFiles()[descriptor.getOpenFile()];
+      return !file.isOther() && !file.isTerminal() && !file.isDevice() &&
+             !(file.isPipe() && file.getPipe().getExternal()) &&
+             !(file.isPidfd() && !files_[descriptor.getOpenFile()].made_inside);
+    }
+  }
+  return true;
 }
 
 void OpenFiles::add_watch_ops(OpList& ops, const DescriptorSet& set,
@@ -527,9 +726,16 @@ void OpenFiles::add_watch_ops(OpList& ops, const DescriptorSet& set,
     if (file.isEpoll()) {
       for (schema::EpollWatch::Reader watch : file.getEpoll().getWatches()) {
         const EpollEvent event{watch.getEvents(), watch.getData()};
-        ops.system_call({"watching a descriptor by the epoll of", who_uses(index)}, SYS_epoll_ctl,
-                        number, EPOLL_CTL_ADD, watch.getFd(), ops.arena().place(event));
+        ops.system_call({"watching a descriptor by the epoll of", who_uses(index),
+                         is_watchable(files.table, watch.getFd()) ? OpFailure::Policy::kFatal
+                                                                  : OpFailure::Policy::kWarn},
+                        SYS_epoll_ctl, number, EPOLL_CTL_ADD, watch.getFd(),
+                        ops.arena().place(event));
       }
+    } else if (file.isTimerfd()) {
+      add_timerfd_ops(ops, number, file.getTimerfd(), state_, who_uses(index));
+    } else if (file.isInotify()) {
+      add_inotify_ops(ops, number, file.getInotify(), who_uses(index));
     }
   }
 }

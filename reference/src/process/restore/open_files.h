@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,9 +50,15 @@ public:
   // The highest descriptor number of file table `table`; -1 where it is empty.
   int highest_descriptor(std::uint32_t table) const;
 
+  // Whether a terminal of the table is, in the new process, one of ours that has another size: the
+  // program is to be told (SIGWINCH).
+  bool has_resized_terminal(const TableFiles& files) const;
+
   // Appends what puts the descriptors in their places, once all of the set are at theirs and every
-  // other descriptor is closed.
-  void add_descriptor_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files) const;
+  // other descriptor is closed. Returns operations whose first argument has to become the id of the
+  // process, when that is known.
+  std::vector<std::size_t> add_descriptor_ops(OpList& ops, const DescriptorSet& set,
+                                              const TableFiles& files) const;
   // Appends what belongs to the process that has the table: signals, watches of epolls. The set
   // must still be open.
   void add_watch_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files) const;
@@ -69,6 +76,8 @@ private:
     bool wanted = false; // a descriptor refers to it
     // True: descriptors 0, 1 and 2 become copies of this process's own instead, where it has them.
     bool inherit = false;
+    // The process itself makes it; `opened` keeps a place for it.
+    bool made_inside = false;
   };
   struct PipeEnds {
     ScopedFd read;
@@ -79,6 +88,15 @@ private:
   void try_open(std::size_t index, const MemoryObjects& objects, Obstacles& obstacles);
   std::string own_proc_path(schema::OpenFile::Reader file) const;
   void add_own_proc_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files) const;
+  void add_socket_ops(OpList& ops, const DescriptorSet& set, const TableFiles& files) const;
+  std::vector<std::size_t> add_pidfd_ops(OpList& ops, const DescriptorSet& set,
+                                         const TableFiles& files) const;
+  void add_terminal_ops(OpList& ops, const TableFiles& files) const;
+  // Index of the other end of a socket; nothing where it is gone. Throws Error(kDamaged).
+  std::optional<std::uint32_t> find_peer(schema::SocketEnd::Reader socket) const;
+  bool is_watchable(std::uint32_t table, int fd) const;
+  void check_watched_paths(schema::OpenFile::Reader file, const std::string& who,
+                           Obstacles& obstacles) const;
   void open(std::size_t index, const MemoryObjects& objects, Obstacles& obstacles);
   ScopedFd open_regular(schema::OpenFile::Reader file, schema::FileIdentity::Reader identity,
                         const std::string& who, Obstacles& obstacles);
@@ -88,6 +106,7 @@ private:
   ScopedFd open_device(schema::OpenFile::Reader file);
   ScopedFd open_pipe_end(schema::OpenFile::Reader file, Obstacles& obstacles);
   ScopedFd open_memfd(schema::OpenFile::Reader file, const MemoryObjects& objects);
+  ScopedFd open_unlinked(schema::OpenFile::Reader file, const MemoryObjects& objects);
   void finish(ScopedFd& opened, schema::OpenFile::Reader file, const std::string& who,
               Obstacles& obstacles);
   std::string who_uses(std::size_t index) const;

@@ -146,6 +146,7 @@ public:
         [&] { return __atomic_load_n(&control().threads_done, __ATOMIC_SEQ_CST) == threads; });
     collect_warnings();
     take_threads();
+    confine();
     for (BuiltTask& task : process_.tasks()) {
       if (task.index != plan_.tasks().front()) {
         set_registers(task);
@@ -184,6 +185,9 @@ private:
       op.args[3] = rseq->signature;
     } else {
       op.number = SYS_getpid; // nothing to end
+    }
+    for (const std::size_t operation : compiled_.own_id_operations) {
+      compiled_.lists[0].sealed(operation).args[0] = static_cast<std::uint64_t>(process_.pid());
     }
     leader().resume(PTRACE_CONT);
   }
@@ -288,6 +292,17 @@ private:
         task.tracee.stop();
       }
     }
+  }
+
+  // Threads confine themselves when nothing but the last calls is made for us: as long as their
+  // tracer wants it, filters are suspended.
+  void confine() {
+    std::vector<Tracee*> tracees;
+    for (BuiltTask& task : process_.tasks()) {
+      tracees.push_back(&task.tracee);
+    }
+    confine_threads(tracees, compiled_.confinements, compiled_.arena->syscall_instruction(),
+                    kBuildOptions);
   }
 
   // The leader lets go of the arena as the last thing, by a system call after which it never comes

@@ -4,6 +4,7 @@
 #include "process/carried.h"
 #include "process/restore/file_identity.h"
 #include "process/restore/kernel_attributes.h"
+#include "process/restore/kernel_files.h"
 #include "process/restore/signal_bytes.h"
 #include "process/restore/xsave_area.h"
 #include "rrpcp/error.h"
@@ -108,6 +109,7 @@ ProcessPlan::ProcessPlan(const CheckpointReader& reader, std::uint32_t process,
       outlives_restorer_(outlives_restorer), process_index_(process) {
   find_tasks();
   check_tasks(obstacles);
+  check_confinement(obstacles);
   space_.emplace(reader, task(0).getAddressSpace(), objects, options, obstacles);
   plan_credentials(obstacles);
   if (outlives_restorer_) {
@@ -248,6 +250,19 @@ void ProcessPlan::check_tasks(Obstacles& obstacles) const {
   }
 }
 
+void ProcessPlan::check_confinement(Obstacles& obstacles) {
+  for (std::size_t i = 0; parts_.attributes && i < tasks_.size(); ++i) {
+    confines_ = confines_ || task(i).getAttributes().getSeccompMode() != 0;
+  }
+  if (confines_ && !may_suspend_confinement()) {
+    confines_ = false;
+    obstacles.add_unless_allowed(
+        ErrorCode::kPermission, "seccomp",
+        "to put back a confinement by seccomp(2) takes CAP_SYS_ADMIN, and not to be confined",
+        "the restored process is not confined");
+  }
+}
+
 // The restorer reads the area: it must be there.
 void ProcessPlan::check_rseq(schema::Task::Reader task) const {
   if (!task.hasRseq()) {
@@ -297,11 +312,19 @@ std::uint64_t ProcessPlan::arena_size() const {
                        process_.getPendingSignals().size() * 2 * kPerOperation;
   for (std::size_t i = 0; i < tasks_.size(); ++i) {
     size += task(i).getPendingSignals().size() * 2 * kPerOperation;
+    for (schema::SeccompFilter::Reader filter : task(i).getAttributes().getSeccompFilters()) {
+      size += filter.getProgram().size() + kPerOperation;
+    }
   }
   for (schema::OpenFile::Reader file : state_.getOpenFiles()) {
     size += file.getLocks().size() * 2 * kPerOperation;
     if (file.isEpoll()) {
       size += file.getEpoll().getWatches().size() * 2 * kPerOperation;
+    } else if (file.isInotify()) {
+      constexpr std::uint64_t kPathSize = 4096;
+      size += file.getInotify().getWatches().size() * (3 * kPerOperation + kPathSize);
+    } else if (file.isSocketEnd()) {
+      size += socket_arena_size(file.getSocketEnd());
     }
   }
   for (schema::FileTable::Reader table : state_.getFileTables()) {
@@ -317,6 +340,12 @@ CompiledProcess ProcessPlan::compile() const {
   compiled.control = arena.allocate<restorer::Control>();
   for (std::size_t i = 0; i < tasks_.size(); ++i) {
     compiled.lists.emplace_back(arena);
+  }
+  compiled.confinements.resize(tasks_.size());
+  for (std::size_t i = 0; confines_ && i < tasks_.size(); ++i) {
+    if (is_seccomp_carried(state_, task(i))) {
+      compiled.confinements[i] = place_confinement(arena, task(i).getAttributes());
+    }
   }
   std::vector<restorer::Thread*> threads{nullptr};
   compiled.critical_sections.resize(tasks_.size());
@@ -344,7 +373,7 @@ CompiledProcess ProcessPlan::compile() const {
   }
   add_descriptor_moving_ops(ops);
   if (parts_.files) {
-    files_->add_descriptor_ops(ops, descriptors_, table_files_);
+    compiled.own_id_operations = files_->add_descriptor_ops(ops, descriptors_, table_files_);
   }
   space_->add_clearing_ops(ops, descriptors_);
   const schema::AddressSpace::Reader space = state_.getAddressSpaces()[task(0).getAddressSpace()];
@@ -406,6 +435,13 @@ CompiledProcess ProcessPlan::compile() const {
   }
   if (parts_.signals) {
     add_signal_ops(ops, process_.getPendingSignals(), true);
+    if (parts_.files && files_->has_resized_terminal(table_files_)) {
+      siginfo_t resized{};
+      resized.si_signo = SIGWINCH;
+      resized.si_code = SI_KERNEL;
+      ops.add({"telling of the terminal's size", "", Policy::kWarn}, restorer::OpKind::kQueueSignal,
+              arena.place(resized), SIGWINCH, 1);
+    }
   }
   compiled.leader = ops.seal(compiled.control);
   return compiled;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "process/restore/arena.h"
+#include "process/restore/confinement.h"
 #include "process/restore/credentials.h"
 #include "process/restore/descriptor_set.h"
 #include "process/restore/memory_objects.h"
@@ -49,8 +50,12 @@ struct CompiledProcess {
   // In the leader's list: the operation that ends the rseq registration that it was born with. The
   // library fills it in once it can see the registration.
   std::size_t rseq_operation = 0;
+  // In the leader's list: operations whose first argument is to become the id of the process.
+  std::vector<std::size_t> own_id_operations;
   // In the leader's list: where each other task is created.
   std::vector<std::size_t> clone_operations;
+  // For each task: how it is confined (seccomp(2)), which the library has it do at the end.
+  std::vector<Confinement> confinements;
   // In the list of each task: the operation that reads the pointer to the critical section of its
   // rseq area before the registration clears it; nothing where it has none.
   std::vector<std::optional<std::size_t>> critical_sections;
@@ -98,6 +103,7 @@ public:
 private:
   void find_tasks();
   void check_tasks(Obstacles& obstacles) const;
+  void check_confinement(Obstacles& obstacles);
   void check_rseq(schema::Task::Reader task) const;
   void plan_credentials(Obstacles& obstacles);
   void open_directories(Obstacles& obstacles);
@@ -132,6 +138,7 @@ private:
   DescriptorSet descriptors_;
   TableFiles table_files_;
   bool placed_ = false;
+  bool confines_ = false; // threads are confined as they were
 };
 
 } // namespace rrpcp::restore

@@ -9,6 +9,7 @@
 #include "process/restore/time_namespace.h"
 #include "rrpcp/error.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -36,6 +37,11 @@ constexpr std::int64_t kRestartBlock = -516;     // ERESTART_RESTARTBLOCK
 
 void check_kind(const CheckpointReader& reader) {
   const schema::State::Reader state = reader.state();
+  if (state.getInspectOnly()) {
+    throw Error(ErrorCode::kUnsupportedState,
+                "the checkpoint is for looking at only: it was made from a core file, or captured so")
+        .in_file(reader.name());
+  }
   if (state.hasTrace() || state.hasSession()) {
     throw Error(ErrorCode::kUnsupportedState, "the checkpoint is of a replay (" +
                                                   std::string(state.getProducer().cStr()) +
@@ -222,7 +228,11 @@ RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOpt
     restore::Obstacles obstacles(options.allow, reader.name());
     obstacles.add(judge_state(reader.state()));
     for (schema::Omission::Reader omission : reader.state().getOmissions()) {
-      obstacles.warn("left out when it was captured: " + std::string(omission.getWhat().cStr()));
+      const std::string what = omission.getWhat();
+      const std::vector<std::string>& told = obstacles.warnings();
+      if (std::find(told.begin(), told.end(), what) == told.end()) {
+        obstacles.warn("left out when it was captured: " + what);
+      }
     }
     restore::MemoryObjects objects(reader, options, obstacles);
     restore::OpenFiles files(reader, objects, options, obstacles);

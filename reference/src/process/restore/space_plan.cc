@@ -250,13 +250,13 @@ void SpacePlan::plan_stream(PlannedMapping& planned, std::uint64_t address, std:
   while (pages > 0) {
     // A row of chunks that are all raw and lie next to each other, or all are not raw.
     ChunkEntry entry = reader_.chunk(first / chunk_pages);
-    const bool raw = entry.codec == format::kCodecRaw && !options_.eager && reader_.fd() >= 0;
+    const bool raw = entry.codec == format::kCodecRaw && options_.lazy && reader_.fd() >= 0;
     const std::uint64_t skipped = first % chunk_pages;
     const std::uint64_t file_offset = entry.offset + skipped * page_size_;
     std::uint64_t row = std::min(pages, chunk_pages - skipped);
     while (row < pages) {
       const ChunkEntry next = reader_.chunk((first + row) / chunk_pages);
-      const bool next_raw = next.codec == format::kCodecRaw && !options_.eager && reader_.fd() >= 0;
+      const bool next_raw = next.codec == format::kCodecRaw && options_.lazy && reader_.fd() >= 0;
       if (next_raw != raw || (raw && next.offset != file_offset + row * page_size_)) {
         break;
       }

@@ -74,7 +74,6 @@ std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
   RestoreOptions restore_options;
   restore_options.files = {options.trace_directory, options.verify_files};
   restore_options.threads = options.threads;
-  restore_options.eager = true; // anonymous memory has to be anonymous
   const restore::RaisedDescriptorLimit raised;
   restore::Obstacles obstacles(restore_options.allow, reader.name());
   restore::MemoryObjects objects(reader, restore_options, obstacles);

@@ -241,6 +241,10 @@ std::unique_ptr<ReplaySession> restore_session(const std::string& trace_director
 }
 
 void check_origin(const std::string& trace_directory, const CheckpointReader& reader) {
+  if (reader.state().getInspectOnly()) {
+    throw Error(ErrorCode::kUnsupportedState, "the checkpoint is for looking at only")
+        .in_file(reader.name());
+  }
   if (std::string_view(reader.state().getProducer().cStr()) != kProducer) {
     throw Error(ErrorCode::kUnsupportedState, "the checkpoint is not one of pcp-rr")
         .in_file(reader.name());

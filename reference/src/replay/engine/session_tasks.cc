@@ -93,7 +93,6 @@ void ReplaySession::execute() {
   const CheckpointReader image = CheckpointReader::open(directory_ + "/" + current_.image);
   RestoreOptions options;
   options.files.trace_directory = directory_;
-  options.eager = true;
   options.threads = 1;
   // What confined the program, and what it had open, is the recorder's business.
   const std::vector<std::string>& names = allowable_names();

@@ -46,6 +46,7 @@ void Traveller::stop_clock() {
 }
 
 void Traveller::start_at(Base& base) {
+  counted_run_.reset();
   if (session_) {
     stops_before_ += session_->stops();
   }
@@ -100,9 +101,9 @@ void Traveller::restart(const Place& place) {
   }
 }
 
-void Traveller::maybe_make_base() {
+bool Traveller::base_is_due() const {
   if (now_.is_arrived() || !now_.is_counted() || session_->state().tasks.empty()) {
-    return;
+    return false;
   }
   const std::chrono::nanoseconds here = clock();
   const Place place = now_.place();
@@ -115,14 +116,16 @@ void Traveller::maybe_make_base() {
       after = base.get();
     }
   }
-  if (before == nullptr || before->place == place || here - before->clock < base_interval_ ||
-      (after != nullptr && after->copy && after->clock - here < base_interval_ / 2)) {
-    return;
-  }
-  make_base();
+  return before != nullptr && before->place != place && here - before->clock >= base_interval_ &&
+         (after == nullptr || !after->copy || after->clock - here >= base_interval_ / 2);
 }
 
 void Traveller::make_base() {
+  for (const std::unique_ptr<Base>& base : bases_) {
+    if (base->copy && base->place == now_.place()) {
+      return;
+    }
+  }
   const Clock::time_point begun = Clock::now();
   auto made = std::make_unique<Base>();
   made->place = now_.place();

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 
 namespace rrpcp::replay {
@@ -59,7 +60,7 @@ struct CountedCode::Decoded {
 
 CountedCode::CountedCode(std::uint64_t base, RemoteMemory& memory,
                          std::vector<ProcMapping> mappings, CountedSites sites)
-    : base_(base), memory_(memory), mappings_(std::move(mappings)), sites_(std::move(sites)) {
+    : base_(base), memory_(&memory), mappings_(std::move(mappings)), sites_(std::move(sites)) {
   if (sites_.watched.size() > Layout::kMostWatched) {
     throw Error(ErrorCode::kInvalidArgument, "too many bytes are watched at once");
   }
@@ -270,6 +271,92 @@ void CountedCode::look_at_watched(std::uint32_t uncounted, std::uint64_t next, b
   }
 }
 
+// Leaves where an operand of the instruction lies near accessed bytes. False where it cannot be
+// told: it has to be examined each time.
+bool CountedCode::look_at_accessed(const Decoded& decoded, std::uint32_t uncounted) {
+  constexpr std::uint64_t kBefore = 64;             // the longest operand
+  constexpr unsigned long kHasBaseInstructions = 2; // HWCAP2_FSGSBASE, asm/hwcap2.h
+  for (std::size_t i = 0; i < decoded.instruction.operand_count; ++i) {
+    const ZydisDecodedOperand& operand = decoded.operands[i];
+    if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.type == ZYDIS_MEMOP_TYPE_AGEN) {
+      continue;
+    }
+    const bool segmented =
+        operand.mem.segment == ZYDIS_REGISTER_FS || operand.mem.segment == ZYDIS_REGISTER_GS;
+    const auto is_usable = [](ZydisRegister reg) {
+      return reg == ZYDIS_REGISTER_NONE || ZydisRegisterGetClass(reg) == ZYDIS_REGCLASS_GPR64;
+    };
+    if (operand.mem.type != ZYDIS_MEMOP_TYPE_MEM || operand.size > 8 * kBefore ||
+        (decoded.instruction.attributes &
+         (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) != 0 ||
+        (operand.mem.base != ZYDIS_REGISTER_RIP && !is_usable(operand.mem.base)) ||
+        !is_usable(operand.mem.index) ||
+        (segmented && (::getauxval(AT_HWCAP2) & kHasBaseInstructions) == 0) ||
+        operand.mem.disp.value != static_cast<std::int32_t>(operand.mem.disp.value)) {
+      return false;
+    }
+  }
+  for (std::size_t i = 0; i < decoded.instruction.operand_count; ++i) {
+    const ZydisDecodedOperand& operand = decoded.operands[i];
+    if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.type != ZYDIS_MEMOP_TYPE_MEM) {
+      continue;
+    }
+    store(kAx, Layout::kScratch + 8 * kAx);
+    store(kCx, Layout::kScratch + 8 * kCx);
+    if (operand.mem.base == ZYDIS_REGISTER_RIP) {
+      bytes({0x48, 0xb8});
+      value64(*decoded.relative); // mov rax, address
+    } else {
+      const unsigned base = register_number(operand.mem.base).value_or(5);
+      const unsigned index = register_number(operand.mem.index).value_or(4);
+      unsigned scale = 0;
+      while ((1u << scale) < operand.mem.scale) {
+        ++scale;
+      }
+      const bool has_base = operand.mem.base != ZYDIS_REGISTER_NONE;
+      bytes({0x48u | (index >= 8 ? 2u : 0u) | (base >= 8 ? 1u : 0u), 0x8d, has_base ? 0x84u : 0x04u,
+             (scale << 6) | ((index & 7) << 3) | (base & 7)});
+      value32(static_cast<std::uint32_t>(operand.mem.disp.value)); // lea rax, [as it has it]
+    }
+    if (operand.mem.segment == ZYDIS_REGISTER_FS || operand.mem.segment == ZYDIS_REGISTER_GS) {
+      bytes({0xf3, 0x48, 0x0f, 0xae,
+             operand.mem.segment == ZYDIS_REGISTER_FS ? 0xc1u : 0xc9u}); // rdfsbase rcx
+      bytes({0x48, 0x8d, 0x04, 0x08});                                   // lea rax, [rax + rcx]
+    }
+    std::vector<std::uint32_t> near;
+    for (const AccessedBytes& accessed : sites_.accessed) {
+      bytes({0x48, 0xb9});
+      value64(kBefore - accessed.address);
+      bytes({0x48, 0x8d, 0x0c, 0x08}); // lea rcx, [rax + rcx]
+      store(kCx, Layout::kDistance);
+      load(kCx, Layout::kDistance + 1); // without the lowest byte: 0 when it is near
+      bytes({0xe3, 2});                 // jrcxz
+      bytes({0xeb, 5});                 // on
+      bytes({0xe9});
+      near.push_back(here());
+      value32(0);
+    }
+    load(kAx, Layout::kScratch + 8 * kAx);
+    load(kCx, Layout::kScratch + 8 * kCx);
+    bytes({0xe9});
+    const std::uint32_t around = here();
+    value32(0);
+    for (std::uint32_t at : near) {
+      patch32(at, here() - (at + 4));
+    }
+    load(kAx, Layout::kScratch + 8 * kAx);
+    load(kCx, Layout::kScratch + 8 * kCx);
+    exit({ExitKind::kSpecial, decoded.pc, false, uncounted});
+    patch32(around, here() - (around + 4));
+  }
+  return true;
+}
+
+bool CountedCode::touches(std::uint64_t address, std::uint64_t length) const {
+  const auto page = pages_.lower_bound(address & ~(kPage - 1));
+  return page != pages_.end() && page->first < address + length;
+}
+
 void CountedCode::push_return_address(std::uint64_t value) {
   bytes({0xc7, 0x44, 0x24, 0xf8});
   value32(static_cast<std::uint32_t>(value)); // mov dword [rsp - 8], low
@@ -286,7 +373,7 @@ std::size_t CountedCode::read_code(std::uint64_t pc, std::span<std::byte> out) {
     auto found = pages_.find(page);
     if (found == pages_.end()) {
       std::vector<std::byte> bytes(kPage);
-      bytes.resize(memory_.read_some(page, bytes));
+      bytes.resize(memory_->read_some(page, bytes));
       found = pages_.emplace(page, std::move(bytes)).first;
     }
     const std::size_t offset = at - page;
@@ -608,6 +695,11 @@ std::uint32_t CountedCode::make_block(std::uint64_t pc, std::uint32_t most, Make
   }
   for (std::uint32_t i = 0; i < number; ++i) {
     const Decoded& decoded = instructions[i];
+    origins_[here()] = {};
+    if (!sites_.accessed.empty() && !look_at_accessed(decoded, number - i)) {
+      exit({ExitKind::kSpecial, decoded.pc, false, number - i});
+      return start;
+    }
     origins_[here()] = {decoded.pc, number - i, 0};
     if (decoded.flow != Flow::kNext) {
       end_block(decoded);
@@ -741,17 +833,17 @@ std::uint64_t CountedCode::link(const Exit& exit) {
 
 void CountedCode::flush() {
   if (flushed_ < code_.size()) {
-    memory_.write(address_of(static_cast<std::uint32_t>(flushed_)),
-                  std::as_bytes(std::span(code_).subspan(flushed_)));
+    memory_->write(address_of(static_cast<std::uint32_t>(flushed_)),
+                   std::as_bytes(std::span(code_).subspan(flushed_)));
     flushed_ = code_.size();
   }
   for (std::uint32_t at : patched_) {
-    memory_.write(address_of(at), std::as_bytes(std::span(code_).subspan(at, 4)));
+    memory_->write(address_of(at), std::as_bytes(std::span(code_).subspan(at, 4)));
   }
   patched_.clear();
   for (; tables_flushed_ < table_entries_.size(); ++tables_flushed_) {
     const auto& [offset, value] = table_entries_[tables_flushed_];
-    memory_.write(base_ + offset, std::as_bytes(std::span(&value, 1)));
+    memory_->write(base_ + offset, std::as_bytes(std::span(&value, 1)));
   }
 }
 

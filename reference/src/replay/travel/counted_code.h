@@ -28,18 +28,29 @@ struct WatchedBytes {
   std::uint32_t length = 0; // 1, 2, 4 or 8
 };
 
+// Bytes that an instruction reads, or also writes. They are looked at in two steps: what comes near
+// them leaves the copies and is examined exactly by whoever runs them.
+struct AccessedBytes {
+  std::uint64_t address = 0;
+  std::uint32_t length = 0; // at most 64
+  bool writes = false;      // these count too
+
+  bool operator==(const AccessedBytes&) const = default;
+};
+
 // What is looked for while a task executes.
 struct CountedSites {
   // About to execute the instruction at one of these.
   std::vector<std::uint64_t> addresses = {};
   std::vector<WatchedBytes> watched = {};
+  std::vector<AccessedBytes> accessed = {};
   // Notes the latest finding and goes on, instead of stopping.
   bool record = false;
   // Without `record`: of the first address, stops at this arrival only.
   std::uint64_t times = 1;
 
   bool operator==(const CountedSites& other) const {
-    return addresses == other.addresses && record == other.record &&
+    return addresses == other.addresses && record == other.record && accessed == other.accessed &&
            watched.size() == other.watched.size() &&
            std::equal(watched.begin(), watched.end(), other.watched.begin(),
                       [](const WatchedBytes& a, const WatchedBytes& b) {
@@ -60,9 +71,10 @@ struct CountedLayout {
   static constexpr std::uint32_t kLast = 0x18;   // counter at the latest finding
   static constexpr std::uint32_t kLastId = 0x20; // its number
   static constexpr std::uint32_t kFindings = 0x28;
-  static constexpr std::uint32_t kTimes = 0x30;   // arrivals at the first address that are left
-  static constexpr std::uint32_t kScratch = 0x40; // registers 0 to 7
-  static constexpr std::uint32_t kOld = 0x100;    // watched bytes
+  static constexpr std::uint32_t kTimes = 0x30;    // arrivals at the first address that are left
+  static constexpr std::uint32_t kScratch = 0x40;  // registers 0 to 7
+  static constexpr std::uint32_t kDistance = 0x80; // and 8 bytes that stay zero
+  static constexpr std::uint32_t kOld = 0x100;     // watched bytes
   static constexpr std::size_t kMostWatched = 64;
   // Tables of 65536 entries: addresses of the program by their lowest 16 bits and where their
   // copies are; the same by bits 8 to 23.
@@ -124,11 +136,10 @@ public:
   bool is_full() const { return code_.size() > CountedLayout::kCodeLength - (256 << 10); }
   // Writes what is new into the process.
   void flush();
-  // Everything is to be written again: into another process.
-  void forget_process() {
-    flushed_ = 0;
-    tables_flushed_ = 0;
-  }
+  // Goes on in the memory of another thread of the process.
+  void set_memory(RemoteMemory& memory) { memory_ = &memory; }
+  // Whether code that was copied lies there.
+  bool touches(std::uint64_t address, std::uint64_t length) const;
   static constexpr std::uint32_t kLongestBlock = 64;
 
 private:
@@ -155,6 +166,7 @@ private:
   void note_finding(std::uint32_t uncounted, std::uint32_t id);
   void look_at_address(std::uint64_t pc, std::uint32_t count);
   void look_at_watched(std::uint32_t uncounted, std::uint64_t next, bool saved);
+  bool look_at_accessed(const Decoded& decoded, std::uint32_t uncounted);
   void push_return_address(std::uint64_t value);
   enum class Make { kBlock, kFirst, kShort };
   std::uint32_t make_block(std::uint64_t pc, std::uint32_t most, Make make);
@@ -167,7 +179,7 @@ private:
   std::optional<Decoded> decode(std::uint64_t pc);
 
   const std::uint64_t base_;
-  RemoteMemory& memory_;
+  RemoteMemory* memory_;
   const std::vector<ProcMapping> mappings_;
   const CountedSites sites_;
   std::vector<std::uint8_t> code_;

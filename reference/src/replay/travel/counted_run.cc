@@ -133,7 +133,7 @@ bool step_natively(ReplaySession& session) {
 
 CountedRun::CountedRun(ReplaySession& session, CountedSites sites)
     : session_(session), tid_(session.runner()), sites_(std::move(sites)),
-      tracee_(session.tracee(tid_)), memory_(session.memory(tid_)) {}
+      tracee_(&session.tracee(tid_)), memory_(&session.memory(tid_)) {}
 
 CountedRun::~CountedRun() {
   try {
@@ -144,24 +144,24 @@ CountedRun::~CountedRun() {
 }
 
 void CountedRun::set_variable(std::uint32_t offset, std::uint64_t value) {
-  memory_.write(base_ + offset, std::as_bytes(std::span(&value, 1)));
+  memory_->write(base_ + offset, std::as_bytes(std::span(&value, 1)));
 }
 
 std::uint64_t CountedRun::variable(std::uint32_t offset) {
-  return memory_.read_value<std::uint64_t>(base_ + offset);
+  return memory_->read_value<std::uint64_t>(base_ + offset);
 }
 
 std::uint64_t CountedRun::value_of(const WatchedBytes& watched) {
   std::uint64_t value = 0;
-  memory_.read_some(watched.address,
-                    std::as_writable_bytes(std::span(&value, 1)).first(watched.length));
+  memory_->read_some(watched.address,
+                     std::as_writable_bytes(std::span(&value, 1)).first(watched.length));
   return value;
 }
 
 bool CountedRun::at_event_instruction() {
-  const std::uint64_t address = tracee_.registers().rip;
+  const std::uint64_t address = tracee_->registers().rip;
   CodeBytes bytes{};
-  return begins_event(session_.current(), code_at(memory_, address, bytes), address);
+  return begins_event(session_.current(), code_at(*memory_, address, bytes), address);
 }
 
 // False where there is no room.
@@ -172,15 +172,15 @@ bool CountedRun::enter() {
   if (cannot_) {
     return false;
   }
-  mappings_ = read_mappings(tracee_.tid());
+  mappings_ = read_mappings(tracee_->tid());
   const std::uint64_t place = free_place(mappings_);
   if (place == 0) {
     cannot_ = true;
     return false;
   }
-  const user_regs_struct registers = tracee_.registers();
+  const user_regs_struct registers = tracee_->registers();
   {
-    InjectedCalls calls(tracee_, session_.call_site(tid_));
+    InjectedCalls calls(*tracee_, session_.call_site(tid_));
     constexpr std::uint64_t kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | kNoReplace;
     const std::int64_t data = calls.call(SYS_mmap, place, Layout::kDataLength,
                                          PROT_READ | PROT_WRITE, kFlags, ~std::uint64_t{0}, 0);
@@ -195,7 +195,7 @@ bool CountedRun::enter() {
       calls.call(SYS_munmap, place, Layout::kLength);
     }
   }
-  tracee_.set_registers(at_user(registers));
+  tracee_->set_registers(registers);
   if (cannot_) {
     return false;
   }
@@ -208,10 +208,10 @@ void CountedRun::reset_code() {
   if (code_) {
     // The tables lead to what is written over now.
     const std::vector<std::byte> none(Layout::kValues - Layout::kKeys);
-    memory_.write(base_ + Layout::kKeys, none);
-    memory_.write(base_ + Layout::kMoreKeys, none);
+    memory_->write(base_ + Layout::kKeys, none);
+    memory_->write(base_ + Layout::kMoreKeys, none);
   }
-  code_ = std::make_unique<CountedCode>(base_, memory_, mappings_, sites_);
+  code_ = std::make_unique<CountedCode>(base_, *memory_, mappings_, sites_);
 }
 
 void CountedRun::leave() {
@@ -219,12 +219,90 @@ void CountedRun::leave() {
     return;
   }
   const std::uint64_t base = std::exchange(base_, 0);
-  const user_regs_struct registers = tracee_.registers();
-  InjectedCalls calls(tracee_, session_.call_site(tid_));
+  const user_regs_struct registers = tracee_->registers();
+  InjectedCalls calls(*tracee_, session_.call_site(tid_));
   calls.require("removing counted code", SYS_munmap, base, Layout::kLength);
   session_.count_stop();
   session_.count_stop();
-  tracee_.set_registers(at_user(registers));
+  // As it was: it may stand at the entry of a call.
+  tracee_->set_registers(registers);
+}
+
+void CountedRun::go_on() {
+  tid_ = session_.runner();
+  tracee_ = &session_.tracee(tid_);
+  memory_ = &session_.memory(tid_);
+  if (code_) {
+    code_->set_memory(*memory_);
+  }
+}
+
+std::optional<std::size_t> CountedRun::accessed_here() {
+  if (sites_.accessed.empty()) {
+    return std::nullopt;
+  }
+  const user_regs_struct registers = tracee_->registers();
+  CodeBytes bytes{};
+  const std::span<const std::byte> code = code_at(*memory_, registers.rip, bytes);
+  ZydisDecoder decoder;
+  ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+  ZydisDecodedInstruction instruction;
+  std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
+  if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code.data(), code.size(), &instruction,
+                                           operands.data()))) {
+    return std::nullopt;
+  }
+  ZydisRegisterContext context{};
+  static constexpr std::pair<ZydisRegister, unsigned long long user_regs_struct::*> kRegisters[] = {
+      {ZYDIS_REGISTER_RAX, &user_regs_struct::rax}, {ZYDIS_REGISTER_RCX, &user_regs_struct::rcx},
+      {ZYDIS_REGISTER_RDX, &user_regs_struct::rdx}, {ZYDIS_REGISTER_RBX, &user_regs_struct::rbx},
+      {ZYDIS_REGISTER_RSP, &user_regs_struct::rsp}, {ZYDIS_REGISTER_RBP, &user_regs_struct::rbp},
+      {ZYDIS_REGISTER_RSI, &user_regs_struct::rsi}, {ZYDIS_REGISTER_RDI, &user_regs_struct::rdi},
+      {ZYDIS_REGISTER_R8, &user_regs_struct::r8},   {ZYDIS_REGISTER_R9, &user_regs_struct::r9},
+      {ZYDIS_REGISTER_R10, &user_regs_struct::r10}, {ZYDIS_REGISTER_R11, &user_regs_struct::r11},
+      {ZYDIS_REGISTER_R12, &user_regs_struct::r12}, {ZYDIS_REGISTER_R13, &user_regs_struct::r13},
+      {ZYDIS_REGISTER_R14, &user_regs_struct::r14}, {ZYDIS_REGISTER_R15, &user_regs_struct::r15},
+      {ZYDIS_REGISTER_EAX, &user_regs_struct::rax}, {ZYDIS_REGISTER_RIP, &user_regs_struct::rip}};
+  for (const auto& [reg, member] : kRegisters) {
+    context.values[reg] = registers.*member;
+  }
+  const bool repeats = (instruction.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
+                                                  ZYDIS_ATTRIB_HAS_REPNE)) != 0;
+  for (std::size_t i = 0; i < instruction.operand_count; ++i) {
+    const ZydisDecodedOperand& operand = operands[i];
+    if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.type == ZYDIS_MEMOP_TYPE_AGEN) {
+      continue;
+    }
+    ZyanU64 start = 0;
+    if (!ZYAN_SUCCESS(
+            ZydisCalcAbsoluteAddressEx(&instruction, &operand, registers.rip, &context, &start))) {
+      continue;
+    }
+    start += operand.mem.segment == ZYDIS_REGISTER_FS   ? registers.fs_base
+             : operand.mem.segment == ZYDIS_REGISTER_GS ? registers.gs_base
+                                                        : 0;
+    std::uint64_t length = operand.size / 8;
+    const bool writes = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+    const bool reads = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_READ) != 0;
+    if (operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
+        operand.mem.base == ZYDIS_REGISTER_RSP && writes) {
+      start = registers.rsp - length; // of a push
+    }
+    if (repeats && length != 0) {
+      const std::uint64_t total = length * registers.rcx;
+      constexpr std::uint64_t kDown = 0x400; // the direction flag
+      start -= (registers.eflags & kDown) != 0 && total != 0 ? total - length : 0;
+      length = total;
+    }
+    for (std::size_t site = 0; site < sites_.accessed.size(); ++site) {
+      const AccessedBytes& wanted = sites_.accessed[site];
+      if ((reads || (writes && wanted.writes)) && start < wanted.address + wanted.length &&
+          start + length > wanted.address) {
+        return site;
+      }
+    }
+  }
+  return std::nullopt;
 }
 
 CountedRun::Stepped CountedRun::step() {
@@ -234,7 +312,7 @@ CountedRun::Stepped CountedRun::step() {
 bool CountedRun::run_copies(std::uint64_t& left, CountedOutcome& outcome, bool first, bool& ended) {
   using Exit = CountedCode::ExitKind;
   using End = CountedOutcome::End;
-  user_regs_struct registers = tracee_.registers();
+  user_regs_struct registers = tracee_->registers();
   std::uint64_t pc = registers.rip;
   const std::uint64_t begun = left;
   set_variable(Layout::kCounter, left);
@@ -244,7 +322,7 @@ bool CountedRun::run_copies(std::uint64_t& left, CountedOutcome& outcome, bool f
             : code_->entry(pc);
   const auto leave_at = [&](std::uint64_t address, std::uint64_t counter) {
     registers.rip = address;
-    tracee_.set_registers(at_user(registers));
+    tracee_->set_registers(at_user(registers));
     left = counter;
   };
   const auto findings = [&](std::uint64_t counter) {
@@ -256,8 +334,9 @@ bool CountedRun::run_copies(std::uint64_t& left, CountedOutcome& outcome, bool f
         CountedOutcome::Finding last;
         const std::uint64_t id = variable(Layout::kLastId);
         last.executed = outcome.executed + (begun - variable(Layout::kLast));
-        last.watched = id < sites_.watched.size();
-        last.site = last.watched ? id : id - sites_.watched.size();
+        const bool watched = id < sites_.watched.size();
+        last.what = watched ? End::kWatched : End::kAddress;
+        last.site = watched ? id : id - sites_.watched.size();
         outcome.last = last;
         set_variable(Layout::kFindings, 0);
       }
@@ -271,24 +350,24 @@ bool CountedRun::run_copies(std::uint64_t& left, CountedOutcome& outcome, bool f
     }
     code_->flush();
     registers.rip = target;
-    tracee_.set_registers(at_user(registers));
-    tracee_.resume(PTRACE_SYSEMU);
+    tracee_->set_registers(at_user(registers));
+    tracee_->resume(PTRACE_SYSEMU);
     TraceeStop stop;
     for (;;) {
       session_.count_stop();
-      stop = tracee_.wait_stop(std::chrono::hours(1));
+      stop = tracee_->wait_stop(std::chrono::hours(1));
       const int signal = stop.signal();
       if (stop.syscall_stop()) {
         throw Error(ErrorCode::kInternal, "a system call was made in counted code");
       }
-      if (signal != 0 && tracee_.signal_info().si_code > 0 &&
+      if (signal != 0 && tracee_->signal_info().si_code > 0 &&
           (signal == SIGTRAP || signal == SIGSEGV || signal == SIGBUS || signal == SIGILL ||
            signal == SIGFPE)) {
         break;
       }
-      tracee_.resume(PTRACE_SYSEMU); // somebody's signal: nothing of the recording
+      tracee_->resume(PTRACE_SYSEMU); // somebody's signal: nothing of the recording
     }
-    registers = tracee_.registers();
+    registers = tracee_->registers();
     const CountedCode::Exit* exit =
         stop.signal() == SIGTRAP ? code_->exit_at(registers.rip) : nullptr;
     std::uint64_t counter = variable(Layout::kCounter);
@@ -376,7 +455,7 @@ CountedOutcome CountedRun::run(std::uint64_t limit, const std::atomic<bool>* int
   bool first = true;
   bool prepared = false;
   std::uint64_t times = sites_.times;
-  const bool few = limit <= 4 && sites_.watched.empty() && base_ == 0;
+  const bool few = limit <= 4 && base_ == 0;
   while (left > 0) {
     if (at_event_instruction()) {
       outcome.end = End::kEvent;
@@ -417,13 +496,13 @@ CountedOutcome CountedRun::run(std::uint64_t limit, const std::atomic<bool>* int
       }
       times = variable(Layout::kTimes);
     } else if (!first) {
-      const std::uint64_t address = tracee_.registers().rip;
+      const std::uint64_t address = tracee_->registers().rip;
       const auto found = std::find(sites_.addresses.begin(), sites_.addresses.end(), address);
       if (found != sites_.addresses.end()) {
         const auto site = static_cast<std::size_t>(found - sites_.addresses.begin());
         if (sites_.record) {
           ++outcome.findings;
-          outcome.last = {outcome.executed, false, site};
+          outcome.last = {outcome.executed, End::kAddress, site};
         } else if (site != 0 || --times == 0) {
           outcome.end = End::kAddress;
           outcome.site = site;
@@ -432,12 +511,22 @@ CountedOutcome CountedRun::run(std::uint64_t limit, const std::atomic<bool>* int
       }
     }
     first = false;
+    const std::optional<std::size_t> accessed = accessed_here();
     if (step() == Stepped::kEvent) {
       outcome.end = End::kEvent;
       return outcome;
     }
     --left;
     ++outcome.executed;
+    if (accessed) {
+      ++outcome.findings;
+      outcome.last = {outcome.executed, End::kAccessed, *accessed};
+      if (!sites_.record) {
+        outcome.end = End::kAccessed;
+        outcome.site = *accessed;
+        return outcome;
+      }
+    }
     for (std::size_t i = 0; i < sites_.watched.size(); ++i) {
       const std::uint64_t now = value_of(sites_.watched[i]);
       const std::uint64_t before = prepared && base_ != 0
@@ -452,7 +541,7 @@ CountedOutcome CountedRun::run(std::uint64_t limit, const std::atomic<bool>* int
         return outcome;
       }
       ++outcome.findings;
-      outcome.last = {outcome.executed, true, i};
+      outcome.last = {outcome.executed, End::kWatched, i};
       old[i] = now;
       if (prepared && base_ != 0) {
         set_variable(static_cast<std::uint32_t>(Layout::kOld + 8 * i), now);

@@ -23,17 +23,18 @@ struct CountedOutcome {
     kEvent,
     kAddress,
     kWatched,
+    kAccessed,
     kInterrupted,
   };
   End end = End::kLimit;
   // Instructions since the run began.
   std::uint64_t executed = 0;
-  // kAddress, kWatched: index in the sites.
+  // kAddress, kWatched, kAccessed: index in the sites.
   std::size_t site = 0;
   // With CountedSites::record: the latest finding within the limit, and how many there were.
   struct Finding {
-    std::uint64_t executed = 0; // before it (an address), with it (watched bytes)
-    bool watched = false;
+    std::uint64_t executed = 0; // before it (an address), with it (bytes)
+    End what = End::kAddress;
     std::size_t site = 0;
   };
   std::optional<Finding> last;
@@ -55,6 +56,14 @@ public:
   CountedOutcome run(std::uint64_t limit, const std::atomic<bool>* interrupt = nullptr);
   // Takes what is ours out of the process. The destructor does it too.
   void leave();
+  const CountedSites& sites() const { return sites_; }
+  // Goes on with the session's current event, whose task is of the same process. Code and mappings
+  // must be as they were.
+  void go_on();
+  // Whether code that was copied lies there.
+  bool touches(std::uint64_t address, std::uint64_t length) const {
+    return code_ && code_->touches(address, length);
+  }
 
 private:
   enum class Stepped { kDone, kEvent };
@@ -68,11 +77,14 @@ private:
   bool run_copies(std::uint64_t& left, CountedOutcome& outcome, bool first, bool& ended);
   void reset_code();
 
+  // Of the accessed bytes, those that the instruction where the task stands reads or writes.
+  std::optional<std::size_t> accessed_here();
+
   ReplaySession& session_;
-  const pid_t tid_;
+  pid_t tid_;
   CountedSites sites_;
-  Tracee& tracee_;
-  RemoteMemory& memory_;
+  Tracee* tracee_;
+  RemoteMemory* memory_;
   std::unique_ptr<CountedCode> code_;
   std::uint64_t base_ = 0; // 0: nothing is mapped
   bool cannot_ = false;

@@ -45,7 +45,8 @@ public:
   Place end() const;
   Place here();
   Stop run(Direction direction, const RunSettings& settings);
-  void go_to(const Place& place);
+  // `near`: other places just before it will be wanted.
+  void go_to(const Place& place, bool near = false);
   std::map<BreakpointId, Breakpoint>& breakpoints() { return breakpoints_; }
   BreakpointId next_breakpoint() { return ++latest_breakpoint_; }
   // Keeps the state here; nothing where it has arrived at the event.
@@ -75,6 +76,8 @@ private:
     bool record = false;
     // Looks at nothing.
     bool blind = false;
+    // Somebody will want to go to places just before the limit.
+    bool near = false;
     // What happens to this task does not count.
     pid_t except = 0;
     std::optional<Happening> found = {};
@@ -95,6 +98,9 @@ private:
   Sliced native(Walk& walk, const std::vector<std::uint64_t>& addresses, bool at_start);
   Sliced counted(Walk& walk, const std::vector<std::uint64_t>& addresses, bool at_start);
   Sliced step(Walk& walk);
+  CountedRun& counted_run(const CountedSites& sites);
+  bool keeps_code() const;
+  void leave_counted();
   Sliced arrive();
   bool apply(Walk& walk);
   bool find(Walk& walk, const Stop& stop, const Moment& moment, const Moment& before);
@@ -117,7 +123,7 @@ private:
   std::optional<Happening> latest_before(const Place& until, const Place& from,
                                          const RunSettings& settings, pid_t except,
                                          bool& interrupted);
-  void go_to_moment(const Moment& moment);
+  void go_to_moment(const Moment& moment, bool near = false);
   void stand_after_interruption(const Moment& from, std::uint64_t address);
 
   // States to start from: bases.cc.
@@ -125,7 +131,7 @@ private:
   void start_at(Base& base);
   Base& base_before(const Place& place, bool with_it = true);
   void restart(const Place& place);
-  void maybe_make_base();
+  bool base_is_due() const;
   void make_base();
   void thin_out();
   // Of replay from the start to here, roughly. Stands still but for walks.
@@ -137,6 +143,8 @@ private:
   TraceReader trace_;
   EventIndex index_;
   std::unique_ptr<ReplaySession> session_;
+  std::unique_ptr<CountedRun> counted_run_; // during a walk
+  pid_t counted_process_ = 0;
   Moment now_;
   Place start_;
   std::optional<Place> end_;

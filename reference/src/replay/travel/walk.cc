@@ -3,6 +3,8 @@
 
 #include "replay/travel/traveller.h"
 #include "rrpcp/error.h"
+#include "trace/call_table.h"
+#include "trace/system_call.h"
 
 #include <algorithm>
 #include <csignal>
@@ -19,10 +21,18 @@ namespace {
 constexpr std::uint64_t kMostStops = 100;
 // Instructions after which it is looked whether a base is due.
 constexpr std::uint64_t kBasePiece = 30'000'000;
+// Where places near the limit of a walk will be wanted, a base is made so far before it, if others
+// are further away than that.
+constexpr std::uint64_t kNear = 400;
+constexpr std::uint64_t kFar = 2000;
 
 bool watches_changes(const Breakpoint& breakpoint) {
-  return breakpoint.kind == Breakpoint::Kind::kWrite ||
-         breakpoint.kind == Breakpoint::Kind::kAccess;
+  return breakpoint.kind == Breakpoint::Kind::kWrite;
+}
+
+// Reading is all that they tell besides changes.
+bool looks_at_accesses(const Breakpoint& breakpoint) {
+  return breakpoint.kind == Breakpoint::Kind::kRead || breakpoint.kind == Breakpoint::Kind::kAccess;
 }
 
 bool stops_execution(const Breakpoint& breakpoint) {
@@ -189,9 +199,11 @@ Traveller::Outcome Traveller::walk(Walk& walk) {
   clock_since_ = std::chrono::steady_clock::now();
   try {
     const Outcome outcome = walk_on(walk);
+    leave_counted();
     stop_clock();
     return outcome;
   } catch (...) {
+    counted_run_.reset();
     stop_clock();
     throw;
   }
@@ -222,7 +234,10 @@ Traveller::Outcome Traveller::walk_on(Walk& walk) {
       return Outcome::kInterrupted;
     }
     if (!now_.is_arrived()) {
-      maybe_make_base();
+      if (base_is_due()) {
+        leave_counted();
+        make_base();
+      }
       if (session.has_way() && !session.arrived()) {
         switch (slice(walk, at_start)) {
         case Sliced::kFound:
@@ -270,7 +285,13 @@ Traveller::Sliced Traveller::slice(Walk& walk, bool at_start) {
   bool conditions = false;
   const std::vector<std::uint64_t> addresses = armed(walk, pid, conditions);
   const bool limited = walk.limit && walk.limit->event == now_.event && !walk.limit->arrived();
-  if (limited || !watches(walk, pid).empty()) {
+  const bool looked_at =
+      wants(walk, pid, runner) &&
+      std::any_of(breakpoints_.begin(), breakpoints_.end(), [&](const auto& entry) {
+        return looks_at_accesses(entry.second) &&
+               (entry.second.pid == 0 || entry.second.pid == pid);
+      });
+  if (limited || looked_at || !watches(walk, pid).empty()) {
     return counted(walk, addresses, at_start);
   }
   return native(walk, addresses, at_start);
@@ -333,6 +354,53 @@ Traveller::Sliced Traveller::native(Walk& walk, const std::vector<std::uint64_t>
   }
 }
 
+CountedRun& Traveller::counted_run(const CountedSites& sites) {
+  const pid_t process = session_->state().find_task(session_->runner())->pid;
+  if (counted_run_ && counted_process_ == process && counted_run_->sites() == sites) {
+    counted_run_->go_on();
+  } else {
+    leave_counted();
+    counted_run_ = std::make_unique<CountedRun>(*session_, sites);
+    counted_process_ = process;
+  }
+  return *counted_run_;
+}
+
+void Traveller::leave_counted() {
+  if (counted_run_) {
+    counted_run_->leave();
+    counted_run_.reset();
+  }
+}
+
+// Whether the current event leaves code, mappings and processes as they are.
+bool Traveller::keeps_code() const {
+  const EventData& event = session_->current();
+  if (!event.shared.empty() || !event.followed.empty() || event.mapping) {
+    return false;
+  }
+  switch (event.kind) {
+  case EventKind::kSystemCallBegun:
+  case EventKind::kSignal:
+  case EventKind::kTrap:
+    break;
+  case EventKind::kSystemCall:
+  case EventKind::kSystemCallFinished: {
+    const SystemCall call(event.registers ? *event.registers
+                                          : session_->tracee(session_->runner()).registers());
+    if (call_row(call).made != Made::kNothing) {
+      return false;
+    }
+    break;
+  }
+  default:
+    return false;
+  }
+  return std::none_of(event.memory.begin(), event.memory.end(), [&](const auto& write) {
+    return counted_run_->touches(write.address, write.data.length);
+  });
+}
+
 Traveller::Sliced Traveller::counted(Walk& walk, const std::vector<std::uint64_t>& addresses,
                                      bool at_start) {
   using End = CountedOutcome::End;
@@ -343,7 +411,7 @@ Traveller::Sliced Traveller::counted(Walk& walk, const std::vector<std::uint64_t
   bool conditions = false;
   armed(walk, pid, conditions);
   for (const auto& [id, breakpoint] : breakpoints_) {
-    conditions = conditions || (watches_changes(breakpoint) && breakpoint.condition);
+    conditions = conditions || (!stops_execution(breakpoint) && breakpoint.condition);
   }
   const bool limited = walk.limit && walk.limit->event == now_.event && !walk.limit->arrived();
   const std::uint64_t limit = limited ? walk.limit->instructions - now_.count : kNoLimit;
@@ -352,6 +420,15 @@ Traveller::Sliced Traveller::counted(Walk& walk, const std::vector<std::uint64_t
   sites.addresses = addresses;
   for (const Watch& watch : watched) {
     sites.watched.push_back(watch.bytes);
+  }
+  std::vector<BreakpointId> accessed;
+  const bool wanted = wants(walk, pid, runner);
+  for (const auto& [id, breakpoint] : breakpoints_) {
+    if (wanted && looks_at_accesses(breakpoint) && (breakpoint.pid == 0 || breakpoint.pid == pid)) {
+      sites.accessed.push_back({breakpoint.address, static_cast<std::uint32_t>(breakpoint.length),
+                                breakpoint.kind == Breakpoint::Kind::kAccess});
+      accessed.push_back(id);
+    }
   }
   sites.record = walk.record && !conditions;
   Tracee& tracee = session.tracee(runner);
@@ -366,23 +443,27 @@ Traveller::Sliced Traveller::counted(Walk& walk, const std::vector<std::uint64_t
   if (!at_start && hit_here()) {
     return Sliced::kFound;
   }
-  const auto watch_stop = [&](std::size_t piece) {
-    const Breakpoint& breakpoint = breakpoints_.at(watched[piece].id);
+  const auto watch_stop = [&](BreakpointId id) {
     Stop stop = stop_of(StopReason::kWatchpoint, runner);
-    stop.breakpoint = watched[piece].id;
-    stop.address = breakpoint.address;
+    stop.breakpoint = id;
+    stop.address = breakpoints_.at(id).address;
     return stop;
   };
+  const auto id_of = [&](End what, std::size_t site) {
+    return what == End::kWatched ? watched[site].id : accessed[site];
+  };
   std::uint64_t total = 0;
-  std::optional<CountedRun> run;
-  run.emplace(session, sites);
+  bool near = walk.near && limited && limit > kFar;
   for (;;) {
-    const std::uint64_t piece = std::min(limit - total, kBasePiece);
-    CountedOutcome outcome = run->run(piece, walk.settings.interrupt);
-    if (outcome.last) {
+    std::uint64_t piece = std::min(limit - total, kBasePiece);
+    if (near && total < limit - kNear) {
+      piece = std::min(piece, limit - kNear - total);
+    }
+    const CountedOutcome outcome = counted_run(sites).run(piece, walk.settings.interrupt);
+    if (sites.record && outcome.last) {
       const Moment moment = from.after(total + outcome.last->executed);
-      if (outcome.last->watched) {
-        find(walk, watch_stop(outcome.last->site), moment,
+      if (outcome.last->what != End::kAddress) {
+        find(walk, watch_stop(id_of(outcome.last->what, outcome.last->site)), moment,
              from.after(total + outcome.last->executed - 1));
       } else if (const std::optional<Stop> stop = breakpoint_at(addresses[outcome.last->site])) {
         find(walk, *stop, moment, moment);
@@ -396,10 +477,15 @@ Traveller::Sliced Traveller::counted(Walk& walk, const std::vector<std::uint64_t
       if (total == limit) {
         return Sliced::kLimit;
       }
-      if (now_.is_counted() && clock() - base_before(now_.place()).clock >= base_interval_) {
-        run.reset();
-        maybe_make_base();
-        run.emplace(session, sites);
+      if (near && total == limit - kNear) {
+        near = false;
+        leave_counted();
+        make_base();
+      } else if (now_.is_counted() && clock() - base_before(now_.place()).clock >= base_interval_) {
+        leave_counted();
+        if (base_is_due()) {
+          make_base();
+        }
       }
       if (hit_here()) {
         return Sliced::kFound;
@@ -407,13 +493,11 @@ Traveller::Sliced Traveller::counted(Walk& walk, const std::vector<std::uint64_t
       continue;
     case End::kEvent:
       if (limited) {
-        run.reset();
         throw Error(ErrorCode::kInvalidArgument, "there is no place " + walk.limit->to_string() +
                                                      ": event " + std::to_string(now_.event) +
                                                      " has " + std::to_string(now_.count) +
                                                      " instructions before it");
       }
-      run.reset();
       session.advance({});
       return Sliced::kArrived;
     case End::kInterrupted:
@@ -423,10 +507,11 @@ Traveller::Sliced Traveller::counted(Walk& walk, const std::vector<std::uint64_t
         return Sliced::kFound;
       }
       continue;
-    case End::kWatched: {
-      const Breakpoint& breakpoint = breakpoints_.at(watched[outcome.site].id);
-      if (condition_holds(breakpoint, runner) &&
-          find(walk, watch_stop(outcome.site), now_, from.after(total - 1))) {
+    case End::kWatched:
+    case End::kAccessed: {
+      const BreakpointId id = id_of(outcome.end, outcome.site);
+      if (condition_holds(breakpoints_.at(id), runner) &&
+          find(walk, watch_stop(id), now_, from.after(total - 1))) {
         return Sliced::kFound;
       }
       if (total == limit) {
@@ -540,6 +625,9 @@ bool Traveller::apply(Walk& walk) {
     }
   }
   const std::int64_t number = now_.event;
+  if (counted_run_ && !keeps_code()) {
+    leave_counted();
+  }
   session.step();
   told_ = std::max(told_, session.event());
   now_ = {session.event(), 0, false, {}};

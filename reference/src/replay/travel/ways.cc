@@ -50,7 +50,7 @@ Place Traveller::end() const {
                                                             : Place{count + 1, 0};
 }
 
-void Traveller::go_to(const Place& place) {
+void Traveller::go_to(const Place& place, bool near) {
   if (place < start_ || place > end()) {
     throw Error(ErrorCode::kInvalidArgument, "the recording has no place " + place.to_string() +
                                                  ": it goes from " + start_.to_string() + " to " +
@@ -68,6 +68,7 @@ void Traveller::go_to(const Place& place) {
   const RunSettings settings;
   Walk way{settings, place};
   way.blind = true;
+  way.near = near;
   try {
     walk(way);
     if (now_.place() != place) {
@@ -89,8 +90,8 @@ void Traveller::go_to(const Place& place) {
 }
 
 // By the way on which it was reached.
-void Traveller::go_to_moment(const Moment& moment) {
-  go_to(moment.place());
+void Traveller::go_to_moment(const Moment& moment, bool near) {
+  go_to(moment.place(), near);
   if (moment.is_counted()) {
     return;
   }
@@ -289,7 +290,7 @@ Stop Traveller::step_back(const RunSettings& settings) {
       go_to(start_);
       return stop_of(StopReason::kStartOfHistory, session_->runner());
     }
-    go_to_moment(*target);
+    go_to_moment(*target, true);
     if (const TaskState* task = session_->state().find_task(stop.tid)) {
       stop.pid = task->pid;
     }

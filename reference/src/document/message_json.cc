@@ -1,11 +1,12 @@
-#include "common/message_json.h"
+#include "rrpcp/message_json.h"
 
-#include "common/text.h"
+#include "document/json_text.h"
 
 #include <capnp/any.h>
 #include <capnp/schema.capnp.h>
 
-namespace rrpcp::tools {
+namespace rrpcp {
+
 namespace {
 
 using capnp::DynamicStruct;
@@ -20,7 +21,7 @@ std::string_view view_of(capnp::Data::Reader data) {
 
 class MessageWriter {
 public:
-  explicit MessageWriter(JsonWriter& json) : json_(json) {}
+  explicit MessageWriter(JsonSink& json) : json_(json) {}
 
   void write_struct(DynamicStruct::Reader value) {
     json_.begin_object();
@@ -39,6 +40,14 @@ public:
       }
     }
     json_.end_object();
+  }
+
+  void write_list(capnp::DynamicList::Reader list, DataForm form) {
+    json_.begin_array();
+    for (const DynamicValue::Reader element : list) {
+      write_value(element, list.getSchema().getElementType(), form);
+    }
+    json_.end_array();
   }
 
 private:
@@ -76,9 +85,6 @@ private:
         json_.number(value.as<std::uint32_t>());
       }
       return;
-    case DynamicValue::FLOAT:
-      json_.value(value.as<double>());
-      return;
     case DynamicValue::TEXT: {
       const auto text = value.as<capnp::Text>();
       json_.bytes_as_text({text.begin(), text.size()});
@@ -94,12 +100,9 @@ private:
       write_struct(value.as<DynamicStruct>());
       return;
     case DynamicValue::LIST:
-      json_.begin_array();
-      for (const DynamicValue::Reader element : value.as<capnp::DynamicList>()) {
-        write_value(element, type.asList().getElementType(), form);
-      }
-      json_.end_array();
+      write_list(value.as<capnp::DynamicList>(), form);
       return;
+    case DynamicValue::FLOAT: // no schema of the project has one
     case DynamicValue::UNKNOWN:
     case DynamicValue::VOID:
     case DynamicValue::CAPABILITY:
@@ -113,7 +116,7 @@ private:
     if (form == DataForm::kText) {
       json_.bytes_as_text(view_of(data));
     } else {
-      json_.string(hex(std::span(data.begin(), data.size())));
+      json_.string(hex_digits(view_of(data)));
     }
   }
 
@@ -125,7 +128,7 @@ private:
     }
   }
 
-  JsonWriter& json_;
+  JsonSink& json_;
 };
 
 } // namespace
@@ -156,8 +159,20 @@ std::optional<std::uint16_t> unknown_union_tag(DynamicStruct::Reader value) {
   return static_cast<std::uint16_t>(data[offset] | data[offset + 1] << 8);
 }
 
-void write_message(JsonWriter& json, DynamicStruct::Reader value) {
+void write_message(JsonSink& json, DynamicStruct::Reader value) {
   MessageWriter(json).write_struct(value);
 }
 
-} // namespace rrpcp::tools
+std::string message_json(DynamicStruct::Reader value) {
+  JsonText json;
+  write_message(json, value);
+  return json.take();
+}
+
+std::string message_json(capnp::DynamicList::Reader value, DataForm form) {
+  JsonText json;
+  MessageWriter(json).write_list(value, form);
+  return json.take();
+}
+
+} // namespace rrpcp

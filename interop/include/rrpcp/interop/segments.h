@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace rrpcp::tools {
+namespace rrpcp {
 
 enum class Source {
   kZero,     // zeros, not stored
@@ -51,4 +51,4 @@ struct SourceCounts {
 // Bytes of a page by the state, at least 1, so that it can be divided by.
 std::uint64_t page_size_of(schema::State::Reader state);
 
-} // namespace rrpcp::tools
+} // namespace rrpcp

@@ -1,8 +1,8 @@
-#include "pcp-inspect/segments.h"
+#include "rrpcp/interop/segments.h"
 
 #include <algorithm>
 
-namespace rrpcp::tools {
+namespace rrpcp {
 namespace {
 
 constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
@@ -185,4 +185,4 @@ void SourceCounts::add(const std::vector<Segment>& segments) {
   }
 }
 
-} // namespace rrpcp::tools
+} // namespace rrpcp

@@ -1,0 +1,3 @@
+module rrpcp.org/examples/walk
+
+go 1.19

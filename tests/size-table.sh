@@ -1,0 +1,48 @@
+#!/bin/bash
+# size-table.sh [TRACE…]: what checkpoints of rr take before and after an upgrade, as the table of the
+# README: of the traces given, or of the golden ones. Everything is verified on the way, byte by byte.
+# Needs a build in build/release.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=$PWD/build/release/bin
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+
+row() { # NAME TRACE
+  local out=$temporary/out
+  rm -rf "$out"
+  "$bin/pcp-upgrade" --json --output "$out" "$2" >"$temporary/report.json" || {
+    echo "| $1 | not upgraded |"
+    return
+  }
+  local files
+  files=$(find "$2" -path '*checkpoint*' -type f | wc -l)
+  /usr/bin/python3 - "$1" "$files" "$temporary/report.json" <<'END'
+import json
+import sys
+
+name, files, report = sys.argv[1], int(sys.argv[2]), json.load(open(sys.argv[3]))
+items = report.get("checkpoints", report.get("items", report if isinstance(report, list) else []))
+before = sum(int(item["bytesBefore"]) for item in items)
+after = sum(int(item["bytesAfter"]) for item in items)
+size = lambda value: f"{value / 1e6:.1f} MB" if value >= 1e6 else f"{value / 1e6:.2f} MB"
+print(f"| {name} | {len(items)} | {files} | {size(before)} | {size(after)} | {before / max(after, 1):.0f} x |")
+END
+}
+
+echo "| recording | checkpoints | files before | size before | size after | |"
+echo "|---|---|---|---|---|---|"
+if [ $# -gt 0 ]; then
+  for trace in "$@"; do
+    trace=${trace%/}
+    name=$(basename "$trace")
+    [ "$name" != trace ] || name=$(basename "$(dirname "$trace")")
+    row "$name" "$trace"
+  done
+  exit 0
+fi
+for name in tiny_ticks tiny_threads tiny_fork; do
+  mkdir "$temporary/$name"
+  zstd -dcq --long=27 "tests/golden/rr-2025/$name.tar.zst" | tar -x -C "$temporary/$name" --strip-components=1
+  row "$name" "$temporary/$name/trace"
+done
