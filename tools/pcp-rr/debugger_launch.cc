@@ -186,8 +186,9 @@ ScopedFd accept_one(int listener, int other = -1) {
 std::vector<std::string> debugger_command(const DebugRequest& request, const Meeting& meeting) {
   std::vector<std::string> words{request.debugger};
   if (is_lldb(request.debugger)) {
-    words.insert(words.end(), {"--source-quietly", "-o", "command script import " + meeting.macros,
-                               "-o", "process connect unix-connect://" + meeting.socket});
+    words.insert(words.end(),
+                 {"--source-quietly", "-o", "command script import " + meeting.macros, "-o",
+                  "process connect --plugin gdb-remote unix-connect://" + meeting.socket});
   } else {
     words.insert(words.end(), {"-l", "10000", "-ex", "set sysroot /", "-x", meeting.macros, "-ex",
                                "target extended-remote " + meeting.socket});
