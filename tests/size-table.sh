@@ -1,6 +1,6 @@
 #!/bin/bash
-# size-table.sh [TRACE…]: what checkpoints of rr take before and after an upgrade, as the table of the
-# README: of the traces given, or of the golden ones. Everything is verified on the way, byte by byte.
+# size-table.sh [TRACE|ARCHIVE.tar.zst…]: what checkpoints of rr take before and after an upgrade, as the
+# table of the README: of the traces or archives given, or of the golden ones. Everything is verified on the way, byte by byte.
 # Needs a build in build/release.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,7 +22,7 @@ import json
 import sys
 
 name, files, report = sys.argv[1], int(sys.argv[2]), json.load(open(sys.argv[3]))
-items = report.get("checkpoints", report.get("items", report if isinstance(report, list) else []))
+items = report["checkpoints"]
 before = sum(int(item["bytesBefore"]) for item in items)
 after = sum(int(item["bytesAfter"]) for item in items)
 size = lambda value: f"{value / 1e6:.1f} MB" if value >= 1e6 else f"{value / 1e6:.2f} MB"
@@ -32,17 +32,19 @@ END
 
 echo "| recording | checkpoints | files before | size before | size after | |"
 echo "|---|---|---|---|---|---|"
-if [ $# -gt 0 ]; then
-  for trace in "$@"; do
-    trace=${trace%/}
-    name=$(basename "$trace")
-    [ "$name" != trace ] || name=$(basename "$(dirname "$trace")")
-    row "$name" "$trace"
-  done
-  exit 0
+if [ $# -eq 0 ]; then
+  set -- tests/golden/rr-2025/{tiny_ticks,tiny_threads,tiny_fork}.tar.zst
 fi
-for name in tiny_ticks tiny_threads tiny_fork; do
-  mkdir "$temporary/$name"
-  zstd -dcq --long=27 "tests/golden/rr-2025/$name.tar.zst" | tar -x -C "$temporary/$name" --strip-components=1
-  row "$name" "$temporary/$name/trace"
+for trace in "$@"; do
+  trace=${trace%/}
+  name=$(basename "$trace" .tar.zst)
+  if [ "$name" = trace ]; then
+    name=$(basename "$(dirname "$trace")")
+  elif [ -f "$trace" ]; then
+    mkdir "$temporary/$name"
+    zstd -dcq --long=27 "$trace" | tar -x -C "$temporary/$name" --strip-components=1
+    trace=$temporary/$name/trace
+  fi
+  row "$name" "$trace"
+  rm -rf "${temporary:?}/$name"
 done

@@ -20,11 +20,10 @@ for step in range(2000):
         del blocks[:200]
     os.write(1, b"step %d\n" % step)
 END
-export PCP_RR_TRACE_DIR=$temporary/traces
 "$bin/pcp-rr" record -o "$temporary/trace" -- /usr/bin/python3 "$temporary/program.py" >/dev/null || fail "record"
-events=$("$bin/pcp-rr" traceinfo "$temporary/trace" | sed -n 's/.*[^0-9]\([0-9][0-9]*\) events.*/\1/p' | head -1)
-[ -n "$events" ] || events=$("$bin/pcp-rr" dump "$temporary/trace" 2>/dev/null | grep -c "^")
-"$bin/pcp-rr" create-checkpoints -i $((events / 205 > 0 ? events / 205 : 1)) "$temporary/trace" >/dev/null || fail "create-checkpoints"
+events=$("$bin/pcp-rr" traceinfo "$temporary/trace" | sed -n 's/^  "events": "\([0-9]*\)",$/\1/p')
+[ "$events" -gt 2000 ] || fail "only $events events"
+"$bin/pcp-rr" create-checkpoints -i $((events / 205)) "$temporary/trace" >/dev/null || fail "create-checkpoints"
 directory=$(dirname "$(find "$temporary/trace" -name '*.pcp' -path '*checkpoints*' | head -1)")
 /usr/bin/python3 -m rrpcp.plot "$directory" -o "$temporary/memory.png" | tee "$temporary/said"
 count=$(sed -n 's/.*: \([0-9]*\) checkpoints.*/\1/p' "$temporary/said")

@@ -138,4 +138,13 @@ says "4 files: 4 valid"
 for form in rr-2025 1.0; do
   [ "$(grep -c " $form " "$said/out")" -ge 4 ] || fail "4 checkpoints of $form should be listed"
 done
+# What was given where something else is wanted is said in one sentence.
+unpack rr-2025/tiny_threads "$dir/none"
+pcp=$(ls "$dir"/readme/tiny_fork/trace/pcp/*.pcp | head -1)
+expect 2 "$bin/pcp-inspect" trace "$pcp"
+says "this is a file, and \`trace\` shows trace directories"
+expect 2 "$bin/pcp-validate" --trace "$dir/none/trace"
+says "there are no checkpoints of this format in the trace"
+expect 0 "$bin/pcp-inspect" trace --json "$dir/none/trace"
+says '"requiredForwardCompatibility": '
 echo "all good"

@@ -36,7 +36,10 @@ one, other = (json.load(open(name)) for name in sys.argv[1:])
 assert one["contents"] == other["contents"], "contents"
 assert one["manifest"]["state"] == other["manifest"]["state"], "state"
 END
-    "$bin/pcp-validate" --quiet --trace "$trace" "$saved" || fail "$name: $saved is not valid"
+    # The traces of crafted ones have no events.
+    against=(--trace "$trace")
+    case $name in crafted_*) against=() ;; esac
+    "$bin/pcp-validate" --quiet "${against[@]}" "$saved" || fail "$name: $saved is not valid"
     count=$((count + 1))
   done
   rm -rf "$here"

@@ -177,9 +177,8 @@ private:
 
   // Register sets that follow the rules of the model; others are left out and told.
   bool can_keep(const CoreNote& set) {
-    const RegisterSetSize size =
-        judge_register_set(core_.layout->machine, set.type, set.data.size());
-    bool fits = size == RegisterSetSize::kFits || size == RegisterSetSize::kUnknownType;
+    bool fits = judge_register_set(core_.layout->machine, set.type, set.data.size()) !=
+                RegisterSetSize::kImpossible;
     if (fits && set.type == NT_X86_XSTATE) {
       fits = take_xsave(set.data);
     }
@@ -191,6 +190,9 @@ private:
   }
 
   bool take_xsave(std::span<const std::byte> area) {
+    if (area.size() < 576) {
+      return false;
+    }
     const auto in_use = load_le<std::uint64_t>(area, 512);
     const auto compacted = load_le<std::uint64_t>(area, 520);
     const auto features = load_le<std::uint64_t>(area, 464) | 3 | in_use;

@@ -580,6 +580,13 @@ void OpenFileTable::finish() {
   for (std::uint32_t table = 0; table < tables_.size(); ++table) {
     check_watches(table);
   }
+  const auto ended = std::count_if(files_.begin(), files_.end(), [](const OpenFile& file) {
+    return file.kind == Kind::kPidfd && file.info.pid == -1;
+  });
+  if (ended > 1) {
+    refusals_.refuse_unless("other-fd", "several pidfds of processes that have ended",
+                            "each is of another process that has ended");
+  }
 }
 
 void OpenFileTable::visit_objects(const std::function<void(std::uint32_t&)>& visit) {

@@ -160,7 +160,11 @@ void add_timerfd_ops(OpList& ops, int number, schema::OpenFile::Timerfd::Reader 
   itimerspec value{};
   value.it_interval = to_timespec(timer.getInterval());
   value.it_value = to_timespec(absolute.value_or(timer.getRemaining()));
-  if (timer.getRemaining() != 0) {
+  if (timer.getRemaining() == 0 && timer.getInterval() != 0) {
+    // A periodic timer that has expired stands still until that is read.
+    value.it_value = to_timespec(1);
+  }
+  if (timer.getRemaining() != 0 || timer.getInterval() != 0) {
     ops.system_call({"arming the timer of", who}, SYS_timerfd_settime, number,
                     absolute ? timer.getSettings() & (TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET)
                              : 0,

@@ -65,7 +65,11 @@ std::int64_t InjectedCalls::call_with(long number, const std::array<std::uint64_
   bool entered = false;
   for (;;) {
     tracee_.resume(PTRACE_SYSCALL);
-    const TraceeStop stop = tracee_.wait_stop();
+    const pid_t tid = tracee_.tid();
+    const TraceeStop stop = tracee_.wait();
+    if (stop.gone()) {
+      throw Error(ErrorCode::kProcessGone, "thread " + std::to_string(tid) + " ended meanwhile");
+    }
     if (stop.syscall_stop()) {
       // The first stop may be the end of a call that the task stood at the entry of.
       if (!entered) {

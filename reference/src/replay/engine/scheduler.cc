@@ -9,7 +9,6 @@
 #include <chrono>
 #include <csignal>
 #include <optional>
-#include <sched.h>
 #include <string>
 #include <sys/ptrace.h>
 #include <thread>
@@ -25,6 +24,9 @@ using State = RecordedTask::State;
 constexpr std::chrono::milliseconds kPatience(500);
 // Events of one task in a row while others are ready.
 constexpr int kQuantum = 100;
+// After which a call that has not ended is looked at, and looked at again.
+constexpr std::chrono::microseconds kGlance(50);
+constexpr std::chrono::microseconds kLook(1000);
 // How long a call may be uninterruptible before others run.
 constexpr std::chrono::milliseconds kUninterruptiblePatience(20);
 
@@ -185,10 +187,9 @@ TraceeStop Scheduler::await_user(RecordedTask& task) {
 
 std::optional<TraceeStop> Scheduler::await_call(RecordedTask& task) {
   const Clock::time_point start = Clock::now();
-  for (int attempt = 0;; ++attempt) {
+  for (auto patience = kGlance;; patience = kLook) {
     const bool others = others_wait(task);
-    std::optional<TaskReport> report = others ? waiter_.poll() : wait();
-    if (report) {
+    if (std::optional<TaskReport> report = others ? waiter_.wait_for(patience) : wait()) {
       if (report->tid == task.tid) {
         return task.tracee.take_report(report->status);
       }
@@ -201,26 +202,11 @@ std::optional<TraceeStop> Scheduler::await_call(RecordedTask& task) {
     if (!others) {
       continue;
     }
-    if (attempt < 20) {
-      ::sched_yield();
-      continue;
-    }
     const std::optional<std::string> text =
         try_read_file(proc_task_path(task.pid, task.tid, "stat"));
     const char state = text ? ProcStat::parse(*text).state : 'X';
     if (state == 'S' || (state == 'D' && Clock::now() - start > kUninterruptiblePatience)) {
       return std::nullopt;
-    }
-    if (attempt < 200) {
-      ::sched_yield();
-    } else if (std::optional<TaskReport> late = waiter_.wait_for(std::chrono::milliseconds(1))) {
-      if (late->tid == task.tid) {
-        return task.tracee.take_report(late->status);
-      }
-      queue(*late);
-      if (executed_by(task, late->tid)) {
-        return std::nullopt;
-      }
     }
   }
 }

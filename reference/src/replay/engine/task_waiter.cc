@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <csignal>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -59,14 +58,8 @@ std::optional<TaskReport> TaskWaiter::wait() {
   return wait_with(0);
 }
 
-std::optional<TaskReport> TaskWaiter::wait_for(std::chrono::milliseconds limit, pid_t tid) {
-  // A task stops within microseconds as a rule: giving up the processor is enough then.
-  for (int attempt = 0; attempt < 20; ++attempt) {
-    if (std::optional<TaskReport> report = wait_with(WNOHANG, tid)) {
-      return report;
-    }
-    ::sched_yield();
-  }
+std::optional<TaskReport> TaskWaiter::wait_for(std::chrono::microseconds limit, pid_t tid) {
+  // (sched_yield(2) would give the processor to everybody else who wants it too.)
   const sigset_t set = child_signal();
   const auto deadline = std::chrono::steady_clock::now() + limit;
   for (;;) {

@@ -28,7 +28,7 @@ public:
   // kProcessGone where there is no task left.
   std::optional<TaskReport> wait();
   // Waits for at most about `limit`; for one task alone where `tid` is not -1.
-  std::optional<TaskReport> wait_for(std::chrono::milliseconds limit, pid_t tid = -1);
+  std::optional<TaskReport> wait_for(std::chrono::microseconds limit, pid_t tid = -1);
 
 private:
   std::optional<TaskReport> wait_with(int flags, pid_t tid = -1);
