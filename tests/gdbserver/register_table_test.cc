@@ -66,7 +66,7 @@ TEST(RegisterTable, ValuesComeFromTheirPlaces) {
   EXPECT_EQ(bytes_of(table, "ymm17h", xsave)[0], std::byte(0x5a));
   for (const RegisterInfo& info : table.registers()) {
     if (info.note == kNoteXsave) {
-      EXPECT_FALSE(RegisterTable::value(info, std::span(xsave).first(4))) << info.name;
+      EXPECT_FALSE(RegisterTable::value(info, std::span(xsave).first(1))) << info.name;
     }
   }
 }

@@ -46,9 +46,10 @@ PROGRAMS = {
     "gdb": (["/usr/bin/gdb", "-nx", "-q", "-batch", "-ex", "python import sys", "-ex",
              'python print("ready"); sys.stdout.flush()', "-ex", "python while True: pass"], b"ready", []),
     "sort": (["/bin/bash", "-c", "echo ready; exec sort -n --parallel=4 -S 20M"], b"ready", []),
-    "fragmented": ([os.path.join(FIXTURES, "fixture-fragmented")], None, []),
-    "large": ([os.path.join(FIXTURES, "fixture-large")], None, []),
-    "avx512": ([os.path.join(FIXTURES, "fixture-avx512")], None, []),
+    "fragmented": ([SUBJECT, "mappings"], b"ready", ["global_counter"]),
+    "segments": ([SUBJECT, "holes"], b"ready", ["global_counter"]),
+    "large": ([SUBJECT, "sparse"], b"ready", ["global_counter"]),
+    "avx512": ([os.path.join(FIXTURES, "fixture-avx512"), "."], None, []),
 }
 DEFAULT = ["subject", "python3"]
 PCP = lambda name: os.path.join(BIN, name)
@@ -90,6 +91,10 @@ def compare_views(core, live):
                 lines[:] = [line for line in lines
                             if not re.match(r"\s*(\[Inferior|orig_rax|AT_NULL|.*\(Core was|k[0-7] )", line)
                             and not re.search(r"vsyscall|\bvvar\b|syscall trap", line)]
+        # A restore makes a sleep that was interrupted begin anew: another word of the kernel's own.
+        for view in (found, expected):
+            for lines in view.values():
+                lines[:] = [re.sub(r"^(rax +).*-51[46]$", r"\1restart", line) for line in lines]
         if command.startswith("thread apply all bt") or command == "thread apply all x/4i $pc":
             for view in (found, expected):
                 for lines in view.values():
@@ -222,17 +227,18 @@ def one(name):
             result = json.loads(run([PCP("pcp-convert"), "--json", "--to", "core", checkpoint, "-o", core]).stdout)
             made = result["cores"][0]
             check(not made["remarks"], str(made["remarks"]))
-            if name == "fragmented":
-                check(int(made["segments"]) > 60000, "only %s segments" % made["segments"])
+            if name in ("fragmented", "segments"):
+                least = 60000 if name == "fragmented" else 65534
+                check(int(made["segments"]) > least, "only %s segments" % made["segments"])
             if name == "large":
-                check(int(made["storedBytes"]) < int(made["bytes"]) // 2, "the core is not sparse: %s" % made)
+                check(int(made["storedBytes"]) < 64 << 20, "the core is not sparse: %s" % made)
             live_pid = subject.restore(BIN, checkpoint)
             live = gdb_view(["-p", str(live_pid)], None, variables)
             compare_views(gdb_view([core], program, variables), live)
             named = compare_unwinding(bt, frames_of(live_pid))
             look_with_others(core, program, bt)
             imported, _ = import_and_compare(core, folder, "ours", bt)
-            if name in ("subject", "fragmented"):
+            if name == "subject":
                 compare_memory(checkpoint, imported)
             # Our core of that checkpoint is the same core.
             run([PCP("pcp-convert"), "--to", "core", imported, "-o", core + "2"])

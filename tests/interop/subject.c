@@ -80,7 +80,43 @@ static int compare(const void* a, const void* b) {
   return 0;
 }
 
-int main(void) {
+// With an argument: memory that makes cores large in one way or another.
+static int make_memory(const char* kind) {
+  const size_t page = 4096;
+  if (strcmp(kind, "mappings") == 0) { // 60,000 of them
+    char* pages = mmap(NULL, 60000 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (size_t i = 0; i < 60000; ++i) {
+      pages[i * page] = (char)i;
+      if (i % 2 != 0 && mprotect(pages + i * page, page, PROT_READ) != 0) {
+        return 1;
+      }
+    }
+  } else if (strcmp(kind, "sparse") == 0) { // 4 GiB, a page of every 16 MiB
+    char* pages = mmap(NULL, (size_t)4 << 30, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    madvise(pages, (size_t)4 << 30, MADV_NOHUGEPAGE);
+    for (size_t i = 0; i < 256; ++i) {
+      pages[i << 24] = 's';
+    }
+  } else { // more than 65,534 segments: written and unwritten pages of a file in turn
+    const size_t count = 66000;
+    FILE* file = fopen("holes", "w+");
+    if (file == NULL || ftruncate(fileno(file), (off_t)(count * page)) != 0) {
+      return 1;
+    }
+    char* pages = mmap(NULL, count * page, PROT_READ | PROT_WRITE, MAP_PRIVATE, fileno(file), 0);
+    for (size_t i = 0; i < count; i += 2) {
+      pages[i * page] = 'w';
+    }
+    fclose(file);
+  }
+  return 0;
+}
+
+int main(int argc, char** argv) {
+  if (argc > 1 && argv[1][0] != '<' && make_memory(argv[1]) != 0) {
+    return 2;
+  }
   sem_init(&ready, 0, 0);
   char* memory = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   memset(memory, 'm', 1 << 18);

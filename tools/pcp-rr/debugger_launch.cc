@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <memory>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -30,22 +31,43 @@ bool is_lldb(const std::string& debugger) {
   return debugger.substr(debugger.rfind('/') + 1).starts_with("lldb");
 }
 
-// Looked for as execvp(3) does.
-bool can_be_executed(const std::string& name) {
+// Looked for as execvp(3) does; empty: not there.
+std::string find_program(const std::string& name) {
   if (name.find('/') != name.npos) {
-    return ::access(name.c_str(), X_OK) == 0;
+    return ::access(name.c_str(), X_OK) == 0 ? name : std::string();
   }
   const char* path = std::getenv("PATH");
   const std::string list = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
   for (std::size_t at = 0; at <= list.size();) {
     const std::size_t end = std::min(list.find(':', at), list.size());
     const std::string directory = list.substr(at, end - at);
-    if (::access(((directory.empty() ? "." : directory) + "/" + name).c_str(), X_OK) == 0) {
-      return true;
+    const std::string file = (directory.empty() ? "." : directory) + "/" + name;
+    if (::access(file.c_str(), X_OK) == 0) {
+      return file;
     }
     at = end + 1;
   }
-  return false;
+  return {};
+}
+
+// lldb of Debian 12 looks for its own Python module where it is not: it lies beside the program.
+void help_lldb_find_python(const std::string& program) {
+  std::error_code error;
+  const std::filesystem::path real = std::filesystem::canonical(program, error);
+  const std::filesystem::path libraries = real.parent_path().parent_path() / "lib";
+  if (error) {
+    return;
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(libraries, error)) {
+    const std::filesystem::path packages = entry.path() / "dist-packages";
+    if (entry.path().filename().string().starts_with("python3.") &&
+        std::filesystem::exists(packages / "lldb", error)) {
+      const char* before = std::getenv("PYTHONPATH");
+      ::setenv("PYTHONPATH",
+               (packages.string() + (before != nullptr ? ":" + std::string(before) : "")).c_str(),
+               1);
+    }
+  }
 }
 
 // A directory that only the user can enter, with the socket and the commands in it.
@@ -164,13 +186,17 @@ ScopedFd accept_one(int listener, int other = -1) {
 std::vector<std::string> debugger_command(const DebugRequest& request, const Meeting& meeting) {
   std::vector<std::string> words{request.debugger};
   if (is_lldb(request.debugger)) {
-    words.insert(words.end(), {"--source-quietly", "-o", "command script import " + meeting.macros,
-                               "-o", "process connect unix-connect://" + meeting.socket});
+    words.insert(words.end(),
+                 {"--source-quietly", "-o", "command script import " + meeting.macros, "-o",
+                  "process connect --plugin gdb-remote unix-connect://" + meeting.socket});
   } else {
     words.insert(words.end(), {"-l", "10000", "-ex", "set sysroot /", "-x", meeting.macros, "-ex",
                                "target extended-remote " + meeting.socket});
   }
   words.insert(words.end(), request.options.begin(), request.options.end());
+  if (is_lldb(request.debugger) && !request.program.empty()) {
+    words.push_back(request.program);
+  }
   return words;
 }
 
@@ -257,7 +283,8 @@ std::string program_to_read(const Timeline& timeline, std::int32_t process) {
 }
 
 void become_debugger(const DebugRequest& request) {
-  if (!can_be_executed(request.debugger)) {
+  const std::string program = find_program(request.debugger);
+  if (program.empty()) {
     throw Error(ErrorCode::kNotFound,
                 "the debugger '" + printable(request.debugger) + "' cannot be executed")
         .with_hint("install it (apt-get install gdb), name another with -d, or use -a to see what "
@@ -282,6 +309,9 @@ void become_debugger(const DebugRequest& request) {
     arguments.push_back(const_cast<char*>(word.c_str()));
   }
   arguments.push_back(nullptr);
+  if (is_lldb(request.debugger)) {
+    help_lldb_find_python(program);
+  }
   ::setenv(is_lldb(request.debugger) ? "LLDB_UNDER_RR" : "GDB_UNDER_RR", "1", 1);
   std::signal(SIGPIPE, SIG_DFL);
   ::execvp(arguments[0], arguments.data());

@@ -17,8 +17,10 @@ struct DebugRequest {
   std::function<DebugServerSettings(Timeline&)> prepare = {};
   // Name of the debugger, "gdb" or a path; what begins with "lldb" is spoken to as lldb.
   std::string debugger = "gdb";
+  // What the process executes, for lldb, which does not ask for it. Empty: not known.
+  std::string program = {};
   // Given to it after those that connect it.
-  std::vector<std::string> options;
+  std::vector<std::string> options = {};
 };
 
 // Becomes the debugger, connected to a process of its own that replays and ends with it. Throws

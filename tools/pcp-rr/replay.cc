@@ -114,6 +114,22 @@ Target target_of(const Arguments& arguments, const std::string& directory) {
   return target;
 }
 
+// Path of what the process executes there.
+std::string program_at(const TraceReader& trace, const Target& target) {
+  std::string path;
+  for (const TaskRecord& task : trace.tasks()) {
+    if (target.process != 0 ? task.pid != target.process : task.parent_pid != 0) {
+      continue;
+    }
+    for (const TaskExecution& execution : task.executions) {
+      if (path.empty() || target.at_end || execution.event < target.event) {
+        path = execution.path;
+      }
+    }
+  }
+  return path;
+}
+
 // Marks what code wrote that was only run by the debugger: each line begins with a word about it.
 class MarkedOutput {
 public:
@@ -197,6 +213,7 @@ DebugRequest debug_request(const Arguments& arguments, const std::string& direct
     return settings;
   };
   request.debugger = arguments.get("debugger");
+  request.program = program_at(TraceReader::open(directory), target);
   for (std::string name : arguments.get_all("interpreter")) {
     name.erase(0, name.find_first_not_of('='));
     request.options.push_back("--interpreter=" + name);

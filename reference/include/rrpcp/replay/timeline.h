@@ -34,8 +34,9 @@ struct Place {
   // The event that is current: those before it are applied, it is not.
   std::int64_t event = 0;
   // Instructions that the event's task has executed since those before were applied, counted as the
-  // architecture does: a string instruction with a REP prefix is one, and so is one that the
-  // recorder carried out.
+  // architecture does: a string instruction with a REP prefix is one. The instruction by which the
+  // event comes about (a system call, one that faults or that the recorder carried out) is not
+  // among them: behind it is the next event's beginning.
   std::uint64_t instructions = 0;
 
   // In `instructions`: the task has come to its event, which has not taken effect: the system call
@@ -71,7 +72,8 @@ struct Breakpoint {
   // Watched bytes: 1 to 64. No meaning for the first two kinds.
   std::uint64_t length = 1;
   // Asked at each hit of the task; only where it says true the run stops. It may read registers and
-  // memory of the Timeline, which stands where the hit is, and do nothing else with it. Empty: true.
+  // memory of the Timeline, which stands where the hit is, and do nothing else with it. Empty:
+  // true.
   std::function<bool(std::int32_t tid)> condition = {};
 };
 

@@ -386,6 +386,9 @@ std::optional<std::uint32_t> ObjectTable::add_unlinked(pid_t tid, int fd, std::s
   const auto known = by_identity_.find(std::pair(status.st_dev, status.st_ino));
   if (known != by_identity_.end()) { // mapped too, or open twice
     MemoryObject& same = objects_[known->second];
+    if (same.kind != MappingKind::kFile) {
+      return std::nullopt; // shared memory, opened by /proc/PID/map_files
+    }
     same.storage = MemoryObject::Storage::kWhole;
     same.live = true;
     same.deleted = true;

@@ -25,6 +25,8 @@ constexpr std::uint64_t kBasePiece = 30'000'000;
 // are further away than that.
 constexpr std::uint64_t kNear = 400;
 constexpr std::uint64_t kFar = 2000;
+// The same in events.
+constexpr std::int64_t kNearEvents = 10;
 
 bool watches_changes(const Breakpoint& breakpoint) {
   return breakpoint.kind == Breakpoint::Kind::kWrite;
@@ -234,7 +236,10 @@ Traveller::Outcome Traveller::walk_on(Walk& walk) {
       return Outcome::kInterrupted;
     }
     if (!now_.is_arrived()) {
-      if (base_is_due()) {
+      const bool near = walk.near && walk.limit && now_.is_counted() && now_.count == 0 &&
+                        walk.limit->event - now_.event <= kNearEvents &&
+                        base_before(now_.place()).place.event < walk.limit->event - kNearEvents;
+      if (near || base_is_due()) {
         leave_counted();
         make_base();
       }

@@ -1,0 +1,230 @@
+// What a timeline is besides a mirror: diversions, checkpoints with their places, limits.
+
+#include "rrpcp/error.h"
+#include "rrpcp/replay/timeline.h"
+#include "support/temp_dir.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <elf.h>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <map>
+#include <string>
+#include <sys/user.h>
+#include <vector>
+
+namespace rrpcp {
+namespace {
+
+constexpr const char* kProgram = R"(
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+volatile long value = 5;
+volatile int counter;
+__attribute__((noinline)) long twice(long a) { value = a; write(1, "diverted\n", 9); return 2 * a; }
+__attribute__((noinline)) void tick(void) { counter++; }
+int main(void) {
+  char *block = malloc(8 << 20);
+  for (int i = 0; i < 60; ++i) {
+    memset(block, i, 8 << 20);
+    tick();
+    for (int k = 0; k < 20; ++k) getppid();
+  }
+  long n = 0;
+  for (int i = 0; i < 1000000; ++i) { n += i; tick(); }
+  write(1, "end\n", 4);
+  return (int)(n & 1) + (counter == 0 ? (int)twice(1) : 0);
+}
+)";
+
+class TimelineTest : public testing::Test {
+protected:
+  void SetUp() override {
+    std::ofstream(dir_.file("program.c")) << kProgram;
+    const std::string command = "cd '" + dir_.path() +
+                                "' && cc -O1 -w -no-pie -o program program.c && nm program > "
+                                "symbols && LD_BIND_NOW=1 '" RRPCP_PCP_RR "' record -o trace -- "
+                                "./program > output 2> errors";
+    ASSERT_EQ(std::system(command.c_str()), 0);
+    std::ifstream symbols(dir_.file("symbols"));
+    for (std::string line; std::getline(symbols, line);) {
+      if (line.size() > 19 && line[0] == '0') {
+        symbols_[line.substr(19)] = std::stoull(line, nullptr, 16);
+      }
+    }
+  }
+
+  std::string trace() const { return dir_.file("trace"); }
+  static user_regs_struct registers_of(const std::optional<std::vector<std::byte>>& bytes) {
+    user_regs_struct registers{};
+    std::memcpy(&registers, bytes->data(), sizeof registers);
+    return registers;
+  }
+  static long value_at(Timeline& timeline, std::uint64_t address) {
+    long value = 0;
+    timeline.read_memory(0, address, std::as_writable_bytes(std::span(&value, 1)));
+    return value;
+  }
+  BreakpointId stop_at(Timeline& timeline, const char* name) {
+    Breakpoint breakpoint;
+    breakpoint.address = symbols_.at(name);
+    return timeline.add(breakpoint);
+  }
+
+  test::TempDir dir_;
+  std::map<std::string, std::uint64_t> symbols_;
+};
+
+TEST_F(TimelineTest, ADiversionLeavesTheReplayAsItIs) {
+  std::string written;
+  std::string diverted;
+  TimelineSettings settings;
+  settings.output = [&](int, std::span<const std::byte> bytes, bool is_diverted) {
+    (is_diverted ? diverted : written)
+        .append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  Timeline timeline = Timeline::open(trace(), settings);
+  stop_at(timeline, "tick");
+  const Stop stop = timeline.run(Direction::kForward);
+  ASSERT_EQ(stop.reason, StopReason::kBreakpoint);
+  const Place place = timeline.here();
+  const user_regs_struct before = registers_of(timeline.registers(stop.tid, NT_PRSTATUS));
+  {
+    Diversion diversion = timeline.divert();
+    user_regs_struct registers = before;
+    registers.rsp = ((registers.rsp - 1024) & ~15ull) - 8;
+    const std::uint64_t back = symbols_.at("main");
+    Breakpoint returned;
+    returned.address = back;
+    const BreakpointId id = diversion.add(returned);
+    diversion.write_memory(stop.pid, registers.rsp, std::as_bytes(std::span(&back, 1)));
+    registers.rip = symbols_.at("twice");
+    registers.rdi = 21;
+    diversion.set_registers(stop.tid, NT_PRSTATUS, std::as_bytes(std::span(&registers, 1)));
+    const Stop end = diversion.run(stop.tid, false);
+    EXPECT_EQ(end.reason, StopReason::kBreakpoint);
+    EXPECT_EQ(end.breakpoint, id);
+    EXPECT_EQ(registers_of(diversion.registers(stop.tid, NT_PRSTATUS)).rax, 42u);
+    long value = 0;
+    diversion.read_memory(stop.pid, symbols_.at("value"),
+                          std::as_writable_bytes(std::span(&value, 1)));
+    EXPECT_EQ(value, 21);
+  }
+  EXPECT_EQ(diverted, "diverted\n");
+  EXPECT_EQ(written, "");
+  EXPECT_EQ(value_at(timeline, symbols_.at("value")), 5);
+  const user_regs_struct after = registers_of(timeline.registers(stop.tid, NT_PRSTATUS));
+  EXPECT_EQ(std::memcmp(&before, &after, sizeof before), 0);
+  EXPECT_EQ(timeline.here(), place);
+  timeline.go_to(timeline.end());
+  EXPECT_EQ(written, "end\n");
+}
+
+TEST_F(TimelineTest, CheckpointsAreExactPlacesAcrossStarts) {
+  Place place;
+  user_regs_struct registers{};
+  {
+    Timeline timeline = Timeline::open(trace());
+    stop_at(timeline, "tick");
+    timeline.run(Direction::kForward);
+    const Stop stop = timeline.run(Direction::kForward);
+    ASSERT_EQ(stop.reason, StopReason::kBreakpoint);
+    place = timeline.here();
+    registers = registers_of(timeline.registers(stop.tid, NT_PRSTATUS));
+    const std::uint64_t number = timeline.make_checkpoint();
+    timeline.store();
+    timeline.go_to(timeline.end());
+    timeline.go_to_checkpoint(number);
+    EXPECT_EQ(timeline.here(), place);
+    timeline.forget_checkpoint(number);
+    EXPECT_THROW(timeline.go_to_checkpoint(number), Error);
+  }
+  Timeline timeline = Timeline::open(trace());
+  const std::vector<StoredCheckpoint> stored = timeline.stored_checkpoints();
+  ASSERT_EQ(stored.size(), 1u);
+  EXPECT_EQ(stored[0].place, place);
+  ASSERT_GT(place.instructions, 0u);
+  timeline.go_to(stored[0].place);
+  const user_regs_struct again =
+      registers_of(timeline.registers(timeline.current_task(), NT_PRSTATUS));
+  EXPECT_EQ(std::memcmp(&registers, &again, sizeof again), 0);
+}
+
+TEST_F(TimelineTest, ReadsAndAllAccessesAreFound) {
+  Timeline timeline = Timeline::open(trace());
+  Breakpoint watch;
+  watch.address = symbols_.at("counter");
+  watch.length = 4;
+  watch.kind = Breakpoint::Kind::kRead;
+  const BreakpointId id = timeline.add(watch);
+  const Stop stop = timeline.run(Direction::kForward);
+  EXPECT_EQ(stop.reason, StopReason::kWatchpoint);
+  EXPECT_EQ(stop.breakpoint, id);
+  const Place place = timeline.here();
+  EXPECT_EQ(timeline.run(Direction::kForward).reason, StopReason::kWatchpoint);
+  EXPECT_EQ(timeline.run(Direction::kBackward).reason, StopReason::kWatchpoint);
+  EXPECT_EQ(timeline.run(Direction::kBackward).reason, StopReason::kWatchpoint);
+  EXPECT_EQ(timeline.here(), (Place{place.event, place.instructions - 1}));
+}
+
+TEST_F(TimelineTest, ALongLoopIsSearchedBackward) {
+  Timeline timeline = Timeline::open(trace());
+  timeline.go_to(timeline.end());
+  Breakpoint watch;
+  watch.kind = Breakpoint::Kind::kWrite;
+  watch.address = symbols_.at("counter");
+  watch.length = 4;
+  timeline.add(watch);
+  const std::uint64_t stops = timeline.costs().stops;
+  EXPECT_EQ(timeline.run(Direction::kBackward).reason, StopReason::kWatchpoint);
+  EXPECT_EQ(value_at(timeline, symbols_.at("counter")) & 0xffffffff, 1000059);
+  // Not one for each of the million changes.
+  EXPECT_LT(timeline.costs().stops - stops, 20'000u);
+}
+
+TEST_F(TimelineTest, SteppingBackTakesFewStopsNearABase) {
+  Timeline timeline = Timeline::open(trace());
+  timeline.go_to(timeline.end());
+  RunSettings settings;
+  settings.step = timeline.current_task();
+  std::vector<std::uint64_t> stops;
+  for (int i = 0; i < 21; ++i) {
+    const std::uint64_t before = timeline.costs().stops;
+    timeline.run(Direction::kBackward, settings);
+    stops.push_back(timeline.costs().stops - before);
+  }
+  std::sort(stops.begin(), stops.end());
+  EXPECT_LE(stops[stops.size() / 2], 100u);
+}
+
+TEST_F(TimelineTest, BasesStayWithinTheirMemory) {
+  constexpr std::uint64_t kLimit = std::uint64_t{40} << 20;
+  TimelineSettings settings;
+  settings.base_memory = kLimit;
+  Timeline timeline = Timeline::open(trace(), settings);
+  timeline.go_to(timeline.end());
+  const TimelineCosts costs = timeline.costs();
+  EXPECT_GT(costs.bases, 0u);
+  // The latest one comes to its own pages as the program goes on.
+  constexpr std::uint64_t kProcess = std::uint64_t{16} << 20;
+  EXPECT_LE(costs.base_memory, kLimit + kProcess);
+}
+
+TEST_F(TimelineTest, PlacesAreText) {
+  for (const Place& place : {Place{12, 0}, Place{12, 345}, Place{7, Place::kArrived}}) {
+    EXPECT_EQ(Place::parse(place.to_string()), place);
+  }
+  for (const char* text : {"", "+", "x", "1+", "1+x", "-1", "1+2+3", "99999999999999999999"}) {
+    EXPECT_FALSE(Place::parse(text)) << text;
+  }
+  Timeline timeline = Timeline::open(trace());
+  EXPECT_THROW(timeline.go_to({1'000'000, 0}), Error);
+  EXPECT_THROW(timeline.go_to({3, 1'000'000'000}), Error);
+  EXPECT_EQ(timeline.here(), (Place{3, 0}));
+}
+
+} // namespace
+} // namespace rrpcp
