@@ -106,6 +106,9 @@ void compare_presence(DynamicStruct::Reader left, DynamicStruct::Reader right,
     const std::string name = (path.empty() ? "" : path + ".") + field.getProto().getName().cStr();
     if (is_pointer(field) && left.has(field) != right.has(field)) {
       out.push_back(name);
+      if (!left.has(field)) {
+        return; // nothing is in it
+      }
     }
     const auto mine = left.get(field);
     const auto theirs = right.get(field);
