@@ -141,3 +141,10 @@ cmp late-from-start late-from-checkpoint
 tail -c "$(wc -c < late-from-checkpoint)" recorded | cmp - late-from-checkpoint
 tail -n 2 late-from-checkpoint
 echo "event $late and what follows: $from_start ms from the start, $from_checkpoint ms from the checkpoint"
+
+say "9. The hunt: who spoiled the pointer, two seconds before the crash? Backward from there"
+cc -g -O0 -o hunt "$source_dir/examples/hunt/hunt.c"
+"$bin/pcp-rr" record -q -o hunted -- ./hunt > /dev/null || true
+"$bin/pcp-rr" replay hunted -- -nx -batch -q -ex continue -ex 'watch -l account->currency' \
+  -ex reverse-continue -ex backtrace < /dev/null 2>&1 | tee hunt.log
+grep -q 'rename_account .*hunt.c:38' hunt.log
