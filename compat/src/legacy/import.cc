@@ -402,7 +402,11 @@ ImportResult import_checkpoint(const LegacyCheckpoint& legacy, Output& output,
           .with_hint(std::string(finding.hint));
     }
   }
-  return Importer(legacy.impl(), output, options).run();
+  try {
+    return Importer(legacy.impl(), output, options).run();
+  } catch (const Error& error) {
+    throw error.file().empty() ? error.in_file(legacy.entry().path) : error;
+  }
 }
 
 } // namespace rrpcp

@@ -24,8 +24,8 @@ inline constexpr std::uint64_t kMaxMessageBytes = std::uint64_t{256} << 20;
 // message that refers to one object many times can make a reader do.
 capnp::ReaderOptions reader_options(std::uint64_t max_bytes);
 
-// Keeps Cap'n Proto from writing to standard error while it lives: what it throws while it cleans up
-// after an exception is logged otherwise. Stack only, one thread.
+// Keeps Cap'n Proto from writing to standard error while it lives: what it throws while it cleans
+// up after an exception is logged otherwise. Stack only, one thread.
 class QuietCapnp final : public kj::ExceptionCallback {
 public:
   void logMessage(kj::LogSeverity, const char*, int, int, kj::String&&) override {}
@@ -53,8 +53,11 @@ read_packed(std::span<const std::byte> bytes, const std::string& what,
   try {
     kj::ArrayInputStream stream(
         kj::arrayPtr(reinterpret_cast<const kj::byte*>(bytes.data()), bytes.size()));
-    capnp::PackedMessageReader reader(stream, reader_options(max_bytes));
-    copy->setRoot(reader.getRoot<Root>());
+    {
+      // Segments that nothing refers to are read at its end.
+      capnp::PackedMessageReader reader(stream, reader_options(max_bytes));
+      copy->setRoot(reader.getRoot<Root>());
+    }
     touch_all(copy->getRoot<Root>().asReader());
     trailing = stream.tryGetReadBuffer().size();
   } catch (const kj::Exception& exception) {
