@@ -37,17 +37,17 @@ constexpr std::int64_t kRestartBlock = -516;     // ERESTART_RESTARTBLOCK
 
 void check_kind(const CheckpointReader& reader) {
   const schema::State::Reader state = reader.state();
+  if (state.getInspectOnly()) {
+    throw Error(ErrorCode::kUnsupportedState,
+                "the checkpoint is for looking at only: it was made from a core file, or captured so")
+        .in_file(reader.name());
+  }
   if (state.hasTrace() || state.hasSession()) {
     throw Error(ErrorCode::kUnsupportedState, "the checkpoint is of a replay (" +
                                                   std::string(state.getProducer().cStr()) +
                                                   "), not of a live process")
         .in_file(reader.name())
         .with_hint("let the replayer go on from it");
-  }
-  if (state.getInspectOnly()) {
-    throw Error(ErrorCode::kUnsupportedState,
-                "the checkpoint is for looking at only: it was made from a core file, or captured so")
-        .in_file(reader.name());
   }
   if (state.getProcesses().size() != 1) {
     throw Error(ErrorCode::kUnsupportedState, "the checkpoint has " +
