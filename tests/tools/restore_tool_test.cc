@@ -1,5 +1,7 @@
 // pcp-restore: what it makes, what a user can meet, and what it says then.
 
+#include "base/bytes.h"
+#include "rrpcp/format.h"
 #include "support/checkpoint_bytes.h"
 #include "support/forge.h"
 #include "tools/process_tools.h"
@@ -83,8 +85,10 @@ protected:
     }
   }
 
-  void forge(const std::function<void(schema::State::Builder)>& edit) const {
+  void forge(const std::function<void(schema::State::Builder)>& edit,
+             const std::function<void(std::span<std::byte>)>& edit_header = {}) const {
     test::Forge forge(test::read_file(file_));
+    forge.edit_header = edit_header;
     forge.change([&](schema::Manifest::Builder manifest) { edit(manifest.getState()); });
     test::write_file(file_, forge.assemble());
   }
@@ -318,6 +322,29 @@ TEST_F(RestoreTool, OtherMachines) {
 
 TEST_F(RestoreTool, CheckpointOfAReplay) {
   expect_refused(restore(golden("rr-step-retire.pcp")), 6, "not of a live process");
+}
+
+// What a later version knows of a process may be what confines it.
+TEST_F(RestoreTool, StateOfALaterVersion) {
+  capture_subject("sleeper");
+  const auto later = [](std::span<std::byte> header) {
+    store_le<std::uint16_t>(header, format::kHeaderMinor, 9);
+  };
+  for (const auto& [field, edit] :
+       std::vector<std::pair<const char*, std::function<void(schema::State::Builder)>>>{
+           {"seccompMode",
+            [](auto state) { state.getTasks()[0].getAttributes().setSeccompMode(7); }},
+           {"stopSignal", [](auto state) { state.getProcesses()[0].setStopSignal(63); }},
+           {"securebits", [](auto state) {
+              state.getProcesses()[0].getCredentials().setSecurebits(1u << 20);
+            }}}) {
+    const std::vector<std::byte> before = test::read_file(file_);
+    forge(edit, later);
+    EXPECT_EQ(run_command({test::validate_tool(), file_}).code, 0) << field;
+    expect_refused(restore(file_), 6, field);
+    EXPECT_THAT(restore(file_).err, HasSubstr("newer release")) << field;
+    test::write_file(file_, before);
+  }
 }
 
 TEST_F(RestoreTool, ProcessorWithoutARegister) {

@@ -57,16 +57,20 @@ void check_rules(const CheckpointReader& reader) {
   ValidationReport report;
   findings.finish(report);
   for (const Finding& finding : report.findings) {
-    const bool unknown_extension = finding.code == "extension.critical";
-    if (finding.severity != Severity::kError && !unknown_extension) {
+    // What a later version or somebody else knows may be what confines the process, or what it
+    // relies on: a reader may pass over it, a restore may not.
+    const bool newer = finding.code == "value.newer";
+    const bool beyond = newer || finding.code == "extension.critical";
+    if (finding.severity != Severity::kError && !beyond) {
       continue;
     }
-    throw Error(unknown_extension ? ErrorCode::kUnsupportedState : ErrorCode::kDamaged,
+    throw Error(beyond ? ErrorCode::kUnsupportedState : ErrorCode::kDamaged,
                 finding.path + ": " + finding.message)
         .in_file(reader.name())
         .with_diagnostic(finding.code)
-        .with_hint(unknown_extension ? "a program that knows it is needed"
-                                     : "run pcp-validate on the file for the whole story");
+        .with_hint(newer    ? "a newer release of this program is needed"
+                   : beyond ? "a program that knows it is needed"
+                            : "run pcp-validate on the file for the whole story");
   }
 }
 
