@@ -27,7 +27,7 @@ set_target_properties(rrpcp_shared PROPERTIES
   LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
 target_include_directories(rrpcp_shared INTERFACE
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-target_compile_features(rrpcp_shared INTERFACE $<$<COMPILE_LANGUAGE:CXX>:cxx_std_20>)
+target_compile_features(rrpcp_shared INTERFACE cxx_std_20)
 target_link_options(rrpcp_shared PRIVATE
   -Wl,--version-script=${PROJECT_BINARY_DIR}/rrpcp.map -Wl,-Bsymbolic-functions)
 if(NOT RRPCP_SANITIZE)

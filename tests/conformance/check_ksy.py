@@ -89,8 +89,8 @@ def tables(page):
     for line in page:
         if line.startswith("#"):
             type_ = TITLES.get(line.strip("# \n"))
-        # The last row of a table may stand for several things: "32 each" of a list is none of its type.
-        row = re.match(r"\| (\d+) \| (\d+) \| ([^|]+) \|", line)
+        # "32 each" is the size of what a list has.
+        row = re.match(r"\| (\d+) \| (\d+)(?: each)? \| ([^|]+) \|", line)
         if row and type_:
             name = row[3].split(",")[0].strip()
             name = NAMES.get(name, name).replace(" ", "_").replace("-", "_")

@@ -62,7 +62,7 @@ run_example "$temporary/cmake-build/example" cmake
 echo "== by pkg-config"
 pc=$(dirname "$(find "$prefix" -name rrpcp.pc)")
 export PKG_CONFIG_PATH=$pc
-read -ra arguments <<<"$(pkg-config --cflags --libs rrpcp) -Wl,-rpath,$(dirname "$pc")/.."
+read -ra arguments <<<"$(pkg-config --cflags --libs rrpcp) -Wl,-rpath,$(dirname "$pc")"
 "$cxx" -std=c++20 "${flags[@]}" "$example/main.cc" "${arguments[@]}" -o "$temporary/example"
 run_example "$temporary/example" pkg-config
 
@@ -74,7 +74,7 @@ esac
 if [ -z "$sanitizers" ]; then
   cc -std=c11 -Wall -Wextra -Wpedantic -Werror "$here/../../examples/c/walk.c" "${arguments[@]}" -o "$temporary/walk"
   mkdir "$temporary/c"
-  LD_LIBRARY_PATH=$(dirname "$pc")/.. "$temporary/walk" --write "$temporary/c" |
+  LD_LIBRARY_PATH=$(dirname "$pc") "$temporary/walk" --write "$temporary/c" |
     grep -q "^wrote and read back: Hello, replay!$" || fail "the C example"
   cmake -S "$example/../c" -B "$temporary/c-build" -DCMAKE_PREFIX_PATH="$prefix" >"$temporary/cmake.log"
   cmake --build "$temporary/c-build" >>"$temporary/cmake.log" || {

@@ -137,7 +137,9 @@ RC_GTEST_PROP(RoundTripProperty, AnyStateAndLayoutComesBackEqual, ()) {
     Written written = write_file(layout, path, {.profile = profile, .threads = 1});
     CheckpointReader reader = CheckpointReader::open(path);
     RC_ASSERT(reader.id() == written.id);
-    RC_ASSERT(!id || *id == written.id);
+    if (id) {
+      RC_ASSERT(*id == written.id);
+    }
     id = written.id;
     RC_ASSERT(equal(canonical_state(reader.state()), written.state));
     MemoryView view(reader, 0);

@@ -317,7 +317,7 @@ TEST_F(RestoreTool, OtherMachines) {
 }
 
 TEST_F(RestoreTool, CheckpointOfAReplay) {
-  expect_refused(restore(golden("x86-64-at-event.pcp")), 6, "not of a live process");
+  expect_refused(restore(golden("rr-step-retire.pcp")), 6, "not of a live process");
 }
 
 TEST_F(RestoreTool, ProcessorWithoutARegister) {

@@ -111,7 +111,7 @@ private:
       std::string name = parse_string();
       skip_space();
       expect(':');
-      value.members.emplace_back(std::move(name), parse_value(depth + 1));
+      value.members.push_back({std::move(name), parse_value(depth + 1)});
       skip_space();
     } while (take(','));
     expect('}');

@@ -3,10 +3,11 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace rrpcp {
+
+struct JsonMember;
 
 struct JsonValue {
   enum class Kind { kNull, kFalse, kTrue, kNumber, kString, kArray, kObject };
@@ -16,7 +17,12 @@ struct JsonValue {
   std::string text;
   std::vector<JsonValue> items;
   // In the order of the text; a name may occur twice.
-  std::vector<std::pair<std::string, JsonValue>> members;
+  std::vector<JsonMember> members;
+};
+
+struct JsonMember {
+  std::string name;
+  JsonValue value;
 };
 
 // Throws Error(kInvalidArgument), naming the byte, for text that is not one JSON value (RFC 8259),

@@ -49,9 +49,9 @@ std::string text_bytes(const std::string& place, const JsonValue& json) {
   if (json.kind == Kind::kString) {
     return json.text;
   }
-  if (json.kind == Kind::kObject && json.members.size() == 1 && json.members[0].first == "bytes" &&
-      json.members[0].second.kind == Kind::kString) {
-    return unhex(place, json.members[0].second.text);
+  if (json.kind == Kind::kObject && json.members.size() == 1 && json.members[0].name == "bytes" &&
+      json.members[0].value.kind == Kind::kString) {
+    return unhex(place, json.members[0].value.text);
   }
   fail(place, "is neither a string nor an object with \"bytes\"");
 }
