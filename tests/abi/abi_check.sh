@@ -25,6 +25,7 @@ END
 dump() {
   abidw --suppressions "$temporary/only-c.abignore" --no-corpus-path --no-show-locs \
     --no-comp-dir-path --drop-undefined-syms --no-elf-needed --out-file "$1" "$library"
+  sed -i "/<elf-symbol name='/{/<elf-symbol name='rrpcp_/!d}" "$1"
 }
 
 if [ "${3:-}" = --write ]; then

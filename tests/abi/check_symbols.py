@@ -34,6 +34,8 @@ def main() -> int:
             cxx += 1
             if "5rrpcp" not in symbol and "5capnp7schemas" not in symbol:
                 problems.append(f"{symbol} is shown and not the project's")
+            if re.match(r"_ZN?K?N?5rrpcp(6legacy|6compat|3abi|7framing|7restore|12_GLOBAL__N_1)", symbol):
+                problems.append(f"{symbol} is internal and shown")
         else:
             shown[symbol] = version
     for name, node in sorted(node_of.items()):

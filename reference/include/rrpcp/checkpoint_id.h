@@ -1,6 +1,8 @@
 // Identities: of a checkpoint's content and of a trace.
 #pragma once
 
+#include "rrpcp/export.h"
+
 #include <array>
 #include <compare>
 #include <cstdint>
@@ -8,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // 128-bit digest of what a checkpoint stores (spec/format.md, "Checkpoint id"). Value type.
 struct CheckpointId {

@@ -1,13 +1,15 @@
 // What a validator can say, and one thing that it said.
 #pragma once
 
+#include "rrpcp/export.h"
+
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // How deep a validation goes. Each level contains the ones before it.
 enum class ValidationLevel {

@@ -5,13 +5,15 @@
 // std::bad_alloc.
 #pragma once
 
+#include "rrpcp/export.h"
+
 #include <cstdint>
 #include <exception>
 #include <optional>
 #include <string>
 #include <string_view>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // What kind of failure it was. The numbers and names are stable: programs may test them and scripts
 // may read the names in `--json` output.

@@ -1,6 +1,7 @@
 // The memory of a stored address space, by address.
 #pragma once
 
+#include "rrpcp/export.h"
 #include "rrpcp/reader.h"
 
 #include <cstddef>
@@ -9,7 +10,7 @@
 #include <span>
 #include <string>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // Where backing files are looked for, and how far they are trusted.
 struct BackingFiles {

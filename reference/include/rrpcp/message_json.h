@@ -1,6 +1,8 @@
 // A Cap'n Proto struct as JSON and back, by reflection: spec/inspect-json.md, "Messages".
 #pragma once
 
+#include "rrpcp/export.h"
+
 #include <capnp/dynamic.h>
 #include <concepts>
 #include <cstdint>
@@ -8,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // Where a JSON document goes, piece by piece. Calls nest as JSON does: in an object every value
 // follows a key().

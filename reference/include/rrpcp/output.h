@@ -1,12 +1,14 @@
 // Where a writer's bytes go.
 #pragma once
 
+#include "rrpcp/export.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // A sequential output over a file descriptor: regular file, pipe or socket. Does not own the
 // descriptor. Handles short writes and EINTR; every other failure is thrown with the name and the

@@ -1,13 +1,14 @@
 // Rows of pages, as a writer collects them and a reader resolves them.
 #pragma once
 
+#include "rrpcp/export.h"
 #include "rrpcp/schema/memory.capnp.h"
 
 #include <capnp/list.h>
 #include <cstdint>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // One schema::PageRun as a value.
 struct PageRun {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rrpcp/checkpoint_id.h"
+#include "rrpcp/export.h"
 #include "rrpcp/format.h"
 #include "rrpcp/schema/manifest.capnp.h"
 
@@ -15,7 +16,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // What a reader is willing to spend on one file.
 struct ReadLimits {

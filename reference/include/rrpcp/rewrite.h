@@ -2,11 +2,12 @@
 #pragma once
 
 #include "rrpcp/checkpoint_id.h"
+#include "rrpcp/export.h"
 #include "rrpcp/output.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/writer.h"
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // Writes `checkpoint` to `output` as `options` say. The one way in which a file is copied: it keeps
 // the manifest with all fields that this release does not know, the minor version, sections and

@@ -3,6 +3,7 @@
 
 #include "rrpcp/checkpoint_id.h"
 #include "rrpcp/error.h"
+#include "rrpcp/export.h"
 #include "rrpcp/output.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/writer.h"
@@ -13,7 +14,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // One file of the directory that has the name of a checkpoint.
 struct StoreEntry {

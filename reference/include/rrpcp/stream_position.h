@@ -1,9 +1,11 @@
 // A place in a stream of compressed blocks.
 #pragma once
 
+#include "rrpcp/export.h"
+
 #include <cstdint>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // A place in one of a trace's streams, as schema::StreamCursor stores it. Value type.
 struct StreamPosition {

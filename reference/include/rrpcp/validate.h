@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rrpcp/diagnostic.h"
+#include "rrpcp/export.h"
 #include "rrpcp/reader.h"
 
 #include <cstddef>
@@ -14,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 struct ValidationReport {
   // Ordered by level, then place. At most ValidateOptions::max_findings_per_code of each code.

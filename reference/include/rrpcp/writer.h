@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rrpcp/checkpoint_id.h"
+#include "rrpcp/export.h"
 #include "rrpcp/format.h"
 #include "rrpcp/output.h"
 #include "rrpcp/page_run.h"
@@ -14,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // How chunks are stored. The profile never changes what is stored, nor the checkpoint id.
 enum class Profile {

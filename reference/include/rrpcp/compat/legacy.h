@@ -5,6 +5,7 @@
 #include "rrpcp/checkpoint_id.h"
 #include "rrpcp/compat/rr_trace.h"
 #include "rrpcp/error.h"
+#include "rrpcp/export.h"
 #include "rrpcp/output.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/validate.h"
@@ -19,7 +20,7 @@
 #include <string_view>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // Older representations of a checkpoint, oldest first.
 enum class Generation { kRr2022, kRr2024, kRr2025 };

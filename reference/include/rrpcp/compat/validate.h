@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rrpcp/compat/rr_trace.h"
+#include "rrpcp/export.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/validate.h"
 
@@ -10,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // A trace prepared for judging checkpoints at some events. Immutable after construction; may be
 // used from several threads.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rrpcp/checkpoint_id.h"
+#include "rrpcp/export.h"
 #include "rrpcp/writer.h"
 
 #include <cstdint>
@@ -11,7 +12,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // Kinds of state that cannot be carried as they are. A capture or restore that meets one refuses,
 // unless its name is allowed; what is done then is said beside each name.

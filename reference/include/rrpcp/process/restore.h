@@ -1,6 +1,7 @@
 // Restoring a checkpoint of a live process into a new process.
 #pragma once
 
+#include "rrpcp/export.h"
 #include "rrpcp/memory_view.h"
 #include "rrpcp/process/capture.h"
 #include "rrpcp/reader.h"
@@ -11,7 +12,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 struct RestoreOptions {
   AllowList allow = {};

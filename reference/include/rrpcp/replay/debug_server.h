@@ -2,6 +2,7 @@
 // built on them.
 #pragma once
 
+#include "rrpcp/export.h"
 #include "rrpcp/replay/timeline.h"
 
 #include <cstdint>
@@ -9,7 +10,7 @@
 #include <optional>
 #include <string>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 struct DebugServerSettings {
   // The process that debuggers see; what happens in others is not told. 0: the first one.

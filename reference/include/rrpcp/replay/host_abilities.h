@@ -1,10 +1,12 @@
 // What a machine offers to those who record, replay, capture and restore on it.
 #pragma once
 
+#include "rrpcp/export.h"
+
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 struct HostAbility {
   // Stable, for programs: "ptrace", "rdtsc-trap", …

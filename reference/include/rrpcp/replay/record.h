@@ -1,6 +1,8 @@
 // Recording a program.
 #pragma once
 
+#include "rrpcp/export.h"
+
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -8,7 +10,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // Which signals the calling process ignores now, bit N-1 for signal N.
 std::uint64_t ignored_signals();

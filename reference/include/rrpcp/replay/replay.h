@@ -1,6 +1,7 @@
 // Replaying a recording: the engine behind `pcp-rr replay`, for debuggers and other front ends.
 #pragma once
 
+#include "rrpcp/export.h"
 #include "rrpcp/trace/trace_reader.h"
 #include "rrpcp/writer.h"
 
@@ -13,7 +14,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 struct ReplaySettings {
   // Gets what the program wrote to its standard output (1) and error (2) by the events that are

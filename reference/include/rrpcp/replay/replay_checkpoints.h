@@ -1,6 +1,7 @@
 // Making the checkpoints of a recording, in one forward pass over a replay of it.
 #pragma once
 
+#include "rrpcp/export.h"
 #include "rrpcp/writer.h"
 
 #include <chrono>
@@ -9,7 +10,7 @@
 #include <optional>
 #include <string>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 struct CreationOptions {
   // A checkpoint at the first event at or after each multiple of so many events from `start` where

@@ -1,13 +1,15 @@
 // Going through a recording once more and looking at registers.
 #pragma once
 
+#include "rrpcp/export.h"
+
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // What a line of a rerun shows of a task: a register, or something like it.
 struct RegisterField {

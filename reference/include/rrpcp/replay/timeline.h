@@ -8,6 +8,7 @@
 // Ids of processes and tasks are those of the recording.
 #pragma once
 
+#include "rrpcp/export.h"
 #include "rrpcp/trace/trace_reader.h"
 #include "rrpcp/writer.h"
 
@@ -25,7 +26,7 @@
 #include <string_view>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // A place in a recording. Places are in the order of time and stay the same from one start of a
 // debugger to the next. Only the task of an event runs on the way to it, so one number says where

@@ -1,11 +1,13 @@
 // Where traces lie and what their directories are called.
 #pragma once
 
+#include "rrpcp/export.h"
+
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // Name of the link to the newest trace of a root.
 inline constexpr std::string_view kLatestTraceName = "latest-trace";

@@ -1,6 +1,7 @@
 // Making a trace independent of other files, and smaller.
 #pragma once
 
+#include "rrpcp/export.h"
 #include "rrpcp/trace/trace_reader.h"
 #include "rrpcp/writer.h"
 
@@ -8,7 +9,7 @@
 #include <functional>
 #include <string>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 struct PackOptions {
   // How the chunks of the event stream are to be stored.

@@ -3,6 +3,7 @@
 
 #include "rrpcp/checkpoint_id.h"
 #include "rrpcp/error.h"
+#include "rrpcp/export.h"
 #include "rrpcp/schema/recording.capnp.h"
 #include "rrpcp/schema/trace.capnp.h"
 #include "rrpcp/stream_position.h"
@@ -17,7 +18,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // What a reader is willing to spend on one trace.
 struct TraceReadLimits {

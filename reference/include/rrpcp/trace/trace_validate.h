@@ -1,6 +1,7 @@
 // Judging a checkpoint of a replay against the trace of pcp-rr that it belongs to.
 #pragma once
 
+#include "rrpcp/export.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/trace/trace_reader.h"
 #include "rrpcp/validate.h"
@@ -12,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // A trace prepared for judging checkpoints at some events. Immutable after construction; may be
 // used from several threads.

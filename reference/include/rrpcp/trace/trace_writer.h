@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rrpcp/checkpoint_id.h"
+#include "rrpcp/export.h"
 #include "rrpcp/schema/recording.capnp.h"
 #include "rrpcp/schema/trace.capnp.h"
 #include "rrpcp/stream_position.h"
@@ -14,7 +15,7 @@
 #include <span>
 #include <string>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 struct TraceWriterOptions {
   // How chunks are stored; kRaw, kFast, …
