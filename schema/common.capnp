@@ -17,6 +17,10 @@ annotation notNegative @0x8bdccbb6900a07e7 (field) :Void;
 annotation required @0xf42719b1e1b12890 (field) :Void;
 # On a pointer to a struct: it must not be null (`value.missing`). In a union, while its arm is set.
 
+annotation since @0xb5a7c0e19d3f4b26 (field, enumerant) :UInt16;
+# The minor version that brought it, where that is not 0: in a file of an earlier one it must not be
+# set (`value.undefined`, `value.unknown`).
+
 struct TaskId {
   # A task as a replayer names it: ids of the kernel may occur again, serials do not.
   pid @0 :Int32 $notNegative;

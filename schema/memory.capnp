@@ -177,12 +177,12 @@ struct PageRun {
 
   first @1 :UInt64;
   # stream: index in the page stream of the first page; further ones follow it.
-  # base (1.1): index of the first page in the base's page stream. Other kinds: 0.
+  # base: index of the first page in the base's page stream. Other kinds: 0.
 
   kind @2 :RunKind;
 
   source @3 :UInt32;
-  # base (1.1): index of the base checkpoint. Other kinds: 0.
+  # base: index into State.bases. Other kinds: 0.
 }
 
 enum RunKind {
@@ -191,6 +191,7 @@ enum RunKind {
   backing @2;   # mapping: same place of its object; object: same place of its file
   unknown @3;   # the bytes are not stored: the kernel provides them, or they could not be read
   guard @4;     # madvise(2) MADV_GUARD_INSTALL: an access raises SIGSEGV
+  base @5 $Common.since(1); # pages of another checkpoint's page stream (spec/series.md)
 }
 
 struct MemoryObject {

@@ -79,6 +79,24 @@ struct State {
 
   inspectOnly @19 :Bool;
   # The state is for looking at, and must not be restored or replayed.
+
+  bases @22 :List(BaseCheckpoint) $Common.since(1);
+  # Checkpoints to whose page streams runs of kind `base` refer; from the first of the series to the
+  # latest.
+}
+
+struct BaseCheckpoint {
+  # Another checkpoint of the same trace, whose pages this one takes over (spec/series.md).
+  id @0 :Data;
+  # Its checkpoint id, the 32 bytes of its footer.
+  pageCount @1 :UInt64;
+  # Pages of its stream, at least 1.
+  chunkPages @2 :UInt32;
+  # Pages of its chunks. Its pages have the size of this file's.
+  event @3 :Int64 $Common.notNegative;
+  # Event of its stored state. 0: without a trace.
+  seal @4 :Data;
+  # SHA-256 of its seal, 32 bytes. Empty: it had none.
 }
 
 struct Clocks {

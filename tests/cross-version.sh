@@ -13,7 +13,7 @@ today=build/release
   exit 2
 }
 cmake --build --preset release -j "$jobs" \
-  --target pcp-inspect pcp-validate pcp-upgrade make_newer_files > /dev/null
+  --target pcp-inspect pcp-validate pcp-upgrade make_newer_files schema_layout > /dev/null
 
 readers=()
 while read -r software format commit; do
@@ -47,5 +47,5 @@ newer=$(mktemp -d)
 trap 'rm -rf "$newer"' EXIT
 newest=$(ls -d tests/golden/[0-9]*/valid | sort -V | tail -n 1)
 "$(find "$today" -name make_newer_files -type f)" "$newest" "$newer"
-/usr/bin/python3 tests/conformance/cross_version.py tests/golden "$newer" \
+/usr/bin/python3 tests/conformance/cross_version.py "$today"/tests/conformance/layout.capnp tests/golden "$newer" \
   ${readers[@]+"${readers[@]}"} "today=$format=$today/bin"

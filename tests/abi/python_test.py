@@ -64,13 +64,19 @@ def flattened(checkpoint):
     return state
 
 
+def without_bases(document):
+    """A document as version 1.0 has it, whose expected ones lack the fields that came later."""
+    document["state"].pop("bases")
+    return document
+
+
 class Reading(unittest.TestCase):
     def test_documents_are_those_of_the_golden_files(self):
         self.assertGreater(len(VALID), 5)
         for path in VALID:
             with self.subTest(path.name), rrpcp.open(path) as checkpoint:
                 expected = json.loads(path.with_suffix(".json").read_text())
-                self.assertEqual(checkpoint.manifest.to_dict(), expected["manifest"])
+                self.assertEqual(without_bases(checkpoint.manifest.to_dict()), expected["manifest"])
                 header = expected["header"]
                 self.assertEqual(checkpoint.header.event, int(header["event"]))
                 self.assertEqual(checkpoint.header.machine, header["machine"])

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """What the readers of releases make of the files of every version.
 
-usage: cross_version.py GOLDENS NEWER RELEASE=FORMAT=BIN...
+usage: cross_version.py LAYOUT GOLDENS NEWER RELEASE=FORMAT=BIN...
 
-GOLDENS is tests/golden, NEWER a folder that make_newer_files has written. Each RELEASE is a program
+LAYOUT is the schemas' text (compare_readers.py), GOLDENS is tests/golden, NEWER a folder that make_newer_files has written. Each RELEASE is a program
 version with the newest FORMAT that it writes and the folder BIN with its commands; the last one is
 today's. Every release meets the valid golden files of every version and the files of NEWER:
 
@@ -22,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 
+import pcp_reader
+
 UNUSABLE = 2  # pcp-inspect's exit code for a file that it cannot read
 
 
@@ -34,19 +36,22 @@ def document(bin_folder, path):
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 
-def wrong(shown, expected, place=""):
-    """The first thing that `shown` says otherwise than `expected`; it may say less. None: nothing."""
+def wrong(shown, expected, place="", newer=frozenset()):
+    """The first thing that `shown` says otherwise than `expected`; it may say less, and have fields
+    that are `newer` than the version of `expected`. None: nothing."""
     if isinstance(shown, dict) and isinstance(expected, dict):
         for key, value in shown.items():
+            if key not in expected and key in newer:
+                continue
             if key not in expected:
                 return "%s.%s is not there" % (place, key)
-            found = wrong(value, expected[key], place + "." + key)
+            found = wrong(value, expected[key], place + "." + key, newer)
             if found:
                 return found
         return None
     if isinstance(shown, list) and isinstance(expected, list) and len(shown) == len(expected):
         for i, value in enumerate(shown):
-            found = wrong(value, expected[i], "%s[%d]" % (place, i))
+            found = wrong(value, expected[i], "%s[%d]" % (place, i), newer)
             if found:
                 return found
         return None
@@ -54,7 +59,8 @@ def wrong(shown, expected, place=""):
 
 
 class Matrix:
-    def __init__(self, goldens, newer, releases):
+    def __init__(self, layout, goldens, newer, releases):
+        self.layout = layout
         self.goldens = goldens
         self.newer = newer
         self.releases = releases
@@ -67,13 +73,15 @@ class Matrix:
     def rewritten(self, release, folder, path, newer):
         """Has the release write the file again, and looks at the result with today's reader."""
         with tempfile.TemporaryDirectory() as out:
-            done = run(os.path.join(folder, "pcp-upgrade"), "--quiet", "-o", out, path)
-            copies = os.listdir(out)
-            if done.returncode != 0 or len(copies) != 1:
-                self.fail(release, path, "cannot be written again: " + done.stderr.strip())
+            before = document(self.today, path)
+            bases = self.bases(path, before) # a file of a series is nothing without them
+            done = run(os.path.join(folder, "pcp-upgrade"), "--quiet", "-o", out, *bases, path)
+            copies = [name for name in os.listdir(out) if before["footer"]["checkpointId"] in name]
+            if done.returncode != 0 or len(os.listdir(out)) != 1 + len(bases) or len(copies) != 1:
+                self.fail(release, path, "cannot be written again: " + (done.stdout + done.stderr).strip())
                 return
             copy = os.path.join(out, copies[0])
-            before, after = document(self.today, path), document(self.today, copy)
+            after = document(self.today, copy)
             if after is None:
                 self.fail(release, path, "today's reader does not read what was written again")
                 return
@@ -85,6 +93,17 @@ class Matrix:
                 self.fail(release, path, "writing it again changed its id")
             if newer:
                 self.kept(release, path, before, after)
+
+    def bases(self, path, shown):
+        """The files beside `path` that it takes over pages of."""
+        folder = os.path.dirname(path)
+        if not shown["manifest"]["state"]["bases"]:
+            return []
+        beside = json.loads(run(os.path.join(self.today, "pcp-inspect"), "list", "--json", folder).stdout)
+        by_id = {}
+        for row in beside["checkpoints"]:
+            by_id.setdefault(row["checkpointId"], os.path.join(folder, row["file"]))
+        return [by_id[base["id"]] for base in shown["manifest"]["state"]["bases"]]
 
     def kept(self, release, path, before, after):
         def manifest(shown):
@@ -104,11 +123,12 @@ class Matrix:
     def golden(self, release, form, folder, version, path):
         with open(path[:-4] + ".json", encoding="utf-8") as file:
             expected = json.load(file)
+        newer = pcp_reader.Schemas(self.layout).newer_fields(int(version.split(".")[1]))
         known = [int(n) for n in version.split(".")] <= [int(n) for n in form.split(".")]
         verdict = run(os.path.join(folder, "pcp-validate"), "--quiet", path)
         shown = document(folder, path)
         if verdict.returncode == 0 and shown is not None:
-            found = wrong(shown, expected)
+            found = wrong(shown, expected, newer=newer)
             if not found and known:
                 found = wrong(expected, shown)
             if found:
@@ -122,7 +142,7 @@ class Matrix:
             self.fail(release, path, "refused without a reason: " + refusal.stderr.strip())
         return "refused"
 
-    def artificial(self, release, folder, case):
+    def artificial(self, release, form, folder, case):
         path = os.path.join(self.newer, case["file"])
         verdict = run(os.path.join(folder, "pcp-validate"), path)
         shown = run(os.path.join(folder, "pcp-inspect"), "--json", "--contents", path)
@@ -132,14 +152,18 @@ class Matrix:
             if verdict.returncode == 0:
                 self.fail(release, path, "is called valid")
             return "refused"
+        older = [int(n) for n in form.split(".")] < [int(n) for n in case["of"].split(".")]
+        if older and shown.returncode == UNUSABLE and "feature" in shown.stderr:
+            return "refused"
         if verdict.returncode != 0 or shown.returncode != 0:
             self.fail(release, path, "not read: " + verdict.stdout + shown.stderr.strip())
             return "refused"
         with open(os.path.join(self.goldens, case["of"], "valid", case["golden"][:-4] + ".json"),
                   encoding="utf-8") as file:
             expected = json.load(file)
+        newer = pcp_reader.Schemas(self.layout).newer_fields(int(form.split(".")[1]))
         found = wrong(json.loads(shown.stdout)["manifest"], expected["manifest"], "manifest")
-        found = found or wrong(expected["manifest"], json.loads(shown.stdout)["manifest"], "manifest")
+        found = found or wrong(expected["manifest"], json.loads(shown.stdout)["manifest"], "manifest", newer)
         if found:
             self.fail(release, path, "shown wrong: " + found)
         if case["outcome"] == "read-only":
@@ -167,13 +191,13 @@ class Matrix:
                             for name in sorted(os.listdir(valid)) if name.endswith(".pcp")]
                 rows.append((release, "golden files of " + version, outcomes))
             rows.append((release, "files of versions to come",
-                         [self.artificial(release, folder, case) for case in cases]))
+                         [self.artificial(release, form, folder, case) for case in cases]))
         return rows
 
 
 def main(arguments):
-    goldens, newer = arguments[:2]
-    matrix = Matrix(goldens, newer, [argument.split("=", 2) for argument in arguments[2:]])
+    layout, goldens, newer = arguments[:3]
+    matrix = Matrix(layout, goldens, newer, [argument.split("=", 2) for argument in arguments[3:]])
     total = 0
     for release, what, outcomes in matrix.run():
         total += len(outcomes)

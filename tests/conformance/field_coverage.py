@@ -15,7 +15,7 @@ import pcp_reader
 
 
 # What no file of this version can have: it is reserved for a later one, or the struct is absent then.
-NEVER = {"PageRun.source", "ReplayStep.Action.none"}
+NEVER = {"ReplayStep.Action.none"}
 
 
 class Coverage:

@@ -24,7 +24,7 @@ A struct has a section of data, in words of 8 bytes, and a section of pointers, 
 - **At** is for a number its first byte in the data section, and for a Bool also its bit, 0 being the lowest; for everything else `p` and the number of the pointer. Numbers are little-endian, signed ones in two's complement.
 - **Default**: the number is stored exclusive-or'ed with it, so a field that is not set (all bits 0) has this value. Where nothing stands it is 0, false or absent.
 - **Arm**: the field counts only while the union's tag, 16 bits at the byte that is given, has this number. An arm without a field, of type Void, has a row of its own. `pipe.capacity` is the field `capacity` of the group `pipe`.
-- **Marks** are the schema's: *text*, *notNegative*, *required* ([model.md](model.md#conventions)).
+- **Marks** are the schema's: *text*, *notNegative*, *required* ([model.md](model.md#conventions)); *since1.1*: what that minor version brought, which is not defined in a file of an earlier one.
 
 An enumeration takes 16 bits.
 """
@@ -57,7 +57,9 @@ class Page:
                 yield name, "group", "", "", arm, ""
             yield from self.rows(field.type, name + ".", arm)
             return
-        yield name, self.type_name(field), self.place(field), self.default(field), arm, field.marks
+        yield name, self.type_name(field), self.place(field), self.default(field), arm, \
+            ", ".join(filter(None, [", ".join(mark for mark in field.marks.split()),
+                                    "since1.%d" % field.since if field.since else ""]))
 
     def type_name(self, field):
         """With the full names of structs and enumerations."""
@@ -86,6 +88,10 @@ class Page:
     def default(field):
         return str(field.default) if field.default else ""
 
+    def since(self, enum, value):
+        minor = self.schemas.enumerants_since.get((enum, value))
+        return " (since1.%d)" % minor if minor else ""
+
     def make(self):
         lines = [HEAD]
         for name in sorted(self.schemas.structs):
@@ -99,7 +105,7 @@ class Page:
         lines.append("\n## Enumerations\n")
         for name in sorted(self.schemas.enums):
             lines.append("- `%s`: %s" % (name, ", ".join(
-                "%d %s" % (i, value) for i, value in enumerate(self.schemas.enums[name]))))
+                "%d %s%s" % (i, value, self.since(name, value)) for i, value in enumerate(self.schemas.enums[name]))))
         return re.sub(r" +\|", " |", "\n".join(lines)).replace("|  |", "| |") + "\n"
 
 

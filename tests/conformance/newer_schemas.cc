@@ -37,7 +37,7 @@ unsigned next_ordinal(const std::string& block, const std::regex& ordinal) {
 // Every struct gets fields of several types, every union an arm, every enum a value.
 std::string enlarge(std::string text) {
   text = std::regex_replace(text, std::regex("#[^\n]*"), "");
-  const std::regex member("@(\\d+)\\s*:"), value("@(\\d+)\\s*;");
+  const std::regex member("@(\\d+)\\s*:"), value("@(\\d+)[^;@]*;");
   const std::regex head("(struct|enum) \\w+ \\{");
   for (std::size_t from = 0;;) {
     std::smatch match;
@@ -129,7 +129,7 @@ void set_added_fields(capnp::DynamicStruct::Builder target) {
       set_added_fields_of(target.get(field));
     }
   }
-  KJ_IF_MAYBE(arm, target.which()) {
+  KJ_IF_MAYBE (arm, target.which()) {
     if (arm->getProto().isGroup() || target.has(*arm, capnp::HasMode::NON_NULL)) {
       set_added_fields_of(target.get(*arm));
     }

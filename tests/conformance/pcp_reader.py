@@ -12,6 +12,7 @@ refused with the rule's diagnostic code (exit status 1). Needs python3-zstandard
 
 import hashlib
 import json
+import os
 import re
 import struct
 import sys
@@ -37,10 +38,10 @@ def need(condition, code, message=""):
 
 STRUCT = re.compile(r"struct (\w+) @\w+ \{")
 ENUM = re.compile(r"enum (\w+) @\w+ \{")
-ENUMERANT = re.compile(r"(\w+) @\d+;$")
+ENUMERANT = re.compile(r"(\w+) @\d+((?: \$(?:import \"[^\"]*\"\.)?\w+\([^)]*\))*);$")
 GROUP = re.compile(r"(\w+) :group \{(?:  # union tag = (\d+))?")
 UNION = re.compile(r"union \{  # tag bits \[(\d+)")
-SLOT = re.compile(r'(\w+) @\d+ :(.*?)(?: = (\S+?))?((?: \$(?:import "[^"]*"\.)?\w+\(void\))*);'
+SLOT = re.compile(r'(\w+) @\d+ :(.*?)(?: = (\S+?))?((?: \$(?:import "[^"]*"\.)?\w+\([^)]*\))*);'
                   r"  # (?:ptr\[(\d+)\]|bits\[(\d+), (\d+)\))(?:, union tag = (\d+))?$")
 
 
@@ -54,7 +55,8 @@ class Members:
 class Field:
     """`type` is a type's name, ("List", type), or Members for groups and unnamed unions."""
 
-    def __init__(self, name, type_, place=0, default=0, tag=None, scope=(), marks=""):
+    def __init__(self, name, type_, place=0, default=0, tag=None, scope=(), marks="", since=0):
+        self.since = since  # the minor version that brought it
         self.name, self.type, self.place, self.default = name, type_, place, default
         self.tag, self.scope, self.marks, self.text = tag, scope, marks, "text" in marks.split()
 
@@ -64,6 +66,7 @@ class Schemas:
 
     def __init__(self, path):
         self.structs, self.enums = {}, {}
+        self.enumerants_since = {}  # (enum, enumerant): the minor version, where it is not 0
         scope, open_things = (), []
         with open(path, encoding="utf-8") as file:
             lines = [line.strip() for line in file]
@@ -92,6 +95,8 @@ class Schemas:
                 continue
             elif (match := ENUMERANT.match(line)) and isinstance(open_things[-1], list):
                 open_things[-1].append(match[1])
+                if since := re.search(r"since\((\d+)\)", match[2]):
+                    self.enumerants_since[".".join(scope), match[1]] = int(since[1])
                 continue
             else:
                 if open_things and line and not line.startswith(("const ", "annotation ", "#")):
@@ -109,7 +114,18 @@ class Schemas:
             else int(default, 0)
         return Field(name, type_, int(pointer or bit or 0), default,
                      None if tag is None else int(tag), tuple(part for part in scope if part),
-                     " ".join(re.findall(r"(\w+)\(void\)", marks)))
+                     " ".join(re.findall(r"(\w+)\(void\)", marks)),
+                     int((re.findall(r"since\((\d+)\)", marks) or ["0"])[0]))
+
+    def newer_fields(self, minor):
+        """Names of the fields that a later minor version than `minor` brought."""
+        def of(members):
+            for field in members.fields:
+                if isinstance(field.type, Members):
+                    yield from of(field.type)
+                if field.since > minor:
+                    yield field.name
+        return {name for members in self.structs.values() for name in of(members)}
 
     def find(self, scope, name):
         """The full name of the enum or struct that `name` means inside `scope`."""
@@ -255,6 +271,20 @@ class Message:
         return [self.struct_json(members, (start + i * step, data, pointers)) for i in range(count)]
 
 
+def canonical_struct(message, body, pointer):
+    """The struct that pointer `pointer` of `body` refers to as a message of its own in canonical form.
+    The message is canonical already: its objects lie in pre-order, so the struct and all that it
+    refers to are a row of words, up to what the next pointer of `body` refers to."""
+    at = body[0] + body[1] + pointer
+    first = message.read_struct(at)
+    value = message.pointer(at)
+    rest = [body[0] + body[1] + i for i in range(pointer + 1, body[2])]
+    # A struct without data and pointers takes no words.
+    ends = [message.target(word, message.pointer(word)) for word in rest if message.pointer(word) >> 32]
+    end = min(ends, default=len(message.data) // 8)
+    return struct.pack("<Q", value >> 32 << 32) + bytes(message.data[8 * first[0]:8 * end])
+
+
 # The container -----------------------------------------------------------------------------------
 
 # Fields of header, footer and chunk table that have 64 bits.
@@ -282,8 +312,11 @@ def align(offset, to):
 
 
 class Checkpoint:
-    def __init__(self, data, schemas):
-        self.data = data
+    """`directory`: where its bases lie (spec/series.md)."""
+
+    def __init__(self, data, schemas, directory=None):
+        self.data, self.schemas, self.directory = data, schemas, directory
+        self.bases = {}
         self.header = self._header()
         self.footer = self._footer()
         self.sections = self._sections()
@@ -307,11 +340,11 @@ class Checkpoint:
         header["checksum"], = struct.unpack_from("<Q", data, 248)
         need(header["checksum"] == xxh3_64(data[:248]), "header.checksum")
         need(header["major"] == 1, "header.version")
-        need(header["incompatibleFeatures"] & ~1 == 0, "header.incompatible-feature")
+        need(header["incompatibleFeatures"] & ~3 == 0, "header.incompatible-feature")
         need(header.pop("length") == 256, "header.length")
         self.reserved_in_use = (header["readOnlyCompatibleFeatures"] != 0
                                 or header["compatibleFeatures"] != 0)
-        self.fully_known = header["minor"] == 0 and not self.reserved_in_use
+        self.fully_known = header["minor"] <= 1 and not self.reserved_in_use
         need(header["digestAlgorithm"] == 1, "header.digest-algorithm")
         page = header["pageSize"]
         need(4096 <= page <= 1 << 21 and page & (page - 1) == 0, "header.page-size")
@@ -466,14 +499,53 @@ class Checkpoint:
             need(hashlib.sha256(pages).digest() == seal[40 + 32 * i:][:32], "seal.chunk")
             at += chunk["length"]
 
+    def base(self, index):
+        """The base of that number, found beside the file and compared (spec/series.md)."""
+        listed = self.manifest["state"]["bases"]
+        need(self.header["incompatibleFeatures"] & 2 and len(listed) <= 64 and index < len(listed),
+             "run.base")
+        if index not in self.bases:
+            reference, found = listed[index], []
+            need(len(reference["id"]) == 32, "base.id")
+            for name in sorted(os.listdir(self.directory)) if self.directory else []:
+                if name.endswith(".pcp") and not name.startswith("."):
+                    with open(os.path.join(self.directory, name), "rb") as file:
+                        data = file.read()
+                    length = int.from_bytes(data[-24:-20], "little")
+                    at = len(data) - length + 48
+                    if 160 <= length <= len(data) and data[at:at + 16].hex() == reference["id"]:
+                        found.append(Checkpoint(data, self.schemas))
+            need(found, "base.missing", reference["id"])
+            for base in found:
+                need(base.header["traceUuid"] == self.header["traceUuid"]
+                     and base.header["pageSize"] == self.header["pageSize"]
+                     and base.header["chunkPages"] == reference["chunkPages"]
+                     and base.footer["pageCount"] == int(reference["pageCount"])
+                     and base.header["event"] == int(reference["event"]), "base.unusable")
+                need(base.content_id() == reference["id"], "base.unusable")
+                if reference["seal"]:
+                    need(3 in base.of_kind and hashlib.sha256(
+                        base._bytes(base.of_kind[3])).hexdigest() == reference["seal"], "base.unusable")
+                need(base.stream == found[0].stream, "base.ambiguous")
+            self.bases[index] = found[0]
+        return self.bases[index]
+
+    def content_id(self):
+        """The id of the content: of the state's canonical form and the chunks' checksums."""
+        state = canonical_struct(self.message, self.message.read_struct(0), 0)
+        sums = b"".join(struct.pack("<Q", chunk["checksum"]) for chunk in self.chunks)
+        return xxhash.xxh3_128_hexdigest(state + sums)
+
     def own_pages(self, runs):
         """Number and digest of the stored pages that are not zero (spec, "Contents")."""
         page, hashed, count, at = self.header["pageSize"], xxhash.xxh3_128(), 0, 0
         for run in runs:
-            if run["kind"] == "stream":
+            if run["kind"] in ("stream", "base"):
+                own = run["kind"] == "stream"
+                stream = self.stream if own else self.base(run["source"]).stream
                 for i in range(int(run["pages"])):
-                    data = self.stream[(int(run["first"]) + i) * page:][:page]
-                    need(len(data) == page, "run.stream")
+                    data = stream[(int(run["first"]) + i) * page:][:page]
+                    need(len(data) == page, "run.stream" if own else "run.base")
                     if any(data):
                         hashed.update(struct.pack("<Q", at + i))
                         hashed.update(data)
@@ -503,7 +575,8 @@ def main(arguments):
     layout, path = arguments
     try:
         with open(path, "rb") as file:
-            document = Checkpoint(file.read(), Schemas(layout)).document()
+            document = Checkpoint(file.read(), Schemas(layout),
+                                  os.path.dirname(os.path.realpath(path))).document()
     except Refused as refused:
         print("%s: refused [%s] %s" % ((path,) + (refused.args + ("",))[:2]), file=sys.stderr)
         return 1

@@ -21,6 +21,8 @@ namespace rrpcp {
 namespace {
 
 using namespace format;
+
+constexpr std::uint16_t kNewerMinor = kMinorVersion + 1;
 using Bytes = std::vector<std::byte>;
 
 constexpr std::uint64_t kSafeBit = std::uint64_t{1} << 9;
@@ -47,7 +49,7 @@ protected:
   Bytes newer(std::uint64_t compatible, std::uint64_t read_only = 0) const {
     test::Forge forge(base_);
     forge.edit_header = [=](std::span<std::byte> header) {
-      store_le<std::uint16_t>(header, kHeaderMinor, 1);
+      store_le<std::uint16_t>(header, kHeaderMinor, kNewerMinor);
       store_le<std::uint64_t>(header, kHeaderCompatible, compatible);
       store_le<std::uint64_t>(header, kHeaderReadOnlyCompat, read_only);
       std::fill(header.begin() + kHeaderReserved, header.begin() + kHeaderChecksum,
@@ -154,7 +156,7 @@ TEST_F(NewerContainer, RewritingKeepsWhatIsSafeToCopy) {
   for (Profile profile : {Profile::kRaw, Profile::kSmall}) {
     const CheckpointReader copy = CheckpointReader::open(rewrite(newer(kSafeBit), profile));
     const CheckpointReader from = CheckpointReader::open(dir_.file("from"));
-    EXPECT_EQ(copy.header().minor, 1);
+    EXPECT_EQ(copy.header().minor, kNewerMinor);
     EXPECT_EQ(copy.header().compatible, kSafeBit);
     EXPECT_EQ(part(copy, kHeaderReserved, kHeaderChecksum - kHeaderReserved),
               Bytes(kHeaderChecksum - kHeaderReserved, std::byte{0x11}));
@@ -198,7 +200,7 @@ TEST_F(NewerContainer, RewritingKeepsWhatIsSafeToCopy) {
 TEST_F(NewerContainer, RewritingClearsWhatMayNotBeCopied) {
   const CheckpointReader copy =
       CheckpointReader::open(rewrite(newer(kSafeBit | kUnsafeBit), Profile::kRaw));
-  EXPECT_EQ(copy.header().minor, 1);
+  EXPECT_EQ(copy.header().minor, kNewerMinor);
   EXPECT_EQ(copy.header().compatible, 0u);
   EXPECT_EQ(part(copy, kHeaderReserved, kHeaderChecksum - kHeaderReserved),
             Bytes(kHeaderChecksum - kHeaderReserved));
@@ -243,7 +245,7 @@ TEST_F(NewerContainer, AnUnknownKindOfPositionBlocksNothing) {
     test::Forge forge(base_);
     forge.edit_header = [=](std::span<std::byte> header) {
       store_le<std::uint16_t>(header, kHeaderPositionKind, 17);
-      store_le<std::uint16_t>(header, kHeaderMinor, announced ? 2 : 0);
+      store_le<std::uint16_t>(header, kHeaderMinor, announced ? kNewerMinor : 0);
     };
     const Bytes file = forge.assemble();
     test::write_file(dir_.file("a"), file);

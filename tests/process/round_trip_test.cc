@@ -102,6 +102,50 @@ std::vector<Case> all_cases() {
 
 INSTANTIATE_TEST_SUITE_P(AllKinds, RoundTrip, testing::ValuesIn(all_cases()), case_name);
 
+class SeriesRoundTrip : public RoundTrip {};
+
+// A process that goes on between captures, of which only what changed is stored, comes back as from
+// a full checkpoint.
+TEST_P(SeriesRoundTrip, WorldsAreEqual) {
+  const Case& test_case = GetParam();
+  SubjectProcess subject(test_case.kind, dir_.path());
+  ASSERT_TRUE(subject.there());
+  subject.stop();
+  CaptureOptions capture;
+  capture.profile = test_case.profile;
+  const TempDir series; // the subject has the other one open
+  std::uint64_t full = 0;
+  for (const char* name : {"first.pcp", "second.pcp", "third.pcp"}) {
+    const CaptureResult result = capture_process(subject.pid(), series.file(name), capture);
+    EXPECT_THAT(result.warnings, IsEmpty());
+    EXPECT_EQ(result.bases == 0, capture.base.empty());
+    full = full == 0 ? result.file_bytes : full;
+    EXPECT_TRUE(capture.base.empty() || result.file_bytes < full) << result.file_bytes;
+    capture.base = series.file(name);
+  }
+  const World before = test::look_at(subject.pid());
+  const pid_t pid = subject.pid();
+  subject.kill();
+  RestoreOptions options;
+  options.lazy = test_case.lazy;
+  const CheckpointReader reader = CheckpointReader::open(series.file("third.pcp"));
+  RestoredProcess process = restore_process(reader, options);
+  if (!test_case.lazy) { // what is mapped from several files looks different
+    EXPECT_THAT(differences(before, test::read_world(pid, {})), IsEmpty());
+  }
+  process.detach_running();
+  SubjectProcess::tell_to_go(dir_.path());
+  EXPECT_EQ(SubjectProcess::wait_for_end(pid), 0) << read_all(dir_.file("errors"));
+  EXPECT_EQ(read_all(dir_.file("result")), SubjectProcess::undisturbed_result(test_case.kind));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, SeriesRoundTrip,
+                         testing::Values(Case{"threads", Profile::kRaw, true},
+                                         Case{"threads", Profile::kDefault, false},
+                                         Case{"fragmented", Profile::kRaw, true},
+                                         Case{"shared", Profile::kFast, false}),
+                         case_name);
+
 // What a capture says of a process that is stopped, as text, without what cannot be the same twice:
 // numbers that the system gives to things that have no name, and time that passes.
 std::string state_text(const std::string& checkpoint) {

@@ -73,7 +73,8 @@ protected:
   std::string trace() const { return dir_.file("trace"); }
 
   // Records a script and makes some checkpoints of it, spread over all its events.
-  void record(const char* script) {
+  void record(const char* script, const CreationOptions& how = {},
+              std::size_t checkpoints = kCheckpoints) {
     std::ofstream(dir_.file("script")) << script;
     const std::string command = "cd '" + dir_.path() +
                                 "' && FIXTURES='" RRPCP_REPLAY_FIXTURES "' '" RRPCP_PCP_RR
@@ -82,9 +83,10 @@ protected:
     const int status = std::system(command.c_str());
     ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
         << status << ": " << test::read_all(dir_.file("errors"));
-    CreationOptions options;
+    CreationOptions options = how;
     const std::int64_t events = TraceReader::open(trace()).event_count();
-    options.event_interval = std::max<std::int64_t>(1, events / (kCheckpoints + 1));
+    options.event_interval =
+        std::max<std::int64_t>(1, events / static_cast<std::int64_t>(checkpoints + 1));
     create_checkpoints(trace(), options);
   }
 
@@ -138,6 +140,44 @@ TEST_P(TwoWorlds, AreEqual) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Programs, TwoWorlds, testing::ValuesIn(kPrograms),
+                         [](const auto& tested) { return tested.param.name; });
+
+class TwoWorldsOfSeries : public TwoWorlds {};
+
+// Checkpoints that take over pages of 1, 3 and 8 others, and of as many as there are, bring back
+// the world of an uninterrupted replay.
+TEST_P(TwoWorldsOfSeries, AreEqualFromEveryDepth) {
+  CreationOptions options;
+  options.most_decoded = 0;
+  record(GetParam().script, options, 10);
+  ReplaySession uninterrupted(trace(), {});
+  std::set<std::size_t> depths;
+  for (const StoreEntry& entry : checkpoints()) {
+    const CheckpointReader reader = CheckpointReader::open(entry.path);
+    if (reader.base_count() == 0) {
+      continue;
+    }
+    depths.insert(reader.base_count());
+    uninterrupted.run_to(entry.header.event);
+    const std::unique_ptr<ReplaySession> session = restore_session(trace(), {}, reader);
+    EXPECT_THAT(test::differences(test::world_of(uninterrupted), test::world_of(*session)),
+                testing::IsEmpty())
+        << "event " << entry.header.event << ", depth " << reader.base_count();
+    session->run_to(uninterrupted.trace().event_count() + 1);
+  }
+  EXPECT_TRUE(depths.contains(1));
+  if (GetParam().name == std::string("Growing")) {
+    EXPECT_THAT(depths, testing::IsSupersetOf({1u, 3u, 8u}));
+  }
+}
+
+// Never writes again what it has written once: so every checkpoint needs all before it.
+constexpr Program kGrowing = {"Growing", "exec perl -e 'my @a; for (1..300) { push @a, \"$_ \" x "
+                                         "5000; syswrite STDOUT, \"$_\\n\"; }'"};
+
+INSTANTIATE_TEST_SUITE_P(Programs, TwoWorldsOfSeries,
+                         testing::Values(kGrowing, kPrograms[3], kPrograms[5], kPrograms[10],
+                                         kPrograms[13]),
                          [](const auto& tested) { return tested.param.name; });
 
 class TwoWorldsCanFail : public TwoWorlds {};

@@ -589,7 +589,7 @@ TEST_F(Inspect, EverySubcommandHasHelp) {
     EXPECT_THAT(inspect({"--help"}).out, HasSubstr(std::string("\n  ") + subcommand));
   }
   EXPECT_THAT(inspect({"--version"}).out,
-              ::testing::MatchesRegex("pcp-inspect [0-9.]+ \\(checkpoint format 1.0\\)\n"));
+              ::testing::MatchesRegex("pcp-inspect [0-9.]+ \\(checkpoint format 1.1\\)\n"));
 }
 
 } // namespace

@@ -22,7 +22,7 @@ _pcp_capture() {
       ;;
   esac
   if [[ $current == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W '--output --profile --threads --embed-files --seal --kill --inspect-only
+    mapfile -t COMPREPLY < <(compgen -W '--output --profile --threads --embed-files --seal --base --kill --inspect-only
       --max-unlinked --allow
       --comment --json --quiet --help --version' -- "$current")
     return

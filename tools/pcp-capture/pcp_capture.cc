@@ -70,6 +70,7 @@ Json json_result(const CaptureResult& result) {
   out["id"] = result.id.to_string();
   out["fileBytes"] = result.file_bytes;
   out["memoryBytes"] = result.memory_bytes;
+  out["bases"] = result.bases;
   out["tasks"] = result.tasks;
   out["mappings"] = result.mappings;
   out["frozenNanoseconds"] = result.frozen_nanoseconds;
@@ -92,6 +93,11 @@ int run(int argc, char** argv, Console& console) {
   command.add("j,threads", "threads that compress (default: one per processor)", "N");
   command.add("embed-files", "store the contents of mapped files too");
   command.add("seal", "store SHA-256 digests too, by which forging can be told from damage");
+  command.add(
+      "base",
+      "an earlier checkpoint of the process beside the new one: what it holds already is not "
+      "stored again",
+      "FILE");
   command.add("inspect-only", "capture whatever it has, never to be restored");
   command.add("max-unlinked", "MiB of open files without a name to store (default: 1024)", "MIB");
   command.add("kill", "kill the process when the checkpoint is there");
@@ -117,6 +123,7 @@ int run(int argc, char** argv, Console& console) {
   }
   options.embed_files = arguments.has("embed-files");
   options.seal = arguments.has("seal");
+  options.base = arguments.get_or("base", "");
   options.inspect_only = arguments.has("inspect-only");
   if (options.inspect_only && arguments.has("kill")) {
     throw UsageError("--inspect-only and --kill exclude each other: it could not be restored");

@@ -33,7 +33,8 @@ ContentDigest digest_contents(StreamPages& stream, const std::vector<Segment>& s
   ContentDigest result;
   for (const Segment& segment : segments) {
     for (std::uint64_t done = 0; segment.source == Source::kStream && done < segment.pages;) {
-      std::span<const std::byte> bytes = stream.pages(segment.first + done, segment.pages - done);
+      std::span<const std::byte> bytes =
+          stream.pages(segment.base, segment.first + done, segment.pages - done);
       for (; !bytes.empty(); bytes = bytes.subspan(page_size), ++done) {
         const auto page = bytes.first(page_size);
         if (all_zero(page)) {

@@ -131,13 +131,19 @@ private:
       compare_references(place.part(words, name), pairs, index(left, name), index(right, name));
       return true;
     };
-    static const std::set<std::string_view> kElsewhere = {
-        "State.processes",           "State.tasks",
-        "State.addressSpaces",       "State.memoryObjects",
-        "State.openFiles",           "State.fileTables",
-        "State.fileSystemContexts",  "State.pageStream",
-        "State.signalHandlerTables", "Mapping.runs",
-        "MemoryObject.runs",         "Task.process"};
+    static const std::set<std::string_view> kElsewhere = {"State.processes",
+                                                          "State.tasks",
+                                                          "State.addressSpaces",
+                                                          "State.memoryObjects",
+                                                          "State.openFiles",
+                                                          "State.fileTables",
+                                                          "State.fileSystemContexts",
+                                                          "State.pageStream",
+                                                          "State.signalHandlerTables",
+                                                          "Mapping.runs",
+                                                          "MemoryObject.runs",
+                                                          "Task.process",
+                                                          "State.bases"};
     if (kElsewhere.count(field) != 0) {
       return compare_elsewhere(field, place, left, right);
     }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <capnp/any.h>
 #include <cstring>
+#include <sys/stat.h>
 
 namespace rrpcp::tools {
 namespace {
@@ -31,7 +32,18 @@ bool equal_streams(const CheckpointReader& a, const CheckpointReader& b) {
   return true;
 }
 
+// Whether two readers have the same file open.
+bool same_file(const CheckpointReader& a, const CheckpointReader& b) {
+  struct stat left, right;
+  return ::fstat(a.fd(), &left) == 0 && ::fstat(b.fd(), &right) == 0 &&
+         left.st_dev == right.st_dev && left.st_ino == right.st_ino;
+}
+
 } // namespace
+
+const CheckpointReader& PageSide::stream_of(const Segment& segment) const {
+  return segment.base == schema::NO_INDEX ? reader_ : reader_.base(segment.base);
+}
 
 void PageSide::select(std::vector<Segment> segments, std::size_t space, std::uint64_t address) {
   segments_ = std::move(segments);
@@ -58,7 +70,7 @@ std::span<const std::byte> PageSide::read(const Segment& segment, std::uint64_t 
   count = std::min(count, kPagesAtOnce);
   switch (segment.source) {
   case Source::kStream:
-    return stream_.pages(segment.first + (page - segment.page), count);
+    return stream_.pages(segment.base, segment.first + (page - segment.page), count);
   case Source::kZero:
     buffer_.assign(count * page_size, std::byte{0});
     return buffer_;
@@ -160,7 +172,9 @@ bool MemoryDiff::same_source(const Segment& a, std::uint64_t a_skip, const Segme
   case Source::kNothing:
     return true;
   case Source::kStream:
-    return same_stream_ && a.first + a_skip == b.first + b_skip;
+    return a.first + a_skip == b.first + b_skip &&
+           ((same_stream_ && a.base == schema::NO_INDEX && b.base == schema::NO_INDEX) ||
+            same_file(a_.stream_of(a), b_.stream_of(b)));
   case Source::kFile: {
     const auto left = a_.state().getMemoryObjects()[a.object].getFile();
     const auto right = b_.state().getMemoryObjects()[b.object].getFile();

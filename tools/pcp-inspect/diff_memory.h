@@ -29,6 +29,8 @@ public:
   std::span<const std::byte> read(const Segment& segment, std::uint64_t page, std::uint64_t count);
 
   schema::State::Reader state() const { return reader_.state(); }
+  // The checkpoint in whose page stream the pages of a kStream segment are.
+  const CheckpointReader& stream_of(const Segment& segment) const;
 
 private:
   const CheckpointReader& reader_;

@@ -1,13 +1,14 @@
 // `pcp-inspect --json FILE`: the whole checkpoint as one document (spec/inspect-json.md).
 
 #include "common/json_writer.h"
-#include "rrpcp/message_json.h"
 #include "common/names.h"
 #include "common/progress.h"
 #include "common/text.h"
 #include "pcp-inspect/contents.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
+#include "rrpcp/message_json.h"
+#include "rrpcp/page_run.h"
 
 namespace rrpcp::tools {
 namespace {
@@ -113,8 +114,10 @@ std::vector<Segment> own_segments(schema::State::Reader state, schema::Mapping::
                                 : 0;
   for (const auto run : mapping.getRuns()) {
     const std::uint64_t pages = std::min(run.getPages(), end - page);
-    if (pages != 0 && run.getKind() == schema::RunKind::STREAM) {
-      segments.push_back({page, pages, Source::kStream, run.getFirst()});
+    if (pages != 0 && is_of_stream(run.getKind())) {
+      const bool own = run.getKind() == schema::RunKind::STREAM;
+      segments.push_back({page, pages, Source::kStream, run.getFirst(), schema::NO_INDEX,
+                          own ? schema::NO_INDEX : run.getSource()});
     }
     page += pages;
   }

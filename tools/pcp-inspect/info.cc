@@ -1,11 +1,11 @@
 // `pcp-inspect info`: a checkpoint on one screen.
 
-#include "rrpcp/message_json.h"
 #include "common/names.h"
 #include "common/text.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
 #include "rrpcp/interop/segments.h"
+#include "rrpcp/message_json.h"
 
 #include <algorithm>
 #include <map>
@@ -79,10 +79,12 @@ std::string feature_text(const Header& header) {
       if ((word.bits >> bit & 1) == 0) {
         continue;
       }
-      const bool zstd = word.bits == header.incompatible &&
-                        std::string_view(word.kind) == "incompatible" &&
-                        (std::uint64_t{1} << bit) == format::kIncompatZstd;
-      append(zstd ? "zstd" : std::string(word.kind) + " bit " + std::to_string(bit));
+      const bool incompatible = std::string_view(word.kind) == "incompatible";
+      const std::uint64_t mask = std::uint64_t{1} << bit;
+      append(incompatible && mask == format::kIncompatZstd ? "zstd"
+             : incompatible && mask == format::kIncompatBaseRuns
+                 ? "base-runs"
+                 : std::string(word.kind) + " bit " + std::to_string(bit));
     }
   }
   return text.empty() ? "none" : text;
@@ -137,7 +139,8 @@ void show_memory(Console& console, const CheckpointReader& reader) {
       console.print("    %-12s%s\n", name, pages_text(pages, page_size).c_str());
     }
   };
-  source("stored", mapped.stream);
+  source("stored", mapped.stream - mapped.inherited);
+  source("inherited", mapped.inherited);
   source("zero", mapped.zero);
   source("in files", mapped.file);
   source("not stored", mapped.unstored);
@@ -220,6 +223,12 @@ void show(Console& console, const CheckpointReader& reader) {
       human_count(state.getProcesses().size(), "process", "processes").c_str(),
       human_count(state.getAddressSpaces().size(), "address space", "address spaces").c_str());
   show_memory(console, reader);
+  for (const auto base : state.getBases()) {
+    const std::span<const std::uint8_t> id(base.getId().begin(), base.getId().size());
+    console.print("  base          %s%s\n", hex(id).c_str(),
+                  base.getEvent() == 0 ? ""
+                                       : (", event " + std::to_string(base.getEvent())).c_str());
+  }
   console.print("  file          %s: page data %s, manifest %s\n",
                 human_size(footer.file_length).c_str(),
                 human_size(reader.sections()[0].offset - format::kHeaderSize).c_str(),
@@ -276,12 +285,16 @@ Json to_json(const CheckpointReader& reader) {
   json["processes"] = state.getProcesses().size();
   json["tasks"] = state.getTasks().size();
   json["addressSpaces"] = state.getAddressSpaces().size();
-  json["memory"] = {
-      {"mappings", memory.mappings},          {"bytes", memory.bytes},
-      {"storedPages", memory.mapped.stream},  {"zeroPages", memory.mapped.zero},
-      {"filePages", memory.mapped.file},      {"unstoredPages", memory.mapped.unstored},
-      {"guardPages", memory.mapped.guard},    {"missingPages", memory.mapped.nothing},
-      {"unknownPages", memory.mapped.unknown}};
+  json["memory"] = {{"mappings", memory.mappings},
+                    {"bytes", memory.bytes},
+                    {"storedPages", memory.mapped.stream},
+                    {"inheritedPages", memory.mapped.inherited},
+                    {"zeroPages", memory.mapped.zero},
+                    {"filePages", memory.mapped.file},
+                    {"unstoredPages", memory.mapped.unstored},
+                    {"guardPages", memory.mapped.guard},
+                    {"missingPages", memory.mapped.nothing},
+                    {"unknownPages", memory.mapped.unknown}};
   json["pageStream"] = {{"pages", footer.page_count}, {"references", memory.references}};
   Json codecs = Json::object();
   for (const auto& [codec, count] : chunks.by_codec) {
@@ -293,6 +306,12 @@ Json to_json(const CheckpointReader& reader) {
                     {"codecs", codecs}};
   json["fileLength"] = footer.file_length;
   json["manifestLength"] = reader.find_section(format::kSectionManifest)->length;
+  json["bases"] = Json::array();
+  for (const auto base : state.getBases()) {
+    json["bases"].push_back(
+        {{"id", hex(std::span<const std::uint8_t>(base.getId().begin(), base.getId().size()))},
+         {"event", base.getEvent()}});
+  }
   const auto seal = reader.seal_digest();
   json["seal"] = seal ? Json(hex(std::span<const std::uint8_t>(*seal))) : Json();
   json["unknownSections"] = Json::array();

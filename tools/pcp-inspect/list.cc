@@ -6,10 +6,12 @@
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
 #include "rrpcp/compat/legacy.h"
+#include "rrpcp/series.h"
 #include "rrpcp/store.h"
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 namespace rrpcp::tools {
 namespace {
@@ -23,6 +25,11 @@ struct Row {
   std::string name;
   // The entry's header says something.
   bool known = false;
+  // What it takes over pages of, from the first of the series on.
+  std::vector<CheckpointId> bases = {};
+  // Bytes of pages that it stores, and that it takes over.
+  std::optional<std::uint64_t> own_bytes = {};
+  std::uint64_t inherited_bytes = 0;
 };
 
 // Opens the entry for what is in its manifest; what goes wrong becomes its problem.
@@ -39,7 +46,14 @@ Row examine(StoreEntry entry, const std::string& directory) {
   }
   try {
     const CheckpointReader reader = open_checkpoint(row.entry.path);
-    with_manifest(reader, [&] { row.tasks = reader.state().getTasks().size(); });
+    with_manifest(reader, [&] {
+      row.tasks = reader.state().getTasks().size();
+      row.bases = base_ids(reader);
+      const SeriesCost cost = series_cost(reader.state());
+      const std::uint64_t page_size = reader.header().page_size;
+      row.own_bytes = cost.own_pages * page_size;
+      row.inherited_bytes = (cost.pages - cost.own_pages) * page_size;
+    });
   } catch (const Error& error) {
     row.entry.problem = error;
   }
@@ -103,6 +117,43 @@ std::vector<Row> examine_trace(const std::string& directory, Console& console) {
   return rows;
 }
 
+// Who takes over pages of a checkpoint that is not there cannot be used. (Whether what is there is
+// undamaged, pcp-validate says.)
+void look_for_bases(std::vector<Row>& rows) {
+  std::set<CheckpointId> there;
+  for (const Row& row : rows) {
+    if (row.entry.id && !row.entry.problem) {
+      there.insert(*row.entry.id);
+    }
+  }
+  for (Row& row : rows) {
+    for (const CheckpointId& base : row.bases) {
+      if (!there.contains(base) && !row.entry.problem) {
+        row.entry.problem = Error(ErrorCode::kNotFound, "base " + base.to_string() + " is missing")
+                                .in_file(row.entry.path)
+                                .with_diagnostic("base.missing")
+                                .with_hint("put the base's file back beside this one: the pages "
+                                           "it holds are nowhere else");
+      }
+    }
+  }
+}
+
+// The chain of a row: how many checkpoints it needs, and the last of them.
+std::string chain_text(const Row& row, const std::vector<Row>& rows) {
+  if (row.bases.empty()) {
+    return "-";
+  }
+  const CheckpointId& last = row.bases.back();
+  std::string text = last.to_string().substr(0, 8);
+  for (const Row& other : rows) {
+    if (other.entry.id == last && other.entry.header.event != 0) {
+      text = "event " + std::to_string(other.entry.header.event);
+    }
+  }
+  return row.bases.size() == 1 ? text : text + " and " + std::to_string(row.bases.size() - 1);
+}
+
 std::string place_text(const Header& header) {
   switch (header.position_kind) {
   case format::kPositionForwardTo:
@@ -122,6 +173,9 @@ void show(Console& console, const std::vector<Row>& rows) {
                {"PLACE"},
                {"TASKS", true},
                {"SIZE", true},
+               {"OWN", true},
+               {"INHERITED", true},
+               {"BASE"},
                {"FORMAT"},
                {"HEALTH"},
                {"FILE"}});
@@ -131,6 +185,8 @@ void show(Console& console, const std::vector<Row>& rows) {
     table.add({known ? std::to_string(header.event) : "-",
                known ? std::to_string(header.ticks) : "-", known ? place_text(header) : "",
                row.tasks ? std::to_string(*row.tasks) : "-", human_size(row.entry.file_size),
+               row.own_bytes ? human_size(*row.own_bytes) : "-",
+               row.bases.empty() ? "-" : human_size(row.inherited_bytes), chain_text(row, rows),
                row.format.empty() ? "-" : row.format,
                row.entry.problem ? std::string(error_code_name(row.entry.problem->code())) : "ok",
                printable(row.name)});
@@ -161,6 +217,12 @@ Json to_json(const std::string& directory, const std::vector<Row>& rows) {
     json["traceUuid"] =
         known && !header.trace_uuid.is_nil() ? Json(header.trace_uuid.to_string()) : Json();
     json["tasks"] = row.tasks ? Json(*row.tasks) : Json();
+    json["bases"] = Json::array();
+    for (const CheckpointId& base : row.bases) {
+      json["bases"].push_back(base.to_string());
+    }
+    json["ownBytes"] = row.own_bytes ? Json(*row.own_bytes) : Json();
+    json["inheritedBytes"] = row.own_bytes ? Json(row.inherited_bytes) : Json();
     json["problem"] = row.entry.problem ? json_error(*row.entry.problem)["error"] : Json();
     list.push_back(std::move(json));
   }
@@ -170,13 +232,16 @@ Json to_json(const std::string& directory, const std::vector<Row>& rows) {
 } // namespace
 
 int inspect_list(int argc, char** argv, Console& console) {
-  Command command({"pcp-inspect list", "[OPTION]... DIR",
-                   "Lists the checkpoint files of a directory in the order of their positions. Of "
-                   "an rr trace: its checkpoints of every version.",
-                   "HEALTH is 'ok' where header, footer and manifest are whole; otherwise the kind "
-                   "of problem.\n'pcp-validate' checks the page data too.\n\n"
-                   "Exit codes: 0 done, 1 a checkpoint of the directory cannot be used, 2 the "
-                   "directory could not\nbe read or wrong usage."});
+  Command command(
+      {"pcp-inspect list", "[OPTION]... DIR",
+       "Lists the checkpoint files of a directory in the order of their positions. Of "
+       "an rr trace: its checkpoints of every version.",
+       "OWN are bytes of pages that the checkpoint stores, INHERITED those that it takes "
+       "over from others:\nfrom the one that BASE names, and so many before it.\n\n"
+       "HEALTH is 'ok' where header, footer and manifest are whole and all bases are "
+       "there; otherwise the\nkind of problem.\n'pcp-validate' checks the page data too.\n\n"
+       "Exit codes: 0 done, 1 a checkpoint of the directory cannot be used, 2 the "
+       "directory could not\nbe read or wrong usage."});
   command.add_json().add_quiet();
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, 1, "DIR");
@@ -195,6 +260,7 @@ int inspect_list(int argc, char** argv, Console& console) {
       rows.push_back(examine(std::move(entry), directory));
     }
   }
+  look_for_bases(rows);
   const bool bad = std::any_of(rows.begin(), rows.end(),
                                [](const Row& row) { return row.entry.problem.has_value(); });
   const int code = bad ? kExitNo : kExitOk;

@@ -116,6 +116,7 @@ Json to_json(const CheckpointReader& reader) {
                           {"use", enum_name_of(mapping.getRr().getUse())},
                           {"object", object ? Json(mapping.getObject()) : Json()},
                           {"storedPages", counts.stream},
+                          {"inheritedPages", counts.inherited},
                           {"zeroPages", counts.zero},
                           {"filePages", counts.file},
                           {"unstoredPages", counts.unstored},

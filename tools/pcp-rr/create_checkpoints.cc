@@ -18,7 +18,9 @@ constexpr const char* kDetails =
     R"(Replays the recording once and saves a checkpoint at the first event at or after each multiple of
 N (with -s: EVT, EVT + N, ...) where one can be taken, or with --interval-ms about every M
 milliseconds of the replay, also while the program computes between two events. Checkpoints that are
-there already are kept. Any number of these commands, and replays, may run at the same time.
+there already are kept. A checkpoint stores what changed since the one before it, and needs that one
+and those that it needs itself; after some, and where that would make it slow to read, a full one
+follows (spec/series.md; pcp-prune(1) removes what is not needed any more). Any number of these commands, and replays, may run at the same time.
 
 Exit codes: 0 done, others as pcp-rr(1) lists them.
 
@@ -44,6 +46,10 @@ int rr_create_checkpoints(int argc, char** argv, Console& console) {
   command.add("s,start", "none before event EVT", "EVT");
   command.add("e,end", "none after event EVT", "EVT");
   command.add("profile", "how pages are stored: raw, fast, default or small", "PROFILE", "fast");
+  command.add(
+      "bases",
+      "let a checkpoint take over pages of at most N earlier ones; 0: each stores all memory", "N",
+      "8");
   command.add("ignore-pcp", "do not start from a checkpoint that is there already");
   command.add("follow", "of a recording that is still going on: until it ends");
   command.add_quiet().add_json();
@@ -61,6 +67,8 @@ int rr_create_checkpoints(int argc, char** argv, Console& console) {
   options.start = arguments.has("start") ? positive(arguments, "start") : 0;
   options.end = arguments.has("end") ? positive(arguments, "end") : 0;
   options.writer.profile = parse_profile(arguments.get("profile"));
+  options.max_bases = static_cast<std::uint32_t>(
+      parse_number(arguments.get("bases"), "--bases", format::kMaxBases));
   options.ignore_checkpoints = arguments.has("ignore-pcp");
   options.follow = arguments.has("follow");
   options.warn = [&](const std::string& text) { console.warn(text); };
@@ -72,9 +80,11 @@ int rr_create_checkpoints(int argc, char** argv, Console& console) {
       find_trace(arguments.positional().empty() ? "" : arguments.positional()[0]), options);
   progress.clear();
   if (console.json) {
-    console.print("{\"checkpoints\": %llu, \"between\": %llu, \"bytes\": %llu, \"event\": %lld}\n",
+    console.print("{\"checkpoints\": %llu, \"between\": %llu, \"incremental\": %llu, \"bytes\": "
+                  "%llu, \"event\": %lld}\n",
                   static_cast<unsigned long long>(result.checkpoints),
                   static_cast<unsigned long long>(result.between),
+                  static_cast<unsigned long long>(result.incremental),
                   static_cast<unsigned long long>(result.bytes),
                   static_cast<long long>(result.reached));
   } else if (!console.quiet) {

@@ -47,7 +47,7 @@ _pcp_rr() {
       ;;
     gdbinit) options+=' --lldb' ;;
     create-checkpoints)
-      options+=' --interval --interval-ms --start --end --profile --ignore-pcp --follow --json'
+      options+=' --interval --interval-ms --start --end --profile --bases --ignore-pcp --follow --json'
       ;;
     rerun)
       options+=' --trace-start --trace-end --event-regs --singlestep --raw --ignore-pcp'

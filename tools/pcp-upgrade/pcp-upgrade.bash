@@ -18,7 +18,7 @@ _pcp_upgrade() {
       ;;
   esac
   if [[ $current == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W '--in-place --output --dry-run --remove-old --profile
+    mapfile -t COMPREPLY < <(compgen -W '--in-place --output --dry-run --remove-old --flatten --profile
       --embed-files --reproducible --to --json --quiet --help --version' -- "$current")
     return
   fi

@@ -9,6 +9,7 @@
 #include "pcp-upgrade/work.h"
 #include "rrpcp/compat/legacy.h"
 #include "rrpcp/error.h"
+#include "rrpcp/store.h"
 
 #include <algorithm>
 #include <fcntl.h>
@@ -21,7 +22,8 @@
 namespace rrpcp::tools {
 namespace {
 
-constexpr const char* kNewest = "1.0";
+constexpr const char* kNewest = "1.1";
+constexpr const char* kLowest = "1.0";
 
 constexpr const char* kDetails =
     R"(PATH is a checkpoint (a *.pcp file, or a directory, file or metadata file of rr's own), an index file
@@ -43,17 +45,21 @@ struct Settings {
   bool in_place = false;
   bool dry_run = false;
   bool remove_old = false;
+  bool flatten = false;
+  bool version_given = false;
+  std::uint16_t minor = format::kMinorVersion; // that files of the current format are to state
   std::string directory;
   ImportOptions import;
 };
 
 // What became of one checkpoint.
 struct Outcome {
-  enum class State { kUpgraded, kExisted, kCurrent, kWouldUpgrade, kFailed };
+  enum class State { kUpgraded, kFlattened, kExisted, kCurrent, kWouldUpgrade, kFailed };
 
   State state = State::kFailed;
   std::string path;
   std::string from;
+  std::string to = kNewest;
   std::int64_t event = 0;
   std::string target;
   std::string id;
@@ -69,6 +75,8 @@ const char* state_name(Outcome::State state) {
   switch (state) {
   case Outcome::State::kUpgraded:
     return "upgraded";
+  case Outcome::State::kFlattened:
+    return "flattened";
   case Outcome::State::kExisted:
     return "existed";
   case Outcome::State::kCurrent:
@@ -86,6 +94,8 @@ std::string sentence(const Outcome& outcome) {
   switch (outcome.state) {
   case Outcome::State::kUpgraded:
     return "upgraded";
+  case Outcome::State::kFlattened:
+    return "made to need no other file";
   case Outcome::State::kExisted:
     return "was upgraded before";
   case Outcome::State::kCurrent:
@@ -115,6 +125,7 @@ void try_import(const LegacyCheckpoint& legacy, const ImportOptions& options, Ou
 void upgrade_legacy(const WorkItem& item, const Settings& settings, Outcome& outcome) {
   outcome.from = generation_name(item.entry->generation);
   outcome.event = item.entry->event;
+  outcome.to = kLowest; // which defines all that it can have
   const LegacyCheckpoint legacy = item.trace->load(*item.entry);
   outcome.bytes_before = legacy.stored_bytes();
   outcome.findings = legacy.findings();
@@ -144,6 +155,27 @@ void upgrade_legacy(const WorkItem& item, const Settings& settings, Outcome& out
                           published.findings.end());
 }
 
+// One file that needs no other, beside the one that does or where the user says.
+void flatten_current(const CheckpointReader& reader, const Settings& settings, Outcome& outcome) {
+  reader.open_bases();
+  outcome.to = kLowest;
+  if (settings.dry_run) {
+    outcome.state = Outcome::State::kWouldUpgrade;
+    return;
+  }
+  std::string directory = settings.directory;
+  if (settings.in_place) {
+    directory = std::filesystem::path(reader.name()).parent_path().string();
+    directory = directory.empty() ? "." : directory;
+  }
+  const PublishedCheckpoint published =
+      publish_flattened(reader, directory, settings.import.writer);
+  outcome.target = published.path;
+  outcome.id = published.id.to_string();
+  outcome.bytes_after = published.bytes;
+  outcome.state = published.existed ? Outcome::State::kExisted : Outcome::State::kFlattened;
+}
+
 void upgrade_current(const WorkItem& item, const Settings& settings, Outcome& outcome) {
   const CheckpointReader reader = CheckpointReader::open(item.path);
   const Header& header = reader.header();
@@ -153,12 +185,21 @@ void upgrade_current(const WorkItem& item, const Settings& settings, Outcome& ou
   outcome.bytes_before = reader.file_size();
   outcome.bytes_after = outcome.bytes_before;
   outcome.target = item.path;
+  outcome.to = "1." + std::to_string(settings.minor);
+  if (settings.flatten && reader.base_count() != 0) {
+    flatten_current(reader, settings, outcome);
+    return;
+  }
+  // A file of an earlier minor version that is to stay where it is needs nothing: it is read for
+  // ever.
   if (settings.in_place || settings.dry_run) {
     outcome.state = Outcome::State::kCurrent;
     return;
   }
   const PublishedImport published =
-      publish_rewrite(reader, settings.directory, settings.import.writer);
+      header.minor > format::kMinorVersion && !settings.version_given
+          ? publish_rewrite(reader, settings.directory, settings.import.writer)
+          : publish_rewrite(reader, settings.directory, settings.import.writer, settings.minor);
   outcome.target = published.path;
   outcome.bytes_after = published.bytes;
   outcome.state = published.existed ? Outcome::State::kExisted : Outcome::State::kUpgraded;
@@ -193,7 +234,7 @@ void report_outcome(Console& console, const Outcome& outcome) {
     return;
   }
   console.print("%s: %s, %s to %s, event %lld, %s to %s (%s)%s\n", printable(outcome.path).c_str(),
-                sentence(outcome).c_str(), outcome.from.c_str(), kNewest,
+                sentence(outcome).c_str(), outcome.from.c_str(), outcome.to.c_str(),
                 static_cast<long long>(outcome.event), human_size(outcome.bytes_before).c_str(),
                 human_size(outcome.bytes_after).c_str(),
                 human_percent(outcome.bytes_after, outcome.bytes_before).c_str(),
@@ -204,7 +245,7 @@ Json to_json(const Outcome& outcome) {
   Json item{{"path", json_bytes_as_text(outcome.path)},
             {"state", state_name(outcome.state)},
             {"from", outcome.from},
-            {"to", kNewest},
+            {"to", outcome.to},
             {"event", outcome.event},
             {"id", outcome.id},
             {"target", json_bytes_as_text(outcome.target)},
@@ -313,7 +354,10 @@ int upgrade_main(int argc, char** argv, Console& console) {
                    "Upgrades checkpoints of older versions, rr's own among them, to the newest "
                    "version.",
                    kDetails});
-  command.add("to", "version to write; 1.0 is the newest and the only one", "VERSION", kNewest);
+  command.add("to", "version to write: 1.0, or 1.1, the newest", "VERSION", kNewest);
+  command.add("flatten",
+              "store all pages of a checkpoint that takes over some of others: the result needs no "
+              "other file, and has another id");
   command.add("in-place",
               "write into the directory pcp of each checkpoint's own trace; files of the "
               "newest version stay as they are");
@@ -338,11 +382,14 @@ int upgrade_main(int argc, char** argv, Console& console) {
   if (arguments.has("profile")) {
     settings.import.writer.profile = parse_profile(arguments.get("profile"));
   }
+  settings.flatten = arguments.has("flatten");
+  settings.version_given = arguments.has("to");
   const std::string version = arguments.get("to");
-  if (version != kNewest && version != "newest") {
+  if (version == kLowest) {
+    settings.minor = 0;
+  } else if (version != kNewest && version != "newest") {
     throw UsageError("version " + version +
-                     " cannot be written; known is 1.0 (and rr-2025, with "
-                     "pcp-convert)");
+                     " cannot be written; known are 1.0 and 1.1 (and rr-2025, with pcp-convert)");
   }
   if (settings.in_place && !settings.directory.empty()) {
     throw UsageError("--in-place and --output exclude each other");

@@ -73,10 +73,13 @@ PublishedImport publish_import(const LegacyCheckpoint& legacy, const std::string
 }
 
 PublishedImport publish_rewrite(const CheckpointReader& checkpoint, const std::string& directory,
-                                const WriterOptions& options) {
+                                const WriterOptions& options, std::optional<std::uint16_t> minor) {
   return to_import(publish_checkpoint(
       directory, checkpoint.header().event,
-      [&](Output& output) { return rewrite_checkpoint(checkpoint, output, options); },
+      [&](Output& output) {
+        return minor ? rewrite_checkpoint(checkpoint, output, options, *minor)
+                     : rewrite_checkpoint(checkpoint, output, options);
+      },
       [&](const CheckpointReader& reader) {
         // The id is a digest of everything that is stored; the pages are checked with the rules.
         if (reader.id() != checkpoint.id()) {

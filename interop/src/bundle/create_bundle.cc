@@ -177,6 +177,7 @@ private:
         name = std::to_string(i) + "-" + fs::path(checkpoint).filename().string();
       }
       add(BundleKind::kCheckpoint, bundle_name("checkpoints", name), checkpoint);
+      add_bases(reader, names);
       with_kj_errors(checkpoint, [&] {
         add_needed_files(reader.state(), files, options_.allow_missing, needed);
         if (reader.state().hasTrace()) {
@@ -201,6 +202,22 @@ private:
       add_trace();
     }
     report_.remarks.insert(report_.remarks.end(), needed.remarks.begin(), needed.remarks.end());
+  }
+
+  // What a checkpoint takes over pages of lies beside it, in the bundle too.
+  void add_bases(const CheckpointReader& reader, std::set<std::string>& names) {
+    for (std::size_t i = 0; i < reader.base_count(); ++i) {
+      const std::string& path = reader.base(i).name();
+      const std::string name = fs::path(path).filename().string();
+      const bool listed =
+          std::any_of(checkpoints_.begin(), checkpoints_.end(), [&](const std::string& other) {
+            std::error_code error;
+            return fs::equivalent(path, other, error);
+          });
+      if (!listed && names.insert(name).second) {
+        add(BundleKind::kCheckpoint, bundle_name("checkpoints", name), path);
+      }
+    }
   }
 
   void bind(const CheckpointReader& reader) {

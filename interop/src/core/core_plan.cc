@@ -39,7 +39,7 @@ public:
       switch (row.source) {
       case Source::kStream:
         piece(start, end, true);
-        plan_.copies.push_back({start, row.pages, row.first, kNoIndex});
+        plan_.copies.push_back({start, row.pages, row.first, kNoIndex, row.base});
         break;
       case Source::kZero:
         // Where a file is behind, a reader of the core would take the bytes from there.

@@ -29,6 +29,7 @@ struct CoreCopy {
   std::uint64_t pages;
   std::uint64_t first; // page of the stream, or byte offset in the file
   std::uint32_t object;
+  std::uint32_t base = schema::NO_INDEX; // whose page stream it is; noIndex: the file's own
 };
 
 struct CorePlan {

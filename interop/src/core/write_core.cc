@@ -274,7 +274,7 @@ private:
       for (std::uint64_t page = 0; page < part.pages;) {
         std::span<const std::byte> bytes;
         if (part.object == schema::NO_INDEX) {
-          bytes = stream_.pages(part.first + page, part.pages - page);
+          bytes = stream_.pages(part.base, part.first + page, part.pages - page);
         } else {
           block.resize(std::min((part.pages - page) * page_size_, std::max(kBlock, page_size_)));
           files_.find(part.object)->read(part.first + page * page_size_, block);

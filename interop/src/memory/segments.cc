@@ -79,7 +79,7 @@ private:
                                  : segment.source == Source::kFile ? last.pages * page_size_
                                                                    : 0;
       if (last.source == segment.source && last.object == segment.object &&
-          last.first + step == segment.first) {
+          last.base == segment.base && last.first + step == segment.first) {
         last.pages += segment.pages;
         return;
       }
@@ -106,6 +106,9 @@ private:
           break;
         case schema::RunKind::STREAM:
           add({0, pages, Source::kStream, run.getFirst() + skipped});
+          break;
+        case schema::RunKind::BASE:
+          add({0, pages, Source::kStream, run.getFirst() + skipped, kNoIndex, run.getSource()});
           break;
         case schema::RunKind::BACKING:
           backing(first, pages);
@@ -165,6 +168,7 @@ void SourceCounts::add(const std::vector<Segment>& segments) {
       break;
     case Source::kStream:
       stream += segment.pages;
+      inherited += segment.base != kNoIndex ? segment.pages : 0;
       break;
     case Source::kFile:
       file += segment.pages;

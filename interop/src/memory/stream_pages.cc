@@ -18,29 +18,32 @@ StreamPages::StreamPages(const CheckpointReader& reader) : reader_(reader) {
   capacity_ = std::max<std::size_t>(4, kCacheBytes / std::max<std::size_t>(chunk_bytes, 1));
 }
 
-std::span<const std::byte> StreamPages::pages(std::uint64_t page, std::uint64_t count) {
-  const std::uint64_t page_size = reader_.header().page_size;
-  const std::uint64_t chunk_pages = reader_.header().chunk_pages;
-  if (page >= reader_.footer().page_count) {
+std::span<const std::byte> StreamPages::pages(std::uint32_t base, std::uint64_t page,
+                                              std::uint64_t count) {
+  const CheckpointReader& reader = base == schema::NO_INDEX ? reader_ : reader_.base(base);
+  const std::uint64_t page_size = reader.header().page_size;
+  const std::uint64_t chunk_pages = reader.header().chunk_pages;
+  if (page >= reader.footer().page_count) {
     throw Error(ErrorCode::kDamaged, "a run refers to page " + std::to_string(page) +
                                          " of a page stream of " +
-                                         std::to_string(reader_.footer().page_count))
-        .in_file(reader_.name())
+                                         std::to_string(reader.footer().page_count))
+        .in_file(reader.name())
         .with_hint("run pcp-validate on the file for the whole story");
   }
   const std::uint64_t index = page / chunk_pages;
-  const auto found = by_index_.find(index);
-  if (found != by_index_.end()) {
+  const Key key(base, index);
+  const auto found = by_key_.find(key);
+  if (found != by_key_.end()) {
     chunks_.splice(chunks_.begin(), chunks_, found->second);
   } else {
-    Chunk chunk{index, std::vector<std::byte>(reader_.chunk(index).length)};
-    reader_.read_chunk(index, chunk.bytes);
+    Chunk chunk{key, std::vector<std::byte>(reader.chunk(index).length)};
+    reader.read_chunk(index, chunk.bytes);
     if (chunks_.size() >= capacity_) {
-      by_index_.erase(chunks_.back().index);
+      by_key_.erase(chunks_.back().key);
       chunks_.pop_back();
     }
     chunks_.push_front(std::move(chunk));
-    by_index_[index] = chunks_.begin();
+    by_key_[key] = chunks_.begin();
   }
   const std::span<const std::byte> bytes = chunks_.front().bytes;
   const std::uint64_t skip = page % chunk_pages * page_size;

@@ -15,7 +15,10 @@ inline constexpr std::array<std::uint8_t, 8> kHeaderMagic = {0x89, 'P',  'C',  '
 inline constexpr std::array<std::uint8_t, 8> kEndMagic = {0x89, 'P', 'C', 'P', 'E', 'N', 'D', 0x0a};
 
 inline constexpr std::uint16_t kMajorVersion = 1;
-inline constexpr std::uint16_t kMinorVersion = 0;
+// The latest minor version that this release knows. A file states the lowest one that defines all
+// that is in it.
+inline constexpr std::uint16_t kMinorVersion = 1;
+inline constexpr std::uint16_t kMinorOfBaseRuns = 1;
 
 // Header: offsets of its fields.
 inline constexpr std::size_t kHeaderSize = 256;
@@ -126,9 +129,9 @@ inline constexpr std::uint16_t kDigestXxh3 = 1;
 
 // Incompatible feature bits (spec/registry.md).
 inline constexpr std::uint64_t kIncompatZstd = 1u << 0;
-// Reserved for 1.1: runs that refer to a base checkpoint.
+// Runs may refer to the page stream of a base checkpoint (1.1).
 inline constexpr std::uint64_t kIncompatBaseRuns = 1u << 1;
-inline constexpr std::uint64_t kKnownIncompatible = kIncompatZstd;
+inline constexpr std::uint64_t kKnownIncompatible = kIncompatZstd | kIncompatBaseRuns;
 inline constexpr std::uint64_t kKnownReadOnlyCompat = 0;
 inline constexpr std::uint64_t kKnownCompatible = 0;
 // Compatible bits that a program which does not know them keeps when it rewrites a file.
@@ -143,6 +146,8 @@ inline constexpr std::uint32_t kMaxChunkGap = 2u << 20; // zero bytes before a r
 inline constexpr std::uint32_t kMaxEntrySize = 4096;    // of chunk table and section directory
 inline constexpr std::uint32_t kMaxFooterSize = 4096;
 inline constexpr std::uint32_t kMaxSections = 1024;
+inline constexpr std::uint32_t kMaxBases = 64;       // of one checkpoint
+inline constexpr std::uint32_t kDefaultMaxBases = 8; // that writers come to by themselves
 // Bytes of the page stream: at most 2^63 - 1.
 inline constexpr std::uint64_t kMaxStreamBytes = INT64_MAX;
 // Manifest: a word of framing and the 2^29 words that pointers reach.

@@ -15,11 +15,16 @@ struct PageRun {
   schema::RunKind kind = schema::RunKind::ZERO;
   // At least 1 in a stored run.
   std::uint64_t pages = 0;
-  // Index in the page stream for STREAM; 0 otherwise.
+  // Index in the page stream for STREAM, in that of the base for BASE; 0 otherwise.
   std::uint64_t first = 0;
+  // BASE: index of the base in State.bases; 0 otherwise.
+  std::uint32_t source = 0;
 
   bool operator==(const PageRun&) const = default;
 };
+
+// Whether a run of this kind takes pages of a page stream: this file's, or a base's.
+bool is_of_stream(schema::RunKind kind);
 
 // Appends `run` to `runs`, joining it with the last one where it continues it.
 void append_run(std::vector<PageRun>& runs, const PageRun& run);

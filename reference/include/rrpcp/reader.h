@@ -141,6 +141,18 @@ public:
   schema::Manifest::Reader manifest() const;
   schema::State::Reader state() const;
 
+  // Checkpoints to whose page streams runs of this one refer (State.bases); mostly 0.
+  std::size_t base_count() const;
+  // One of them. It is looked for beside this file (the directory in which the open file lies) and
+  // verified when it is first asked for: trace, geometry, and its id, computed anew. Lives as long
+  // as the reader. Throws Error: kNotFound [base.missing], kDamaged and others [base.unusable],
+  // kDamaged [base.ambiguous], [run.base] where there is no such base.
+  const CheckpointReader& base(std::size_t index) const;
+  // The same for all of them, for whoever wants to know before anything is done.
+  void open_bases() const;
+  // The checkpoint whose page stream a run of kind STREAM or BASE refers to.
+  const CheckpointReader& source(schema::PageRun::Reader run) const;
+
   // SHA-256 of the seal, which stands for the whole content (spec/format.md, "Seal"); nothing where
   // the file has none. Says what the file says: only validate_file() compares the content.
   std::optional<std::array<std::uint8_t, 32>> seal_digest() const;

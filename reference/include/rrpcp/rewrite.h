@@ -20,4 +20,19 @@ namespace RRPCP_PUBLIC rrpcp {
 CheckpointId rewrite_checkpoint(const CheckpointReader& checkpoint, Output& output,
                                 const WriterOptions& options);
 
+// The same with another minor version in the header. Throws Error: kInvalidArgument for one that
+// this release does not know, kUnsupportedState where the file has something that it does not
+// define.
+CheckpointId rewrite_checkpoint(const CheckpointReader& checkpoint, Output& output,
+                                const WriterOptions& options, std::uint16_t minor);
+
+// Writes a checkpoint that takes over pages of others (spec/series.md) as one that needs no other
+// file: the same state and the same memory, all pages in its own stream, and so another id. Of a
+// checkpoint without bases the same in a stream without unused and repeated pages. Provenance and
+// extensions are kept, a seal is made anew, sections that this release does not know are left out.
+// Throws Error as rewrite_checkpoint() and CheckpointReader::base() do, and kUnsupportedFeature for
+// a file that is newer than this release, whose runs may say more than it knows.
+CheckpointId flatten_checkpoint(const CheckpointReader& checkpoint, Output& output,
+                                const WriterOptions& options);
+
 } // namespace rrpcp

@@ -81,10 +81,64 @@ struct PublishedCheckpoint {
 };
 
 // Store::publish() with the event instead of all fields. `verify`, where given, gets the file
-// before it has a name, and throws where it is not as it should be.
-PublishedCheckpoint publish_checkpoint(const std::string& directory, std::int64_t event,
-                                       const std::function<CheckpointId(Output&)>& write,
-                                       const std::function<void(const CheckpointReader&)>& verify);
+// before it has a name, and throws where it is not as it should be. `instead`, where given, is
+// asked before it gets one, by one publisher of the directory at a time (flock(2) on it): the path
+// of a file that does as well, for which the new one is dropped.
+PublishedCheckpoint
+publish_checkpoint(const std::string& directory, std::int64_t event,
+                   const std::function<CheckpointId(Output&)>& write,
+                   const std::function<void(const CheckpointReader&)>& verify,
+                   const std::function<std::optional<std::string>()>& instead = {});
+
+// The path of an undamaged checkpoint of the directory that was taken at the same place of the same
+// trace, with all its bases; nothing: there is none.
+std::optional<std::string> find_same_place(const std::string& directory,
+                                           const HeaderFields& fields);
+
+// Publishes a checkpoint that takes over pages of others as one that needs no other file
+// (flatten_checkpoint()). Before it appears, its state and every byte of its memory are compared
+// with those of `checkpoint`.
+PublishedCheckpoint publish_flattened(const CheckpointReader& checkpoint,
+                                      const std::string& directory, const WriterOptions& options);
+
+// Which checkpoints of a directory prune_checkpoints() keeps, besides those that these need.
+struct PruneOptions {
+  // Of checkpoints that lie less than so many events behind the last one that is kept (which the
+  // first one is), none. 0: all. Does not concern checkpoints without a trace.
+  std::int64_t spacing = 0;
+  // None whose file was written longer ago than so many seconds. 0: all.
+  std::int64_t max_age = 0;
+  // As many as take no more than so many bytes with what they need: the oldest (by the time when
+  // they were written) go first. 0: all.
+  std::uint64_t max_bytes = 0;
+  // Tell what would be removed, and remove nothing.
+  bool dry_run = false;
+};
+
+// What became of one checkpoint of the directory.
+struct PruneEntry {
+  enum class Fate {
+    kKept,
+    kNeeded,  // would go, but a checkpoint that is kept takes over pages of it
+    kInUse,   // would go, but somebody is just making a checkpoint that takes over pages of it
+    kRemoved, // or would be, with dry_run
+    kUnknown, // cannot be read by this program, and so is neither removed nor what it may need
+  };
+  std::string path;
+  std::uint64_t bytes = 0;
+  std::int64_t event = 0;
+  std::optional<CheckpointId> id;
+  Fate fate = Fate::kKept;
+};
+
+// Removes checkpoints of a directory, never one that another one needs which stays. What depends on
+// another one goes first and for certain (the directory is synced), so that at every instant and
+// after every crash everything that is there can be read. May run beside any readers, writers and
+// others of its kind: a checkpoint that is just being written keeps its base (spec/series.md,
+// "Removing"). While there are checkpoints that cannot be read (a newer format), nothing that they
+// might need is removed. In the order of Store::list(). Throws Error.
+std::vector<PruneEntry> prune_checkpoints(const std::string& directory,
+                                          const PruneOptions& options);
 
 // The same for one file of a name of the caller's choice: `path` names the old file or the whole
 // new one at every instant, whatever happens (rename(2), or linkat(2) where `replace` is false and

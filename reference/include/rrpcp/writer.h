@@ -63,10 +63,22 @@ struct HeaderFields {
   std::uint32_t page_size = 4096;
   // Pages per chunk; 0: 256 KiB of pages.
   std::uint32_t chunk_pages = 0;
-  // Minor version of the format; a copy of a newer file keeps that file's.
-  std::uint16_t minor = format::kMinorVersion;
+  // Minor version of the format: the lowest one that defines all that is in the file; a copy keeps
+  // that of its original. With base_runs at least format::kMinorOfBaseRuns.
+  std::uint16_t minor = 0;
+  // Runs may refer to base checkpoints (State.bases).
+  bool base_runs = false;
   // Compatible feature bits; a copy of a newer file keeps those that may be kept.
   std::uint64_t compatible = 0;
+};
+
+// A page of a base checkpoint that may hold the same bytes as a page which is about to be stored.
+struct BasePage {
+  // Index of the base in State.bases.
+  std::uint32_t source = 0;
+  std::uint64_t page = 0; // of its page stream
+  // Its bytes, a whole page; empty: there is no such page.
+  std::span<const std::byte> bytes = {};
 };
 
 // What a copy of a file keeps of it without knowing what it is. Made by rewrite_checkpoint().
@@ -104,6 +116,10 @@ public:
   // Copies what it needs before it returns; `pages` may lie in room(). Throws Error from the
   // output.
   void append(std::span<const std::byte> pages, std::vector<PageRun>& runs);
+
+  // The same for one page, with what a base has: where the bytes are equal, which is compared, a
+  // reference to that page is all that is stored. The header's fields must have base_runs.
+  void append(std::span<const std::byte> page, const BasePage& base, std::vector<PageRun>& runs);
 
   // Where the next pages would be copied to, at least one page: who reads pages from elsewhere
   // reads them into it and then appends them from there, in the order in which they lie there and

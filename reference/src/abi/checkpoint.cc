@@ -1,6 +1,7 @@
 #include "abi/error.h"
 #include "abi/handles.h"
 #include "abi/header.h"
+#include "rrpcp/page_run.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -165,7 +166,7 @@ rrpcp_status rrpcp_get_mapping(const rrpcp_checkpoint* checkpoint, size_t space,
     result.object = in.getObject();
     result.object_offset = in.getObjectOffset();
     for (const auto run : in.getRuns()) {
-      result.stored_pages += run.getKind() == schema::RunKind::STREAM ? run.getPages() : 0;
+      result.stored_pages += is_of_stream(run.getKind()) ? run.getPages() : 0;
     }
     result.name = in.getName().asChars().begin();
     result.name_size = in.getName().size();

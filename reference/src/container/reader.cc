@@ -7,6 +7,7 @@
 #include "base/open_file.h"
 #include "base/scoped_fd.h"
 #include "base/sha256.h"
+#include "container/bases.h"
 #include "container/chunk_codec.h"
 #include "container/kj_errors.h"
 #include "container/manifest_bytes.h"
@@ -68,6 +69,9 @@ struct CheckpointReader::Impl {
   };
   mutable std::mutex workspaces_mutex;
   mutable std::vector<std::unique_ptr<Workspace>> workspaces;
+
+  mutable std::mutex bases_mutex;
+  mutable std::vector<std::unique_ptr<CheckpointReader>> bases; // those that were asked for
 
   void read(std::uint64_t offset, std::span<std::byte> out) const {
     if (file) {
@@ -319,6 +323,53 @@ void CheckpointReader::read_section(
                              " does not match its bytes",
                          section.offset, "section.digest");
   }
+}
+
+std::size_t CheckpointReader::base_count() const {
+  if ((header().incompatible & format::kIncompatBaseRuns) == 0) {
+    return 0;
+  }
+  const std::size_t count = with_kj_errors(name(), [&] { return state().getBases().size(); });
+  if (count > format::kMaxBases) {
+    throw Error(ErrorCode::kDamaged, "the checkpoint has " + std::to_string(count) + " bases")
+        .in_file(name())
+        .with_diagnostic("base.count");
+  }
+  return count;
+}
+
+const CheckpointReader& CheckpointReader::base(std::size_t index) const {
+  const std::size_t count = base_count();
+  if (index >= count) {
+    throw Error(ErrorCode::kDamaged,
+                "a run refers to base " + std::to_string(index) + ", which does not exist")
+        .in_file(name())
+        .with_diagnostic("run.base");
+  }
+  std::lock_guard lock(impl_->bases_mutex);
+  impl_->bases.resize(count);
+  std::unique_ptr<CheckpointReader>& base = impl_->bases[index];
+  if (base == nullptr) {
+    BaseContext context{name(), header().trace_uuid, header().page_size, {}};
+    if (impl_->file) {
+      context.directory = directory_of(impl_->file.get());
+    }
+    base = with_kj_errors(name(), [&] {
+      return open_base(base_reference(state().getBases()[static_cast<unsigned>(index)], name()),
+                       context, impl_->limits);
+    });
+  }
+  return *base;
+}
+
+void CheckpointReader::open_bases() const {
+  for (std::size_t i = 0; i < base_count(); ++i) {
+    base(i);
+  }
+}
+
+const CheckpointReader& CheckpointReader::source(schema::PageRun::Reader run) const {
+  return run.getKind() == schema::RunKind::BASE ? base(run.getSource()) : *this;
 }
 
 std::optional<std::array<std::uint8_t, 32>> CheckpointReader::seal_digest() const {

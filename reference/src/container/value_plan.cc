@@ -1,8 +1,10 @@
 #include "container/value_plan.h"
 
+#include "rrpcp/format.h"
 #include "rrpcp/schema/manifest.capnp.h"
 
 #include <algorithm>
+#include <array>
 #include <capnp/schema.capnp.h>
 #include <cstring>
 #include <iterator>
@@ -15,6 +17,7 @@ namespace {
 constexpr std::uint64_t kText = 0xec9df113c2505aa9;
 constexpr std::uint64_t kNotNegative = 0x8bdccbb6900a07e7;
 constexpr std::uint64_t kRequired = 0xf42719b1e1b12890;
+constexpr std::uint64_t kSince = 0xb5a7c0e19d3f4b26;
 
 bool has_annotation(capnp::schema::Field::Reader field, std::uint64_t id) {
   for (const auto annotation : field.getAnnotations()) {
@@ -23,6 +26,25 @@ bool has_annotation(capnp::schema::Field::Reader field, std::uint64_t id) {
     }
   }
   return false;
+}
+
+// The minor version that brought a field or an enumerant.
+template <typename Thing> std::uint16_t since(Thing thing) {
+  for (const auto annotation : thing.getAnnotations()) {
+    if (annotation.getId() == kSince) {
+      return annotation.getValue().getUint16();
+    }
+  }
+  return 0;
+}
+
+// Enumerants that a minor version has: later ones have higher numbers.
+unsigned enumerants_of(capnp::EnumSchema schema, std::uint16_t minor) {
+  unsigned count = 0;
+  for (const auto enumerant : schema.getEnumerants()) {
+    count += since(enumerant.getProto()) <= minor ? 1 : 0;
+  }
+  return count;
 }
 
 // 0 for what lies in the pointer section.
@@ -110,7 +132,8 @@ bool is_set(const std::vector<std::pair<unsigned, std::uint16_t>>& arms,
   });
 }
 
-ValuePlans::ValuePlans(capnp::StructSchema root) : root_(plan(root)) {
+ValuePlans::ValuePlans(capnp::StructSchema root, std::uint16_t minor)
+    : minor_(minor), root_(plan(root)) {
   // Whether there is a text somewhere below: until nothing changes, because types may form cycles.
   for (bool changed = true; changed;) {
     changed = false;
@@ -136,9 +159,16 @@ const ValuePlan& ValuePlans::of(capnp::StructSchema schema) const {
   return *root_;
 }
 
-const ValuePlans& manifest_plans() {
-  static const ValuePlans plans(capnp::Schema::from<schema::Manifest>());
-  return plans;
+const ValuePlans& manifest_plans(std::uint16_t minor) {
+  static const auto all = [] {
+    std::array<std::unique_ptr<const ValuePlans>, format::kMinorVersion + 1> plans;
+    for (std::size_t i = 0; i < plans.size(); ++i) {
+      plans[i] = std::make_unique<const ValuePlans>(capnp::Schema::from<schema::Manifest>(),
+                                                    static_cast<std::uint16_t>(i));
+    }
+    return plans;
+  }();
+  return *all[std::min(minor, format::kMinorVersion)];
 }
 
 ValuePlans::~ValuePlans() = default;
@@ -158,6 +188,9 @@ const ValuePlan* ValuePlans::plan(capnp::StructSchema schema) {
   plan.mask.resize(plan.data_words);
   add_fields(plan, schema, "", {});
   plan.all_pointers.assign(plan.pointers, true);
+  for (const unsigned pointer : plan.newer_pointers) {
+    plan.all_pointers[pointer] = false;
+  }
   std::copy_if(plan.fields.begin(), plan.fields.end(), std::back_inserter(plan.judged),
                [](const PlannedField& field) {
                  return field.kind != PlannedField::Kind::kBits || field.not_negative;
@@ -192,6 +225,12 @@ void ValuePlans::add_fields(ValuePlan& plan, capnp::StructSchema schema, const s
     if (type.isVoid()) {
       continue;
     }
+    if (since(proto) > minor_) {
+      if (bits_of(type.which()) == 0) {
+        plan.newer_pointers.push_back(proto.getSlot().getOffset());
+      }
+      continue;
+    }
     PlannedField field;
     field.name = name;
     field.kind = kind_of(type.which());
@@ -203,7 +242,7 @@ void ValuePlans::add_fields(ValuePlan& plan, capnp::StructSchema schema, const s
     field.required = has_annotation(proto, kRequired);
     field.arms = field_arms;
     if (type.isEnum()) {
-      field.enumerants = type.asEnum().getEnumerants().size();
+      field.enumerants = enumerants_of(type.asEnum(), minor_);
     } else if (type.isStruct()) {
       field.type = this->plan(type.asStruct());
     } else if (type.isList()) {

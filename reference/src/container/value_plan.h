@@ -58,8 +58,11 @@ struct ValuePlan {
   unsigned pointers = 0;
   // Bits of fields that belong to no union.
   std::vector<std::uint64_t> mask;
-  // As many as there are pointers, all true: for structs without a union.
+  // As many as there are pointers, true but for those of a later version: for structs without a
+  // union.
   std::vector<bool> all_pointers;
+  // Pointers that a later version than the plans' brought.
+  std::vector<unsigned> newer_pointers;
   std::vector<PlannedField> fields;
   // Those of `fields` of which not every value is right.
   std::vector<PlannedField> judged;
@@ -82,7 +85,8 @@ bool is_set(const std::vector<std::pair<unsigned, std::uint16_t>>& arms,
 // Plans of a struct and all that it refers to.
 class ValuePlans {
 public:
-  explicit ValuePlans(capnp::StructSchema root);
+  // What a later minor version than `minor` brought is left out, as if it were not defined.
+  explicit ValuePlans(capnp::StructSchema root, std::uint16_t minor = UINT16_MAX);
   ~ValuePlans();
   ValuePlans(const ValuePlans&) = delete;
   ValuePlans& operator=(const ValuePlans&) = delete;
@@ -96,11 +100,13 @@ private:
   void add_fields(ValuePlan& plan, capnp::StructSchema schema, const std::string& prefix,
                   std::vector<std::pair<unsigned, std::uint16_t>> arms);
 
+  const std::uint16_t minor_;
   std::vector<std::unique_ptr<ValuePlan>> plans_;
   const ValuePlan* root_;
 };
 
-// Of the manifest and all that it has.
-const ValuePlans& manifest_plans();
+// Of the manifest and all that it has, in a minor version of the format: that of this release for
+// later ones.
+const ValuePlans& manifest_plans(std::uint16_t minor = UINT16_MAX);
 
 } // namespace rrpcp

@@ -46,6 +46,9 @@ HeaderFields complete(HeaderFields fields, bool is_copy) {
     throw Error(ErrorCode::kInvalidArgument,
                 "chunks of " + std::to_string(fields.chunk_pages) + " pages are too large");
   }
+  if (fields.base_runs) {
+    fields.minor = std::max(fields.minor, format::kMinorOfBaseRuns);
+  }
   // The copy of a newer file may have a kind of position that is not known.
   if (fields.event < 0 || fields.mark_event < fields.event ||
       (!is_copy && fields.position_kind > format::kPositionBetween)) {
@@ -76,7 +79,9 @@ struct CheckpointWriter::Impl {
       : output(out), fields(complete(header_fields, parts != nullptr)), options(writer_options),
         chunk_length(std::size_t{fields.chunk_pages} * fields.page_size), carried(parts),
         header(framing::encode_header(
-            fields, writer_options.profile == Profile::kRaw ? 0 : format::kIncompatZstd,
+            fields,
+            (writer_options.profile == Profile::kRaw ? 0 : format::kIncompatZstd) |
+                (fields.base_runs ? format::kIncompatBaseRuns : 0),
             parts != nullptr ? std::span<const std::byte>(parts->header_reserved)
                              : std::span<const std::byte>())),
         pipeline((out.write(header), out), writer_options.profile, fields.page_size, chunk_length,
@@ -163,6 +168,20 @@ void CheckpointWriter::append(std::span<const std::byte> pages, std::vector<Page
       append_run(runs, {schema::RunKind::STREAM, 1, *known});
     }
   }
+}
+
+void CheckpointWriter::append(std::span<const std::byte> page, const BasePage& base,
+                              std::vector<PageRun>& runs) {
+  if (!base.bytes.empty() && !is_zero(page) && page.size() == base.bytes.size() &&
+      std::memcmp(page.data(), base.bytes.data(), page.size()) == 0) {
+    impl_->check_pages(page);
+    if (!impl_->fields.base_runs) {
+      throw Error(ErrorCode::kInvalidArgument, "the header does not say that there are base runs");
+    }
+    append_run(runs, {schema::RunKind::BASE, 1, base.page, base.source});
+    return;
+  }
+  append(page, runs);
 }
 
 std::span<std::byte> CheckpointWriter::room() {

@@ -63,7 +63,7 @@ HeaderBytes encode_header(const HeaderFields& fields, std::uint64_t incompatible
   std::span<std::byte> out(bytes);
   store_le(out, 0, kHeaderMagic);
   store_le<std::uint16_t>(out, kHeaderMajor, kMajorVersion);
-  store_le<std::uint16_t>(out, kHeaderMinor, std::max(fields.minor, kMinorVersion));
+  store_le<std::uint16_t>(out, kHeaderMinor, fields.minor);
   store_le<std::uint32_t>(out, kHeaderLength, kHeaderSize);
   store_le<std::uint64_t>(out, kHeaderIncompatible, incompatible);
   store_le<std::uint64_t>(out, kHeaderReadOnlyCompat, 0);

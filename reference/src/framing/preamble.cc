@@ -115,13 +115,10 @@ PreambleResult check_preamble(std::span<const std::byte> bytes, const PreambleFo
   }
   preamble.fully_known = preamble.fully_known && !preamble.may_use_reserved;
   if (std::uint64_t bits = preamble.incompatible & ~format.known_incompatible; bits != 0) {
-    // The name and the release are told where this release has them in its registry.
-    const bool base_runs = format.magic == kHeaderMagic && bits == kIncompatBaseRuns;
-    sink.at(
-        "header.incompatible-feature", kHeaderIncompatible,
-        the + " needs a feature that this program does not know: " +
-            (base_runs ? "base-runs (bit 1, known from release 1.1 on)" : "bit " + bit_list(bits)) +
-            "; format version " + version + " was used to write it");
+    // No bit is reserved for a later release whose name could be told.
+    sink.at("header.incompatible-feature", kHeaderIncompatible,
+            the + " needs a feature that this program does not know: bit " + bit_list(bits) +
+                "; format version " + version + " was used to write it");
     return result;
   }
   if (auto length = load_le<std::uint32_t>(in, kHeaderLength); length != format.size) {

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/open_file.h"
+#include "container/bases.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -44,6 +45,10 @@ ByteSource::ByteSource(ScopedFd file, const std::string& path)
   }
   size_ = static_cast<std::uint64_t>(status.st_size);
   stored_size_ = std::min(size_, static_cast<std::uint64_t>(status.st_blocks) * 512);
+}
+
+std::string ByteSource::directory() const {
+  return file_ ? directory_of(file_.get()) : std::string();
 }
 
 ByteSource::ByteSource(std::span<const std::byte> bytes, std::string name)

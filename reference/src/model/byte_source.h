@@ -23,6 +23,8 @@ public:
 
   const std::string& name() const { return name_; }
   std::uint64_t size() const { return size_; }
+  // In which the file lies; empty for bytes in memory.
+  std::string directory() const;
   // Bytes that take space: less than size() where the file has holes.
   std::uint64_t stored_size() const { return stored_size_; }
   // Fills `out` from `offset`, which must lie inside the file. Throws Error(kSystem, kIncomplete).

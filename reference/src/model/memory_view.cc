@@ -2,11 +2,11 @@
 
 #include "container/kj_errors.h"
 #include "model/backing_file.h"
+#include "model/stream_cache.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
 #include <cstring>
-#include <list>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -14,9 +14,6 @@
 namespace rrpcp {
 
 namespace {
-
-// Decoded chunks that a view keeps; 16 of the usual size are 4 MiB.
-constexpr std::size_t kCachedChunks = 16;
 
 constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
 
@@ -29,11 +26,7 @@ struct MemoryView::Impl {
   capnp::List<schema::Mapping>::Reader mappings;
   capnp::List<schema::MemoryObject>::Reader objects;
 
-  struct CachedChunk {
-    std::uint64_t index;
-    std::vector<std::byte> bytes;
-  };
-  std::list<CachedChunk> chunks; // most recently used first
+  StreamCache stream;
   std::unordered_map<std::uint32_t, BackingFile> backing;
 
   Impl(const CheckpointReader& r, BackingFiles f)
@@ -45,30 +38,13 @@ struct MemoryView::Impl {
         .with_hint("run pcp-validate on the file for the whole story");
   }
 
-  std::span<const std::byte> chunk(std::uint64_t index) {
-    for (auto it = chunks.begin(); it != chunks.end(); ++it) {
-      if (it->index == index) {
-        chunks.splice(chunks.begin(), chunks, it);
-        return it->bytes;
-      }
-    }
-    CachedChunk fresh{index, std::vector<std::byte>(reader.chunk(index).length)};
-    reader.read_chunk(index, fresh.bytes);
-    if (chunks.size() >= kCachedChunks) {
-      chunks.pop_back();
-    }
-    chunks.push_front(std::move(fresh));
-    return chunks.front().bytes;
-  }
-
-  void read_stream(std::uint64_t byte, std::span<std::byte> out) {
-    const std::uint64_t chunk_length = page_size * reader.header().chunk_pages;
+  void read_stream(const CheckpointReader& source, std::uint64_t byte, std::span<std::byte> out) {
     while (!out.empty()) {
-      if (byte / page_size >= reader.footer().page_count) {
-        throw bad_state("a run refers to pages beyond the end of the page stream");
-      }
-      std::span<const std::byte> from = chunk(byte / chunk_length).subspan(byte % chunk_length);
-      std::size_t n = std::min(from.size(), out.size());
+      const std::uint64_t skip = byte % page_size;
+      const std::uint64_t wanted = (skip + out.size() + page_size - 1) / page_size;
+      const std::span<const std::byte> from =
+          stream.pages(source, byte / page_size, wanted).subspan(skip);
+      const std::size_t n = std::min(from.size(), out.size());
       std::memcpy(out.data(), from.data(), n);
       byte += n;
       out = out.subspan(n);
@@ -99,11 +75,14 @@ struct MemoryView::Impl {
           std::fill(part.begin(), part.end(), std::byte{0});
           break;
         case schema::RunKind::STREAM:
-          if (run.getFirst() >= reader.footer().page_count) {
+        case schema::RunKind::BASE: {
+          const CheckpointReader& source = reader.source(run);
+          if (run.getFirst() >= source.footer().page_count) {
             throw bad_state("a run refers to pages beyond the end of the page stream");
           }
-          read_stream(run.getFirst() * page_size + (offset - run_start), part);
+          read_stream(source, run.getFirst() * page_size + (offset - run_start), part);
           break;
+        }
         case schema::RunKind::BACKING:
           if (const std::size_t read = read_backing(offset, part); read != n) {
             return wanted - out.size() + read;

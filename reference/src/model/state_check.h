@@ -9,6 +9,7 @@
 #include <capnp/list.h>
 #include <cstdint>
 #include <kj/exception.h>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,7 +54,7 @@ class StateCheck {
 public:
   StateCheck(schema::Manifest::Reader manifest, const StateRules& rules, Findings& findings);
 
-  std::vector<PageTail> run();
+  PageTails run();
 
 private:
   template <typename T> using List = typename capnp::List<T>::Reader;
@@ -138,6 +139,12 @@ private:
   void check_memory_object(const Path& path, schema::MemoryObject::Reader object,
                            std::uint64_t index);
   void check_file_identity(const Path& path, schema::FileIdentity::Reader file);
+  // validate_bases.cc
+  void check_bases(const Path& path);
+  void check_unused_bases(const Path& path);
+  void check_base_run(const Path& path, schema::PageRun::Reader run, bool wraps, std::uint64_t end);
+  // Pages of the stream that a run refers to; nothing for a run of another kind or base.
+  std::optional<std::uint64_t> pages_of_stream(schema::PageRun::Reader run) const;
   // validate_files.cc
   void check_open_files(const Path& path);
   void check_open_file(const Path& path, schema::OpenFile::Reader file);
@@ -173,7 +180,8 @@ private:
   RangeSet stream_;
   // Bytes of each memory object that a backing run of a mapping takes from it.
   std::vector<RangeSet> backing_;
-  std::vector<PageTail> tails_;
+  std::vector<bool> bases_used_;
+  PageTails tails_;
 };
 
 } // namespace rrpcp

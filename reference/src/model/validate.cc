@@ -5,6 +5,7 @@
 #include "container/seal.h"
 #include "model/byte_source.h"
 #include "model/findings.h"
+#include "model/validate_bases.h"
 #include "model/validate_chunks.h"
 #include "model/validate_container.h"
 #include "model/validate_state.h"
@@ -16,7 +17,9 @@ namespace rrpcp {
 
 namespace {
 
-ValidationReport validate(const ByteSource& source, const ValidateOptions& options) {
+// `directory`: where the file lies, and its bases are to lie; nothing for bytes in memory.
+ValidationReport validate(const ByteSource& source, const std::optional<std::string>& directory,
+                          const ValidateOptions& options) {
   ValidationReport report;
   Findings findings(source.name(), options.max_findings_per_code);
   ContainerFacts facts = validate_container(source, options.limits, findings);
@@ -38,20 +41,17 @@ ValidationReport validate(const ByteSource& source, const ValidateOptions& optio
       findings.in("manifest.message", "state", exception.getDescription().cStr());
     }
   }
-  std::vector<PageTail> tails;
+  PageTails tails;
   const std::vector<Sha256Digest> no_seal;
   if (options.level >= ValidationLevel::kSemantics && manifest_usable) {
-    StateRules rules;
-    rules.page_size = facts.header->page_size;
-    rules.page_count = facts.footer->page_count;
-    rules.fully_known = facts.header->fully_known();
-    tails = validate_state(facts.message->getRoot<schema::Manifest>(), rules, findings);
+    tails = validate_state(facts.message->getRoot<schema::Manifest>(),
+                           state_rules(*facts.header, *facts.footer), findings);
   }
   if (options.level >= ValidationLevel::kChecksums && facts.chunks) {
     limit_work(source, options.limits,
                facts.footer->page_count * std::uint64_t{facts.header->page_size});
     report.checked_bytes =
-        validate_chunks(source, *facts.header, *facts.chunks, tails,
+        validate_chunks(source, *facts.header, *facts.chunks, tails.own,
                         facts.seal ? facts.seal->chunks : no_seal, options, findings);
     if (state && manifest_usable) {
       try {
@@ -71,6 +71,10 @@ ValidationReport validate(const ByteSource& source, const ValidateOptions& optio
     }
     report.reached = manifest_usable ? options.level : ValidationLevel::kChecksums;
   }
+  if (options.level >= ValidationLevel::kChecksums && state && manifest_usable && directory) {
+    validate_bases(*facts.header, facts.footer->id, *state, tails, {source.name(), *directory},
+                   options.limits, findings);
+  }
   findings.finish(report);
   return report;
 }
@@ -89,11 +93,13 @@ std::uint64_t ValidationReport::count(Severity severity) const {
 }
 
 ValidationReport validate_file(const std::string& path, const ValidateOptions& options) {
-  return validate(ByteSource::open(path), options);
+  const ByteSource source = ByteSource::open(path);
+  return validate(source, source.directory(), options);
 }
 
 ValidationReport validate_fd(int fd, const std::string& name, const ValidateOptions& options) {
-  return validate(ByteSource::duplicate(fd, name), options);
+  const ByteSource source = ByteSource::duplicate(fd, name);
+  return validate(source, source.directory(), options);
 }
 
 void require_valid(int fd, const std::string& name) {
@@ -111,7 +117,7 @@ void require_valid(int fd, const std::string& name) {
 
 ValidationReport validate_bytes(std::span<const std::byte> bytes, const std::string& name,
                                 const ValidateOptions& options) {
-  return validate(ByteSource(bytes, name), options);
+  return validate(ByteSource(bytes, name), std::nullopt, options);
 }
 
 } // namespace rrpcp

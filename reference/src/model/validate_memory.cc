@@ -2,6 +2,7 @@
 #include "base/bytes.h"
 #include "model/register_sets.h"
 #include "model/state_check.h"
+#include "rrpcp/page_run.h"
 
 #include <algorithm>
 #include <cstring>
@@ -60,7 +61,7 @@ const MemoryRules* memory_rules(std::uint16_t machine) {
 // Whether runs give a mapping contents that are not its object's.
 bool have_own_contents(capnp::List<schema::PageRun>::Reader runs) {
   for (const schema::PageRun::Reader run : runs) {
-    if (run.getKind() == schema::RunKind::ZERO || run.getKind() == schema::RunKind::STREAM) {
+    if (run.getKind() == schema::RunKind::ZERO || is_of_stream(run.getKind())) {
       return true;
     }
   }
@@ -269,7 +270,11 @@ void StateCheck::check_runs(const Path& path, List<schema::PageRun> runs, std::u
   bool overflow = false;
   bool has_previous = false;
   schema::RunKind previous_kind{};
+  std::uint32_t previous_source = 0;
   std::uint64_t previous_end = 0;
+  // Kinds beyond are unknown in the file's version, and not judged here.
+  const auto last_known =
+      rules_.minor >= format::kMinorOfBaseRuns ? schema::RunKind::BASE : schema::RunKind::GUARD;
   each(path, runs, [&](const Path& at, schema::PageRun::Reader run) {
     const std::uint64_t count = run.getPages();
     const auto kind = run.getKind();
@@ -301,21 +306,28 @@ void StateCheck::check_runs(const Path& path, List<schema::PageRun> runs, std::u
         findings_.in("run.guard", at, "guard pages belong to a mapping, not to what it shows");
       }
       break;
+    case schema::RunKind::BASE:
+      if (kind <= last_known) {
+        check_base_run(at, run, wraps, end);
+      }
+      break;
     default:
       break;
     }
-    if (run.getSource() != 0 || (kind != schema::RunKind::STREAM && run.getFirst() != 0)) {
-      if (kind <= schema::RunKind::GUARD) {
+    if ((run.getSource() != 0 && kind != schema::RunKind::BASE) ||
+        (!is_of_stream(kind) && run.getFirst() != 0)) {
+      if (kind <= last_known) {
         findings_.in("run.fields", at, "first or source has a value");
       }
     }
-    if (has_previous && kind == previous_kind &&
-        (kind == schema::RunKind::STREAM ? run.getFirst() == previous_end
-                                         : kind <= schema::RunKind::GUARD)) {
+    if (has_previous && kind == previous_kind && kind <= last_known &&
+        run.getSource() == previous_source &&
+        (!is_of_stream(kind) || run.getFirst() == previous_end)) {
       findings_.in("run.join", at, "it continues the run before it");
     }
     has_previous = true;
     previous_kind = kind;
+    previous_source = run.getSource();
     previous_end = end;
     overflow = overflow || __builtin_add_overflow(covered, count, &covered);
   });
@@ -371,11 +383,16 @@ void StateCheck::check_memory_object(const Path& path, schema::MemoryObject::Rea
       findings_.in("run.default", path / "runs", "without runs the file reads the same");
     }
     auto last = runs[runs.size() - 1];
-    if (length % page_size != 0 && last.getKind() == schema::RunKind::STREAM &&
-        last.getPages() != 0 && last.getFirst() < rules_.page_count &&
-        last.getPages() <= rules_.page_count - last.getFirst()) {
-      tails_.push_back({last.getFirst() + last.getPages() - 1,
-                        static_cast<std::uint32_t>(length % page_size), path.str()});
+    const std::optional<std::uint64_t> stream_pages = pages_of_stream(last);
+    if (length % page_size != 0 && stream_pages && last.getPages() != 0 &&
+        last.getFirst() < *stream_pages && last.getPages() <= *stream_pages - last.getFirst()) {
+      const PageTail tail = {last.getFirst() + last.getPages() - 1,
+                             static_cast<std::uint32_t>(length % page_size), path.str()};
+      if (last.getKind() == schema::RunKind::STREAM) {
+        tails_.own.push_back(tail);
+      } else {
+        tails_.of_bases.emplace_back(last.getSource(), tail);
+      }
     }
   }
   switch (object.which()) {

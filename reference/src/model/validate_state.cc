@@ -12,7 +12,7 @@ constexpr std::uint16_t kMachines[] = {3, 62, 183}; // EM_386, EM_X86_64, EM_AAR
 
 } // namespace
 
-std::vector<PageTail> StateCheck::run() {
+PageTails StateCheck::run() {
   const Path path("state");
   guarded("", [&] { check_values(); });
   if (!manifest_.hasState()) {
@@ -44,6 +44,8 @@ std::vector<PageTail> StateCheck::run() {
   guarded(path / "position", [&] { check_position_and_trace(path); });
   guarded(path / "processes", [&] { check_processes(path / "processes"); });
   guarded(path / "tasks", [&] { check_tasks(path / "tasks"); });
+  // Before everything that has runs.
+  guarded(path / "bases", [&] { check_bases(path / "bases"); });
   guarded(path / "addressSpaces", [&] { check_address_spaces(path / "addressSpaces"); });
   guarded(path / "fileTables", [&] { check_file_tables(path / "fileTables"); });
   guarded(path / "openFiles", [&] { check_open_files(path / "openFiles"); });
@@ -62,7 +64,8 @@ std::vector<PageTail> StateCheck::run() {
   });
   guarded(path / "extensions", [&] { check_extensions(path / "extensions"); });
   check_references();
-  std::sort(tails_.begin(), tails_.end(),
+  check_unused_bases(path / "bases");
+  std::sort(tails_.own.begin(), tails_.own.end(),
             [](const PageTail& a, const PageTail& b) { return a.page < b.page; });
   return std::move(tails_);
 }
@@ -192,8 +195,19 @@ void StateCheck::check_references() {
   gap(next, rules_.page_count);
 }
 
-std::vector<PageTail> validate_state(schema::Manifest::Reader manifest, const StateRules& rules,
-                                     Findings& findings) {
+StateRules state_rules(const Header& header, const Footer& footer) {
+  StateRules rules;
+  rules.page_size = header.page_size;
+  rules.page_count = footer.page_count;
+  rules.minor = header.minor;
+  rules.base_runs = (header.incompatible & format::kIncompatBaseRuns) != 0;
+  rules.id = footer.id;
+  rules.fully_known = header.fully_known();
+  return rules;
+}
+
+PageTails validate_state(schema::Manifest::Reader manifest, const StateRules& rules,
+                         Findings& findings) {
   try {
     return StateCheck(manifest, rules, findings).run();
   } catch (const kj::Exception& exception) {

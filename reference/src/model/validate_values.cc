@@ -233,7 +233,7 @@ private:
 };
 
 void StateCheck::check_values() {
-  ValueWalk(*this).look_at(Path(""), manifest_, manifest_plans().root());
+  ValueWalk(*this).look_at(Path(""), manifest_, manifest_plans(rules_.minor).root());
 }
 
 } // namespace rrpcp

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <filesystem>
+#include <sys/file.h>
 #include <system_error>
 #include <utility>
 
@@ -48,13 +49,25 @@ CheckpointReader PendingCheckpoint::reopen() const {
 
 PublishedCheckpoint
 PendingCheckpoint::publish(std::int64_t event, const CheckpointId& id,
-                           const std::function<void(const CheckpointReader&)>& verify) {
+                           const std::function<void(const CheckpointReader&)>& verify,
+                           const std::function<std::optional<std::string>()>& instead) {
   PublishedCheckpoint result;
   result.id = id;
   result.bytes = output_.offset();
   file_.sync();
   if (verify) {
     verify(reopen());
+  }
+  ScopedFd turn;
+  if (instead) {
+    turn.reset(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    while (turn && ::flock(turn.get(), LOCK_EX) != 0 && errno == EINTR) {
+    }
+    if (const std::optional<std::string> path = instead()) {
+      result.path = *path;
+      result.existed = true;
+      return result;
+    }
   }
   // An id names content, but content can be made that has another's: only a file that holds the
   // same stands for the new one, and a whole one that holds something else is not touched.

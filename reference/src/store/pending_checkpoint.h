@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace rrpcp {
@@ -21,7 +22,8 @@ public:
   Output& output() { return output_; }
   // Gives the finished file its name, as publish_checkpoint() does. Throws Error.
   PublishedCheckpoint publish(std::int64_t event, const CheckpointId& id,
-                              const std::function<void(const CheckpointReader&)>& verify);
+                              const std::function<void(const CheckpointReader&)>& verify,
+                              const std::function<std::optional<std::string>()>& instead = {});
 
 private:
   CheckpointReader reopen() const;

@@ -4,6 +4,8 @@
 #include "base/open_file.h"
 #include "framing/header.h"
 #include "framing/sections.h"
+#include "model/same_memory.h"
+#include "rrpcp/rewrite.h"
 #include "store/atomic_file.h"
 #include "store/pending_checkpoint.h"
 
@@ -133,10 +135,46 @@ std::string Store::publish(const HeaderFields& fields,
 
 PublishedCheckpoint publish_checkpoint(const std::string& directory, std::int64_t event,
                                        const std::function<CheckpointId(Output&)>& write,
-                                       const std::function<void(const CheckpointReader&)>& verify) {
+                                       const std::function<void(const CheckpointReader&)>& verify,
+                                       const std::function<std::optional<std::string>()>& instead) {
   PendingCheckpoint pending(directory);
   const CheckpointId id = write(pending.output());
-  return pending.publish(event, id, verify);
+  return pending.publish(event, id, verify, instead);
+}
+
+std::optional<std::string> find_same_place(const std::string& directory,
+                                           const HeaderFields& fields) {
+  for (const StoreEntry& entry : Store(directory).list()) {
+    const Header& header = entry.header;
+    if (entry.problem || header.trace_uuid != fields.trace_uuid || header.event != fields.event ||
+        header.position_kind != fields.position_kind || header.mark_event != fields.mark_event ||
+        header.mark_ticks != fields.mark_ticks || header.order != fields.order ||
+        header.instructions != fields.instructions) {
+      continue;
+    }
+    try {
+      const CheckpointReader reader = CheckpointReader::open(entry.path);
+      reader.open_bases();
+      reader.read_stream(0, reader.footer().page_count, [](std::span<const std::byte>) {});
+      return entry.path;
+    } catch (const Error&) {
+      // That one is of no use: it may be replaced, or another one found.
+    }
+  }
+  return std::nullopt;
+}
+
+PublishedCheckpoint publish_flattened(const CheckpointReader& checkpoint,
+                                      const std::string& directory, const WriterOptions& options) {
+  return publish_checkpoint(
+      directory, checkpoint.header().event,
+      [&](Output& output) { return flatten_checkpoint(checkpoint, output, options); },
+      [&](const CheckpointReader& flat) {
+        if (const std::optional<std::string> what = different_content(flat, checkpoint)) {
+          throw Error(ErrorCode::kInternal, "the flattened checkpoint differs in " + *what)
+              .in_file(checkpoint.name());
+        }
+      });
 }
 
 bool Store::remove(const std::string& file_name) const {

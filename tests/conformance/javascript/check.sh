@@ -1,5 +1,5 @@
 #!/bin/sh
-# Passes all golden files through the reader in JavaScript:  check.sh GOLDEN_DIR BINARY_DIR
+# Passes the golden files of every version through the reader in JavaScript:  check.sh GOLDEN_DIR BINARY_DIR
 # Its packages are installed once, into BINARY_DIR, and again where package-lock.json has changed.
 set -eu
 
@@ -21,4 +21,6 @@ if ! cmp -s "$here/package-lock.json" installed-lock.json; then
   fi
   cp "$here/package-lock.json" installed-lock.json
 fi
-exec node reader.mjs check "$golden"
+for version in "$golden"/[0-9]*; do
+  node reader.mjs check "$version"
+done

@@ -7,7 +7,7 @@ export class Unreadable extends Error {}
 
 const magic = [0x89, 0x50, 0x43, 0x50, 0x0d, 0x0a, 0x1a, 0x0a];
 const endMagic = [0x89, 0x50, 0x43, 0x50, 0x45, 0x4e, 0x44, 0x0a];
-const knownIncompatible = 1n, knownReadOnly = 0n, knownCompatible = 0n, knownMinor = 0;
+const knownIncompatible = 3n, knownReadOnly = 0n, knownCompatible = 0n, knownMinor = 1;
 const chunkTable = 1, manifest = 2, seal = 3;
 const sectionFlags = { [chunkTable]: 1, [manifest]: 1, [seal]: 2 };
 const MiB = 1 << 20, maxStream = (1n << 63n) - 1n;

@@ -3,6 +3,7 @@ import { structs, enums } from "./layout.mjs";
 import { utf8, isEnum } from "./message.mjs";
 import { hex, streamHash128 } from "./hashes.mjs";
 import { Unreadable } from "./container.mjs";
+import { findBase } from "./bases.mjs";
 
 const maxHashedPages = 1 << 20;
 
@@ -32,7 +33,7 @@ function struct(type, object) {
 }
 const plain = o => Object.fromEntries(Object.entries(o).map(([k, v]) => [k, typeof v === "bigint" ? v.toString() : v instanceof Uint8Array ? hex(v) : v]));
 
-export async function makeDocument(container, manifest, withContents) {
+export async function makeDocument(container, manifest, withContents, directory) {
   const { header, footer, sections, chunks } = container;
   const f = plain({ ...footer, checkpointId: footer.checkpointId.subarray(0, 16) });
   delete f.headerChecksum;
@@ -40,20 +41,29 @@ export async function makeDocument(container, manifest, withContents) {
     document: "org.rrpcp.checkpoint", documentVersion: 1,
     header: plain(header), footer: f, sections: sections.map(plain), chunks: chunks.map(plain),
     manifest: struct("Manifest", manifest),
-    contents: withContents ? await contents(container, manifest.state) : null,
+    contents: withContents ? await contents(container, manifest.state, directory) : null,
   };
 }
 
-async function contents(container, state) {
+async function contents(container, state, directory) {
   let hashed = 0;
+  const found = new Map();
+  const baseOf = source => {
+    if (!found.has(source)) {
+      const { base, code } = findBase(container, state.bases[source], directory);
+      if (!base) throw new Unreadable(`base ${source}: ${code}`);
+      found.set(source, base.container);
+    }
+    return found.get(source);
+  };
   const digest = async runs => {
     const h = await streamHash128(), number = new Uint8Array(8), view = new DataView(number.buffer);
     let page = 0n, stored = 0n;
     for (const r of runs) {
-      if (r.kind === 1)
+      if (r.kind === 1 || r.kind === 5)
         for (let i = 0n; i < r.pages; i++) {
           if (++hashed > maxHashedPages) throw new Unreadable(`more than ${maxHashedPages} stored pages`);
-          const bytes = container.page(Number(r.first + i));
+          const bytes = (r.kind === 1 ? container : baseOf(r.source)).page(Number(r.first + i));
           if (!bytes) throw new Unreadable(`page ${r.first + i} cannot be read`);
           if (!bytes.some(b => b)) continue;
           view.setBigUint64(0, page + i, true);

@@ -1,7 +1,7 @@
 // Makes layout.mjs from the tables of spec/field-offsets.md:  node make-layout.mjs ../spec/field-offsets.md > layout.mjs
 import { readFileSync } from "node:fs";
 
-const structs = {}, enums = {};
+const structs = {}, enums = {}, enumSince = {};
 let current = null, inEnums = false;
 for (const line of readFileSync(process.argv[2], "utf8").split("\n")) {
   let m;
@@ -20,12 +20,15 @@ for (const line of readFileSync(process.argv[2], "utf8").split("\n")) {
     if (def) f.default = def;
     if ((m = /^byte (\d+): (\d+)$/.exec(arm))) { current.tag = +m[1]; f.arm = +m[2]; }
     else if (arm) throw new Error("arm: " + line);
-    for (const k of marks.split(/[, ]+/)) if (k) f[k] = true;
+    for (const k of marks.split(/[, ]+/)) if ((m = /^since1\.(\d+)$/.exec(k))) f.since = +m[1]; else if (k) f[k] = true;
     current.fields.push(f);
   } else if (inEnums && (m = /^- `(\S+)`: (.*)$/.exec(line))) {
+    for (const [, n, minor] of m[2].matchAll(/(\d+) \S+ \(since1\.(\d+)\)/g)) (enumSince[m[1]] ??= {})[n] = +minor;
     enums[m[1]] = m[2].split(", ").map(s => s.split(" ")).sort((a, b) => a[0] - b[0]).map(p => p[1]);
   }
 }
 const rows = o => Object.entries(o).map(([k, v]) => `  ${JSON.stringify(k)}: ${JSON.stringify(v)},`).join("\n");
 console.log(`// Where every field lies. Made from spec/field-offsets.md by make-layout.mjs; do not edit.
-export const structs = {\n${rows(structs)}\n};\nexport const enums = {\n${rows(enums)}\n};`);
+export const structs = {\n${rows(structs)}\n};\nexport const enums = {\n${rows(enums)}\n};
+// The minor version that brought an enumerant, where it is not 0.
+export const enumSince = {\n${rows(enumSince)}\n};`);

@@ -1,6 +1,6 @@
 // The manifest as a Cap'n Proto message: its layout and canonical form (format.md, "Manifest"), decoding by layout.mjs, and the
 // rules that hold for values in general (model.md, "Conventions").
-import { structs, enums } from "./layout.mjs";
+import { structs, enums, enumSince } from "./layout.mjs";
 
 const nothing = new Uint8Array(0), none = Object.freeze([]), unbroken = Object.freeze(new Set());
 const maxLevel = 64, maxSizeless = 1 << 20;
@@ -177,17 +177,17 @@ for (const s of Object.values(structs)) {
     f.item = listOf(f.type);
     if (f.arm !== undefined) s.arms.set(f.arm, f.group ?? f.key);
   }
-  s.defined = new Map();
-  for (const arm of s.tag < 0 ? [-1] : s.arms.keys()) {
+  s.defined = new Map(); // by minor version and arm
+  for (const minor of [0, 1]) for (const arm of s.tag < 0 ? [-1] : s.arms.keys()) {
     const mask = new Uint8Array(8 * s.words), pointers = new Set();
     if (s.tag >= 0) mask[s.tag] = mask[s.tag + 1] = 0xff;
     for (const f of s.fields) {
-      if (f.arm !== undefined && f.arm !== arm) continue;
+      if ((f.arm !== undefined && f.arm !== arm) || (f.since ?? 0) > minor) continue;
       if (f.pointer !== undefined) pointers.add(f.pointer);
       else if (f.bit !== undefined) mask[f.byte] |= 1 << f.bit;
       else if (f.type !== "Void") mask.fill(0xff, f.byte, f.byte + (bytesOf[f.type] ?? 2));
     }
-    s.defined.set(arm, { mask, pointers });
+    s.defined.set(`${minor} ${arm}`, { mask, pointers });
   }
 }
 
@@ -201,8 +201,8 @@ export function utf8(bytes) {
  * message does not hold in the schema's form is left at its default and named in the object's broken set.
  */
 export class Decoder {
-  constructor(message, say, { judgeUndefined, newer }) {
-    Object.assign(this, { message, say, judgeUndefined, newer, undefinedAt: [], sawNewer: false });
+  constructor(message, say, { judgeUndefined, newer, minor }) {
+    Object.assign(this, { message, say, judgeUndefined, newer, minor: Math.min(minor, 1), undefinedAt: [], sawNewer: false });
   }
   root(type) {
     const place = this.message.struct(0);
@@ -228,7 +228,7 @@ export class Decoder {
         let v = this.#number(f.type, start, length, f.byte, f.bit);
         if (f.default !== undefined) v = applyDefault(f.type, v, f.default);
         into[f.key] = v;
-        if (isEnum(f.type) && enums[f.type][v] === undefined) this.#unknown(where);
+        if (isEnum(f.type) && (enums[f.type][v] === undefined || (enumSince[f.type]?.[v] ?? 0) > this.minor)) this.#unknown(where);
         if (f.notNegative && v < 0) this.say("value.negative", where);
         continue;
       }
@@ -248,7 +248,7 @@ export class Decoder {
       }
     }
     if (this.judgeUndefined && !(s.tag >= 0 && armName === undefined)) {
-      const { mask, pointers } = s.defined.get(s.tag < 0 ? -1 : arm), bytes = this.message.bytes;
+      const { mask, pointers } = s.defined.get(`${this.minor} ${s.tag < 0 ? -1 : arm}`), bytes = this.message.bytes;
       for (let i = 0; i < length; i++)
         if (bytes[start + i] & ~(i < mask.length ? mask[i] : 0)) { this.#beyond(path); break; }
       for (let i = 0; i < place.pointers; i++)

@@ -1,10 +1,12 @@
 // The rules of model.md and rr.md about a decoded State.
+import { judgeBeside } from "./bases.mjs";
+import { equal } from "./hashes.mjs";
 import { utf8 } from "./message.mjs";
 
 const noIndex = 0xffffffff;
 const i386 = 3, x86_64 = 62, aarch64 = 183;
 const limit64 = (1n << 64n) - 1n, limit63 = (1n << 63n) - 1n;
-const zero = 0, stream = 1, backing = 2, unknown = 3, guardRun = 4;                       // RunKind
+const zero = 0, stream = 1, backing = 2, unknown = 3, guardRun = 4, baseRun = 5;          // RunKind
 const guard = 1, stack = 2, vvar = 5, vsyscall = 6, shadowStack = 7, replayer = 8;        // MappingRole
 const shared = 1, privately = 2, anonymous = 0x20, locked = 0x2000, hugeTlb = 0x40000;    // MAP_*
 const mappingFlags = shared | privately | anonymous | 0x100 | locked | 0x4000 | 0x20000 | 0x80000 | hugeTlb;
@@ -25,16 +27,31 @@ const ascends = (list, key, equalToo) => list.every((e, i) => !i || compare(key(
 const absolute = path => path[0] === 0x2f;
 const endsInZero = bytes => bytes.length > 0 && bytes[bytes.length - 1] === 0;
 
-export function judgeState(container, state, report) {
+export function judgeState(container, state, report, directory) {
   const pageSize = BigInt(container.header.pageSize), { processes, tasks, addressSpaces: spaces, memoryObjects: objects } = state;
   const { pageCount } = container.footer;
   const used = [];                        // pages of the stream that runs refer to: [first, end)
   const needed = new Map();               // memory object → ranges that private mappings take from its file
+  const hasBases = container.header.minor >= 1, lastRun = hasBases ? baseRun : guardRun;
+  const bases = hasBases ? state.bases : [], usedBases = new Set(), baseTails = [];
+  const ofStream = kind => kind === stream || (hasBases && kind === baseRun);
   const tails = [];                       // last pages of objects that end inside a page
   let noCpu = false, layoutEnds = null;
   const must = (holds, code, where) => { if (!holds) report(code, where); };
   // Bits and numbers that a later version may have: only in a fully known file is that an error.
   const beyond = (holds, code, where) => { if (!holds) report(container.fullyKnown ? code : "value.newer", where); };
+
+  // ---- bases ----
+  must(bases.length <= 64, "base.count", "state.bases");
+  must(!bases.length || container.header.incompatibleFeatures & 2n, "base.feature", "state.bases");
+  bases.forEach((b, i) => {
+    const where = `state.bases[${i}]`;
+    must(b.id.length === 16 && !bases.slice(0, i).some(o => equal(o.id, b.id)), "base.id", where);
+    must(!equal(b.id, container.footer.checkpointId.subarray(0, 16)), "base.cycle", where);
+    must(b.pageCount && b.pageCount * pageSize < limit63 + 1n, "base.geometry", where);
+    must(b.chunkPages >= 1 && b.chunkPages <= 4096 && BigInt(b.chunkPages) * pageSize <= 1n << 24n, "base.geometry", where);
+    must([0, 32].includes(b.seal.length), "base.seal", where);
+  });
 
   // ---- state, position, trace ----
   if (state.machine === 0) report("header.machine", "state.machine");
@@ -217,7 +234,7 @@ export function judgeState(container, state, report) {
     if (m.role === guard) must(isPrivate && !m.protection && !hasObject && !m.runs.length, "mapping.role", where);
     if (m.role === vvar || m.role === vsyscall) must(m.runs.length === 1 && m.runs[0].kind === unknown, "mapping.role", where);
     if (m.role === shadowStack) must(isPrivate && !hasObject, "mapping.role", where);
-    if (isShared) must(!m.runs.some(r => r.kind === zero || r.kind === stream), "mapping.shared", where);
+    if (isShared) must(!m.runs.some(r => r.kind === zero || ofStream(r.kind)), "mapping.shared", where);
     if (m.rr) must(m.rr.use === 0 || m.rr.use > 6 || m.role === replayer, "rr.mapping-use", where);
     if (!ranged) return;
     const pages = (m.end - m.start) / pageSize;
@@ -244,12 +261,17 @@ export function judgeState(container, state, report) {
       const at = `${where}.runs[${k}]`;
       total += r.pages;
       must(r.pages, "run.empty", at);
-      if (r.kind <= guardRun) must(!r.source && (r.kind === stream || !r.first), "run.fields", at);
+      if (r.kind <= lastRun) must((r.kind === baseRun || !r.source) && (ofStream(r.kind) || !r.first), "run.fields", at);
+      if (r.kind === baseRun && hasBases) {
+        const base = bases[r.source];
+        must(base && r.first + r.pages <= base.pageCount, "run.base", at);
+        if (base) usedBases.add(r.source);
+      }
       if (r.kind === stream) must(r.first + r.pages <= pageCount, "run.stream", at);
       if (r.kind === backing) must(behind, "run.backing", at);
       if (r.kind === guardRun) must(!inObject, "run.guard", at);
       const before = runs[k - 1];
-      if (before && before.kind === r.kind && r.kind <= guardRun) must(r.kind === stream && before.first + before.pages !== r.first, "run.join", at);
+      if (before && before.kind === r.kind && r.kind <= lastRun && before.source === r.source) must(ofStream(r.kind) && before.first + before.pages !== r.first, "run.join", at);
     });
     refer(runs);
     if (!runs.length) return;
@@ -289,6 +311,8 @@ export function judgeState(container, state, report) {
           const number = r.first + (pages - 1n - at);
           if (r.kind === stream && r.first + r.pages <= pageCount && number < container.footer.pageCount)
             tails.push({ number: Number(number), used: Number(o.length % pageSize), where });
+          if (r.kind === baseRun && hasBases && r.first + r.pages <= (bases[r.source]?.pageCount ?? 0n))
+            baseTails.push({ source: r.source, number: Number(number), used: Number(o.length % pageSize), where });
           break;
         }
         at += r.pages;
@@ -304,6 +328,9 @@ export function judgeState(container, state, report) {
       must(merge(wanted).every(([a, b]) => within(a, b < end ? b : end, covered)), "file.digest-missing", where);
     }
   });
+  bases.forEach((b, i) => must(usedBases.has(i), "base.unreferenced", `state.bases[${i}]`));
+  if (directory !== undefined && hasBases && container.header.incompatibleFeatures & 2n)
+    judgeBeside(container, state, directory, baseTails, report);
   tails.sort((a, b) => a.number - b.number); // so that each chunk is decoded once
   for (const t of tails) {
     const page = container.page(t.number);

@@ -10,6 +10,7 @@ export const severities = {
   "state.unreferenced": "warning",
   "state.reference-order": "warning",
   "stream.unreferenced": "warning",
+  "base.unreferenced": "warning",
   "position.unbound": "warning",
   "signal.mask": "warning",
   "object.duplicate": "warning",

@@ -6,8 +6,8 @@ import { judgeState } from "./rules.mjs";
 
 const maxManifest = 32 << 20; // "readers may set less": this one makes an object of every struct
 
-/** { codes, findings, container, manifest }: everything found in the bytes of a file. */
-export function validate(bytes, { limit } = {}) {
+/** { codes, findings, container, manifest }: everything found in the bytes of a file, whose bases lie in the directory. */
+export function validate(bytes, { limit, directory } = {}) {
   const findings = [], counts = new Map();
   const say = (code, where) => {
     const n = (counts.get(code) ?? 0) + 1;
@@ -24,14 +24,14 @@ export function validate(bytes, { limit } = {}) {
     if (!message.checkLayout()) say("manifest.layout");
     else {
       if (!message.canonical) say("manifest.canonical");
-      const decoder = new Decoder(message, say, { judgeUndefined: container.fullyKnown, newer: !container.fullyKnown });
+      const decoder = new Decoder(message, say, { judgeUndefined: container.fullyKnown, newer: !container.fullyKnown, minor: container.header.minor });
       manifest = decoder.root("Manifest");
       if (!decoder.sawNewer) for (const where of decoder.undefinedAt) say("value.undefined", where);
       const state = manifest?.state;
       if (state) {
         agreement(container, state, say);
         identity(container, message, say);
-        judgeState(container, state, say);
+        judgeState(container, state, say, directory);
       }
     }
   }

@@ -10,7 +10,7 @@ namespace rrpcp {
 
 enum class Source {
   kZero,     // zeros, not stored
-  kStream,   // page stream of the file
+  kStream,   // page stream of the file, or of one of its bases
   kFile,     // backing file of a memory object
   kUnstored, // the bytes are not stored: the kernel provides them, or nobody could read them
   kGuard,    // guard pages, which nobody can access
@@ -27,6 +27,8 @@ struct Segment {
   std::uint64_t first = 0;
   // kFile: index of the memory object. Otherwise noIndex.
   std::uint32_t object = 0xffffffff;
+  // kStream: index of the base whose stream it is; noIndex: this file's.
+  std::uint32_t base = 0xffffffff;
 };
 
 // Rows that cover the mapping exactly, whatever the file says: runs that reach too far are cut,
@@ -38,7 +40,8 @@ std::vector<Segment> object_segments(schema::State::Reader state, std::uint32_t 
 // Pages of each source.
 struct SourceCounts {
   std::uint64_t zero = 0;
-  std::uint64_t stream = 0;
+  std::uint64_t stream = 0;    // of this file and its bases
+  std::uint64_t inherited = 0; // of them, those of bases
   std::uint64_t file = 0;
   std::uint64_t unstored = 0;
   std::uint64_t guard = 0;

@@ -149,9 +149,11 @@ PublishedImport publish_import(const LegacyCheckpoint& legacy, const std::string
                                const ImportOptions& options = {});
 
 // The same for a checkpoint of the current format: writes it anew, with another profile or by a
-// newer release. Fields that this release does not know are kept, and so is the id.
+// newer release. Fields that this release does not know are kept, and so is the id. `minor`: the
+// minor version that the header is to state (rewrite_checkpoint()); nothing: the file's own.
 PublishedImport publish_rewrite(const CheckpointReader& checkpoint, const std::string& directory,
-                                const WriterOptions& options = {});
+                                const WriterOptions& options = {},
+                                std::optional<std::uint16_t> minor = std::nullopt);
 
 // Removes checkpoints of an older generation from their trace: first what makes them visible, in
 // one step, then their page files; and what an interrupted removal left behind (with no `entries`

@@ -47,6 +47,12 @@ struct CaptureOptions {
   bool embed_files = false;
   // Store SHA-256 digests of state and memory (WriterOptions::seal).
   bool seal = false;
+  // An earlier checkpoint of the process, in the directory of the new one: what it holds at the
+  // same addresses is compared and not stored again (spec/series.md). Empty: the checkpoint needs
+  // no other file. One that takes over pages of so many others already (`max_bases`) is not used,
+  // and the new checkpoint is a full one.
+  std::string base = {};
+  std::uint32_t max_bases = format::kDefaultMaxBases;
   AfterCapture after = AfterCapture::kContinue;
   AllowList allow = {};
   // Capture whatever there is, for looking at, comparing and core files: the checkpoint says so,
@@ -72,6 +78,8 @@ struct CaptureResult {
   std::uint64_t memory_bytes = 0;
   std::uint64_t tasks = 0;
   std::uint64_t mappings = 0;
+  // Checkpoints that the new one takes over pages of.
+  std::uint64_t bases = 0;
   // Nanoseconds, by CLOCK_MONOTONIC: from the first thread stopped to all running again, and in
   // all.
   std::uint64_t frozen_nanoseconds = 0;

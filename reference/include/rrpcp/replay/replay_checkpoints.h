@@ -22,6 +22,13 @@ struct CreationOptions {
   std::int64_t start = 0;
   std::int64_t end = 0;
   WriterOptions writer = {};
+  // Each checkpoint takes over the pages that the one before it has at the same addresses, until it
+  // would need more than so many others (at most format::kMaxBases); then a full one begins the
+  // next series (spec/series.md). 0: each is a full one.
+  std::uint32_t max_bases = format::kDefaultMaxBases;
+  // A full one is also made where reading the next would mean decoding more than so many times the
+  // pages of a full one. 0: however many.
+  std::uint32_t most_decoded = 2;
   bool ignore_checkpoints = false;
   // Compare the digests of memory that were recorded (RecordOptions::checksum_interval).
   bool verify = false;
@@ -40,6 +47,8 @@ struct CreationResult {
   std::uint64_t checkpoints = 0;
   // Of them, between two events.
   std::uint64_t between = 0;
+  // Of them, that take over pages of others.
+  std::uint64_t incremental = 0;
   // Bytes of their files.
   std::uint64_t bytes = 0;
   // Last event that was reached.

@@ -298,19 +298,31 @@ bool AddressSpaceCollector::join_with_last(const Area& area) {
   return true;
 }
 
-void AddressSpaceCollector::read_pages(const PageSpool& spool, PagePump& out) {
+std::optional<std::pair<std::uint64_t, std::uint64_t>>
+AddressSpaceCollector::place_of(std::uint32_t object) const {
+  for (const Area& area : areas_) {
+    if (area.object == object && area.mapping.shared) {
+      return std::pair(area.mapping.start, area.mapping.offset);
+    }
+  }
+  return std::nullopt;
+}
+
+void AddressSpaceCollector::read_pages(const PageSpool& spool, PagePump& out,
+                                       std::optional<std::uint32_t> base_space) {
   // Pages that a copy shares with the process are read without making it own them.
   RemoteMemory memory(source_,
                       source_ == pid_ ? RemoteMemory::Pages::kOwn : RemoteMemory::Pages::kShared);
   PageScanner scanner(source_);
   for (Area& area : areas_) {
-    read_area(area, memory, scanner, spool, out);
+    read_area(area, memory, scanner, spool, out, base_space);
   }
   out.flush();
 }
 
 void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScanner& scanner,
-                                      const PageSpool& spool, PagePump& out) {
+                                      const PageSpool& spool, PagePump& out,
+                                      std::optional<std::uint32_t> base_space) {
   const ProcMapping& mapping = area.mapping;
   if (area.kind == MappingKind::kVvar || area.kind == MappingKind::kVsyscall) {
     out.begin(&area.runs);
@@ -329,7 +341,11 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
   if (mapping.shared && guards.empty()) {
     return;
   }
-  out.begin(&area.runs);
+  std::optional<BaseArea> in_base;
+  if (base_space) {
+    in_base = BaseArea{false, *base_space, mapping.start};
+  }
+  out.begin(&area.runs, in_base);
   const bool has_object = area.object != schema::NO_INDEX;
   const schema::RunKind untouched = has_object ? schema::RunKind::BACKING : schema::RunKind::ZERO;
   std::uint64_t at = mapping.start;

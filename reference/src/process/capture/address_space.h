@@ -69,8 +69,11 @@ public:
   std::uint64_t touched_bytes() const { return touched_bytes_; }
   const std::vector<AuxvEntry>& auxv() const { return auxv_; }
 
-  // Reads the pages of private mappings; called in the pump's reading thread.
-  void read_pages(const PageSpool& spool, PagePump& out);
+  // Reads the pages of private mappings. `base_space`: the space of the pump's base that held the
+  // same process, where it has one.
+  void read_pages(const PageSpool& spool, PagePump& out, std::optional<std::uint32_t> base_space);
+  // An address at which the object is mapped shared, and the offset there; nothing: it is not.
+  std::optional<std::pair<std::uint64_t, std::uint64_t>> place_of(std::uint32_t object) const;
 
   // Sets every field that a live process has. `brk` is the end of its heap.
   void build(std::uint64_t brk, schema::AddressSpace::Builder space) const;
@@ -111,7 +114,7 @@ private:
   bool was_locked(const ProcMapping& mapping) const;
   const SavedArea* find_saved(const ProcMapping& mapping) const;
   void read_area(Area& area, RemoteMemory& memory, PageScanner& scanner, const PageSpool& spool,
-                 PagePump& out);
+                 PagePump& out, std::optional<std::uint32_t> base_space);
 
   pid_t pid_;
   pid_t source_ = 0;

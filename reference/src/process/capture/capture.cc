@@ -7,6 +7,7 @@
 #include "process/thread_group.h"
 #include "rrpcp/error.h"
 #include "rrpcp/store.h"
+#include "store/held_base.h"
 
 #include <algorithm>
 #include <capnp/message.h>
@@ -18,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <thread>
 #include <time.h>
@@ -66,6 +68,8 @@ private:
   void look();
   // Child processes.
   void refuse_surroundings(Refusals& refusals) const;
+  // Opens the base, where there is to be one.
+  void open_base();
   // Stops the process and has it collected, from a copy where that can be.
   void collect();
   // Stops all threads and collects what has to be collected then.
@@ -99,6 +103,7 @@ private:
   std::unique_ptr<capnp::MallocMessageBuilder> message_;
   std::unique_ptr<StateCollector> collector_;
   std::optional<Snapshot> copy_;
+  std::optional<HeldBase> base_;
   Clock::time_point frozen_at_;
   std::int64_t frozen_at_wall_clock_ = 0;
 };
@@ -153,6 +158,42 @@ void Capture::refuse_surroundings(Refusals& refusals) const {
   }
 }
 
+void Capture::open_base() {
+  if (options_.base.empty()) {
+    return;
+  }
+  struct stat base, directory, own;
+  const std::string place = directory_of(path_);
+  if (::stat(options_.base.c_str(), &base) == 0 &&
+      ::stat(directory_of(options_.base).c_str(), &directory) == 0 &&
+      (::stat(place.c_str(), &own) != 0 || directory.st_dev != own.st_dev ||
+       directory.st_ino != own.st_ino)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the base lies in another directory than the new checkpoint, where no reader would "
+                "find it")
+        .in_file(options_.base)
+        .with_hint("write the checkpoint beside its base, or copy the base there first");
+  }
+  if (::stat(path_.c_str(), &own) == 0 && base.st_dev == own.st_dev && base.st_ino == own.st_ino) {
+    throw Error(ErrorCode::kInvalidArgument, "the new checkpoint would replace its own base")
+        .in_file(path_);
+  }
+  base_.emplace(options_.base);
+  const CheckpointReader& checkpoint = base_->checkpoint();
+  const schema::State::Reader state = checkpoint.state();
+  if (state.hasTrace() || state.getProcesses().size() != 1 ||
+      state.getProcesses()[0].getPid() != pid_) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the base is no checkpoint of process " + std::to_string(pid_))
+        .in_file(options_.base);
+  }
+  if (checkpoint.base_count() + 1 > std::min(options_.max_bases, format::kMaxBases)) {
+    result_.warnings.push_back("all memory is stored: the base takes over pages of " +
+                               std::to_string(checkpoint.base_count()) + " checkpoints already");
+    base_.reset();
+  }
+}
+
 void Capture::check_cancelled() const {
   if (options_.cancelled && options_.cancelled()) {
     throw Error(ErrorCode::kSystem,
@@ -179,7 +220,8 @@ void Capture::freeze() {
                        .max_unlinked_bytes = options_.max_unlinked_bytes,
                        .embed_files = options_.embed_files,
                        .spool_directory = directory_of(path_),
-                       .return_code = return_code_});
+                       .return_code = return_code_,
+                       .base = base_ ? &base_->memory() : nullptr});
   refuse_surroundings(collector_->refusals());
   collector_->collect_frozen({process}, message_->initRoot<schema::Manifest>().initState());
   collector_->space(0).note_locked(areas_);
@@ -253,8 +295,10 @@ CheckpointId Capture::write(Output& output) {
     output.reserve(total);
   }
   schema::State::Builder state = manifest().getState();
+  HeaderFields fields = header_fields(state.asReader());
+  fields.base_runs = base_.has_value();
   CheckpointWriter writer(
-      output, header_fields(state.asReader()),
+      output, fields,
       {.profile = options_.profile, .threads = options_.threads, .seal = options_.seal});
   result_.memory_bytes = collector_->write_pages(writer, [&](std::uint64_t done) {
     check_cancelled();
@@ -265,6 +309,7 @@ CheckpointId Capture::write(Output& output) {
   collector_->build(frozen_at_wall_clock_, state);
   state.setInspectOnly(options_.inspect_only);
   check_cancelled();
+  result_.bases = state.getBases().size();
   result_.mappings = collector_->mapping_count();
   const std::vector<std::string>& warnings = collector_->refusals().warnings();
   result_.warnings.insert(result_.warnings.end(), warnings.begin(), warnings.end());
@@ -316,6 +361,7 @@ void Capture::clean_up() noexcept {
 
 CaptureResult Capture::run() {
   const Clock::time_point start = Clock::now();
+  open_base();
   look();
   write_file_atomically(path_, true, [&](Output& output) {
     collect();

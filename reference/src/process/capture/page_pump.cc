@@ -17,8 +17,10 @@ constexpr std::size_t kMaxSteps = 16384;
 
 } // namespace
 
-PagePump::PagePump(CheckpointWriter& writer, std::function<void(std::uint64_t)> progress)
-    : writer_(writer), progress_(std::move(progress)) {}
+PagePump::PagePump(CheckpointWriter& writer, std::function<void(std::uint64_t)> progress,
+                   BaseMemory* base)
+    : writer_(writer), base_(base), progress_(std::move(progress)),
+      page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))) {}
 
 void PagePump::add(const Step& step) {
   if (steps_.size() >= kMaxSteps) {
@@ -27,8 +29,8 @@ void PagePump::add(const Step& step) {
   steps_.push_back(step);
 }
 
-void PagePump::begin(std::vector<PageRun>* runs) {
-  add({Step::Kind::kBegin, runs, {}, 0});
+void PagePump::begin(std::vector<PageRun>* runs, std::optional<BaseArea> area) {
+  add({Step::Kind::kBegin, runs, {}, 0, area});
 }
 
 void PagePump::gap(schema::RunKind kind, std::uint64_t pages) {
@@ -84,6 +86,37 @@ void PagePump::read_remote() {
   }
 }
 
+std::optional<BaseMemory::Row> PagePump::base_row() const {
+  if (base_ == nullptr || !area_) {
+    return std::nullopt;
+  }
+  return area_->in_object ? base_->find_in_object(area_->owner, area_->start + position_)
+                          : base_->find(area_->owner, area_->start + position_);
+}
+
+void PagePump::append(std::span<const std::byte> pages) {
+  while (!pages.empty()) {
+    // As many pages as have no counterpart go together.
+    std::size_t alone = 0;
+    std::optional<BaseMemory::Row> row = base_row();
+    while (!row && alone < pages.size()) {
+      const std::size_t step = base_ == nullptr || !area_ ? pages.size() : page_size_;
+      alone += step;
+      position_ += step;
+      row = alone < pages.size() ? base_row() : std::nullopt;
+    }
+    if (alone > 0) {
+      writer_.append(pages.first(alone), *runs_);
+      pages = pages.subspan(alone);
+    }
+    for (std::uint64_t i = 0; row && i < row->pages && !pages.empty(); ++i) {
+      writer_.append(pages.first(page_size_), base_->page(row->source, row->first + i), *runs_);
+      pages = pages.subspan(page_size_);
+      position_ += page_size_;
+    }
+  }
+}
+
 void PagePump::flush() {
   read_remote();
   std::span<const std::byte> rest = buffer_.first(filled_);
@@ -91,12 +124,15 @@ void PagePump::flush() {
     switch (step.kind) {
     case Step::Kind::kBegin:
       runs_ = step.runs;
+      area_ = step.area;
+      position_ = 0;
       break;
     case Step::Kind::kGap:
       append_run(*runs_, {step.run, step.amount, 0});
+      position_ += step.amount * page_size_;
       break;
     case Step::Kind::kData:
-      writer_.append(rest.first(step.amount), *runs_);
+      append(rest.first(step.amount));
       rest = rest.subspan(step.amount);
       break;
     }

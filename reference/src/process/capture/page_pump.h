@@ -1,6 +1,7 @@
 // Carries pages from processes and files into a checkpoint.
 #pragma once
 
+#include "model/base_memory.h"
 #include "process/remote_memory.h"
 #include "rrpcp/page_run.h"
 #include "rrpcp/writer.h"
@@ -8,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <sys/uio.h>
@@ -19,11 +21,14 @@ namespace rrpcp::capture {
 // processor's cache: a page is copied once on its way from the process to the kernel's write.
 class PagePump {
 public:
-  // `progress` is called with the bytes read so far.
-  PagePump(CheckpointWriter& writer, std::function<void(std::uint64_t)> progress);
+  // `progress` is called with the bytes read so far. `base`, where given, is what pages are
+  // compared with: those that it holds at their place are not stored again.
+  PagePump(CheckpointWriter& writer, std::function<void(std::uint64_t)> progress,
+           BaseMemory* base = nullptr);
 
   // From now on, runs go to the end of `*runs`, which must live until the next begin() or flush().
-  void begin(std::vector<PageRun>* runs);
+  // What follows begins, in the base, at `area`.
+  void begin(std::vector<PageRun>* runs, std::optional<BaseArea> area = std::nullopt);
   // A row of pages without data: ZERO or BACKING.
   void gap(schema::RunKind kind, std::uint64_t pages);
   // Pages of process `memory.pid()`: [address, address + length). Read later, together with what
@@ -44,15 +49,22 @@ private:
     std::vector<PageRun>* runs = nullptr;        // kBegin
     schema::RunKind run = schema::RunKind::ZERO; // kGap
     std::uint64_t amount = 0;                    // kGap: pages; kData: bytes
+    std::optional<BaseArea> area = {};           // kBegin
   };
 
   // Room for more pages, at least one.
   std::span<std::byte> room();
   void add(const Step& step);
   void read_remote();
+  void append(std::span<const std::byte> pages);
+  std::optional<BaseMemory::Row> base_row() const;
 
   CheckpointWriter& writer_;
+  BaseMemory* const base_; // may be null
+  std::optional<BaseArea> area_;
+  std::uint64_t position_ = 0; // bytes that were appended since begin()
   std::function<void(std::uint64_t)> progress_;
+  const std::uint64_t page_size_;
   std::uint64_t bytes_ = 0;
   std::vector<PageRun>* runs_ = nullptr;
   std::span<std::byte> buffer_; // the writer's; empty: nothing waits in it

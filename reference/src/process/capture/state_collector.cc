@@ -420,7 +420,33 @@ std::uint64_t StateCollector::touched_bytes() {
   return bytes;
 }
 
-void StateCollector::write_object(MemoryObject& object, PagePump& out) {
+std::optional<std::uint32_t> StateCollector::base_space(std::size_t space) const {
+  if (options_.base == nullptr) {
+    return std::nullopt;
+  }
+  for (const Process& process : processes_) {
+    if (process.space == space) {
+      const pid_t pid = process.logical_pid != 0 ? process.logical_pid : process.pid;
+      return options_.base->space_of_process(pid);
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<BaseArea> StateCollector::base_object(std::uint32_t object) const {
+  for (std::size_t i = 0; i < spaces_.size(); ++i) {
+    const std::optional<std::uint32_t> space = base_space(i);
+    const auto place = space ? spaces_[i]->collector.place_of(object) : std::nullopt;
+    const auto in_base = place ? options_.base->object_at(*space, place->first) : std::nullopt;
+    if (in_base && in_base->second == place->second) {
+      return BaseArea{true, in_base->first, 0};
+    }
+  }
+  return std::nullopt;
+}
+
+void StateCollector::write_object(MemoryObject& object, PagePump& out,
+                                  std::optional<BaseArea> in_base) {
   if (object.storage == MemoryObject::Storage::kByReference) {
     return;
   }
@@ -429,7 +455,7 @@ void StateCollector::write_object(MemoryObject& object, PagePump& out) {
                                    : schema::RunKind::ZERO;
   const std::uint64_t end = align_up(object.length, page_size_);
   std::uint64_t at = 0;
-  out.begin(&object.runs);
+  out.begin(&object.runs, in_base);
   auto skip_to = [&](std::uint64_t offset) {
     out.gap(rest, (offset - at) / page_size_);
     at = offset;
@@ -475,12 +501,12 @@ void StateCollector::write_object(MemoryObject& object, PagePump& out) {
 
 std::uint64_t StateCollector::write_pages(CheckpointWriter& writer,
                                           const std::function<void(std::uint64_t)>& progress) {
-  PagePump pump(writer, progress);
-  for (std::unique_ptr<Space>& space : spaces_) {
-    space->collector.read_pages(spool_, pump);
+  PagePump pump(writer, progress, options_.base);
+  for (std::size_t i = 0; i < spaces_.size(); ++i) {
+    spaces_[i]->collector.read_pages(spool_, pump, base_space(i));
   }
   for (std::uint32_t i = 0; i < objects_.size(); ++i) {
-    write_object(objects_[i], pump);
+    write_object(objects_[i], pump, base_object(i));
   }
   pump.flush();
   return pump.bytes();
@@ -498,6 +524,9 @@ void StateCollector::build(std::int64_t frozen_at, schema::State::Builder state)
     }
   }
   objects_.build(state);
+  if (options_.base != nullptr) {
+    options_.base->list_bases(state);
+  }
   if (!options_.supervised) {
     files_.build(state);
   }

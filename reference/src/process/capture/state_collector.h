@@ -58,6 +58,9 @@ struct CollectorOptions {
   // Directory of the trace that the checkpoint will be bound to: files in it are named relative to
   // it. Empty: none.
   std::string trace_directory = {};
+  // What pages are compared with, so that those which it holds at their place are not stored again;
+  // must outlive the collector. The writer's header fields have base_runs then. May be null.
+  BaseMemory* base = nullptr;
 };
 
 // Fills a State from processes that somebody else has stopped and will let go on: it neither
@@ -187,7 +190,10 @@ private:
                         schema::Process::Builder process, schema::Task::Builder out);
   void refuse_semaphores();
   void collect_file_systems(schema::State::Builder state);
-  void write_object(MemoryObject& object, PagePump& out);
+  void write_object(MemoryObject& object, PagePump& out, std::optional<BaseArea> in_base);
+  // The space of the base that had the memory of one of these; a place in it.
+  std::optional<std::uint32_t> base_space(std::size_t space) const;
+  std::optional<BaseArea> base_object(std::uint32_t object) const;
   CallSite site_for(Space& space, const Tracee& thread);
 
   CollectorOptions options_;

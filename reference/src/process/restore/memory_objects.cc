@@ -4,6 +4,7 @@
 #include "model/backing_file.h"
 #include "process/restore/file_identity.h"
 #include "rrpcp/error.h"
+#include "rrpcp/page_run.h"
 
 #include <algorithm>
 #include <array>
@@ -130,7 +131,7 @@ MemoryObjects::MemoryObjects(const CheckpointReader& reader, const RestoreOption
       continue;
     }
     for (schema::PageRun::Reader run : object.getRuns()) {
-      if (run.getKind() > schema::RunKind::BACKING) {
+      if (run.getKind() > schema::RunKind::BACKING && run.getKind() != schema::RunKind::BASE) {
         obstacles.add(ErrorCode::kUnsupportedState, "memory object " + std::to_string(i) +
                                                         " has pages whose contents are not stored");
         break;
@@ -292,8 +293,8 @@ void MemoryObjects::compare_contents(const Object& object,
     offset += expected.size();
   };
   for (schema::PageRun::Reader run : stored.getRuns()) {
-    if (run.getKind() == schema::RunKind::STREAM) {
-      reader_.read_stream(run.getFirst(), run.getPages(), compare);
+    if (is_of_stream(run.getKind())) {
+      reader_.source(run).read_stream(run.getFirst(), run.getPages(), compare);
     } else if (run.getKind() == schema::RunKind::ZERO) {
       const std::vector<std::byte> zeros(page_size);
       for (std::uint64_t i = 0; i < run.getPages(); ++i) {
@@ -469,8 +470,8 @@ bool MemoryObjects::holds_stored(std::size_t index, int segment) const {
     if (!same || offset >= length) {
       break;
     }
-    if (run.getKind() == schema::RunKind::STREAM) {
-      reader_.read_stream(run.getFirst(), run.getPages(), compare);
+    if (is_of_stream(run.getKind())) {
+      reader_.source(run).read_stream(run.getFirst(), run.getPages(), compare);
     } else {
       for (std::uint64_t i = 0; same && i < run.getPages() && offset < length; ++i) {
         compare(zeros);
@@ -547,8 +548,9 @@ std::vector<PageCopy> MemoryObjects::contents() const {
       const std::uint64_t left = object.length - offset;
       const std::uint64_t bytes =
           run.getPages() > left / page_size ? left : run.getPages() * page_size;
-      if (run.getKind() == schema::RunKind::STREAM) {
+      if (is_of_stream(run.getKind())) {
         PageCopy copy;
+        copy.source = &reader_.source(run);
         copy.first = run.getFirst();
         copy.bytes = bytes;
         if (object.local != nullptr) {

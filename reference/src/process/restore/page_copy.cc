@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 #include <system_error>
 #include <thread>
+#include <tuple>
 #include <unistd.h>
 
 namespace rrpcp::restore {
@@ -24,6 +25,7 @@ namespace {
 
 // The part of a copy that lies in one chunk.
 struct Part {
+  const CheckpointReader* source;
   std::uint64_t chunk;
   // Bytes from the start of the decoded chunk.
   std::uint64_t offset;
@@ -31,13 +33,13 @@ struct Part {
   PageTarget target;
 };
 
-std::vector<Part> split_by_chunk(const CheckpointReader& reader,
-                                 const std::vector<PageCopy>& copies) {
-  const std::uint64_t page_size = reader.header().page_size;
-  const std::uint64_t chunk_bytes = page_size * reader.header().chunk_pages;
+std::vector<Part> split_by_chunk(const std::vector<PageCopy>& copies) {
   std::vector<Part> parts;
   parts.reserve(copies.size());
   for (const PageCopy& copy : copies) {
+    const CheckpointReader& reader = *copy.source;
+    const std::uint64_t page_size = reader.header().page_size;
+    const std::uint64_t chunk_bytes = page_size * reader.header().chunk_pages;
     const std::uint64_t pages = copy.bytes / page_size + (copy.bytes % page_size != 0 ? 1 : 0);
     const std::uint64_t page_count = reader.footer().page_count;
     if (copy.first > page_count || pages > page_count - copy.first) {
@@ -50,14 +52,15 @@ std::vector<Part> split_by_chunk(const CheckpointReader& reader,
     while (left > 0) {
       const std::uint64_t offset = from % chunk_bytes;
       const std::uint64_t bytes = std::min(left, chunk_bytes - offset);
-      parts.push_back({from / chunk_bytes, offset, bytes, target});
+      parts.push_back({&reader, from / chunk_bytes, offset, bytes, target});
       from += bytes;
       left -= bytes;
       target.position += bytes;
     }
   }
   std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) {
-    return a.chunk != b.chunk ? a.chunk < b.chunk : a.target.position < b.target.position;
+    return std::tuple(a.source, a.chunk, a.target.position) <
+           std::tuple(b.source, b.chunk, b.target.position);
   });
   return parts;
 }
@@ -170,14 +173,14 @@ void parallel_for(std::uint64_t count, unsigned threads,
   }
 }
 
-void copy_pages(const CheckpointReader& reader, std::vector<PageCopy> copies, pid_t process,
-                unsigned threads) {
-  const std::vector<Part> parts = split_by_chunk(reader, copies);
+void copy_pages(std::vector<PageCopy> copies, pid_t process, unsigned threads) {
+  const std::vector<Part> parts = split_by_chunk(copies);
   copies.clear();
   std::vector<std::span<const Part>> groups; // one per chunk
   for (std::size_t i = 0; i < parts.size();) {
     std::size_t end = i + 1;
-    while (end < parts.size() && parts[end].chunk == parts[i].chunk) {
+    while (end < parts.size() && parts[end].chunk == parts[i].chunk &&
+           parts[end].source == parts[i].source) {
       ++end;
     }
     groups.push_back(std::span(parts).subspan(i, end - i));
@@ -187,8 +190,9 @@ void copy_pages(const CheckpointReader& reader, std::vector<PageCopy> copies, pi
   std::vector<std::vector<std::byte>> buffers(threads);
   parallel_for(groups.size(), threads, [&](std::uint64_t i, unsigned worker) {
     std::vector<std::byte>& chunk = buffers[worker];
-    chunk.resize(reader.chunk(groups[i].front().chunk).length);
-    reader.read_chunk(groups[i].front().chunk, chunk);
+    const Part& first = groups[i].front();
+    chunk.resize(first.source->chunk(first.chunk).length);
+    first.source->read_chunk(first.chunk, chunk);
     ProcessWriter writer(process);
     deliver(groups[i], chunk, writer);
   });

@@ -24,6 +24,8 @@ struct PageTarget {
 };
 
 struct PageCopy {
+  // The checkpoint whose stream the pages are in: the one that is restored, or a base of it.
+  const CheckpointReader* source = nullptr;
   // Index in the page stream.
   std::uint64_t first = 0;
   // Bytes to copy, from the start of that page; need not be whole pages.
@@ -31,12 +33,11 @@ struct PageCopy {
   PageTarget target;
 };
 
-// Carries out `copies`. `process` is the new process; it is this process's tracee. `threads`: how
-// many work at it, the calling one included; 0: as many as processors are available. A chunk is
-// read once for all copies of its pages. Memory stays bounded: one chunk per thread.
-// Throws Error: kDamaged for a checksum that does not match, kSystem.
-void copy_pages(const CheckpointReader& reader, std::vector<PageCopy> copies, pid_t process,
-                unsigned threads);
+// Carries out `copies`, whose sources are all open. `process` is the new process; it is this
+// process's tracee. `threads`: how many work at it, the calling one included; 0: as many as
+// processors are available. A chunk is read once for all copies of its pages. Memory stays bounded:
+// one chunk per thread. Throws Error: kDamaged for a checksum that does not match, kSystem.
+void copy_pages(std::vector<PageCopy> copies, pid_t process, unsigned threads);
 
 // Calls `work(i, worker)` for i from 0 to count - 1 from up to `threads` threads, the calling one
 // included; `worker` is a number below `threads` that only one thread has at a time. The first

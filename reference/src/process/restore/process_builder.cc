@@ -139,7 +139,7 @@ public:
     }
     const std::vector<PageCopy>& own = plan_.space().copies();
     copies.insert(copies.end(), own.begin(), own.end());
-    copy_pages(reader_, std::move(copies), process_.pid(), options_.threads);
+    copy_pages(std::move(copies), process_.pid(), options_.threads);
     permit(kStageFilled);
     const std::size_t threads = plan_.tasks().size();
     wait_until(

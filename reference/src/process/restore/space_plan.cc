@@ -91,6 +91,10 @@ SpacePlan::SpacePlan(const CheckpointReader& reader, std::uint32_t space,
                      Obstacles& obstacles)
     : reader_(reader), state_(reader.state()), space_(state_.getAddressSpaces()[space]),
       objects_(objects), options_(options), page_size_(reader.header().page_size) {
+  files_.push_back(&reader);
+  for (std::size_t i = 0; i < reader.base_count(); ++i) {
+    files_.push_back(&reader.base(i));
+  }
   std::uint64_t end = 0;
   for (schema::Mapping::Reader mapping : space_.getMappings()) {
     check(mapping, end, obstacles);
@@ -212,7 +216,15 @@ void SpacePlan::plan_pages(PlannedMapping& planned, schema::Mapping::Reader mapp
       }
       break;
     case schema::RunKind::STREAM:
-      plan_stream(planned, address, run.getFirst(), pages);
+      plan_stream(planned, address, 0, run.getFirst(), pages);
+      break;
+    case schema::RunKind::BASE:
+      if (run.getSource() >= files_.size() - 1) {
+        throw Error(ErrorCode::kDamaged, "a run of mapping " + range_text(planned.range) +
+                                             " refers to a base that is not listed")
+            .in_file(reader_.name());
+      }
+      plan_stream(planned, address, run.getSource() + 1, run.getFirst(), pages);
       break;
     case schema::RunKind::GUARD:
       planned.guards.push_back({address, address + bytes});
@@ -238,34 +250,36 @@ void SpacePlan::plan_pages(PlannedMapping& planned, schema::Mapping::Reader mapp
   }
 }
 
-void SpacePlan::plan_stream(PlannedMapping& planned, std::uint64_t address, std::uint64_t first,
-                            std::uint64_t pages) {
-  const std::uint64_t page_count = reader_.footer().page_count;
+void SpacePlan::plan_stream(PlannedMapping& planned, std::uint64_t address, std::uint32_t file,
+                            std::uint64_t first, std::uint64_t pages) {
+  const CheckpointReader& reader = *files_[file];
+  const bool may_be_mapped = options_.lazy && reader.fd() >= 0;
+  const std::uint64_t page_count = reader.footer().page_count;
   if (first > page_count || pages > page_count - first) {
     throw Error(ErrorCode::kDamaged, "a run of mapping " + range_text(planned.range) +
                                          " refers to pages beyond the end of the page stream")
         .in_file(reader_.name());
   }
-  const std::uint64_t chunk_pages = reader_.header().chunk_pages;
+  const std::uint64_t chunk_pages = reader.header().chunk_pages;
   while (pages > 0) {
     // A row of chunks that are all raw and lie next to each other, or all are not raw.
-    ChunkEntry entry = reader_.chunk(first / chunk_pages);
-    const bool raw = entry.codec == format::kCodecRaw && options_.lazy && reader_.fd() >= 0;
+    const ChunkEntry entry = reader.chunk(first / chunk_pages);
+    const bool raw = entry.codec == format::kCodecRaw && may_be_mapped;
     const std::uint64_t skipped = first % chunk_pages;
     const std::uint64_t file_offset = entry.offset + skipped * page_size_;
     std::uint64_t row = std::min(pages, chunk_pages - skipped);
     while (row < pages) {
-      const ChunkEntry next = reader_.chunk((first + row) / chunk_pages);
-      const bool next_raw = next.codec == format::kCodecRaw && options_.lazy && reader_.fd() >= 0;
+      const ChunkEntry next = reader.chunk((first + row) / chunk_pages);
+      const bool next_raw = next.codec == format::kCodecRaw && may_be_mapped;
       if (next_raw != raw || (raw && next.offset != file_offset + row * page_size_)) {
         break;
       }
       row += std::min(pages - row, chunk_pages);
     }
     if (raw) {
-      plan_raw(planned, address, first, row * page_size_, file_offset);
+      plan_raw(planned, address, file, first, row * page_size_, file_offset);
     } else {
-      plan_copy(planned, address, first, row * page_size_);
+      plan_copy(planned, address, file, first, row * page_size_);
     }
     address += row * page_size_;
     first += row;
@@ -273,16 +287,16 @@ void SpacePlan::plan_stream(PlannedMapping& planned, std::uint64_t address, std:
   }
 }
 
-void SpacePlan::plan_copy(PlannedMapping& planned, std::uint64_t address, std::uint64_t first,
-                          std::uint64_t bytes) {
-  copies_.push_back({first, bytes, {PageTarget::Kind::kProcess, address, -1}});
+void SpacePlan::plan_copy(PlannedMapping& planned, std::uint64_t address, std::uint32_t file,
+                          std::uint64_t first, std::uint64_t bytes) {
+  copies_.push_back({files_[file], first, bytes, {PageTarget::Kind::kProcess, address, -1}});
   planned.needs_writing = true;
 }
 
-void SpacePlan::plan_raw(PlannedMapping& planned, std::uint64_t address, std::uint64_t first,
-                         std::uint64_t bytes, std::uint64_t file_offset) {
+void SpacePlan::plan_raw(PlannedMapping& planned, std::uint64_t address, std::uint32_t file,
+                         std::uint64_t first, std::uint64_t bytes, std::uint64_t file_offset) {
   if (file_offset % page_size_ != 0) {
-    plan_copy(planned, address, first, bytes);
+    plan_copy(planned, address, file, first, bytes);
     return;
   }
   // The last page of anonymous memory stays anonymous: if the program lets the mapping grow
@@ -292,13 +306,13 @@ void SpacePlan::plan_raw(PlannedMapping& planned, std::uint64_t address, std::ui
     mapped -= page_size_;
   }
   if (may_map_from_file(planned, mapped)) {
-    planned.pieces.push_back({Piece::Way::kMap, address, mapped, file_offset});
+    planned.pieces.push_back({Piece::Way::kMap, address, mapped, file_offset, file});
   } else {
     mapped = 0;
   }
   if (mapped < bytes) {
     planned.pieces.push_back(
-        {Piece::Way::kRead, address + mapped, bytes - mapped, file_offset + mapped});
+        {Piece::Way::kRead, address + mapped, bytes - mapped, file_offset + mapped, file});
     planned.needs_writing = true;
   }
 }
@@ -361,8 +375,9 @@ void SpacePlan::plan_keys(Obstacles& obstacles) {
 }
 
 void SpacePlan::add_descriptors(DescriptorSet& set) {
-  if (reader_.fd() >= 0) {
-    checkpoint_descriptor_ = set.add(reader_.fd());
+  file_descriptors_.clear();
+  for (const CheckpointReader* file : files_) {
+    file_descriptors_.push_back(file->fd() >= 0 ? set.add(file->fd()) : 0);
   }
   std::vector<bool> used(objects_.size());
   for (const PlannedMapping& mapping : mappings_) {
@@ -590,7 +605,7 @@ void SpacePlan::add_mapping_ops(OpList& ops, const DescriptorSet& set) const {
                          {piece.address, piece.address + piece.bytes}},
                         SYS_mmap, piece.address, piece.bytes, mapping.protection,
                         MAP_PRIVATE | MAP_FIXED | (mapping.flags & MAP_NORESERVE),
-                        set.number(checkpoint_descriptor_), piece.file_offset);
+                        set.number(file_descriptors_[piece.file]), piece.file_offset);
       }
     }
   }
@@ -598,10 +613,11 @@ void SpacePlan::add_mapping_ops(OpList& ops, const DescriptorSet& set) const {
 
 void SpacePlan::add_reading_ops(OpList& ops, const DescriptorSet& set) const {
   std::vector<iovec> pieces;
+  std::uint32_t file = 0;
   std::uint64_t file_start = 0;
   std::uint64_t bytes = 0;
   auto flush = [&] {
-    const int fd = set.number(checkpoint_descriptor_);
+    const int fd = set.number(file_descriptors_[file]);
     if (pieces.size() == 1) {
       ops.add({"reading pages of the checkpoint"}, restorer::OpKind::kRead, fd, pieces[0].iov_base,
               bytes, file_start);
@@ -622,10 +638,12 @@ void SpacePlan::add_reading_ops(OpList& ops, const DescriptorSet& set) const {
                  {piece.address, piece.address + piece.bytes}},
                 restorer::OpKind::kZero, piece.address, piece.bytes);
       } else if (piece.way == Piece::Way::kRead) {
-        if (pieces.size() == kMaxPiecesOfRead || piece.file_offset != file_start + bytes) {
+        if (pieces.size() == kMaxPiecesOfRead || piece.file != file ||
+            piece.file_offset != file_start + bytes) {
           flush();
         }
         if (pieces.empty()) {
+          file = piece.file;
           file_start = piece.file_offset;
         }
         pieces.push_back({reinterpret_cast<void*>(piece.address), piece.bytes});

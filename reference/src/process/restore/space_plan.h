@@ -66,8 +66,9 @@ private:
     } way;
     std::uint64_t address;
     std::uint64_t bytes;
-    // In the checkpoint's file.
+    // In the checkpoint's file, or a base's.
     std::uint64_t file_offset;
+    std::uint32_t file = 0; // index in files_
   };
   struct PlannedMapping {
     MemoryRange range;
@@ -93,12 +94,12 @@ private:
              Obstacles& obstacles) const;
   PlannedMapping plan_mapping(schema::Mapping::Reader mapping);
   void plan_pages(PlannedMapping& planned, schema::Mapping::Reader mapping);
-  void plan_stream(PlannedMapping& planned, std::uint64_t address, std::uint64_t first,
-                   std::uint64_t pages);
-  void plan_raw(PlannedMapping& planned, std::uint64_t address, std::uint64_t first,
-                std::uint64_t bytes, std::uint64_t file_offset);
-  void plan_copy(PlannedMapping& planned, std::uint64_t address, std::uint64_t first,
-                 std::uint64_t bytes);
+  void plan_stream(PlannedMapping& planned, std::uint64_t address, std::uint32_t file,
+                   std::uint64_t first, std::uint64_t pages);
+  void plan_raw(PlannedMapping& planned, std::uint64_t address, std::uint32_t file,
+                std::uint64_t first, std::uint64_t bytes, std::uint64_t file_offset);
+  void plan_copy(PlannedMapping& planned, std::uint64_t address, std::uint32_t file,
+                 std::uint64_t first, std::uint64_t bytes);
   bool may_map_from_file(const PlannedMapping& planned, std::uint64_t bytes) const;
   void limit_mappings();
   void plan_keys(Obstacles& obstacles);
@@ -110,6 +111,8 @@ private:
                   OpFailure::Policy policy = OpFailure::Policy::kFatal) const;
 
   const CheckpointReader& reader_;
+  // That and its bases.
+  std::vector<const CheckpointReader*> files_;
   schema::State::Reader state_;
   schema::AddressSpace::Reader space_;
   const MemoryObjects& objects_;
@@ -123,7 +126,7 @@ private:
   unsigned highest_key_ = 0;
 
   // Indices in the DescriptorSet.
-  std::size_t checkpoint_descriptor_ = 0;
+  std::vector<std::size_t> file_descriptors_; // by file
   std::optional<std::size_t> executable_descriptor_;
   std::vector<std::size_t> read_only_descriptors_; // by object
   std::vector<std::size_t> writable_descriptors_;

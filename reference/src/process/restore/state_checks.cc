@@ -45,15 +45,8 @@ void check_machine(const CheckpointReader& reader) {
 }
 
 void check_rules(const CheckpointReader& reader) {
-  const Header& header = reader.header();
-  StateRules rules;
-  rules.page_size = header.page_size;
-  rules.page_count = reader.footer().page_count;
-  rules.fully_known = header.minor <= format::kMinorVersion &&
-                      (header.incompatible & ~format::kKnownIncompatible) == 0 &&
-                      (header.compatible & ~format::kKnownCompatible) == 0;
   Findings findings(reader.name(), 1);
-  validate_state(reader.manifest(), rules, findings);
+  validate_state(reader.manifest(), state_rules(reader.header(), reader.footer()), findings);
   ValidationReport report;
   findings.finish(report);
   for (const Finding& finding : report.findings) {
@@ -72,6 +65,7 @@ void check_rules(const CheckpointReader& reader) {
                    : beyond ? "a program that knows it is needed"
                             : "run pcp-validate on the file for the whole story");
   }
+  reader.open_bases();
 }
 
 } // namespace rrpcp::restore

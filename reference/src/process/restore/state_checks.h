@@ -9,8 +9,9 @@ namespace rrpcp::restore {
 // size of its pages. Throws Error(kUnsupportedState).
 void check_machine(const CheckpointReader& reader);
 
-// Every rule of the model, so that the rest of a restore can rely on it. Throws Error(kDamaged)
-// with the rule's diagnostic, kUnsupportedState for a critical extension that is not known.
+// Every rule of the model, so that the rest of a restore can rely on it, and that every base is
+// there and the right one. Throws Error(kDamaged) with the rule's diagnostic, kUnsupportedState for
+// a critical extension that is not known, and as CheckpointReader::base() does.
 void check_rules(const CheckpointReader& reader);
 
 } // namespace rrpcp::restore

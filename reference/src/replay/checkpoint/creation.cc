@@ -141,7 +141,9 @@ private:
   }
 
   void take(std::optional<replay::PlaceBetween> between) {
-    const std::string path = save_checkpoint(*session_, store_, options_.writer, between);
+    const std::string path = save_checkpoint(*session_, store_, options_.writer, between,
+                                             {base_, options_.most_decoded});
+    go_on_from(path);
     std::error_code error;
     const auto size = std::filesystem::file_size(path, error);
     result_.bytes += error ? 0 : size;
@@ -153,11 +155,27 @@ private:
     last_taken_ = Clock::now();
   }
 
+  // Has the next checkpoint take over pages of this one, where it may.
+  void go_on_from(const std::string& path) {
+    base_.clear();
+    try {
+      const std::size_t bases = CheckpointReader::open(path).base_count();
+      result_.incremental += bases != 0 ? 1 : 0;
+      if (bases < std::min(options_.max_bases, format::kMaxBases)) {
+        base_ = path;
+      }
+    } catch (const Error&) {
+      // Somebody removed it at once: the next one is a full one.
+    }
+  }
+
   const std::string& directory_;
   const CreationOptions& options_;
   const Store store_;
   std::unique_ptr<ReplaySession> session_;
   CreationResult result_;
+  // What the next checkpoint takes pages over from; empty: it is a full one.
+  std::string base_;
   std::int64_t reached_ = 0;
   // With event_interval: from which event on the next one is due.
   std::int64_t next_ = 0;

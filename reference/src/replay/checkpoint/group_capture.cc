@@ -38,6 +38,7 @@ GroupCapture::GroupCapture(std::vector<GroupProcess> processes, const GroupCaptu
   capture::CollectorOptions collected;
   collected.supervised = true;
   collected.trace_directory = options_.trace_directory;
+  collected.base = options_.base;
   collector_ = std::make_unique<capture::StateCollector>(collected);
   std::sort(processes_.begin(), processes_.end(), [](const GroupProcess& a, const GroupProcess& b) {
     return a.logical_pid < b.logical_pid;
@@ -90,7 +91,9 @@ std::uint32_t GroupCapture::space_count() const {
 }
 
 CheckpointId GroupCapture::write(Output& output) {
-  CheckpointWriter writer(output, header_fields(state().asReader()), options_.writer);
+  HeaderFields fields = header_fields(state().asReader());
+  fields.base_runs = options_.base != nullptr;
+  CheckpointWriter writer(output, fields, options_.writer);
   collector_->write_pages(writer, [](std::uint64_t) {});
   collector_->build(frozen_at_, state());
   if (complete_) {
@@ -108,8 +111,17 @@ CheckpointId GroupCapture::write(Output& output) {
 }
 
 std::string GroupCapture::publish(const Store& store) {
-  return store.publish(header_fields(state().asReader()),
-                       [&](Output& output) { return write(output); });
+  const HeaderFields fields = header_fields(state().asReader());
+  // What lies at the same place says the same, though other pages of it may be taken over. Between
+  // two events a place has no name.
+  std::function<std::optional<std::string>()> instead;
+  if (fields.position_kind == format::kPositionAtEvent) {
+    instead = [&] { return find_same_place(store.directory(), fields); };
+  }
+  return publish_checkpoint(
+             store.directory(), fields.event, [&](Output& output) { return write(output); }, {},
+             instead)
+      .path;
 }
 
 } // namespace rrpcp::replay

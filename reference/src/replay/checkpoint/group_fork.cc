@@ -112,7 +112,8 @@ bool can_be_forked(schema::State::Reader state) {
       }
       constexpr std::uint32_t kNotForked = 3; // MADV_DONTFORK, MADV_WIPEONFORK
       for (schema::PageRun::Reader run : mapping.getRuns()) {
-        known = known && run.getKind() <= schema::RunKind::BACKING;
+        known = known && (run.getKind() <= schema::RunKind::BACKING ||
+                          run.getKind() == schema::RunKind::BASE);
       }
       if (special || !known || (mapping.getAdvice() & kNotForked) != 0) {
         return false;
@@ -410,7 +411,7 @@ std::optional<RestoredGroup> fork_group(const CheckpointReader& reader, Restored
     obstacles.throw_if_any();
     objects.acquire(obstacles);
     obstacles.throw_if_any();
-    restore::copy_pages(next, objects.contents(), ::getpid(), options.threads);
+    restore::copy_pages(objects.contents(), ::getpid(), options.threads);
     RestoredGroup group;
     group.objects = keep_descriptors(objects);
     try {

@@ -30,6 +30,9 @@ class StateCollector;
 namespace rrpcp::restore {
 class MemoryObjects;
 }
+namespace rrpcp {
+class BaseMemory;
+}
 
 namespace rrpcp::replay {
 
@@ -51,6 +54,8 @@ struct GroupCaptureOptions {
   WriterOptions writer = {};
   // Absolute path. Mapped files in it are named relative to it.
   std::string trace_directory = {};
+  // What the new checkpoint takes pages over from; must outlive the capture. May be null.
+  BaseMemory* base = nullptr;
 };
 
 // Saves processes that stand still. Use from the tracing thread, in this order:

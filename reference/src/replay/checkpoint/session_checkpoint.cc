@@ -7,7 +7,9 @@
 #include "replay/engine/cpuid_model.h"
 #include "replay/engine/process_image.h"
 #include "rrpcp/error.h"
+#include "rrpcp/series.h"
 #include "rrpcp/trace/trace_format.h"
+#include "store/held_base.h"
 #include "trace/private_entries.h"
 
 #include <algorithm>
@@ -178,6 +180,46 @@ ScopedFd make_object(const StoredObject& stored, const ObjectState& object) {
   return fd;
 }
 
+// A checkpoint that would be slower to read than a full one by more than is worth it.
+struct TooScattered {};
+
+// The base, where it can be had.
+std::unique_ptr<HeldBase> hold_base(const std::string& path) {
+  if (path.empty()) {
+    return nullptr;
+  }
+  try {
+    auto held = std::make_unique<HeldBase>(path);
+    return held->checkpoint().base_count() < format::kMaxBases ? std::move(held) : nullptr;
+  } catch (const Error&) {
+    return nullptr; // removed or damaged meanwhile: nothing is lost without it
+  }
+}
+
+std::string publish(ReplaySession& session, const Store& store, const WriterOptions& options,
+                    std::optional<PlaceBetween> between, HeldBase* base,
+                    std::uint32_t most_decoded) {
+  return with_kj_errors(store.directory(), [&] {
+    const std::string directory = std::filesystem::canonical(session.trace().directory()).string();
+    GroupCapture capture(processes_of(session),
+                         {options, directory, base != nullptr ? &base->memory() : nullptr});
+    capture.state().setProducer(kProducer);
+    describe_position(session, between, capture.state());
+    store_supervisor(session.state(), capture.state());
+    store_limits(session, capture.state());
+    capture.before_finish([&](schema::State::Builder state) {
+      store_extension(session.state(), find_objects(session, state.asReader()), state);
+      forget_inodes(state);
+      restrict_state(state, session.trace().start().getCpu());
+      const SeriesCost cost = series_cost(state.asReader());
+      if (base != nullptr && most_decoded != 0 && cost.decoded_pages > most_decoded * cost.pages) {
+        throw TooScattered();
+      }
+    });
+    return capture.publish(store);
+  });
+}
+
 } // namespace
 
 Store checkpoint_store(const std::string& trace_directory) {
@@ -208,26 +250,21 @@ bool can_checkpoint(const ReplaySession& session, std::string& reason) {
 }
 
 std::string save_checkpoint(ReplaySession& session, const Store& store,
-                            const WriterOptions& options, std::optional<PlaceBetween> between) {
+                            const WriterOptions& options, std::optional<PlaceBetween> between,
+                            const SeriesBase& base) {
   std::string reason;
   if (!can_checkpoint(session, reason)) {
     throw Error(ErrorCode::kUnsupportedState, "no checkpoint can be taken at event " +
                                                   std::to_string(session.event()) + ": " + reason);
   }
-  return with_kj_errors(store.directory(), [&] {
-    const std::string directory = std::filesystem::canonical(session.trace().directory()).string();
-    GroupCapture capture(processes_of(session), {options, directory});
-    capture.state().setProducer(kProducer);
-    describe_position(session, between, capture.state());
-    store_supervisor(session.state(), capture.state());
-    store_limits(session, capture.state());
-    capture.before_finish([&](schema::State::Builder state) {
-      store_extension(session.state(), find_objects(session, state.asReader()), state);
-      forget_inodes(state);
-      restrict_state(state, session.trace().start().getCpu());
-    });
-    return capture.publish(store);
-  });
+  if (const std::unique_ptr<HeldBase> held = hold_base(base.path)) {
+    try {
+      return publish(session, store, options, between, held.get(), base.most_decoded);
+    } catch (const TooScattered&) {
+      // A full one it is.
+    }
+  }
+  return publish(session, store, options, between, nullptr, 0);
 }
 
 std::unique_ptr<ReplaySession> restore_session(const std::string& trace_directory,

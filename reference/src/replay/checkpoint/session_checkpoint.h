@@ -31,13 +31,25 @@ struct PlaceBetween {
   std::uint64_t instructions = 0;
 };
 
+// What a checkpoint takes pages over from, where they are the same.
+struct SeriesBase {
+  // An earlier checkpoint in the store. It is not used where it cannot be. Empty: all memory is
+  // stored.
+  std::string path = {};
+  // Nor where reading the result would mean decoding more than so many times the pages of a full
+  // checkpoint. 0: whatever it costs.
+  std::uint32_t most_decoded = 2;
+};
+
 // Saves the session in `store` and returns the file's path. The session goes on unharmed. Without
 // `between` it stands at an event that is current and not yet applied; else its current task was
-// stopped on the way there (ReplaySession::step_within). Throws Error: kUnsupportedState where none
-// can be taken here, kNoSpace, …
+// stopped on the way there (ReplaySession::step_within). A checkpoint of the same event that is
+// there already, whole and with its bases, stands for the new one. Throws Error: kUnsupportedState
+// where none can be taken here, kNoSpace, …
 std::string save_checkpoint(ReplaySession& session, const Store& store,
                             const WriterOptions& options = {},
-                            std::optional<PlaceBetween> between = std::nullopt);
+                            std::optional<PlaceBetween> between = std::nullopt,
+                            const SeriesBase& base = {});
 
 // A session that stands where `reader`'s was saved. The file is not needed any more afterwards.
 // Throws Error: kForeignTrace, kUnsupportedState, kDamaged, kBackingFile, …

@@ -1,0 +1,169 @@
+#include "model/base_memory.h"
+
+#include "rrpcp/error.h"
+#include "rrpcp/page_run.h"
+
+#include <algorithm>
+
+namespace rrpcp {
+
+namespace {
+
+constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
+
+template <typename Function> void for_each_run_list(schema::State::Builder state, Function visit) {
+  for (schema::AddressSpace::Builder space : state.getAddressSpaces()) {
+    for (schema::Mapping::Builder mapping : space.getMappings()) {
+      visit(mapping.getRuns());
+    }
+  }
+  for (schema::MemoryObject::Builder object : state.getMemoryObjects()) {
+    visit(object.getRuns());
+  }
+}
+
+} // namespace
+
+BaseMemory::BaseMemory(const CheckpointReader& base)
+    : base_(base), state_(base.state()), page_size_(base.header().page_size) {
+  for (std::size_t i = 0; i < base.base_count(); ++i) {
+    sources_.push_back(&base.base(i));
+  }
+  sources_.push_back(&base);
+}
+
+std::optional<unsigned> BaseMemory::find_mapping(std::uint32_t space, std::uint64_t address) const {
+  const auto mappings = state_.getAddressSpaces()[space].getMappings();
+  unsigned low = 0;
+  unsigned high = mappings.size();
+  while (low < high) {
+    const unsigned middle = low + (high - low) / 2;
+    if (mappings[middle].getEnd() <= address) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  if (low == mappings.size() || mappings[low].getStart() > address) {
+    return std::nullopt;
+  }
+  return low;
+}
+
+std::optional<BaseMemory::Row> BaseMemory::find_run(capnp::List<schema::PageRun>::Reader runs,
+                                                    std::uint64_t page) {
+  if (page < cursor_.run_page) {
+    cursor_.run = 0;
+    cursor_.run_page = 0;
+  }
+  for (; cursor_.run < runs.size(); ++cursor_.run) {
+    const schema::PageRun::Reader run = runs[cursor_.run];
+    const std::uint64_t skipped = page - cursor_.run_page;
+    if (skipped >= run.getPages()) {
+      cursor_.run_page += run.getPages();
+      continue;
+    }
+    if (!is_of_stream(run.getKind())) {
+      return std::nullopt;
+    }
+    const bool own = run.getKind() == schema::RunKind::STREAM;
+    const auto source = own ? static_cast<std::uint32_t>(sources_.size() - 1) : run.getSource();
+    if (source >= sources_.size()) {
+      throw Error(ErrorCode::kDamaged, "a run refers to a base that is not listed")
+          .in_file(base_.name())
+          .with_diagnostic("run.base");
+    }
+    return Row{source, run.getFirst() + skipped, run.getPages() - skipped};
+  }
+  return std::nullopt;
+}
+
+std::optional<BaseMemory::Row> BaseMemory::find(std::uint32_t space, std::uint64_t address) {
+  const std::optional<unsigned> index = find_mapping(space, address);
+  if (!index) {
+    return std::nullopt;
+  }
+  if (cursor_.in_object || cursor_.owner != space || cursor_.mapping != *index) {
+    cursor_ = {false, space, *index, 0, 0};
+  }
+  const schema::Mapping::Reader mapping = state_.getAddressSpaces()[space].getMappings()[*index];
+  return find_run(mapping.getRuns(), (address - mapping.getStart()) / page_size_);
+}
+
+std::optional<BaseMemory::Row> BaseMemory::find_in_object(std::uint32_t object,
+                                                          std::uint64_t offset) {
+  if (!cursor_.in_object || cursor_.owner != object) {
+    cursor_ = {true, object, 0, 0, 0};
+  }
+  return find_run(state_.getMemoryObjects()[object].getRuns(), offset / page_size_);
+}
+
+std::optional<std::pair<std::uint32_t, std::uint64_t>>
+BaseMemory::object_at(std::uint32_t space, std::uint64_t address) const {
+  const std::optional<unsigned> index = find_mapping(space, address);
+  if (!index) {
+    return std::nullopt;
+  }
+  const schema::Mapping::Reader mapping = state_.getAddressSpaces()[space].getMappings()[*index];
+  if (mapping.getObject() == kNoIndex || mapping.getObject() >= state_.getMemoryObjects().size()) {
+    return std::nullopt;
+  }
+  return std::pair(mapping.getObject(), mapping.getObjectOffset() + (address - mapping.getStart()));
+}
+
+BasePage BaseMemory::page(std::uint32_t source, std::uint64_t index) {
+  return {source, index, pages_.pages(*sources_[source], index, 1)};
+}
+
+std::optional<std::uint32_t> BaseMemory::space_of_process(std::int32_t pid) const {
+  for (const schema::Task::Reader task : state_.getTasks()) {
+    if (state_.getProcesses()[task.getProcess()].getPid() == pid) {
+      return task.getAddressSpace();
+    }
+  }
+  return std::nullopt;
+}
+
+void BaseMemory::list_bases(schema::State::Builder state) const {
+  std::vector<std::uint32_t> numbers(sources_.size(), kNoIndex);
+  for_each_run_list(state, [&](capnp::List<schema::PageRun>::Builder runs) {
+    for (schema::PageRun::Builder run : runs) {
+      if (run.getKind() == schema::RunKind::BASE) {
+        numbers[run.getSource()] = 0;
+      }
+    }
+  });
+  std::uint32_t count = 0;
+  for (std::uint32_t& number : numbers) {
+    number = number == kNoIndex ? kNoIndex : count++;
+  }
+  if (count == 0) {
+    state.disownBases();
+    return;
+  }
+  for_each_run_list(state, [&](capnp::List<schema::PageRun>::Builder runs) {
+    for (schema::PageRun::Builder run : runs) {
+      if (run.getKind() == schema::RunKind::BASE) {
+        run.setSource(numbers[run.getSource()]);
+      }
+    }
+  });
+  auto bases = state.initBases(count);
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (numbers[i] == kNoIndex) {
+      continue;
+    }
+    const CheckpointReader& source = *sources_[i];
+    schema::BaseCheckpoint::Builder base = bases[numbers[i]];
+    const CheckpointId id = source.id();
+    base.setId(kj::arrayPtr(id.bytes.data(), id.bytes.size()));
+    base.setPageCount(source.footer().page_count);
+    base.setChunkPages(source.header().chunk_pages);
+    base.setEvent(source.header().event);
+    if (const auto seal = source.seal_digest()) {
+      base.setSeal(kj::arrayPtr(seal->data(), seal->size()));
+    }
+  }
+}
+
+} // namespace rrpcp
