@@ -2,6 +2,7 @@
 
 #include "abi/path.h"
 #include "base/file.h"
+#include "base/hex.h"
 #include "legacy/findings.h"
 #include "legacy/import_state.h"
 #include "legacy/machine.h"
@@ -564,8 +565,8 @@ private:
   std::string page_file_name(schema::Mapping::Reader mapping, std::int32_t tid) {
     std::string name(text(mapping.getRr().getPageFile()));
     if (!usable_name(name) || !names_.insert(name).second) {
-      const std::string base =
-          std::to_string(tid) + "-" + hex(mapping.getStart()) + "-" + hex(mapping.getEnd());
+      const std::string base = std::to_string(tid) + "-" + hex_text(mapping.getStart()) + "-" +
+                               hex_text(mapping.getEnd());
       name = base;
       for (unsigned n = 1; !names_.insert(name).second; ++n) {
         name = base + "-" + std::to_string(n);
@@ -618,7 +619,7 @@ private:
                      std::int32_t tid, OutMapping out) {
     if (in.getRole() == schema::MappingRole::VVAR ||
         in.getRole() == schema::MappingRole::VSYSCALL) {
-      refuse("a mapping whose contents only the kernel has, at " + hex(in.getStart()));
+      refuse("a mapping whose contents only the kernel has, at " + hex_text(in.getStart()));
     }
     if (in.getRr().getMonitoringSkipped()) {
       lose("that writes through a mapped descriptor are not watched (the flag of rr-2022) is not "

@@ -10,7 +10,4 @@ namespace rrpcp::compat {
 
 bool has_error(const std::vector<Finding>& findings);
 
-// "0x7f…" as people and rr write addresses.
-std::string hex(std::uint64_t value);
-
 } // namespace rrpcp::compat

@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "legacy/elf_notes.h"
@@ -341,9 +342,7 @@ private:
     if (options_.reproducible) {
       return;
     }
-    timespec now = {};
-    ::clock_gettime(CLOCK_REALTIME, &now);
-    provenance.setCreatedAt(std::int64_t{now.tv_sec} * 1000000000 + now.tv_nsec);
+    provenance.setCreatedAt(wall_clock());
     utsname name = {};
     if (::uname(&name) == 0) {
       provenance.setHostName(name.nodename);

@@ -1,3 +1,4 @@
+#include "base/hex.h"
 #include "legacy/findings.h"
 #include "legacy/import_state.h"
 #include "legacy/page_file.h"
@@ -92,7 +93,7 @@ private:
       return o;
     }
     if (wanted.variant != 0) {
-      plan_.differences.push_back("'" + wanted.name + "' at " + hex(mapping.getStart()) +
+      plan_.differences.push_back("'" + wanted.name + "' at " + hex_text(mapping.getStart()) +
                                   " of address space " + std::to_string(space) +
                                   " differs from what another process has of it");
     }

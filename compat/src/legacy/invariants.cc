@@ -1,6 +1,7 @@
 #include "legacy/invariants.h"
 
 #include "base/file.h"
+#include "base/hex.h"
 #include "legacy/findings.h"
 #include "legacy/machine.h"
 
@@ -61,12 +62,12 @@ void check_mapping(legacy::rr2024::KernelMapping::Reader mapping, const std::str
   const std::uint64_t mask = expected.page_size - 1;
   if (mapping.getStart() >= mapping.getEnd() || (mapping.getStart() & mask) != 0 ||
       (mapping.getEnd() & mask) != 0) {
-    violations.push_back(name + " goes from " + hex(mapping.getStart()) + " to " +
-                         hex(mapping.getEnd()));
+    violations.push_back(name + " goes from " + hex_text(mapping.getStart()) + " to " +
+                         hex_text(mapping.getEnd()));
     return;
   }
   if ((mapping.getOffset() & mask) != 0) {
-    violations.push_back(name + " has the offset " + hex(mapping.getOffset()));
+    violations.push_back(name + " has the offset " + hex_text(mapping.getOffset()));
   }
   if ((static_cast<std::uint32_t>(mapping.getProtection()) & ~kProtectionBits) != 0) {
     violations.push_back(name + " has the protection " + std::to_string(mapping.getProtection()));
@@ -102,7 +103,7 @@ void check_space(legacy::rr2024::AddressSpaceClone::Reader space, const std::str
   std::sort(ranges.begin(), ranges.end());
   for (std::size_t r = 1; r < ranges.size(); ++r) {
     if (ranges[r].first < ranges[r - 1].second) {
-      violations.push_back(name + " has mappings that overlap at " + hex(ranges[r].first));
+      violations.push_back(name + " has mappings that overlap at " + hex_text(ranges[r].first));
       break;
     }
   }

@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "base/hex.h"
 #include "legacy/checkpoint_impl.h"
 #include "legacy/findings.h"
 #include "legacy/index_file.h"
@@ -293,7 +294,7 @@ private:
     const std::string_view path = text(contents_path(mapping));
     file.name = std::string(base_name(path));
     file.path = join_path(impl_.entry.page_directory, file.name);
-    const std::string where = "mapping at " + hex(mapping.getStart());
+    const std::string where = "mapping at " + hex_text(mapping.getStart());
     if (file.name.empty() || file.name == "." || file.name == "..") {
       add("legacy.page-path", "the " + where + " has the page file '" + std::string(path) + "'");
       return;

@@ -1,5 +1,6 @@
 #include "legacy/registers.h"
 
+#include "base/hex.h"
 #include "legacy/findings.h"
 #include "legacy/machine.h"
 #include "rrpcp/error.h"
@@ -86,7 +87,7 @@ RegisterRecords from_register_sets(std::uint16_t machine,
       continue; // the XSAVE area contains it
     } else {
       throw Error(ErrorCode::kUnsupportedState,
-                  "rr's checkpoints have no place for register set " + hex(type));
+                  "rr's checkpoints have no place for register set " + hex_text(type));
     }
   }
   records.extra_registers.insert(records.extra_registers.end(), tpidr.begin(), tpidr.end());

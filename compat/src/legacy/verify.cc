@@ -1,3 +1,4 @@
+#include "base/hex.h"
 #include "legacy/checkpoint_impl.h"
 #include "legacy/compare_messages.h"
 #include "legacy/export_message.h"
@@ -90,7 +91,7 @@ private:
           const std::uint64_t address = mappings[m].getStart() + at;
           if (view.read(address, std::span(theirs).first(count)) != count ||
               std::memcmp(mine.data(), theirs.data(), count) != 0) {
-            fail("memory at " + hex(address) + " of address space " + std::to_string(s));
+            fail("memory at " + hex_text(address) + " of address space " + std::to_string(s));
           }
           done += count;
           if (progress_) {

@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "base/hex.h"
 #include "container/kj_errors.h"
 #include "legacy/findings.h"
 #include "legacy/import_state.h"
@@ -311,8 +312,8 @@ private:
       std::memcpy(&mine, stored.data() + at, word);
       std::memcpy(&theirs, frame.registers.data() + at, word);
       if (mine != theirs) {
-        return " in register word " + std::to_string(at / word) + " (" + hex(mine) +
-               " instead of " + hex(theirs) + ")";
+        return " in register word " + std::to_string(at / word) + " (" + hex_text(mine) +
+               " instead of " + hex_text(theirs) + ")";
       }
     }
     return {};
@@ -354,8 +355,8 @@ private:
       }
     }
     add("rr-trace.mapping",
-        "'" + std::string(name) + "' at " + hex(mapping.getStart()) + " to " +
-            hex(mapping.getEnd()) + " was not mapped by any event before",
+        "'" + std::string(name) + "' at " + hex_text(mapping.getStart()) + " to " +
+            hex_text(mapping.getEnd()) + " was not mapped by any event before",
         path);
   }
 

@@ -1,5 +1,7 @@
 #include "bundle/bundle_manifest.h"
 
+#include "base/hex.h"
+
 #include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
@@ -39,13 +41,6 @@ bool is_plain(unsigned char c) {
          std::string_view("/._-+@,:=").find(static_cast<char>(c)) != std::string_view::npos;
 }
 
-constexpr const char* kHex = "0123456789abcdef";
-
-int digit(char c) {
-  const char* at = c != '\0' ? std::char_traits<char>::find(kHex, 16, c) : nullptr;
-  return at != nullptr ? static_cast<int>(at - kHex) : -1;
-}
-
 // The bytes of an encoded name; nothing for another encoding than bundle_name() makes.
 std::optional<std::string> decode(std::string_view name) {
   std::string out;
@@ -55,10 +50,13 @@ std::optional<std::string> decode(std::string_view name) {
       out += name[i];
       continue;
     }
-    const int high = c == '%' && i + 2 < name.size() ? digit(name[i + 1]) : -1;
-    const int low = high >= 0 ? digit(name[i + 2]) : -1;
-    const int value = high * 16 + low;
-    if (high < 0 || low < 0 || value == 0 || is_plain(static_cast<unsigned char>(value))) {
+    const std::string_view digits = name.substr(i + 1, 2);
+    const std::optional<std::string> byte = c == '%' ? from_hex(digits) : std::nullopt;
+    if (!byte || byte->size() != 1) {
+      return std::nullopt;
+    }
+    const auto value = static_cast<unsigned char>(byte->front());
+    if (value == 0 || is_plain(value) || hex_byte(value) != digits) {
       return std::nullopt;
     }
     out += static_cast<char>(value);
@@ -84,8 +82,7 @@ bool safe_parts(std::string_view path) {
 std::string hex(std::span<const std::uint8_t> bytes) {
   std::string out;
   for (const std::uint8_t byte : bytes) {
-    out += kHex[byte >> 4];
-    out += kHex[byte & 15];
+    out += hex_byte(byte);
   }
   return out;
 }
@@ -247,8 +244,7 @@ std::string bundle_name(std::string_view folder, std::string_view path) {
       out += c;
     } else {
       out += '%';
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
+      out += hex_byte(byte);
     }
   }
   return out;

@@ -1,5 +1,6 @@
 #include "bundle/needed_files.h"
 
+#include "base/hex.h"
 #include "model/backing_file.h"
 #include "rrpcp/error.h"
 
@@ -14,16 +15,6 @@ namespace {
 
 std::string text_of(capnp::Data::Reader data) {
   return {reinterpret_cast<const char*>(data.begin()), data.size()};
-}
-
-std::string hex(capnp::Data::Reader data) {
-  static constexpr const char* kDigits = "0123456789abcdef";
-  std::string out;
-  for (const kj::byte byte : data) {
-    out += kDigits[byte >> 4];
-    out += kDigits[byte & 15];
-  }
-  return out;
 }
 
 // Parts of the system that every machine has of its own.
@@ -107,7 +98,7 @@ private:
                     "the file has another size than when the checkpoint was made")
             .in_file(name);
       }
-      needed_.files[name] = {name, hex(identity.getBuildId())};
+      needed_.files[name] = {name, to_hex(identity.getBuildId())};
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kBackingFile) {
         throw;

@@ -1,6 +1,7 @@
 // From a core file to a checkpoint for looking at.
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/open_file.h"
 #include "core/core_memory.h"
 #include "core/core_reader.h"
@@ -326,9 +327,7 @@ private:
     out.setCreator("rrpcp " RRPCP_VERSION);
     out.setConvertedFrom("elf-core");
     if (!options_.reproducible) {
-      out.setCreatedAt(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                           std::chrono::system_clock::now().time_since_epoch())
-                           .count());
+      out.setCreatedAt(wall_clock());
       utsname machine{};
       if (::uname(&machine) == 0) {
         out.setHostName(machine.nodename);

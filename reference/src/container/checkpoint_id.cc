@@ -1,50 +1,24 @@
 #include "rrpcp/checkpoint_id.h"
 
+#include "base/hex.h"
+
+#include <algorithm>
+
 namespace rrpcp {
 
-namespace {
-
-constexpr char kDigits[] = "0123456789abcdef";
-
-void append_hex(std::string& out, std::uint8_t byte) {
-  out += kDigits[byte >> 4];
-  out += kDigits[byte & 15];
-}
-
-int digit_value(char c) {
-  if (c >= '0' && c <= '9') {
-    return c - '0';
-  }
-  if (c >= 'a' && c <= 'f') {
-    return c - 'a' + 10;
-  }
-  return -1;
-}
-
-} // namespace
-
 std::string CheckpointId::to_string() const {
-  std::string out;
-  for (std::uint8_t byte : bytes) {
-    append_hex(out, byte);
-  }
-  return out;
+  return to_hex(bytes);
 }
 
 std::optional<CheckpointId> CheckpointId::parse(std::string_view text) {
+  const std::optional<std::string> bytes = from_hex(text);
   CheckpointId id;
-  if (text.size() != 2 * id.bytes.size()) {
+  if (!bytes || bytes->size() != id.bytes.size()) {
     return std::nullopt;
   }
-  for (std::size_t i = 0; i < id.bytes.size(); ++i) {
-    int high = digit_value(text[2 * i]);
-    int low = digit_value(text[2 * i + 1]);
-    if (high < 0 || low < 0) {
-      return std::nullopt;
-    }
-    id.bytes[i] = static_cast<std::uint8_t>(high << 4 | low);
-  }
-  return id;
+  std::copy(bytes->begin(), bytes->end(), id.bytes.begin());
+  // Capital digits are not an id's text.
+  return id.to_string() == text ? std::optional(id) : std::nullopt;
 }
 
 std::string TraceUuid::to_string() const {
@@ -53,7 +27,7 @@ std::string TraceUuid::to_string() const {
     if (i == 4 || i == 6 || i == 8 || i == 10) {
       out += '-';
     }
-    append_hex(out, bytes[i]);
+    out += hex_byte(bytes[i]);
   }
   return out;
 }

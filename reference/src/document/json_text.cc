@@ -1,25 +1,9 @@
 #include "document/json_text.h"
 
+#include "base/hex.h"
 #include "model/utf8.h"
 
 namespace rrpcp {
-
-namespace {
-
-constexpr char kDigits[] = "0123456789abcdef";
-
-} // namespace
-
-std::string hex_digits(std::string_view bytes) {
-  std::string digits;
-  digits.reserve(bytes.size() * 2);
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    digits += kDigits[byte >> 4];
-    digits += kDigits[byte & 15];
-  }
-  return digits;
-}
 
 // A comma is due where a value was written before in the same object or array.
 void JsonText::before_value() {
@@ -64,7 +48,7 @@ void JsonText::bytes_as_text(std::string_view bytes) {
   }
   begin_object();
   key("bytes");
-  string(hex_digits(bytes));
+  string(to_hex(bytes));
   end_object();
 }
 
@@ -100,9 +84,7 @@ void JsonText::quote(std::string_view text) {
       break;
     default:
       if (static_cast<unsigned char>(c) < 0x20) {
-        text_ += "\\u00";
-        text_ += kDigits[c >> 4];
-        text_ += kDigits[c & 15];
+        text_ += "\\u00" + hex_byte(static_cast<unsigned char>(c));
       } else {
         text_ += c;
       }

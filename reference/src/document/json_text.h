@@ -28,7 +28,4 @@ private:
   std::string text_;
 };
 
-// Lower-case hexadecimal digits, two per byte.
-std::string hex_digits(std::string_view bytes);
-
 } // namespace rrpcp

@@ -1,5 +1,6 @@
 #include "rrpcp/message_json.h"
 
+#include "base/hex.h"
 #include "document/json_text.h"
 
 #include <capnp/any.h>
@@ -116,7 +117,7 @@ private:
     if (form == DataForm::kText) {
       json_.bytes_as_text(view_of(data));
     } else {
-      json_.string(hex_digits(view_of(data)));
+      json_.string(to_hex(view_of(data)));
     }
   }
 

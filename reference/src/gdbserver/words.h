@@ -1,11 +1,11 @@
 // Reading and writing the words of a packet: numbers and bytes in hexadecimal digits.
 #pragma once
 
-#include <cstddef>
+#include "base/hex.h"
+
 #include <cstdint>
 #include <exception>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -50,19 +50,10 @@ private:
   std::string_view text_;
 };
 
-// The value of a hexadecimal digit; nothing for another character.
-std::optional<unsigned> digit_value(char c);
-// Decodes pairs of digits; nothing where there is something else.
-std::optional<std::string> from_hex(std::string_view digits);
+// A number in decimal digits alone, signed or not.
 std::optional<std::int64_t> decimal(std::string_view digits);
 
-// Lower-case digits, two a byte.
-std::string to_hex(std::span<const std::byte> bytes);
-std::string to_hex(std::string_view bytes);
-// Without leading zeros; "-" before negative ones.
-std::string hex_number(std::uint64_t value);
+// Hexadecimal digits without leading zeros; "-" before negative ones.
 std::string signed_hex_number(std::int64_t value);
-// Exactly two digits.
-std::string hex_byte(unsigned value);
 
 } // namespace rrpcp::gdbserver

@@ -3,13 +3,12 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/page_buffer.h"
+#include "base/parallel.h"
 #include "container/chunk_codec.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
+#include <deque>
 #include <mutex>
-#include <thread>
 
 namespace rrpcp {
 
@@ -30,49 +29,29 @@ public:
   }
 
   std::uint64_t run() {
-    unsigned threads = options_.threads != 0 ? options_.threads
-                                             : std::max(1u, std::thread::hardware_concurrency());
-    threads = static_cast<unsigned>(std::min<std::uint64_t>({threads, 64, chunks_.size()}));
-    std::vector<std::thread> helpers;
-    try {
-      for (unsigned i = 1; i < threads; ++i) {
-        helpers.emplace_back([this] { work(); });
-      }
-    } catch (const std::system_error&) {
-      // No more threads to be had: the ones there are do it.
+    const unsigned threads =
+        std::min(64u, options_.threads != 0 ? options_.threads : available_processors());
+    std::deque<Worker> workers;
+    for (std::uint64_t i = 0; i < std::min<std::uint64_t>(threads, chunks_.size()); ++i) {
+      workers.emplace_back(max_stored_, max_length_);
     }
-    work();
-    for (std::thread& helper : helpers) {
-      helper.join();
-    }
-    if (failure_) {
-      std::rethrow_exception(failure_);
-    }
+    parallel_for(chunks_.size(), threads, [&](std::uint64_t index, unsigned number) {
+      Worker& worker = workers[number];
+      check(index, worker.decoder, worker.stored.span(), worker.decoded.span());
+      report_progress(chunks_[index].length);
+    });
     return total_;
   }
 
 private:
-  void work() {
-    try {
-      ChunkDecoder decoder;
-      const PageBuffer stored(max_stored_);
-      const PageBuffer decoded(max_length_);
-      for (;;) {
-        const std::uint64_t index = next_.fetch_add(1, std::memory_order_relaxed);
-        if (index >= chunks_.size() || stop_.load(std::memory_order_relaxed)) {
-          return;
-        }
-        check(index, decoder, stored.span(), decoded.span());
-        report_progress(chunks_[index].length);
-      }
-    } catch (...) {
-      std::lock_guard lock(mutex_);
-      stop_ = true;
-      if (!failure_) {
-        failure_ = std::current_exception();
-      }
-    }
-  }
+  // What a thread has for itself.
+  struct Worker {
+    Worker(std::uint64_t most_stored, std::uint64_t most_decoded)
+        : stored(most_stored), decoded(most_decoded) {}
+
+    ChunkDecoder decoder;
+    PageBuffer stored, decoded;
+  };
 
   void check(std::uint64_t index, ChunkDecoder& decoder, std::span<std::byte> stored_buffer,
              std::span<std::byte> decoded_buffer) {
@@ -143,11 +122,8 @@ private:
   std::uint64_t total_ = 0;
   std::uint32_t max_length_ = 0;
   std::uint32_t max_stored_ = 0;
-  std::atomic<std::uint64_t> next_ = 0;
-  std::atomic<bool> stop_ = false;
   std::mutex mutex_;
   std::uint64_t done_ = 0;
-  std::exception_ptr failure_;
 };
 
 } // namespace

@@ -1,5 +1,6 @@
 // Address spaces, mappings, runs, memory objects.
 #include "base/bytes.h"
+#include "base/hex.h"
 #include "model/register_sets.h"
 #include "model/state_check.h"
 #include "rrpcp/page_run.h"
@@ -23,16 +24,6 @@ constexpr std::uint32_t kAdviceSequential = 1u << 6, kAdviceRandom = 1u << 7;
 constexpr std::uint32_t kMapLocked = 0x2000;
 constexpr std::uint32_t kUserFaultModes = 7; // linux/userfaultfd.h UFFDIO_REGISTER_MODE_*
 constexpr std::uint32_t kSealsAll = 0x3f;    // F_SEAL_SEAL to F_SEAL_EXEC
-
-std::string hex(std::uint64_t value) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  do {
-    text.insert(text.begin(), kDigits[value & 15]);
-    value >>= 4;
-  } while (value != 0);
-  return "0x" + text;
-}
 
 // What the kernel has on a machine: protection bits (asm/mman.h) that a file of this version may
 // have, and the highest memory protection key. PROT_MTE is not among them: there is no place for
@@ -98,11 +89,11 @@ void StateCheck::check_address_space(const Path& path, schema::AddressSpace::Rea
             [&](const Path& at, schema::Mapping::Reader a, schema::Mapping::Reader b) {
               if (b.getStart() < a.getStart()) {
                 findings_.in("mapping.order", at,
-                             hex(b.getStart()) + " after " + hex(a.getStart()));
+                             hex_text(b.getStart()) + " after " + hex_text(a.getStart()));
               } else if (b.getStart() < a.getEnd()) {
                 findings_.in("mapping.overlap", at,
-                             "it begins at " + hex(b.getStart()) +
-                                 ", before the one before it ends at " + hex(a.getEnd()));
+                             "it begins at " + hex_text(b.getStart()) +
+                                 ", before the one before it ends at " + hex_text(a.getEnd()));
               }
             });
   if (space.hasAttributes()) {
@@ -113,7 +104,7 @@ void StateCheck::check_address_space(const Path& path, schema::AddressSpace::Rea
     const Path at = path / "layout";
     auto area = [&](const char* name, std::uint64_t start, std::uint64_t end) {
       if (end < start) {
-        findings_.in("space.layout", at / name, hex(start) + " to " + hex(end));
+        findings_.in("space.layout", at / name, hex_text(start) + " to " + hex_text(end));
       }
     };
     area("endCode", layout.getStartCode(), layout.getEndCode());
@@ -143,7 +134,7 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
   const std::uint64_t start = mapping.getStart(), end = mapping.getEnd();
   const bool range = start < end && start % page_size == 0 && end % page_size == 0;
   if (!range) {
-    findings_.in("mapping.range", path, hex(start) + " to " + hex(end));
+    findings_.in("mapping.range", path, hex_text(start) + " to " + hex_text(end));
   }
   const std::uint32_t flags = mapping.getFlags();
   const bool shared = (flags & 3) == kMapShared, is_private = (flags & 3) == kMapPrivate;
@@ -151,12 +142,12 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
   const MemoryRules* rules = memory_rules(machine);
   if (rules != nullptr) {
     if ((mapping.getProtection() & ~rules->protection) != 0) {
-      beyond("mapping.protection", path / "protection", hex(mapping.getProtection()));
+      beyond("mapping.protection", path / "protection", hex_text(mapping.getProtection()));
     }
     std::uint32_t allowed = 3 | kMapAnonymous | kMapKept | kMapHugetlb;
     allowed |= (flags & kMapHugetlb) != 0 ? kHugetlbSize : 0;
     if ((flags & ~allowed) != 0) {
-      beyond("mapping.flags", path / "flags", hex(flags));
+      beyond("mapping.flags", path / "flags", hex_text(flags));
     }
     if (mapping.getPkey() > rules->highest_key) {
       beyond("mapping.pkey", path / "pkey", to_string(mapping.getPkey()));
@@ -164,21 +155,21 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
   }
   const std::uint32_t maximum = mapping.getMaximumProtection();
   if (maximum != 0 && (mapping.getProtection() & ~maximum) != 0) {
-    findings_.in("mapping.protection", path / "maximumProtection", hex(maximum));
+    findings_.in("mapping.protection", path / "maximumProtection", hex_text(maximum));
   } else if (rules != nullptr && (maximum & ~rules->protection) != 0) {
-    beyond("mapping.protection", path / "maximumProtection", hex(maximum));
+    beyond("mapping.protection", path / "maximumProtection", hex_text(maximum));
   }
   if (!shared && !is_private) {
-    findings_.in("mapping.flags", path / "flags", hex(flags));
+    findings_.in("mapping.flags", path / "flags", hex_text(flags));
   }
   const std::uint32_t advice = mapping.getAdvice();
   auto both = [&](std::uint32_t a, std::uint32_t b) {
     return (advice & a) != 0 && (advice & b) != 0;
   };
   if (both(kAdviceHuge, kAdviceNoHuge) || both(kAdviceSequential, kAdviceRandom)) {
-    findings_.in("mapping.advice", path / "advice", hex(advice));
+    findings_.in("mapping.advice", path / "advice", hex_text(advice));
   } else if ((advice & ~kAdviceAll) != 0) {
-    beyond("mapping.advice", path / "advice", hex(advice));
+    beyond("mapping.advice", path / "advice", hex_text(advice));
   }
   if (mapping.hasRr()) {
     check_rr_mapping(path / "rr", mapping);
@@ -191,7 +182,7 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
     findings_.in("mapping.attributes", path / "droppable", "it is no private anonymous memory");
   }
   if ((mapping.getUserFaults() & ~kUserFaultModes) != 0) {
-    beyond("mapping.attributes", path / "userFaults", hex(mapping.getUserFaults()));
+    beyond("mapping.attributes", path / "userFaults", hex_text(mapping.getUserFaults()));
   }
   if (const char* fault = fault_of(mapping.getMemoryPolicy()); *fault != 0) {
     findings_.in("mapping.attributes", path / "memoryPolicy", fault);
@@ -210,7 +201,8 @@ void StateCheck::check_mapping(const Path& path, schema::Mapping::Reader mapping
   if (mapping.getObjectOffset() % page_size != 0 ||
       (!has_object && mapping.getObjectOffset() != 0) ||
       (range && __builtin_add_overflow(mapping.getObjectOffset(), end - start, &offset_end))) {
-    findings_.in("mapping.object-offset", path / "objectOffset", hex(mapping.getObjectOffset()));
+    findings_.in("mapping.object-offset", path / "objectOffset",
+                 hex_text(mapping.getObjectOffset()));
   }
 
   auto runs = mapping.getRuns();
@@ -428,7 +420,7 @@ void StateCheck::check_memory_object(const Path& path, schema::MemoryObject::Rea
   }
   case schema::MemoryObject::MEMFD:
     if ((object.getMemfd().getSeals() & ~kSealsAll) != 0) {
-      beyond("object.seals", path / "memfd" / "seals", hex(object.getMemfd().getSeals()));
+      beyond("object.seals", path / "memfd" / "seals", hex_text(object.getMemfd().getSeals()));
     }
     break;
   case schema::MemoryObject::ANONYMOUS:

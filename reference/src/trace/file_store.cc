@@ -1,6 +1,8 @@
 #include "trace/file_store.h"
 
+#include "base/clock.h"
 #include "base/file.h"
+#include "base/hex.h"
 #include "model/elf_build_id.h"
 #include "rrpcp/error.h"
 #include "trace/private_entries.h"
@@ -33,9 +35,7 @@ std::int64_t nanoseconds(const timespec& time) {
 // A change within the clock tick in which a file was looked at leaves its times as they are: only
 // times that lie this far back say that nothing changed since.
 bool is_settled(const struct stat& status) {
-  timespec now = {};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return nanoseconds(now) - nanoseconds(status.st_ctim) > 2'000'000'000;
+  return wall_clock() - nanoseconds(status.st_ctim) > 2'000'000'000;
 }
 
 // Whether nobody is expected to change the file in place. Whoever records as root may write to
@@ -62,13 +62,7 @@ std::string plain_name(std::string_view path) {
 
 // 128 bits as hexadecimal digits: enough for a name, since contents are compared where one exists.
 std::string digest_text(const Sha256Digest& digest) {
-  std::string text;
-  for (std::size_t i = 0; i < 16; ++i) {
-    char digits[3];
-    std::snprintf(digits, sizeof digits, "%02x", unsigned{digest[i]});
-    text += digits;
-  }
-  return text;
+  return to_hex(std::span(digest).first(16));
 }
 
 // Whether two open files have the same contents.

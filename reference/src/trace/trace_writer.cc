@@ -1,6 +1,7 @@
 #include "rrpcp/trace/trace_writer.h"
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/scoped_fd.h"
 #include "rrpcp/error.h"
 #include "rrpcp/output.h"
@@ -41,12 +42,6 @@ TraceUuid random_uuid() {
   uuid.bytes[6] = static_cast<std::uint8_t>((uuid.bytes[6] & 0x0f) | 0x40);
   uuid.bytes[8] = static_cast<std::uint8_t>((uuid.bytes[8] & 0x3f) | 0x80);
   return uuid;
-}
-
-std::int64_t now() {
-  timespec time = {};
-  ::clock_gettime(CLOCK_REALTIME, &time);
-  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
 ScopedFd create_stream(const std::string& path) {
@@ -317,7 +312,7 @@ void TraceWriter::finish(std::int32_t wait_status) {
   auto end = message.initRoot<schema::TraceEnd>();
   end.setWaitStatus(wait_status);
   end.setEventCount(impl_->next_event - 1);
-  end.setEndedAt(now());
+  end.setEndedAt(wall_clock());
   encode_tasks(impl_->tasks, end.initTasks(static_cast<unsigned>(impl_->tasks.size())));
   auto files = end.initFiles(static_cast<unsigned>(impl_->files.size()));
   for (unsigned i = 0; i < files.size(); ++i) {

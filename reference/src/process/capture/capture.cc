@@ -1,5 +1,6 @@
 #include "rrpcp/process/capture.h"
 
+#include "base/clock.h"
 #include "process/capture/snapshot.h"
 #include "process/capture/state_collector.h"
 #include "process/proc_status.h"
@@ -39,12 +40,6 @@ constexpr int kMaxUselessCopies = 3;
 std::uint64_t since(Clock::time_point start) {
   return static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
-}
-
-std::int64_t wall_clock() {
-  timespec now;
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
 std::string directory_of(const std::string& path) {

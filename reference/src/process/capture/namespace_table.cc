@@ -1,5 +1,6 @@
 #include "process/capture/namespace_table.h"
 
+#include "base/clock.h"
 #include "process/capture/data_bytes.h"
 #include "process/proc_file.h"
 #include "rrpcp/error.h"
@@ -15,12 +16,6 @@ namespace rrpcp::capture {
 namespace {
 
 constexpr std::int64_t kSecond = 1'000'000'000;
-
-std::int64_t read_clock(clockid_t clock) {
-  timespec now{};
-  ::clock_gettime(clock, &now);
-  return std::int64_t{now.tv_sec} * kSecond + now.tv_nsec;
-}
 
 void build_id_map(std::string_view text, std::vector<std::array<std::uint32_t, 3>>& ranges) {
   while (!text.empty()) {

@@ -1,5 +1,6 @@
 #include "process/capture/refusals.h"
 
+#include "base/hex.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -30,8 +31,7 @@ std::string in_ascii(const std::string& text) {
     if (byte >= 0x20 && byte < 0x7f) {
       result += c;
     } else {
-      constexpr char kDigits[] = "0123456789abcdef";
-      result += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+      result += "\\x" + hex_byte(byte);
     }
   }
   return result;

@@ -1,5 +1,6 @@
 #include "process/restore/file_identity.h"
 
+#include "base/hex.h"
 #include "model/backing_file.h"
 
 #include <cerrno>
@@ -10,20 +11,6 @@
 
 namespace rrpcp::restore {
 
-namespace {
-
-std::string hex_text(capnp::Data::Reader bytes) {
-  std::string text;
-  for (std::uint8_t byte : bytes) {
-    char digits[3];
-    std::snprintf(digits, sizeof digits, "%02x", byte);
-    text += digits;
-  }
-  return text;
-}
-
-} // namespace
-
 std::string text_of(capnp::Data::Reader bytes) {
   return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
 }
@@ -33,7 +20,7 @@ Error naming_build_id(const Error& error, schema::FileIdentity::Reader identity)
     return error;
   }
   return Error(error.code(), error.message() + " (wanted: the file with build id " +
-                                 hex_text(identity.getBuildId()) + ")")
+                                 to_hex(identity.getBuildId()) + ")")
       .in_file(error.file())
       .with_errno(error.errno_value())
       .with_hint(error.hint());

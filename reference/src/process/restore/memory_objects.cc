@@ -1,6 +1,7 @@
 #include "process/restore/memory_objects.h"
 
 #include "base/bytes.h"
+#include "base/parallel.h"
 #include "model/backing_file.h"
 #include "process/restore/file_identity.h"
 #include "rrpcp/error.h"

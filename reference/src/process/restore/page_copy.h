@@ -4,7 +4,6 @@
 #include "rrpcp/reader.h"
 
 #include <cstdint>
-#include <functional>
 #include <sys/types.h>
 #include <vector>
 
@@ -38,14 +37,5 @@ struct PageCopy {
 // processors are available. A chunk is read once for all copies of its pages. Memory stays bounded:
 // one chunk per thread. Throws Error: kDamaged for a checksum that does not match, kSystem.
 void copy_pages(std::vector<PageCopy> copies, pid_t process, unsigned threads);
-
-// Calls `work(i, worker)` for i from 0 to count - 1 from up to `threads` threads, the calling one
-// included; `worker` is a number below `threads` that only one thread has at a time. The first
-// exception ends the work and is thrown.
-void parallel_for(std::uint64_t count, unsigned threads,
-                  const std::function<void(std::uint64_t, unsigned)>& work);
-
-// Processors that this process may run on, at least 1.
-unsigned available_processors();
 
 } // namespace rrpcp::restore

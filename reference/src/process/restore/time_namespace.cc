@@ -1,5 +1,6 @@
 #include "process/restore/time_namespace.h"
 
+#include "base/clock.h"
 #include "process/namespaces.h"
 
 #include <algorithm>
@@ -25,12 +26,6 @@ namespace rrpcp::restore {
 namespace {
 
 constexpr std::int64_t kSecond = 1'000'000'000;
-
-std::int64_t read_clock(clockid_t clock) {
-  timespec now{};
-  ::clock_gettime(clock, &now);
-  return std::int64_t{now.tv_sec} * kSecond + now.tv_nsec;
-}
 
 bool is_same_start(schema::Clocks::Reader clocks) {
   const std::vector<std::byte> now = read_boot_id();

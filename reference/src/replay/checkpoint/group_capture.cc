@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "process/capture/state_collector.h"
 #include "replay/checkpoint/process_group.h"
 #include "rrpcp/error.h"
@@ -22,12 +23,6 @@ void settle(Tracee& tracee) {
   tracee.interrupt();
   tracee.resume(PTRACE_CONT);
   tracee.await_event_stop(std::chrono::seconds(10));
-}
-
-std::int64_t wall_clock() {
-  timespec now;
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
 } // namespace

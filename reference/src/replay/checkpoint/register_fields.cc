@@ -1,5 +1,6 @@
 #include "replay/checkpoint/register_fields.h"
 
+#include "base/hex.h"
 #include "process/restore/xsave_area.h"
 #include "rrpcp/error.h"
 
@@ -230,9 +231,7 @@ void append_line(const std::vector<RegisterField>& fields, const TaskRegisters& 
     }
     out += "0x";
     for (std::size_t i = value.size(); i-- > 0;) {
-      char digits[3];
-      std::snprintf(digits, sizeof digits, "%02x", static_cast<unsigned>(value[i]));
-      out += digits;
+      out += hex_byte(static_cast<unsigned>(value[i]));
     }
   }
   out += '\n';

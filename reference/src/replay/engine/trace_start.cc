@@ -1,5 +1,6 @@
 #include "replay/engine/trace_start.h"
 
+#include "base/clock.h"
 #include "process/capture/cpu_state.h"
 #include "process/proc_auxv.h"
 #include "rrpcp/schema/state.capnp.h"
@@ -23,9 +24,7 @@ kj::ArrayPtr<const kj::byte> to_kj(std::string_view text) {
 
 void describe_start(const std::vector<std::string>& command, schema::TraceStart::Builder out) {
   out.setRecorder("rrpcp " RRPCP_VERSION);
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  out.setStartedAt(std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
+  out.setStartedAt(wall_clock());
   utsname machine;
   if (::uname(&machine) == 0) {
     out.setHostName(machine.nodename);
