@@ -129,6 +129,9 @@ def shares(directory):
                       ("--trace", trace, "--replay", "--segment", "3/2"),
                       ("--trace", trace, "--replay", checkpoints(trace)[0]), ("--trace", directory, "--replay")):
         run("pcp-validate", *arguments, status=2)
+    # One document, also where a file cannot be read.
+    document = json.loads(run("pcp-validate", "--json", checkpoints(trace)[0], directory + "/none", status=2).stdout)
+    assert (document["valid"], document["unreadable"], len(document["files"])) == ("1", "1", 2), document
 
 
 def forged(directory):
