@@ -175,6 +175,24 @@ def forged(directory):
     assert not wrong(replayed(trace))
 
 
+def cut(directory):
+    """Of a trace that is not whole that is told, however far it can be replayed."""
+    trace, _ = record(directory, LOOP, 3)
+    stream = trace + "/events"
+    size = os.path.getsize(stream)
+    with open(stream, "rb") as file:
+        right = file.read()
+    assert replayed(trace)["traceProblem"] is None
+    os.truncate(stream, size - 20)  # as of a recorder that was killed
+    document = replayed(trace, status=None)
+    assert document["traceProblem"]["code"] and stream in document["traceProblem"]["file"], document
+    assert run("pcp-rr", "segments", trace).stderr.startswith("pcp-rr: warning: " + stream)
+    with open(stream, "wb") as file:
+        file.write(right[:-600] + bytes(byte ^ 0x55 for byte in right[-600:-300]) + right[-300:])
+    damaged = run("pcp-validate", "--trace", trace, "--replay", status=None)
+    assert damaged.returncode in (1, 2) and stream in damaged.stderr, damaged
+
+
 def between(directory):
     """Checkpoints between two events are found again, and wrong ones are noticed."""
     trace, _ = record(directory, COMPUTES, 0)
@@ -197,7 +215,7 @@ def between(directory):
             file.write(right)
 
 
-CASES = {case.__name__: case for case in (listing, agree, shares, forged, between)}
+CASES = {case.__name__: case for case in (listing, agree, shares, forged, cut, between)}
 
 with tempfile.TemporaryDirectory() as folder:
     CASES[CASE](folder)

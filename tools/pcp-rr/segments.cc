@@ -30,6 +30,7 @@ int rr_segments(int argc, char** argv, Console& console) {
   arguments.expect(0, 1, "TRACE");
   const std::string directory =
       find_trace(arguments.positional().empty() ? "" : arguments.positional()[0]);
+  open_trace(directory, console); // tells where it is not whole
   const std::vector<TraceSegment> segments = trace_segments(directory, [&](const std::string& path,
                                                                            const Error& problem) {
     console.warn(printable(path) + ": no segment begins there: " + printable(problem.message()));

@@ -13,6 +13,7 @@
 #include "rrpcp/compat/validate.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace/trace_directory.h"
+#include "rrpcp/trace/trace_reader.h"
 #include "rrpcp/trace/trace_segments.h"
 #include "rrpcp/trace/trace_validate.h"
 #include "rrpcp/validate.h"
@@ -272,6 +273,17 @@ void judge_against(const TraceCheck& check, const std::string& file, ValidationR
 
 #ifdef RRPCP_LIVE
 
+// Why not all of the trace can be replayed, if so; tells of it. One that its recorder did not end
+// properly is no wrong one.
+std::optional<Error> problem_of(const std::string& trace, Totals& totals, Console& console) {
+  std::optional<Error> problem = TraceReader::open(trace).problem();
+  if (problem) {
+    tell_error(console, *problem);
+    totals.wrong += problem->code() == ErrorCode::kIncomplete ? 0 : 1;
+  }
+  return problem;
+}
+
 Json json_segment(const ReplayedSegment& segment) {
   const auto path = [](const std::string& text) {
     return text.empty() ? Json(nullptr) : json_bytes_as_text(text);
@@ -515,10 +527,15 @@ int run(int argc, char** argv, Console& console) {
     }
   }
 #ifdef RRPCP_LIVE
+  std::optional<Error> problem;
+  if (arguments.has("replay")) {
+    problem = problem_of(arguments.get("trace"), totals, console);
+  }
   const Json replays = arguments.has("replay")
                            ? replay_segments(arguments.get("trace"), segments, totals, console)
                            : Json(nullptr);
 #else
+  const std::optional<Error> problem;
   const Json replays = nullptr;
 #endif
   const std::uint64_t all = totals.valid + totals.invalid + totals.unreadable;
@@ -526,6 +543,7 @@ int run(int argc, char** argv, Console& console) {
     Json out;
     out["files"] = std::move(files);
     if (!replays.is_null()) {
+      out["traceProblem"] = problem ? json_error(*problem)["error"] : Json(nullptr);
       out["segments"] = replays;
       out["replayed"] = totals.replayed;
       out["wrong"] = totals.wrong;
