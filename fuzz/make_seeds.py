@@ -1,22 +1,69 @@
 #!/usr/bin/python3
 """Makes seeds for the targets that take parts of files, from the valid golden files.
 
-usage: make_seeds.py GOLDEN_DIR CORPUS_DIR
+usage: make_seeds.py GOLDEN_DIR CORPUS_DIR [BIN]
 
 fuzz_manifest gets the manifests of some files without their framing, fuzz_chunk the smallest compressed
 chunks. Files are named after the golden file they are from. (Targets that take whole files use the golden
-files themselves: fuzz/run.sh.)
+files themselves: fuzz/run.sh.) fuzz_bundle gets the hostile bundles of tests/interop, and with BIN, the folder of
+the pcp-* commands, fuzz_core gets cores made of the smaller golden files, whole and cut.
 """
 
 import os
+import re
 import struct
+import subprocess
 import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "interop"))
+import hostile_bundles
 
 MANIFESTS = {"empty", "x86-64-live-raw", "x86-64-at-event", "aarch64-64k-between", "i386-at-event"}
 LARGEST_CHUNK = 4096
 
 
-def main(golden, corpus):
+# Of each machine one, and one with all that is rare. Of several processes each becomes a core.
+CORES = ("aarch64-live", "corners", "i386-at-event", "x86-64-at-event")
+# Cores of no more than so many bytes: a fuzzer changes small files sooner.
+LARGEST_CORE = 64 << 10
+
+
+def write(corpus, target, name, data):
+    os.makedirs(os.path.join(corpus, target), exist_ok=True)
+    with open(os.path.join(corpus, target, re.sub("[^a-z0-9]+", "-", name.lower())), "wb") as file:
+        file.write(data)
+
+
+def bundles(corpus):
+    for name, (data, _) in hostile_bundles.hostile_bundles().items():
+        write(corpus, "fuzz_bundle", name, data)
+    write(corpus, "fuzz_bundle", "good", hostile_bundles.good_bundle())
+    # Without the compression, which changes of bytes hardly get through.
+    x = [hostile_bundles.plain("root/a/b"), hostile_bundles.plain("root/c")]
+    entries = [hostile_bundles.entry(name, data) for name, data, _, _ in x]
+    write(corpus, "fuzz_bundle", "good-tar", hostile_bundles.zstandard.ZstdDecompressor().decompressobj().decompress(
+        hostile_bundles.pack(entries, x)))
+
+
+def cores(golden, corpus, binary):
+    valid = os.path.join(golden, "1.0", "valid")
+    with tempfile.TemporaryDirectory() as folder:
+        for stem in CORES:
+            subprocess.run([os.path.join(binary, "pcp-convert"), "--quiet", "--to", "core",
+                            os.path.join(valid, stem + ".pcp"), "-o", os.path.join(folder, stem)], check=True)
+        for name in sorted(os.listdir(folder)):
+            with open(os.path.join(folder, name), "rb") as file:
+                data = file.read()
+            if len(data) <= LARGEST_CORE:
+                write(corpus, "fuzz_core", name, data)
+                write(corpus, "fuzz_core", name + "-cut", data[:len(data) // 2])
+
+
+def main(golden, corpus, binary=None):
+    bundles(corpus)
+    if binary:
+        cores(golden, corpus, binary)
     valid = os.path.join(golden, "1.0", "valid")
     for name in sorted(os.listdir(valid)):
         stem, extension = os.path.splitext(name)

@@ -5,8 +5,6 @@ refused before anything is written.
 usage: bundle_test.py BIN SUBJECT restore|hostile
 """
 
-import hashlib
-import io
 import json
 import os
 import re
@@ -14,22 +12,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 
+from hostile_bundles import good_bundle, hostile_bundles
 from interop_support import Folder, Subject, check, main, run
 
 BIN, SUBJECT, PART = sys.argv[1:4]
 PCP = lambda name: os.path.join(BIN, name)
-
-try:
-    import zstandard
-except ImportError:
-    zstandard = None
-
-
-def compress(data):
-    return zstandard.ZstdCompressor().compress(data)
-
 
 def libraries(program):
     out = run(["ldd", program]).stdout
@@ -125,86 +113,13 @@ exec chroot "$@"
         os.kill(pid, signal.SIGKILL)
 
 
-# Crafted bundles.
-
-def entry(name, data=b"", kind="file", **more):
-    out = {"kind": kind, "name": name, "size": str(len(data)), "mode": str(0o644), "modified": "0",
-           "sha256": hashlib.sha256(data).hexdigest()}
-    out.update(more)
-    return out
-
-
-def pack(entries, members, manifest=None, document="org.rrpcp.bundle", version=1):
-    """A bundle of a manifest and tar members: (name, data, type, linkname)."""
-    if manifest is None:
-        manifest = json.dumps({"document": document, "version": version, "entries": entries, "remarks": []}).encode()
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, data, kind, link in [("manifest.json", manifest, tarfile.REGTYPE, "")] + members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            info.type = kind
-            info.linkname = link
-            tar.addfile(info, io.BytesIO(data))
-    return compress(stream.getvalue())
-
-
-def plain(name, data=b"x"):
-    return name, data, tarfile.REGTYPE, ""
-
-
 def hostile():
-    x = b"x"
-    link = ("root/etc/a", b"", tarfile.SYMTYPE, "/etc/passwd")
-    hard = ("root/etc/a", b"", tarfile.LNKTYPE, "/etc/passwd")
-    device = ("root/dev/a", b"", tarfile.CHRTYPE, "")
-    fifo = ("root/a", b"", tarfile.FIFOTYPE, "")
-    nothing = entry("root/etc/a")
-    zeros = bytes(8 << 20)
-    cases = {
-        "escape": (pack([entry("root/../../a", x)], [plain("root/../../a")]), "leads elsewhere"),
-        "escape, encoded": (pack([entry("root/%2e%2e/a", x)], [plain("root/%2e%2e/a")]), "leads elsewhere"),
-        "absolute": (pack([entry("/root/a", x)], [plain("/root/a")]), "leads elsewhere"),
-        "double slash": (pack([entry("root//etc/a", x)], [plain("root//etc/a")]), "leads elsewhere"),
-        "other folder": (pack([entry("home/a", x)], [plain("home/a")]), "leads elsewhere"),
-        "NUL": (pack([entry("root/a%00b", x)], [plain("root/a%00b")]), "leads elsewhere"),
-        "nested checkpoint": (pack([entry("checkpoints/a/b", x, "checkpoint")], [plain("checkpoints/a/b")]),
-                              "does not belong"),
-        "symbolic link": (pack([nothing], [link]), "is a link"),
-        "hard link": (pack([nothing], [hard]), "is a link"),
-        "device": (pack([entry("root/dev/a")], [device]), "is a link, a device"),
-        "fifo": (pack([entry("root/a")], [fifo]), "is a link, a device"),
-        "below a file": (pack([entry("root/a", x), entry("root/a/b", x)], [plain("root/a"), plain("root/a/b")]),
-                         "below a file"),
-        "twice": (pack([entry("root/a", x)] * 2, [plain("root/a")] * 2), "twice"),
-        "set-id": (pack([entry("root/a", x, mode=str(0o4755))], [plain("root/a")]), "a mode"),
-        "more than said": (pack([entry("root/a", x)], [plain("root/a"), plain("root/b")]), "more than its manifest"),
-        "less than said": (pack([entry("root/a", x), entry("root/b", x)], [plain("root/a")]), "ends before"),
-        "other order": (pack([entry("root/a", x), entry("root/b", x)], [plain("root/b"), plain("root/a")]),
-                        "something else"),
-        "digest": (pack([entry("root/a", b"y")], [plain("root/a")]), "digest differs"),
-        "longer": (pack([entry("root/a", x)], [plain("root/a", b"xx")]), "not as long"),
-        "bomb by the manifest": (pack([entry("root/a", x, size=str(1 << 50))], [plain("root/a")]), "would become"),
-        "bomb against the manifest": (pack([entry("root/a", x)], [plain("root/a", zeros)]), "not as long"),
-        "sum": (pack([entry("root/a", x, size=str(2**64 - 1)), entry("root/b", x, size="5")], []), "make no sense"),
-        "count": (pack([entry("root/%d" % i, x) for i in range(3)], []), "ends before"),
-        "number": (pack([entry("root/a", x, size="-1")], [plain("root/a")]), "where a number belongs"),
-        "no list": (pack(None, [], manifest=b'{"document": "org.rrpcp.bundle", "version": 1}'), "lacks"),
-        "deep": (pack(None, [], manifest=b"[" * 2000000), "no bundle"),
-        "not JSON": (pack(None, [], manifest=b"\xff\xfe"), "no bundle"),
-        "other document": (pack([], [], document="x"), "no bundle"),
-        "newer": (pack([], [], version=2), "version"),
-        "no manifest": (compress(tarfile_of([plain("root/a")])), "no bundle"),
-        "layers": (compress(compress(pack([entry("root/a", x)], [plain("root/a")]))), "no bundle"),
-        "empty": (b"", "no bundle"),
-        "cut": (pack([entry("root/a", zeros)], [plain("root/a", zeros)])[:200], ""),
-    }
     with Folder() as folder:
         path = os.path.join(folder, "bundle")
         target = os.path.join(folder, "out")
         root = os.path.join(folder, "new root")
         os.mkdir(root)
-        for name, (data, word) in cases.items():
+        for name, (data, word) in hostile_bundles().items():
             with open(path, "wb") as file:
                 file.write(data)
             for command in (["check", path], ["extract", path, target], ["extract", "--root", root, path, target]):
@@ -212,9 +127,8 @@ def hostile():
                 check(done.returncode == 8 and word in done.stderr, "%s: %d %s" % (name, done.returncode, done.stderr))
             check(not os.path.exists(target) or not os.listdir(target), "%s: something was written" % name)
             check(not os.listdir(root), "%s: something was written to the root" % name)
-        good = pack([entry("root/a/b", x), entry("root/c", zeros)], [plain("root/a/b"), plain("root/c", zeros)])
         with open(path, "wb") as file:
-            file.write(good)
+            file.write(good_bundle())
         run([PCP("pcp-bundle"), "check", path])
         done = run([PCP("pcp-bundle"), "check", "--max-size", "1M", path], expected=8)
         check("--max-size" in done.stderr, done.stderr)
@@ -230,16 +144,6 @@ def hostile():
         os.mkdir(os.path.join(root, "real"))
         run([PCP("pcp-bundle"), "extract", "--root", root, path, os.path.join(folder, "out2")])
         check(os.listdir(os.path.join(root, "real")) == ["b"], "the link of the root was not followed")
-
-
-def tarfile_of(members):
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for name, data, kind, link in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return stream.getvalue()
 
 
 main({"restore": restore_elsewhere, "hostile": hostile}[PART])

@@ -4,7 +4,7 @@
 #include "common/names.h"
 #include "common/progress.h"
 #include "common/text.h"
-#include "pcp-inspect/contents.h"
+#include "diff/contents.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
 #include "rrpcp/message_json.h"

@@ -1,9 +1,9 @@
 // `pcp-inspect mem`: memory by address.
 
 #include "common/text.h"
+#include "diff/symbol_json.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
-#include "pcp-inspect/symbol_json.h"
 #include "rrpcp/interop/symbols.h"
 #include "rrpcp/memory_view.h"
 

@@ -2,10 +2,10 @@
 
 #include "common/names.h"
 #include "common/text.h"
+#include "diff/registers.h"
+#include "diff/symbol_json.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
-#include "pcp-inspect/registers.h"
-#include "pcp-inspect/symbol_json.h"
 #include "rrpcp/interop/symbols.h"
 
 #include <elf.h>

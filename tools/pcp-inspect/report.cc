@@ -2,10 +2,10 @@
 
 #include "common/names.h"
 #include "common/text.h"
-#include "pcp-inspect/diff.h"
+#include "diff/registers.h"
+#include "diff/state_diff.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
-#include "pcp-inspect/registers.h"
 #include "pcp-inspect/report_page.h"
 #include "pcp-inspect/report_parts.h"
 #include "rrpcp/store.h"

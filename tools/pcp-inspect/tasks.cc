@@ -3,9 +3,9 @@
 #include "common/names.h"
 #include "common/table.h"
 #include "common/text.h"
+#include "diff/registers.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
-#include "pcp-inspect/registers.h"
 
 namespace rrpcp::tools {
 namespace {

@@ -24,6 +24,7 @@ constexpr Subcommand kSubcommands[] = {
     {"ps", rr_ps, "[TRACE]", "the processes of a trace"},
     {"ls", rr_ls, "", "the traces, with -l their sizes and commands"},
     {"traceinfo", rr_traceinfo, "[TRACE]", "what a trace says about itself, as JSON"},
+    {"segments", rr_segments, "[TRACE]", "the pieces into which checkpoints cut a recording"},
     {"doctor", rr_doctor, "", "what this machine can do, and what is used instead"},
     {"pack", rr_pack, "[TRACE...]", "make traces independent of other files, and smaller"},
 };

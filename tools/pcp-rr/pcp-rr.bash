@@ -5,7 +5,7 @@ _pcp_rr() {
   local subcommand=${COMP_WORDS[1]} options='--help --version --quiet'
   if ((COMP_CWORD == 1)); then
     mapfile -t COMPREPLY < <(compgen -W \
-      'record replay gdbinit create-checkpoints rerun dump ps ls traceinfo pack doctor --help --version' \
+      'record replay gdbinit create-checkpoints rerun dump ps ls segments traceinfo pack doctor --help --version' \
       -- "$current")
     return
   fi
@@ -50,12 +50,12 @@ _pcp_rr() {
       options+=' --interval --interval-ms --start --end --profile --bases --ignore-pcp --follow --json'
       ;;
     rerun)
-      options+=' --trace-start --trace-end --event-regs --singlestep --raw --ignore-pcp'
+      options+=' --trace-start --trace-end --segment --event-regs --singlestep --raw --ignore-pcp'
       ;;
     dump)
       options+=' --syscallbuf --task-events --recorded-metadata --mmaps --raw --statistics --tid --json'
       ;;
-    ps | doctor) options+=' --json' ;;
+    ps | segments | doctor) options+=' --json' ;;
     ls) options+=' --long-listing --sort-by-age --reverse --json' ;;
     traceinfo) options+=' --verify --json' ;;
     pack) options+=' --profile --json' ;;

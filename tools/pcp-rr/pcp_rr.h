@@ -19,6 +19,7 @@ int rr_ps(int argc, char** argv, Console& console);
 int rr_record(int argc, char** argv, Console& console);
 int rr_replay(int argc, char** argv, Console& console);
 int rr_rerun(int argc, char** argv, Console& console);
+int rr_segments(int argc, char** argv, Console& console);
 int rr_traceinfo(int argc, char** argv, Console& console);
 
 // What the help texts of subcommands that only show something end with.

@@ -5,10 +5,12 @@
 #include "common/text.h"
 #include "pcp-rr/pcp_rr.h"
 #include "rrpcp/trace/trace_directory.h"
+#include "rrpcp/trace/trace_segments.h"
 
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <vector>
 
 namespace rrpcp::tools {
 namespace {
@@ -22,6 +24,11 @@ rsi, rdi, r8 to r15. A repeated string instruction counts as one.
 Without -r and --singlestep: -r event,tid,ticks,ip,gp_x16. The output is the same whichever
 checkpoints the trace has.
 
+--segment I/N is the I-th of N parts of the recording, cut at its checkpoints ('pcp-rr segments'
+lists them): N commands, each of which starts from a checkpoint, print side by side what one prints,
+if the trace gets and loses no checkpoints meanwhile. With more parts than segments some print
+nothing.
+
 Exit codes: 0 done, others as pcp-rr(1) lists them.)";
 
 } // namespace
@@ -31,6 +38,7 @@ int rr_rerun(int argc, char** argv, Console& console) {
                    "Prints registers along a part of a recording.", kDetails});
   command.add("s,trace-start", "begin at event EVT", "EVT");
   command.add("e,trace-end", "end before event EVT", "EVT");
+  command.add("segment", "the I-th of N parts of the recording", "I/N");
   command.add("r,event-regs", "print REGS after each event", "REGS");
   command.add("singlestep", "print REGS after each instruction", "REGS");
   command.add("raw", "print bytes, little-endian, instead of text");
@@ -56,8 +64,21 @@ int rr_rerun(int argc, char** argv, Console& console) {
   options.raw = arguments.has("raw");
   options.ignore_checkpoints = arguments.has("ignore-pcp");
   options.warn = [&](const std::string& text) { console.warn(text); };
-  rerun(find_trace(arguments.positional().empty() ? "" : arguments.positional()[0]), options,
-        [&](std::string_view line) { console.write(line); });
+  const std::string trace =
+      find_trace(arguments.positional().empty() ? "" : arguments.positional()[0]);
+  if (arguments.has("segment")) {
+    if (arguments.has("trace-start") || arguments.has("trace-end")) {
+      throw UsageError("give either --segment or -s and -e");
+    }
+    const std::vector<TraceSegment> segments =
+        segments_of_share(trace_segments(trace), parse_segment_share(arguments.get("segment")));
+    if (segments.empty() || segments.front().first == segments.back().end) {
+      return kExitOk; // nothing is in this part
+    }
+    options.start = segments.front().first;
+    options.end = segments.back().end;
+  }
+  rerun(trace, options, [&](std::string_view line) { console.write(line); });
   return kExitOk;
 }
 

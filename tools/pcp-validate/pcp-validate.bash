@@ -12,7 +12,7 @@ _pcp_validate() {
       mapfile -t COMPREPLY < <(compgen -d -- "$current")
       return
       ;;
-    -j | --threads | --max-decoded)
+    -j | --threads | --max-decoded | --segment)
       return
       ;;
     --explain)
@@ -23,7 +23,7 @@ _pcp_validate() {
       ;;
   esac
   if [[ $current == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W '--level --threads --max-decoded --trace --explain --json --quiet --help --version' -- "$current")
+    mapfile -t COMPREPLY < <(compgen -W '--level --threads --max-decoded --trace --replay --segment --explain --json --quiet --help --version' -- "$current")
     return
   fi
   compopt -o filenames

@@ -6,10 +6,15 @@
 #include "common/progress.h"
 #include "common/text.h"
 #include "common/tool_main.h"
+#ifdef RRPCP_LIVE
+#include "pcp-validate/replay_check.h"
+#endif
 #include "rrpcp/compat/legacy.h"
 #include "rrpcp/compat/validate.h"
 #include "rrpcp/error.h"
 #include "rrpcp/trace/trace_directory.h"
+#include "rrpcp/trace/trace_reader.h"
+#include "rrpcp/trace/trace_segments.h"
 #include "rrpcp/trace/trace_validate.h"
 #include "rrpcp/validate.h"
 
@@ -19,6 +24,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace rrpcp::tools {
@@ -29,20 +35,38 @@ constexpr const char* kDetails = R"(Levels, each with all before it:
   checksums   every byte of the page data, the checkpoint id, and the seal if there is one
   semantics   every rule about what the manifest says (the default)
 
-Exit codes:
-  0  every file is valid (there may be warnings)
-  1  a file is invalid
-  2  a file could not be read, or wrong usage
+--replay is the strongest check: every checkpoint of the trace must store the state that a replay
+comes to which starts from the one before it. It runs the recorded programs, as pcp-rr replay does:
+use it on recordings of your own. With --segment, N commands side by side (GNU parallel, Slurm) do
+the work of one; the trace must not get or lose checkpoints meanwhile.
 
-Example:
-  pcp-validate --level checksums ~/traces/latest-trace/pcp)";
+Exit codes:
+  0  every file is valid (there may be warnings), and every replay came to what is stored
+  1  a file is invalid, or a replay did not
+  2  a file could not be read or a segment not be replayed, or wrong usage
+
+Examples:
+  pcp-validate --level checksums ~/traces/latest-trace/pcp
+  parallel pcp-validate --trace /tmp/trace --replay --segment {}/8 ::: {1..8})";
 
 // What became of all files together.
 struct Totals {
   std::uint64_t valid = 0;
   std::uint64_t invalid = 0;
   std::uint64_t unreadable = 0;
+  // Segments that were replayed, of them those with findings that are errors, and others that could
+  // not be.
+  std::uint64_t replayed = 0;
+  std::uint64_t wrong = 0;
+  std::uint64_t unreplayed = 0;
 };
+
+// Says on standard error what the one document of --json has too.
+void tell_error(Console& console, const Error& error) {
+  const bool json = std::exchange(console.json, false);
+  report_error(console, error);
+  console.json = json;
+}
 
 // The *.pcp files of a directory, by name.
 std::vector<std::string> checkpoints_in(const std::string& directory) {
@@ -113,9 +137,9 @@ void print_report(Console& console, const std::string& file, const ValidationRep
   }
 }
 
-Json json_report(const std::string& file, const ValidationReport& report) {
+Json json_findings(const std::vector<Finding>& list) {
   Json findings = Json::array();
-  for (const Finding& finding : report.findings) {
+  for (const Finding& finding : list) {
     Json entry;
     entry["code"] = finding.code;
     entry["severity"] = severity_name(finding.severity);
@@ -125,6 +149,10 @@ Json json_report(const std::string& file, const ValidationReport& report) {
     entry["hint"] = finding.hint;
     findings.push_back(std::move(entry));
   }
+  return findings;
+}
+
+Json json_report(const std::string& file, const ValidationReport& report) {
   Json suppressed = Json::object();
   for (const auto& [code, more] : report.suppressed) {
     suppressed[std::string(code)] = more;
@@ -139,7 +167,7 @@ Json json_report(const std::string& file, const ValidationReport& report) {
   out["chunks"] = report.chunks;
   out["checkedBytes"] = report.checked_bytes;
   out["sealed"] = report.sealed;
-  out["findings"] = std::move(findings);
+  out["findings"] = json_findings(report.findings);
   out["suppressed"] = std::move(suppressed);
   return out;
 }
@@ -243,6 +271,132 @@ void judge_against(const TraceCheck& check, const std::string& file, ValidationR
   }
 }
 
+#ifdef RRPCP_LIVE
+
+// Why not all of the trace can be replayed, if so; tells of it. One that its recorder did not end
+// properly is no wrong one.
+std::optional<Error> problem_of(const std::string& trace, Totals& totals, Console& console) {
+  std::optional<Error> problem = TraceReader::open(trace).problem();
+  if (problem) {
+    tell_error(console, *problem);
+    totals.wrong += problem->code() == ErrorCode::kIncomplete ? 0 : 1;
+  }
+  return problem;
+}
+
+Json json_segment(const ReplayedSegment& segment) {
+  const auto path = [](const std::string& text) {
+    return text.empty() ? Json(nullptr) : json_bytes_as_text(text);
+  };
+  Json out;
+  out["segment"] = segment.number;
+  out["first"] = segment.segment.first;
+  out["end"] = segment.segment.end;
+  out["checkpoint"] = path(segment.segment.checkpoint);
+  out["next"] = path(segment.next);
+  out["findings"] = json_findings(segment.findings);
+  out["error"] = segment.problem ? json_error(*segment.problem)["error"] : Json(nullptr);
+  return out;
+}
+
+bool is_wrong(const ReplayedSegment& segment) {
+  return std::any_of(segment.findings.begin(), segment.findings.end(),
+                     [](const Finding& finding) { return finding.severity == Severity::kError; });
+}
+
+// Whether the start of a segment cannot be used for a reason that judging the file has told.
+bool is_told(const Error& error) {
+  switch (error.code()) {
+  case ErrorCode::kNotACheckpoint:
+  case ErrorCode::kIncomplete:
+  case ErrorCode::kDamaged:
+  case ErrorCode::kBackingFile:
+    return true;
+  default:
+    return false;
+  }
+}
+
+void print_segment(Console& console, const ReplayedSegment& segment) {
+  const bool wrong = is_wrong(segment);
+  if (console.quiet && !wrong) {
+    return;
+  }
+  const std::string from = segment.segment.checkpoint.empty()
+                               ? "from the start of the trace"
+                               : "from " + printable(segment.segment.checkpoint);
+  const std::string to =
+      segment.next.empty() ? "the end of the recording" : printable(segment.next);
+  console.print("segment %llu: a replay %s %s %s\n",
+                static_cast<unsigned long long>(segment.number), from.c_str(),
+                wrong ? "DOES NOT COME TO" : "comes to", to.c_str());
+  std::string_view hint;
+  for (const Finding& finding : segment.findings) {
+    print_finding(console, finding);
+    if (finding.severity == Severity::kError) {
+      hint = finding.hint;
+    }
+  }
+  if (!hint.empty()) {
+    console.print("  What to do: %s\n", std::string(hint).c_str());
+  }
+}
+
+// Replays the segments of a share, tells what was found, and returns it for --json.
+Json replay_segments(const std::string& trace, std::vector<ReplayedSegment> segments,
+                     Totals& totals, Console& console) {
+  Json list = Json::array();
+  ReplayCheck check(trace, console);
+  for (ReplayedSegment& segment : segments) {
+    check.replay(segment);
+    if (segment.problem) {
+      ++(is_told(*segment.problem) ? totals.wrong : totals.unreplayed);
+      tell_error(console, segment.segment.checkpoint.empty() || !segment.problem->file().empty()
+                              ? *segment.problem
+                              : segment.problem->in_file(segment.segment.checkpoint));
+    } else {
+      ++totals.replayed;
+      totals.wrong += is_wrong(segment) ? 1 : 0;
+    }
+    if (console.json) {
+      list.push_back(json_segment(segment));
+    } else if (!segment.problem) {
+      print_segment(console, segment);
+    }
+  }
+  return list;
+}
+
+// The checkpoints that a share judges: those at the end of its segments, and the first one those
+// that cut nothing too. So all shares together judge each once.
+std::vector<std::string> files_of_share(const std::string& trace, SegmentShare share,
+                                        const std::vector<ReplayedSegment>& segments) {
+  std::vector<std::string> files;
+  for (const ReplayedSegment& segment : segments) {
+    if (!segment.next.empty()) {
+      files.push_back(segment.next);
+    }
+  }
+  if (share.number == 1) {
+    std::vector<std::string> cutting;
+    for (const TraceSegment& segment : trace_segments(trace)) {
+      cutting.push_back(segment.checkpoint);
+    }
+    const std::string store = trace + "/" + std::string(trace_format::kCheckpointsName);
+    std::error_code ignored;
+    const bool any = std::filesystem::exists(store, ignored);
+    for (const std::string& file : any ? checkpoints_in(store) : std::vector<std::string>()) {
+      if (std::find(cutting.begin(), cutting.end(), file) == cutting.end()) {
+        files.push_back(file);
+      }
+    }
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+#endif
+
 int run(int argc, char** argv, Console& console) {
   Command command(
       {"pcp-validate", "[OPTION]... FILE|DIR...",
@@ -261,6 +415,9 @@ int run(int argc, char** argv, Console& console) {
   command.add("trace",
               "compare with the trace in DIR too, rr's or pcp-rr's; without FILE, its checkpoints",
               "DIR");
+  command.add("replay",
+              "replay the trace of --trace from each checkpoint to the next, and compare");
+  command.add("segment", "of that the I-th of N shares (with --replay)", "I/N");
   command.add("explain", "print what a diagnostic means, of \"all\" each one, and exit", "CODE");
   const Arguments arguments = command.parse(argc, argv, console);
   if (arguments.has("explain")) {
@@ -269,7 +426,35 @@ int run(int argc, char** argv, Console& console) {
   }
   std::vector<std::string> paths = arguments.positional();
   TraceCheck trace;
-  if (arguments.has("trace")) {
+  if (arguments.has("segment") && !arguments.has("replay")) {
+    throw UsageError("--segment goes with --replay");
+  }
+#ifdef RRPCP_LIVE
+  std::vector<ReplayedSegment> segments;
+#endif
+  if (arguments.has("replay")) {
+    if (!arguments.has("trace")) {
+      throw UsageError("--replay needs --trace TRACE");
+    }
+    arguments.expect(0, 0, "no FILE with --replay: it judges the checkpoints of the trace");
+    if (!is_pcp_trace(arguments.get("trace"))) {
+      throw Error(ErrorCode::kUnsupportedState, "this is no trace of pcp-rr")
+          .in_file(arguments.get("trace"))
+          .with_hint("recordings of rr are replayed by rr");
+    }
+#ifdef RRPCP_LIVE
+    const SegmentShare share = parse_segment_share(arguments.get_or("segment", "1/1"));
+    segments = segments_to_replay(arguments.get("trace"), share, console);
+    paths = files_of_share(arguments.get("trace"), share, segments);
+    if (!paths.empty()) {
+      trace = prepare_trace(arguments.get("trace"), paths);
+    }
+#else
+    throw Error(ErrorCode::kUnsupportedState,
+                "this pcp-validate was built without what runs programs (RRPCP_LIVE=OFF) and "
+                "cannot replay");
+#endif
+  } else if (arguments.has("trace")) {
     trace = prepare_trace(arguments.get("trace"), paths);
   } else {
     arguments.expect(1, SIZE_MAX, "FILE or DIR");
@@ -293,7 +478,7 @@ int run(int argc, char** argv, Console& console) {
   Json files = Json::array();
   auto unreadable = [&](const std::string& file, const Error& error) {
     ++totals.unreadable;
-    report_error(console, error);
+    tell_error(console, error);
     if (console.json) {
       Json entry;
       entry["file"] = json_bytes_as_text(file);
@@ -341,10 +526,29 @@ int run(int argc, char** argv, Console& console) {
       unreadable(argument, error);
     }
   }
+#ifdef RRPCP_LIVE
+  std::optional<Error> problem;
+  if (arguments.has("replay")) {
+    problem = problem_of(arguments.get("trace"), totals, console);
+  }
+  const Json replays = arguments.has("replay")
+                           ? replay_segments(arguments.get("trace"), segments, totals, console)
+                           : Json(nullptr);
+#else
+  const std::optional<Error> problem;
+  const Json replays = nullptr;
+#endif
   const std::uint64_t all = totals.valid + totals.invalid + totals.unreadable;
   if (console.json) {
     Json out;
     out["files"] = std::move(files);
+    if (!replays.is_null()) {
+      out["traceProblem"] = problem ? json_error(*problem)["error"] : Json(nullptr);
+      out["segments"] = replays;
+      out["replayed"] = totals.replayed;
+      out["wrong"] = totals.wrong;
+      out["unreplayed"] = totals.unreplayed;
+    }
     out["valid"] = totals.valid;
     out["invalid"] = totals.invalid;
     out["unreadable"] = totals.unreadable;
@@ -356,7 +560,16 @@ int run(int argc, char** argv, Console& console) {
                   static_cast<unsigned long long>(totals.invalid),
                   static_cast<unsigned long long>(totals.unreadable));
   }
-  return totals.unreadable != 0 ? kExitTrouble : totals.invalid != 0 ? kExitNo : kExitOk;
+  if (!replays.is_null() && !console.json && !console.quiet) {
+    console.print("%s replayed, %llu wrong, %llu not replayed\n",
+                  human_count(totals.replayed, "segment", "segments").c_str(),
+                  static_cast<unsigned long long>(totals.wrong),
+                  static_cast<unsigned long long>(totals.unreplayed));
+  }
+  if (totals.unreadable != 0 || totals.unreplayed != 0) {
+    return kExitTrouble;
+  }
+  return totals.invalid != 0 || totals.wrong != 0 ? kExitNo : kExitOk;
 }
 
 } // namespace

@@ -150,12 +150,16 @@ void restore_limits(schema::Process::Reader process, pid_t pid) {
   }
 }
 
-// Shared memory has another inode in each replay.
+// Shared memory has another inode, and another time, in each replay.
 void forget_inodes(schema::State::Builder state) {
+  const std::int64_t not_recorded = schema::Memfd::Reader().getModifiedAt();
   for (schema::MemoryObject::Builder object : state.getMemoryObjects()) {
     if (!object.isFile()) {
       object.setDevice(0);
       object.setInode(0);
+    }
+    if (object.isMemfd()) {
+      object.getMemfd().setModifiedAt(not_recorded);
     }
   }
   for (schema::AddressSpace::Builder space : state.getAddressSpaces()) {
@@ -196,10 +200,13 @@ std::unique_ptr<HeldBase> hold_base(const std::string& path) {
   }
 }
 
-std::string publish(ReplaySession& session, const Store& store, const WriterOptions& options,
-                    std::optional<PlaceBetween> between, HeldBase* base,
-                    std::uint32_t most_decoded) {
-  return with_kj_errors(store.directory(), [&] {
+// Captures the session and hands it to `write`, which gets the capture and returns what it made of
+// it. `name` is what errors call that.
+template <typename Write>
+auto capture_session(ReplaySession& session, const std::string& name, const WriterOptions& options,
+                     std::optional<PlaceBetween> between, HeldBase* base,
+                     std::uint32_t most_decoded, Write write) {
+  return with_kj_errors(name, [&] {
     const std::string directory = std::filesystem::canonical(session.trace().directory()).string();
     GroupCapture capture(processes_of(session),
                          {options, directory, base != nullptr ? &base->memory() : nullptr});
@@ -216,8 +223,15 @@ std::string publish(ReplaySession& session, const Store& store, const WriterOpti
         throw TooScattered();
       }
     });
-    return capture.publish(store);
+    return write(capture);
   });
+}
+
+std::string publish(ReplaySession& session, const Store& store, const WriterOptions& options,
+                    std::optional<PlaceBetween> between, HeldBase* base,
+                    std::uint32_t most_decoded) {
+  return capture_session(session, store.directory(), options, between, base, most_decoded,
+                         [&](GroupCapture& capture) { return capture.publish(store); });
 }
 
 } // namespace
@@ -265,6 +279,12 @@ std::string save_checkpoint(ReplaySession& session, const Store& store,
     }
   }
   return publish(session, store, options, between, nullptr, 0);
+}
+
+CheckpointId write_checkpoint(ReplaySession& session, Output& output, const WriterOptions& options,
+                              std::optional<PlaceBetween> between) {
+  return capture_session(session, output.name(), options, between, nullptr, 0,
+                         [&](GroupCapture& capture) { return capture.write(output); });
 }
 
 std::unique_ptr<ReplaySession> restore_session(const std::string& trace_directory,

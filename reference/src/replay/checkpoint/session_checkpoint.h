@@ -3,6 +3,8 @@
 
 #include "replay/checkpoint/process_group.h"
 #include "replay/engine/replay_session.h"
+#include "rrpcp/checkpoint_id.h"
+#include "rrpcp/output.h"
 #include "rrpcp/reader.h"
 #include "rrpcp/store.h"
 #include "rrpcp/writer.h"
@@ -50,6 +52,10 @@ std::string save_checkpoint(ReplaySession& session, const Store& store,
                             const WriterOptions& options = {},
                             std::optional<PlaceBetween> between = std::nullopt,
                             const SeriesBase& base = {});
+
+// The same into any file, as one that needs no other: for comparisons. Throws Error.
+CheckpointId write_checkpoint(ReplaySession& session, Output& output, const WriterOptions& options,
+                              std::optional<PlaceBetween> between);
 
 // A session that stands where `reader`'s was saved. The file is not needed any more afterwards.
 // Throws Error: kForeignTrace, kUnsupportedState, kDamaged, kBackingFile, …

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common/console.h"
-#include "pcp-inspect/diff_report.h"
+#include "diff/diff_report.h"
 #include "rrpcp/memory_view.h"
 #include "rrpcp/reader.h"
 
@@ -15,6 +15,11 @@ struct DiffOptions {
   std::uint64_t max_ranges = 0; // per mapping
   bool names = true;
   bool provenance = false;
+  // Both are of replays of one trace: what tells of the machine on which each was made (devices,
+  // inodes, times and owners of files, the processor, hard limits), where in the file of the trace
+  // it is, and which ranges of kept files have digests because pages are not stored, is no
+  // difference. Memory is compared byte by byte, whether it is stored or in a kept file.
+  bool of_replays = false;
 };
 
 // Compares the states of two checkpoints and tells `report`. Shows its progress on `console`.

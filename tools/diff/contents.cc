@@ -1,4 +1,4 @@
-#include "pcp-inspect/contents.h"
+#include "diff/contents.h"
 
 #include "common/json.h"
 

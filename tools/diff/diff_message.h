@@ -1,7 +1,7 @@
 // Comparing two messages field by field, by reflection.
 #pragma once
 
-#include "pcp-inspect/diff_report.h"
+#include "diff/diff_report.h"
 
 #include <capnp/dynamic.h>
 #include <functional>

@@ -1,8 +1,8 @@
-#include "pcp-inspect/diff_message.h"
+#include "diff/diff_message.h"
 
-#include "rrpcp/message_json.h"
 #include "common/names.h"
 #include "common/text.h"
+#include "rrpcp/message_json.h"
 #include "rrpcp/schema/memory.capnp.h"
 
 #include <algorithm>

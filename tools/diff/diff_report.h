@@ -29,10 +29,13 @@ struct ByteRange {
   std::string b;
 };
 
-// Collects differences: prints them at once as text, or keeps them for one JSON document.
+// Collects differences: tells them at once as text, or keeps them for one JSON document.
 class DiffReport {
 public:
-  explicit DiffReport(Console& console) : console_(console) {}
+  // Prints them on `console`, or keeps them where that writes JSON.
+  explicit DiffReport(Console& console);
+  // Passes each of them, and what could not be compared, to `tell`: a line without its end.
+  explicit DiffReport(std::function<void(const std::string& line)> tell);
 
   // What memory at an address is called, where that is known; null: nothing is.
   using Names = std::function<std::optional<SymbolName>(std::uint64_t)>;
@@ -62,7 +65,9 @@ private:
   void line(const Place& place, const std::string& text);
   void add(Json entry);
 
-  Console& console_;
+  bool keep_;
+  std::function<void(const std::string&)> tell_;
+  std::function<void(const std::string&)> warn_;
   Json list_ = Json::array();
   std::uint64_t count_ = 0;
   bool incomplete_ = false;

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "common/progress.h"
-#include "pcp-inspect/contents.h"
-#include "pcp-inspect/diff_report.h"
+#include "diff/contents.h"
+#include "diff/diff_report.h"
 #include "rrpcp/interop/segments.h"
 #include "rrpcp/memory_view.h"
 

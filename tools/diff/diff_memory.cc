@@ -1,4 +1,4 @@
-#include "pcp-inspect/diff_memory.h"
+#include "diff/diff_memory.h"
 
 #include "common/text.h"
 

@@ -1,7 +1,7 @@
-#include "pcp-inspect/diff_report.h"
+#include "diff/diff_report.h"
 
 #include "common/text.h"
-#include "pcp-inspect/symbol_json.h"
+#include "diff/symbol_json.h"
 
 #include <utility>
 
@@ -39,15 +39,23 @@ Place Place::part(const std::string& part_words, const std::string& part_path) c
   return result;
 }
 
+DiffReport::DiffReport(Console& console)
+    : keep_(console.json),
+      tell_([&console](const std::string& line) { console.write(line + "\n"); }),
+      warn_([&console](const std::string& text) { console.warn(text); }) {}
+
+DiffReport::DiffReport(std::function<void(const std::string&)> tell)
+    : keep_(false), tell_(std::move(tell)), warn_(tell_) {}
+
 void DiffReport::line(const Place& place, const std::string& text) {
-  if (!console_.json) {
-    console_.write(place.words + (text.starts_with(' ') ? "" : " ") + text + "\n");
+  if (!keep_) {
+    tell_(place.words + (text.starts_with(' ') ? "" : " ") + text);
   }
 }
 
 void DiffReport::add(Json entry) {
   ++count_;
-  if (console_.json) {
+  if (keep_) {
     list_.push_back(std::move(entry));
   }
 }
@@ -105,10 +113,10 @@ void DiffReport::remark(const Place& place, const std::string& text) {
 
 void DiffReport::not_comparable(const Place& place, const std::string& why) {
   incomplete_ = true;
-  if (console_.json) {
+  if (keep_) {
     list_.push_back({{"kind", "notComparable"}, {"path", place.path}, {"text", why}});
   }
-  console_.warn(place.words + " could not be compared: " + why);
+  warn_(place.words + " could not be compared: " + why);
 }
 
 } // namespace rrpcp::tools

@@ -1,4 +1,4 @@
-#include "pcp-inspect/symbol_json.h"
+#include "diff/symbol_json.h"
 
 namespace rrpcp::tools {
 

@@ -1,4 +1,4 @@
-#include "pcp-inspect/registers.h"
+#include "diff/registers.h"
 
 #include "common/console.h"
 
