@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <sys/ptrace.h>
+#include <sched.h>
 #include <sys/types.h>
 #include <sys/user.h>
 #include <vector>
@@ -106,6 +107,9 @@ struct RecordedTask {
   bool untraced = false;
 
   // Event from which on its memory is to be digested. Shared by the tasks that share their memory.
+  // The processors that sched_getaffinity(2) says it may use, which all recorded tasks share one
+  // of. Outlives execve(2).
+  cpu_set_t affinity{};
   std::shared_ptr<std::int64_t> next_digest = std::make_shared<std::int64_t>(0);
 
   // set_tid_address(2), CLONE_CHILD_CLEARTID; 0: none.

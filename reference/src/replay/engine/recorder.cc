@@ -114,6 +114,7 @@ void Recorder::start() {
   RecordedTask& first = scheduler_.add(
       std::make_unique<RecordedTask>(pid, pid, Tracee::seize(pid, kRecorderOptions)));
   first.says_not_random = (inherited & ADDR_NO_RANDOMIZE) != 0;
+  first.affinity = binding_.before();
   if (::write(ready_write.get(), "x", 1) != 1) {
     throw system_error(errno, "cannot start the program");
   }

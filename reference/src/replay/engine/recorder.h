@@ -74,6 +74,8 @@ private:
   bool was_filtered(const RecordedTask& task) const;
   void note_mask(RecordedTask& task);
   // What a call has changed: recorder_outputs.cc.
+  // The processors that tasks may use: recorder_affinity.cc.
+  void keep_affinity(RecordedTask& task, std::int64_t result);
   void record_outputs(RecordedTask& task, std::int64_t result);
   void record_digests(RecordedTask& task);
   // Files that tasks have mapped: recorder_files.cc.

@@ -171,6 +171,7 @@ void Recorder::prepare_call(RecordedTask& task) {
   case Care::kDispatch:
     prepare_attribute(task, row.care);
     break;
+  case Care::kAffinity:
   case Care::kClone:
     prepare_clone(task);
     break;
@@ -437,6 +438,9 @@ void Recorder::on_call_end(RecordedTask& task) {
     // For a replay the call failed: it must not be carried out, nor its output shown.
     event.result = -ENOSYS;
     registers.orig_rax = ~std::uint64_t{0};
+  if (call_row(task.call).care == Care::kAffinity) {
+    keep_affinity(task, result);
+  }
     event.registers_after = registers;
     writer_->write();
     end_call(task);

@@ -68,6 +68,7 @@ void Recorder::on_new_task(RecordedTask& task) {
   child.mask = task.mask;
   child.forgoes_counter = task.forgoes_counter;
   child.says_not_random = task.says_not_random;
+  child.affinity = task.affinity;
   child.dumpable = (arguments.flags & CLONE_VM) != 0
                        ? task.dumpable
                        : std::make_shared<std::optional<int>>(*task.dumpable);
@@ -275,6 +276,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     }
     throw;
   }
+    task.affinity = caller->affinity;
   task.end_recorded = false;
   EventData& event = writer_->begin(EventKind::kExec, task);
   if (!begun) {
