@@ -19,6 +19,7 @@
 #include <capnp/message.h>
 #include <csignal>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -97,6 +98,12 @@ private:
   void end_in_exec(RecordedTask& task, pid_t caller, const EventData* entered,
                    const std::vector<pid_t>& others);
   void on_exec(RecordedTask& task, pid_t former);
+  struct Relinquished {                          // what a task had before execve(2)
+    std::shared_ptr<ReplacedInstructions> space; // names the memory
+    std::uint64_t clear_tid = 0;
+    std::uint64_t robust_list = 0;
+  };
+  void record_relinquished(const RecordedTask& task, const Relinquished& former);
   void record_last_writes(const RecordedTask& dead, RecordedTask& survivor);
   // Robust futexes in memory that processes share: recorder_futexes.cc.
   void note_futexes(RecordedTask& task);
@@ -104,7 +111,8 @@ private:
   void note_futexes_before_kill(const RecordedTask& task);
   void record_abandoned_futexes(const RecordedTask& dead);
   void record_shared_word(const RecordedTask& dead, const RecordedTask::SharedWord& word);
-  static std::vector<std::uint64_t> robust_words(const RecordedTask& task, RemoteMemory& memory);
+  std::vector<RecordedTask::SharedWord> abandoned_futexes(pid_t pid) const;
+  static std::vector<std::uint64_t> robust_words(std::uint64_t list, RemoteMemory& memory);
   void leave_dying(RecordedTask& task, int signal);
   void record_end_of_leader(RecordedTask& task);
   void on_gone(RecordedTask& task, const TraceeStop& stop);

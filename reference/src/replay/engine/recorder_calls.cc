@@ -95,6 +95,10 @@ bool Recorder::on_entry(RecordedTask& task) {
   case SYS_kill:
   case SYS_tkill:
   case SYS_tgkill:
+  case SYS_execve:
+  case SYS_execveat:
+    note_futexes_of_process(task.pid);
+    break;
   case SYS_pidfd_send_signal:
     note_futexes_before_kill(task);
     break;

@@ -162,6 +162,24 @@ ScopedFd Recorder::open_mapped(const RecordedTask& task, const std::string& path
 // Makes a new program, which is at the end of its execve(2), ready to be recorded, and writes its
 // image. Returns its name in the trace. Throws kProcessGone where it is killed meanwhile.
 std::string Recorder::prepare_image(RecordedTask& task) {
+// Of the memory that a task had before execve(2), what the kernel wrote for those who have it
+// still, in another process.
+void Recorder::record_relinquished(const RecordedTask& task, const Relinquished& former) {
+  for (const auto& [tid, other] : scheduler_.tasks()) {
+    if (other->replaced != former.space || other->pid == task.pid || !other->tracee.attached()) {
+      continue;
+    }
+    std::vector<std::uint64_t> words = robust_words(former.robust_list, other->memory);
+    words.push_back(former.clear_tid);
+    for (const std::uint64_t word : words) {
+      if (word != 0) {
+        record_foreign_write(task, *other, word, sizeof(pid_t));
+      }
+    }
+    return;
+  }
+}
+
   task.in_call = false;
   task.begun = false;
   task.reported = false;
@@ -176,6 +194,7 @@ std::string Recorder::prepare_image(RecordedTask& task) {
   task.site = 0;
   task.dumpable = std::make_shared<std::optional<int>>();
   task.mask = task.tracee.signal_mask();
+  task.shared_futexes.clear();
   task.fault_actions = std::make_shared<FaultActions>();
   const std::uint64_t ignored = ProcStatus::read(task.pid, task.tid).ignored;
   // SIG_DFL or SIG_IGN
@@ -249,6 +268,8 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   put_entry(*caller, entered);
   if (caller != &task) {
     task.held = std::move(caller->held);
+  const std::vector<RecordedTask::SharedWord> abandoned = abandoned_futexes(task.pid);
+  const Relinquished relinquished{caller->replaced, caller->clear_tid, caller->robust_list};
     task.forgoes_counter = caller->forgoes_counter;
     task.says_not_random = caller->says_not_random;
     caller->tracee.release();
@@ -297,6 +318,10 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   task.boundary = task.tracee.registers();
   task.state = State::kReady;
 }
+  for (const RecordedTask::SharedWord& word : abandoned) {
+    record_shared_word(task, word);
+  }
+  record_relinquished(task, relinquished);
 
 // What the kernel did to the memory of a dead task, as `survivor` sees it: the word of
 // set_tid_address(2) and the futexes of its robust list.
@@ -304,24 +329,24 @@ void Recorder::record_last_writes(const RecordedTask& dead, RecordedTask& surviv
   if (dead.clear_tid != 0) {
     writer_->add_memory(survivor.memory, dead.clear_tid, sizeof(pid_t), writer_->event().memory);
   }
-  if (dead.robust_list == 0) {
-    return;
-  }
-  for (std::uint64_t word : robust_words(dead, survivor.memory)) {
+  for (std::uint64_t word : robust_words(dead.robust_list, survivor.memory)) {
     writer_->add_memory(survivor.memory, word, sizeof(pid_t), writer_->event().memory);
   }
 }
 
-// The futexes of a task's robust list, as the list stands in `memory`.
-std::vector<std::uint64_t> Recorder::robust_words(const RecordedTask& task, RemoteMemory& memory) {
+// The futexes of the robust list at `list` (0: none), as it stands in `memory`.
+std::vector<std::uint64_t> Recorder::robust_words(std::uint64_t list, RemoteMemory& memory) {
   std::vector<std::uint64_t> words;
   struct Head { // struct robust_list_head of linux/futex.h
     std::uint64_t first = 0;
     std::int64_t offset = 0;
     std::uint64_t pending = 0;
+  if (list == 0) {
+    return words;
+  }
   } head;
   const auto bytes = std::as_writable_bytes(std::span(&head, 1));
-  if (memory.read_some(task.robust_list, bytes) != bytes.size()) {
+  if (memory.read_some(list, bytes) != bytes.size()) {
     return words;
   }
   constexpr int kMaxEntries = 2048; // ROBUST_LIST_LIMIT
@@ -330,7 +355,7 @@ std::vector<std::uint64_t> Recorder::robust_words(const RecordedTask& task, Remo
     words.push_back(entry + static_cast<std::uint64_t>(head.offset));
   };
   std::uint64_t at = head.first & ~kPriorityInheritance;
-  for (int i = 0; i < kMaxEntries && at != 0 && at != task.robust_list; ++i) {
+  for (int i = 0; i < kMaxEntries && at != 0 && at != list; ++i) {
     add(at);
     std::uint64_t next = 0;
     memory.read_some(at, std::as_writable_bytes(std::span(&next, 1)));

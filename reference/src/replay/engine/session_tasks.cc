@@ -127,6 +127,7 @@ void ReplaySession::execute() {
   state_.tasks.push_back(state);
   state_.processes.push_back(process);
 }
+  write_memory(*tasks_[pid], current_.memory); // of others
 
 void ReplaySession::end_task(pid_t tid) {
   const TaskState ended = task_state(tid);
