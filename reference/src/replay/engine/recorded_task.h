@@ -5,6 +5,7 @@
 #include "process/tracee.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/fault_action.h"
+#include "replay/engine/made_code.h"
 #include "replay/engine/replaced_instructions.h"
 #include "trace/event.h"
 #include "trace/system_call.h"
@@ -14,8 +15,8 @@
 #include <deque>
 #include <memory>
 #include <optional>
-#include <sys/ptrace.h>
 #include <sched.h>
+#include <sys/ptrace.h>
 #include <sys/types.h>
 #include <sys/user.h>
 #include <vector>
@@ -62,6 +63,8 @@ struct RecordedTask {
   int output = 0;
   // The kernel was given other arguments than the program's.
   bool arguments_changed = false;
+  // It was taken back before the call once, for the kernel to find memory writable.
+  bool came_anew = false;
   std::unique_ptr<PageDigests> digests;
   // What restart_syscall(2) goes on with.
   SystemCall restarted;
@@ -95,6 +98,7 @@ struct RecordedTask {
   std::shared_ptr<FaultActions> fault_actions = std::make_shared<FaultActions>();
   // Shared by the tasks that share their memory.
   std::shared_ptr<ReplacedInstructions> replaced = std::make_shared<ReplacedInstructions>();
+  std::shared_ptr<MadeCode> made_code = std::make_shared<MadeCode>();
 
   // What the program has set of attributes that the recorder needs for itself: PR_SET_DUMPABLE,
   // shared by the tasks that share their memory, and PR_SET_TSC.
@@ -102,14 +106,14 @@ struct RecordedTask {
   // Whether personality(2) says ADDR_NO_RANDOMIZE, which every recorded program has. Outlives
   // execve(2).
   bool says_not_random = false;
+  // The processors that sched_getaffinity(2) says it may use, which all recorded tasks share one
+  // of. Outlives execve(2).
+  cpu_set_t affinity{};
   bool forgoes_counter = false;
   // CLONE_UNTRACED was taken out of the arguments of the clone3(2) that the task is in.
   bool untraced = false;
 
   // Event from which on its memory is to be digested. Shared by the tasks that share their memory.
-  // The processors that sched_getaffinity(2) says it may use, which all recorded tasks share one
-  // of. Outlives execve(2).
-  cpu_set_t affinity{};
   std::shared_ptr<std::int64_t> next_digest = std::make_shared<std::int64_t>(0);
 
   // set_tid_address(2), CLONE_CHILD_CLEARTID; 0: none.

@@ -159,7 +159,7 @@ void Recorder::run_task(RecordedTask& task) {
   const pid_t tid = task.tid;
   task.state = State::kRunning;
   if (task.preempted) {
-    task.slice = std::make_unique<PageDigests>(task.tid, task.memory);
+    task.slice = std::make_unique<PageDigests>(task.tid, task.memory, PageRange(), task.made_code);
   }
   task.resumed_at = Clock::now();
   task.tracee.resume(PTRACE_SYSCALL, std::exchange(task.resume_signal, 0));

@@ -74,9 +74,9 @@ private:
   void end_call(RecordedTask& task);
   bool was_filtered(const RecordedTask& task) const;
   void note_mask(RecordedTask& task);
-  // What a call has changed: recorder_outputs.cc.
   // The processors that tasks may use: recorder_affinity.cc.
   void keep_affinity(RecordedTask& task, std::int64_t result);
+  // What a call has changed: recorder_outputs.cc.
   void record_outputs(RecordedTask& task, std::int64_t result);
   void record_digests(RecordedTask& task);
   // Files that tasks have mapped: recorder_files.cc.
@@ -131,6 +131,17 @@ private:
   void replace_in_new_code(RecordedTask& task, std::int64_t result);
   void replace_in_range(RecordedTask& task, std::uint64_t start, std::uint64_t length, bool noted);
   void put_back(RecordedTask& task, std::uint64_t start, std::uint64_t length);
+  // Code in memory that is writable and executable at once: recorder_made_code.cc.
+  bool must_see_code() const;
+  void watch_made_code(RecordedTask& task, std::uint64_t start, std::uint64_t length);
+  void open_made_code(RecordedTask& task);
+  void tell_made_code(RecordedTask& task);
+  void look_through_made_code(RecordedTask& task, std::uint64_t page, std::uint64_t at);
+  bool open_for_call(RecordedTask& task);
+  bool open_after_call(RecordedTask& task, std::int64_t result);
+  void come_anew(RecordedTask& task);
+  bool on_made_code(RecordedTask& task, const user_regs_struct& registers, const siginfo_t& info);
+  static bool step_over_write(RecordedTask& task, const user_regs_struct& registers);
   bool emulate(RecordedTask& task, const user_regs_struct& registers, siginfo_t& info);
   void require_fault(RecordedTask& task);
   void keep_fault_action(RecordedTask& task, int signal);

@@ -74,6 +74,9 @@ bool Recorder::on_entry(RecordedTask& task) {
     call_off(task);
     return false;
   }
+  if (open_for_call(task)) {
+    return false;
+  }
   task.called_off.reset();
   task.in_call = true;
   task.begun = false;
@@ -92,13 +95,13 @@ bool Recorder::on_entry(RecordedTask& task) {
     note_futexes_of_process(task.pid);
     begin_call(task);
     break;
-  case SYS_kill:
-  case SYS_tkill:
-  case SYS_tgkill:
   case SYS_execve:
   case SYS_execveat:
     note_futexes_of_process(task.pid);
     break;
+  case SYS_kill:
+  case SYS_tkill:
+  case SYS_tgkill:
   case SYS_pidfd_send_signal:
     note_futexes_before_kill(task);
     break;
@@ -168,6 +171,7 @@ void Recorder::prepare_call(RecordedTask& task) {
   switch (row.care) {
   case Care::kNone:
   case Care::kOtherProcess:
+  case Care::kAffinity:
     break;
   case Care::kCounter:
   case Care::kSetDumpable:
@@ -175,7 +179,6 @@ void Recorder::prepare_call(RecordedTask& task) {
   case Care::kDispatch:
     prepare_attribute(task, row.care);
     break;
-  case Care::kAffinity:
   case Care::kClone:
     prepare_clone(task);
     break;
@@ -210,7 +213,8 @@ void Recorder::prepare_call(RecordedTask& task) {
   }
   note_output(task, row);
   if (row.compared && !task.forced_result) {
-    task.digests = std::make_unique<PageDigests>(task.tid, task.memory);
+    task.digests =
+        std::make_unique<PageDigests>(task.tid, task.memory, PageRange(), task.made_code);
   }
 }
 
@@ -322,7 +326,8 @@ void Recorder::prepare_advice(RecordedTask& task) {
   }
   if (!listed && ProcStatus::read(task.pid, task.tid).locked != 0) {
     // It ends at locked memory, which a replay does not have.
-    task.digests = std::make_unique<PageDigests>(task.tid, task.memory, call[0], end);
+    task.digests = std::make_unique<PageDigests>(task.tid, task.memory, PageRange{call[0], end},
+                                                 task.made_code);
   }
 }
 
@@ -391,6 +396,7 @@ void Recorder::begin_call(RecordedTask& task) {
     for (const CallRange& range : ranges_) {
       writer_->add_memory(task.memory, range.address, range.length, event.memory);
     }
+    tell_made_code(task);
     writer_->write();
     task.begun = true;
   }
@@ -419,6 +425,9 @@ void Recorder::on_call_end(RecordedTask& task) {
   }
   task.boundary = registers;
   const auto result = static_cast<std::int64_t>(registers.rax);
+  if (open_after_call(task, result)) {
+    return;
+  }
   if (result == 0 &&
       (task.call.number == SYS_prctl
            ? task.call[0] == PR_SET_SECCOMP && task.call[1] == SECCOMP_MODE_STRICT
@@ -428,6 +437,9 @@ void Recorder::on_call_end(RecordedTask& task) {
   if (task.call.number == SYS_prctl && task.call[0] == PR_GET_TSC && result == 0) {
     const int mode = task.forgoes_counter ? PR_TSC_SIGSEGV : PR_TSC_ENABLE;
     task.memory.write(task.call[1], std::as_bytes(std::span(&mode, 1)));
+  }
+  if (call_row(task.call).care == Care::kAffinity) {
+    keep_affinity(task, result);
   }
   EventData& event =
       writer_->begin(task.begun ? EventKind::kSystemCallFinished : EventKind::kSystemCall, task);
@@ -442,9 +454,6 @@ void Recorder::on_call_end(RecordedTask& task) {
     // For a replay the call failed: it must not be carried out, nor its output shown.
     event.result = -ENOSYS;
     registers.orig_rax = ~std::uint64_t{0};
-  if (call_row(task.call).care == Care::kAffinity) {
-    keep_affinity(task, result);
-  }
     event.registers_after = registers;
     writer_->write();
     end_call(task);
@@ -464,6 +473,7 @@ void Recorder::on_call_end(RecordedTask& task) {
   }
   record_outputs(task, result);
   replace_in_new_code(task, result);
+  tell_made_code(task);
   record_digests(task);
   writer_->write();
   end_call(task);

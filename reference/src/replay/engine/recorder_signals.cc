@@ -56,6 +56,15 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
   const user_regs_struct registers = task.tracee.registers();
   siginfo_t info = task.tracee.signal_info();
   if (is_synchronous(info)) {
+    if (on_made_code(task, registers, info)) {
+      if (!task.tracee.attached()) {
+        scheduler_.report_again(task);
+        return false;
+      }
+      task.state = State::kRunning;
+      task.tracee.resume(PTRACE_SYSCALL);
+      return true;
+    }
     if (emulate(task, registers, info)) {
       return false;
     }
@@ -141,6 +150,7 @@ void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::Signal
     end = fpu + (magic[0] == kFpuMagic ? magic[1] + kFpuTrailer : kFpuLegacySize);
   }
   writer_->add_memory(task.memory, registers.rsp, end - registers.rsp, event.memory);
+  tell_made_code(task);
   writer_->write();
   task.boundary = registers;
   task.state = State::kReady;
@@ -202,7 +212,7 @@ void Recorder::preempt(RecordedTask& task) {
   if (task.slice) {
     task.slice->visit_changes(task.tid, task.memory, note);
   } else {
-    visit_writable_pages(task.tid, task.memory, note);
+    visit_writable_pages(task.tid, task.memory, note, {}, task.made_code.get());
   }
   writer_->write_from(task.memory);
   task.boundary = registers;

@@ -88,6 +88,8 @@ void Recorder::on_new_task(RecordedTask& task) {
   child.replaced = (arguments.flags & CLONE_VM) != 0
                        ? task.replaced
                        : std::make_shared<ReplacedInstructions>(*task.replaced);
+  child.made_code = (arguments.flags & CLONE_VM) != 0 ? task.made_code
+                                                      : std::make_shared<MadeCode>(*task.made_code);
   scheduler_.await_first(child);
   EventData& event = writer_->begin(EventKind::kNewTask, task);
   if (!task.begun) {
@@ -118,6 +120,7 @@ void Recorder::on_new_task(RecordedTask& task) {
   if ((arguments.flags & CLONE_PIDFD) != 0) {
     writer_->add_memory(task.memory, arguments.pidfd, sizeof(int), event.memory);
   }
+  tell_made_code(task);
   if ((arguments.flags & CLONE_CHILD_CLEARTID) != 0) {
     child.clear_tid = arguments.child_tid;
   }
@@ -159,9 +162,6 @@ ScopedFd Recorder::open_mapped(const RecordedTask& task, const std::string& path
   return file;
 }
 
-// Makes a new program, which is at the end of its execve(2), ready to be recorded, and writes its
-// image. Returns its name in the trace. Throws kProcessGone where it is killed meanwhile.
-std::string Recorder::prepare_image(RecordedTask& task) {
 // Of the memory that a task had before execve(2), what the kernel wrote for those who have it
 // still, in another process.
 void Recorder::record_relinquished(const RecordedTask& task, const Relinquished& former) {
@@ -180,6 +180,9 @@ void Recorder::record_relinquished(const RecordedTask& task, const Relinquished&
   }
 }
 
+// Makes a new program, which is at the end of its execve(2), ready to be recorded, and writes its
+// image. Returns its name in the trace. Throws kProcessGone where it is killed meanwhile.
+std::string Recorder::prepare_image(RecordedTask& task) {
   task.in_call = false;
   task.begun = false;
   task.reported = false;
@@ -191,16 +194,17 @@ void Recorder::record_relinquished(const RecordedTask& task, const Relinquished&
   task.memory = RemoteMemory(task.tid);
   task.clear_tid = 0;
   task.robust_list = 0;
+  task.shared_futexes.clear();
   task.site = 0;
   task.dumpable = std::make_shared<std::optional<int>>();
   task.mask = task.tracee.signal_mask();
-  task.shared_futexes.clear();
   task.fault_actions = std::make_shared<FaultActions>();
   const std::uint64_t ignored = ProcStatus::read(task.pid, task.tid).ignored;
   // SIG_DFL or SIG_IGN
   task.fault_actions->segv[0] = ignored >> (SIGSEGV - 1) & 1;
   task.fault_actions->ill[0] = ignored >> (SIGILL - 1) & 1;
   task.replaced = std::make_shared<ReplacedInstructions>();
+  task.made_code = std::make_shared<MadeCode>();
   task.next_digest = std::make_shared<std::int64_t>(0);
   const SuspendedFilters suspended(task);
   try {
@@ -264,14 +268,15 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     }
   }
   const bool begun = caller->begun;
+  const std::vector<RecordedTask::SharedWord> abandoned = abandoned_futexes(task.pid);
+  const Relinquished relinquished{caller->replaced, caller->clear_tid, caller->robust_list};
   EventData entered; // the task that called is forgotten before the event begins
   put_entry(*caller, entered);
   if (caller != &task) {
     task.held = std::move(caller->held);
-  const std::vector<RecordedTask::SharedWord> abandoned = abandoned_futexes(task.pid);
-  const Relinquished relinquished{caller->replaced, caller->clear_tid, caller->robust_list};
     task.forgoes_counter = caller->forgoes_counter;
     task.says_not_random = caller->says_not_random;
+    task.affinity = caller->affinity;
     caller->tracee.release();
     scheduler_.erase(former);
   }
@@ -297,7 +302,6 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     }
     throw;
   }
-    task.affinity = caller->affinity;
   task.end_recorded = false;
   EventData& event = writer_->begin(EventKind::kExec, task);
   if (!begun) {
@@ -314,14 +318,14 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     }
   }
   event.former_task = former != task.tid ? former : 0;
-  writer_->write();
-  task.boundary = task.tracee.registers();
-  task.state = State::kReady;
-}
   for (const RecordedTask::SharedWord& word : abandoned) {
     record_shared_word(task, word);
   }
   record_relinquished(task, relinquished);
+  writer_->write();
+  task.boundary = task.tracee.registers();
+  task.state = State::kReady;
+}
 
 // What the kernel did to the memory of a dead task, as `survivor` sees it: the word of
 // set_tid_address(2) and the futexes of its robust list.
@@ -337,13 +341,13 @@ void Recorder::record_last_writes(const RecordedTask& dead, RecordedTask& surviv
 // The futexes of the robust list at `list` (0: none), as it stands in `memory`.
 std::vector<std::uint64_t> Recorder::robust_words(std::uint64_t list, RemoteMemory& memory) {
   std::vector<std::uint64_t> words;
+  if (list == 0) {
+    return words;
+  }
   struct Head { // struct robust_list_head of linux/futex.h
     std::uint64_t first = 0;
     std::int64_t offset = 0;
     std::uint64_t pending = 0;
-  if (list == 0) {
-    return words;
-  }
   } head;
   const auto bytes = std::as_writable_bytes(std::span(&head, 1));
   if (memory.read_some(list, bytes) != bytes.size()) {
