@@ -134,6 +134,7 @@ void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::Signal
   event.registers = reached;
   event.registers_after = registers;
   event.registers_after->orig_rax = ~std::uint64_t{0};
+  task.fatal_fault.reset(); // it may be the handler of a fault in delivering another one's signal
   event.cause = cause;
   event.signal_info = event.append(std::as_bytes(std::span(&info, 1)));
   note_mask(task);
