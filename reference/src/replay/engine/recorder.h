@@ -95,6 +95,7 @@ private:
   void on_new_task(RecordedTask& task);
   static ScopedFd open_mapped(const RecordedTask& task, const std::string& path);
   std::string prepare_image(RecordedTask& task);
+  void write_program(RecordedTask& task, const std::string& image);
   void end_in_exec(RecordedTask& task, pid_t caller, const EventData* entered,
                    const std::vector<pid_t>& others);
   void on_exec(RecordedTask& task, pid_t former);

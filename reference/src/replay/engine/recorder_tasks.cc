@@ -207,10 +207,14 @@ std::string Recorder::prepare_image(RecordedTask& task) {
   task.made_code = std::make_shared<MadeCode>();
   task.next_digest = std::make_shared<std::int64_t>(0);
   const SuspendedFilters suspended(task);
+  std::string image = "images/" + std::to_string(images_++) + ".pcp";
   try {
     prepare_program(task.tracee, traps_, model_);
+    replace_in_program(task);
+    write_program(task, image);
   } catch (const Error& error) {
-    if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState) {
+    if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState ||
+        error.code() == ErrorCode::kProcessGone) {
       throw;
     }
     throw Error(ErrorCode::kUnsupportedState,
@@ -218,8 +222,10 @@ std::string Recorder::prepare_image(RecordedTask& task) {
                     std::string(error.what()) + ")")
         .with_hint("with CAP_SYS_ADMIN the recorder suspends the filter meanwhile");
   }
-  replace_in_program(task);
-  std::string image = "images/" + std::to_string(images_++) + ".pcp";
+  return image;
+}
+
+void Recorder::write_program(RecordedTask& task, const std::string& image) {
   write_image(
       task.tracee, options_.directory + "/" + image,
       start_.getRoot<schema::TraceStart>().getCpu().asReader(),
@@ -235,7 +241,6 @@ std::string Recorder::prepare_image(RecordedTask& task) {
         }
         return writer_->keep_file(file.get(), path);
       });
-  return image;
 }
 
 // The process was killed before its new program had executed anything: its tasks have ended in the
