@@ -10,6 +10,7 @@
 #include "trace/event.h"
 #include "trace/system_call.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -77,6 +78,8 @@ struct RecordedTask {
   user_regs_struct boundary{};
   // Signals that came between two events, to be delivered at the next.
   std::deque<siginfo_t> held;
+  // Of held signals that a handler has blocked meanwhile, and that are pending for it again.
+  std::vector<siginfo_t> pending;
   // The entry of the call that was called off in order to deliver a held signal.
   std::optional<user_regs_struct> called_off;
   // Signal with which the task goes on.
@@ -94,6 +97,12 @@ struct RecordedTask {
 
   // Blocked signals, outside of calls with a mask of their own.
   std::uint64_t mask = 0;
+  bool blocks(int signal) const { return (mask >> (signal - 1) & 1) != 0; }
+  // A signal was held back that is not blocked.
+  bool signal_due() const {
+    return std::any_of(held.begin(), held.end(),
+                       [this](const siginfo_t& info) { return !blocks(info.si_signo); });
+  }
   // Shared by the tasks that share their handlers (CLONE_SIGHAND).
   std::shared_ptr<FaultActions> fault_actions = std::make_shared<FaultActions>();
   // Shared by the tasks that share their memory.

@@ -124,6 +124,8 @@ private:
                const std::optional<user_regs_struct>& reached);
   void call_off(RecordedTask& task);
   void raise_held(RecordedTask& task);
+  static void pend_blocked(RecordedTask& task);
+  static void put_back_info(RecordedTask& task, siginfo_t& info);
   void preempt(RecordedTask& task);
   void note_extended_registers(RecordedTask& task);
 

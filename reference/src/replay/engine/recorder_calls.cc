@@ -70,7 +70,10 @@ bool Recorder::on_entry(RecordedTask& task) {
   task.call = SystemCall(task.entry);
   require_64_bit(task);
   task.site = task.entry.rip - kSyscallLength;
-  if (!task.held.empty()) {
+  if (!task.held.empty() && task.call.number != SYS_rt_sigreturn) {
+    pend_blocked(task);
+  }
+  if (task.signal_due()) {
     call_off(task);
     return false;
   }
