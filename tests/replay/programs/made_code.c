@@ -18,8 +18,8 @@ enum { kPage = 4096 };
 static const unsigned char kCode[] = {0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0xc3};
 // The same, which also stores the low half 32 bytes behind its beginning, in its own page:
 // rdtsc; mov %eax, 24(%rip); shl $32, %rdx; or %rdx, %rax; ret
-static const unsigned char kStoring[] = {0x0f, 0x31, 0x89, 0x05, 0x18, 0x00, 0x00, 0x00, 0x48,
-                                         0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0xc3};
+static const unsigned char kStoring[] = {0x0f, 0x31, 0x89, 0x05, 0x18, 0x00, 0x00, 0x00,
+                                         0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0xc3};
 
 typedef uint64_t (*Function)(void);
 
@@ -47,8 +47,8 @@ static void require(int condition, const char* what) {
 }
 
 int main(void) {
-  unsigned char* page = mmap(NULL, 2 * kPage, PROT_READ | PROT_WRITE | PROT_EXEC,
-                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  unsigned char* page =
+      mmap(NULL, 2 * kPage, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   require(page != MAP_FAILED, "mmap");
   for (int round = 0; round < 3; ++round) {
     unsigned char* place = page + (size_t)round * 64;

@@ -1,5 +1,5 @@
-// Makes code that reads the time-stamp counter through one mapping of a memfd and executes it through
-// another.
+// Makes code that reads the time-stamp counter through one mapping of a memfd and executes it
+// through another.
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
