@@ -3,12 +3,14 @@
 usage: replay_bench.py PCP-RR [EVENTS [REPETITIONS]]
 
 Prints, measured in one run on this machine, medians of interleaved repetitions:
-- record and replay against the native run, for a program that makes system calls and one that computes;
-- the time to reach events of a recording with EVENTS (1,000,000) events near a checkpoint, with checkpoints and
+- record and replay against the native run, for a program that makes system calls, one that computes,
+  and some that people run;
+- unless EVENTS is 0, the time to reach events of a recording with EVENTS (1,000,000) events near a checkpoint, with checkpoints and
   without them (--ignore-pcp), at places further and further from the start.
 """
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -41,6 +43,24 @@ def slowdown(directory, name, program):
           % (name, base, record, record / base, replay, replay / base), flush=True)
 
 
+def real_programs(directory):
+    """Those that are there of some that people run."""
+    source = os.path.join(directory, "source.c")
+    with open(source, "w", encoding="ascii") as file:
+        file.writelines(f"int f{i}(int x) {{ return x * {i} + x % {i + 1}; }}\n" for i in range(400))
+    tree = os.path.join(directory, "tree")
+    table = ("create table t(a, b); with recursive n(i) as (select 1 union all select i + 1 from n "
+             "where i < 20000) insert into t select i, hex(i) from n; create index x on t(b); "
+             "select count(*), max(b) from t;")
+    programs = {
+        "gcc": ["gcc", "-O2", "-c", source, "-o", source + ".o"],
+        "git": ["git", "init", "-q", tree],
+        "sqlite3": ["sqlite3", ":memory:", table],
+        "python3": ["python3", "-c", "import json, re, subprocess"],
+    }
+    return [(name, program) for name, program in programs.items() if shutil.which(program[0])]
+
+
 def seek(directory):
     trace = os.path.join(directory, "long")
     record = seconds([PCP_RR, "record", "-q", "-o", trace, "--", "perl", "-e", CALLS % EVENTS])
@@ -64,4 +84,7 @@ def seek(directory):
 with tempfile.TemporaryDirectory() as temporary:
     slowdown(temporary, "system calls", ["perl", "-e", CALLS % 50000])
     slowdown(temporary, "computation", ["perl", "-e", COMPUTES % 6000000])
-    seek(temporary)
+    for name, program in real_programs(temporary):
+        slowdown(temporary, name, program)
+    if EVENTS:
+        seek(temporary)

@@ -366,14 +366,14 @@ TEST(DivergenceCommand, ARandomNumberInSharedCodeIsToldOfAndNoticed) {
 }
 
 // The same of code that comes into being where nobody looks, if the processor traps nothing.
-TEST(DivergenceCommand, ACounterReadInMadeCodeIsToldOfAndNoticed) {
+TEST(DivergenceCommand, ACounterReadInCodeThatIsMappedTwiceIsToldOfAndNoticed) {
   const TempDir temp;
   const std::string trace = temp.file("trace");
   const test::CommandResult recorded =
       test::run_command({"/usr/bin/env", "RRPCP_TRAPS=replace", RRPCP_PCP_RR, "record", "-o", trace,
-                         "--", RRPCP_REPLAY_FIXTURES "/made_code"});
+                         "--", RRPCP_REPLAY_FIXTURES "/mapped_twice"});
   ASSERT_EQ(recorded.code, 0) << recorded.err;
-  EXPECT_THAT(recorded.err, HasSubstr("memory that is writable and executable at once"));
+  EXPECT_THAT(recorded.err, HasSubstr("executes memory that it has mapped shared"));
   const test::CommandResult replayed = test::run_command({RRPCP_PCP_RR, "replay", "-a", trace});
   EXPECT_TRUE(replayed.code == 1 || replayed.out != recorded.out) << replayed.err;
 }

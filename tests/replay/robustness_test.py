@@ -114,7 +114,8 @@ def full_file_system(directory):
     room = (whole.f_bavail - os.statvfs(place).f_bavail) * whole.f_frsize + (1 << 20)
     shutil.rmtree(trace)
     with open(os.path.join(place, "filler"), "wb") as filler:  # leaves 1 MiB for events
-        filler.write(bytes(whole.f_bavail * whole.f_frsize - room))
+        now = os.statvfs(place)  # what was removed need not be free already
+        filler.write(bytes(now.f_bavail * now.f_frsize - room))
     result = run([PCP_RR, "record", "-o", trace, "--", fixture("many_events"), "100000000"], place)
     check(result.returncode == 5, "the code for no space is 5", result)
     check(b"/trace/events" in result.stderr and result.stderr.count(b"\n") == 1,

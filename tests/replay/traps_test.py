@@ -126,7 +126,7 @@ def main():
         skip(f"there is no {words[0]}")
     if CASE == "java" and os.environ.get("RRPCP_ALL") != "1":
         skip("it takes long; tests/run.sh --all asks for it")
-    if WAY in ("processor", "same") or CASE == "made_code":
+    if WAY in ("processor", "same"):
         require_processor()
     with tempfile.TemporaryDirectory(prefix="pcp-rr-") as directory:
         for name, text in FILES.items():

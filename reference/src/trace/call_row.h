@@ -101,18 +101,19 @@ enum class Made : std::uint8_t {
 // What the recorder has to look at or change when the call begins.
 enum class Care : std::uint8_t {
   kNone,
-  kCounter,      // prctl(2) PR_SET_TSC
-  kSetDumpable,  // prctl(2)
-  kGetDumpable,  // prctl(2)
-  kDispatch,     // prctl(2) PR_SET_SYSCALL_USER_DISPATCH
-  kClone,        // clone(2): CLONE_UNTRACED
-  kClone3,       // clone3(2): the same
-  kAdvice,       // madvise(2): MADV_FREE, locked pages
-  kMapping,      // mmap(2): devices
-  kUserfault,    // ioctl(2) USERFAULTFD_IOC_NEW
-  kPersonality,  // personality(2)
+  kCounter,       // prctl(2) PR_SET_TSC
+  kSetDumpable,   // prctl(2)
+  kGetDumpable,   // prctl(2)
+  kDispatch,      // prctl(2) PR_SET_SYSCALL_USER_DISPATCH
+  kClone,         // clone(2): CLONE_UNTRACED
+  kClone3,        // clone3(2): the same
+  kAdvice,        // madvise(2): MADV_FREE, locked pages
+  kMapping,       // mmap(2): devices
+  kUserfault,     // ioctl(2) USERFAULTFD_IOC_NEW
+  kPersonality,   // personality(2)
   kProtectionKey, // pkey_alloc(2)
-  kOtherProcess, // process_vm_writev(2): writes into another process
+  kOtherProcess,  // process_vm_writev(2): writes into another process
+  kAffinity,      // sched_setaffinity(2), sched_getaffinity(2)
 };
 
 // The call is not made; the program gets `error`.

@@ -1,4 +1,5 @@
-// Handlers of SIGALRM (in a wait, in a computation and during a blocked read), SIGCHLD and SIGSEGV.
+// Handlers of SIGALRM (in a wait, in a computation and during a blocked read), SIGCHLD, SIGSEGV and
+// SIGPROF.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <setjmp.h>
@@ -11,13 +12,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t alarms, children;
+static volatile sig_atomic_t alarms, children, timers;
 static sigjmp_buf escape;
 static void* fault_address;
 
 static void on_alarm(int signal) {
   (void)signal;
   ++alarms;
+}
+
+static void on_timer(int signal) {
+  (void)signal;
+  ++timers;
 }
 
 static void on_child(int signal, siginfo_t* info, void* context) {
@@ -105,8 +111,27 @@ int main(void) {
     }
     printf("fault at %ld\n", (long)((char*)fault_address - page));
   }
+  // The frame of one signal cannot be written, which is the other's occasion.
+  signal(SIGILL, on_alarm);
+  if (sigsetjmp(escape, 1) == 0) {
+    __asm__ volatile("mov $64, %%rsp; ud2" : : : "memory");
+  }
+  printf("left a stack that is none\n");
   raise(SIGALRM);
   printf("raised: %d\n", (int)alarms);
+  // Faster than the handlers of both can be entered while the other is held back.
+  signal(SIGALRM, on_timer);
+  signal(SIGPROF, on_timer);
+  const struct itimerval often = {{0, 500}, {0, 500}};
+  const struct itimerval never = {{0, 0}, {0, 0}};
+  setitimer(ITIMER_REAL, &often, NULL);
+  setitimer(ITIMER_PROF, &often, NULL);
+  while (timers < 100) {
+    x = x * 1.0000001 + 0.5;
+  }
+  setitimer(ITIMER_REAL, &never, NULL);
+  setitimer(ITIMER_PROF, &never, NULL);
+  printf("many timers: %d\n", x > 0);
   fflush(stdout);
   signal(SIGTERM, SIG_DFL);
   kill(getpid(), SIGTERM);

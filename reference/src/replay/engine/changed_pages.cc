@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace rrpcp::replay {
@@ -25,13 +26,15 @@ std::uint64_t page_size() {
 void visit_writable_pages(
     pid_t tid, RemoteMemory& memory,
     const std::function<void(std::uint64_t address, std::span<const std::byte> bytes)>& sink,
-    std::uint64_t from, std::uint64_t to) {
+    PageRange part, const MadeCode* made) {
   PageScanner scanner(tid);
   std::vector<std::byte> buffer(kPiece);
   for (const ProcMapping& mapping : read_mappings(tid)) {
-    const std::uint64_t start = std::max(mapping.start, from);
-    const std::uint64_t end = std::min(mapping.end, to);
-    if ((mapping.protection & PROT_WRITE) == 0 || start >= end) {
+    const std::uint64_t start = std::max(mapping.start, part.from);
+    const std::uint64_t end = std::min(mapping.end, part.to);
+    const bool writable = (mapping.protection & PROT_WRITE) != 0 ||
+                          (made != nullptr && made->executable_within(mapping.start, mapping.end));
+    if (!writable || start >= end) {
       continue;
     }
     scanner.scan(start, end, [&](const TouchedRange& range) {
@@ -45,8 +48,9 @@ void visit_writable_pages(
   }
 }
 
-PageDigests::PageDigests(pid_t tid, RemoteMemory& memory, std::uint64_t from, std::uint64_t to)
-    : from_(from & ~(page_size() - 1)), to_(to) {
+PageDigests::PageDigests(pid_t tid, RemoteMemory& memory, PageRange part,
+                         std::shared_ptr<const MadeCode> made)
+    : part_{part.from & ~(page_size() - 1), part.to}, made_(std::move(made)) {
   visit_writable_pages(
       tid, memory,
       [&](std::uint64_t address, std::span<const std::byte> bytes) {
@@ -55,7 +59,7 @@ PageDigests::PageDigests(pid_t tid, RemoteMemory& memory, std::uint64_t from, st
                                 xxh3_64(bytes.subspan(at, page_size())));
         }
       },
-      from_, to_);
+      part_, made_.get());
 }
 
 void PageDigests::visit_changes(
@@ -87,7 +91,7 @@ void PageDigests::visit_changes(
           }
         }
       },
-      from_, to_);
+      part_, made_.get());
   pass(~std::uint64_t{0});
 }
 

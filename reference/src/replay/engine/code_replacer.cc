@@ -65,9 +65,9 @@ std::shared_ptr<const CodeReplacer::FileCode> CodeReplacer::file_code(int fd) {
   return known;
 }
 
-void CodeReplacer::replace(pid_t tid, RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
-                           ReplacedInstructions& space, const OpenFile& open,
-                           const Replaced& replaced) {
+// Those that the program has overwritten.
+void CodeReplacer::forget_lost(RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
+                               ReplacedInstructions& space) {
   std::vector<std::uint64_t> lost;
   space.visit(start, end, [&](std::uint64_t address, const ReplacedInstructions::Entry&) {
     std::array<std::byte, 2> bytes{};
@@ -78,17 +78,26 @@ void CodeReplacer::replace(pid_t tid, RemoteMemory& memory, std::uint64_t start,
   for (const std::uint64_t address : lost) {
     space.forget(address, address + 1);
   }
+}
+
+void CodeReplacer::replace(pid_t tid, RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
+                           ReplacedInstructions& space, const OpenFile& open,
+                           const Replaced& replaced) {
+  forget_lost(memory, start, end, space);
   for (const ProcMapping& mapping : read_mappings(tid)) {
     const std::uint64_t from = std::max(mapping.start, start);
     const std::uint64_t to = std::min(mapping.end, end);
     if (from >= to || (mapping.protection & PROT_EXEC) == 0 || mapping.name == "[vsyscall]") {
       continue;
     }
-    if ((mapping.protection & PROT_WRITE) != 0 &&
+    if (((mapping.protection & PROT_WRITE) != 0 || mapping.shared) &&
         (!sees_(schema::TrappedInstruction::RDTSC) ||
          (modest_ && !sees_(schema::TrappedInstruction::CPUID)))) {
-      notice_("the program has memory that is writable and executable at once: RDTSC, CPUID and "
-              "their like in code that it makes there are not recorded");
+      notice_(mapping.shared
+                  ? "the program executes memory that it has mapped shared: RDTSC, CPUID and their "
+                    "like in code that it makes there later are not recorded"
+                  : "the program has memory that is writable and executable at once: RDTSC, CPUID "
+                    "and their like in code that it makes there are not recorded");
     }
     if (mapping.inode == 0 || mapping.shared ||
         !replace_in_file(memory, mapping, from, to, space, open, replaced)) {
@@ -156,6 +165,26 @@ void CodeReplacer::replace_in_memory(pid_t tid, RemoteMemory& memory, const Proc
       tell(where, instruction.offset, instruction.code, "could not be told from data");
     }
   });
+}
+
+void CodeReplacer::replace_made(RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
+                                std::uint64_t at, ReplacedInstructions& space,
+                                const Replaced& replaced) {
+  forget_lost(memory, start, end, space);
+  std::vector<std::byte> bytes(end - start + kLongestInstruction - 1); // one may cross the end
+  bytes.resize(memory.read_some(start, bytes));
+  const ScannedCode found = scan_code(bytes, start, [&](std::uint64_t offset) {
+    return CodeStart{start <= at && at <= offset ? at : start, false};
+  });
+  for (const FoundInstruction& instruction : found.certain) {
+    if (instruction.offset < end) {
+      overwrite(memory, instruction.offset, instruction.code, space, replaced);
+    }
+  }
+  for (const FoundInstruction& instruction : found.uncertain) {
+    tell("code that the program made", instruction.offset, instruction.code,
+         "could not be told from data");
+  }
 }
 
 void CodeReplacer::overwrite(RemoteMemory& memory, std::uint64_t address, const TrappedCode& code,

@@ -43,6 +43,11 @@ public:
   void replace(pid_t tid, RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
                ReplacedInstructions& space, const OpenFile& open, const Replaced& replaced);
 
+  // The same for pages [start, end) of memory that the program makes code in, whatever the kernel
+  // has been told of them: an instruction begins at `at`, or where that lies elsewhere, at `start`.
+  void replace_made(RemoteMemory& memory, std::uint64_t start, std::uint64_t end, std::uint64_t at,
+                    ReplacedInstructions& space, const Replaced& replaced);
+
 private:
   struct FileCode {
     bool elf = false;
@@ -58,6 +63,8 @@ private:
   void replace_in_memory(pid_t tid, RemoteMemory& memory, const ProcMapping& mapping,
                          std::uint64_t start, std::uint64_t end, ReplacedInstructions& space,
                          const Replaced& replaced);
+  static void forget_lost(RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
+                          ReplacedInstructions& space);
   void overwrite(RemoteMemory& memory, std::uint64_t address, const TrappedCode& code,
                  ReplacedInstructions& space, const Replaced& replaced);
   void tell(const std::string& where, std::uint64_t place, const TrappedCode& code,

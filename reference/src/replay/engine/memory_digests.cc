@@ -68,11 +68,12 @@ std::optional<std::uint64_t> RangeDigest::of(RemoteMemory& memory,
 }
 
 void add_memory_digests(pid_t tid, RemoteMemory& memory,
-                        const std::vector<EventData::Range>& changing, EventData& event) {
+                        const std::vector<EventData::Range>& changing, EventData& event,
+                        const MadeCode* made) {
   std::vector<EventData::Digests>& list = event.memory_digests;
   std::uint64_t next = 0; // address behind the last page
   std::array<std::byte, sizeof(std::uint64_t)> bytes{};
-  visit_writable_pages(tid, memory, [&](std::uint64_t address, std::span<const std::byte> pages) {
+  const auto add = [&](std::uint64_t address, std::span<const std::byte> pages) {
     for (std::uint64_t at = 0; at + kPage <= pages.size(); at += kPage) {
       const std::uint64_t page = address + at;
       const bool changes =
@@ -90,7 +91,8 @@ void add_memory_digests(pid_t tid, RemoteMemory& memory,
       }
       next = page + kPage;
     }
-  });
+  };
+  visit_writable_pages(tid, memory, add, {}, made);
 }
 
 std::optional<PageDifference> find_difference(pid_t tid, RemoteMemory& memory,

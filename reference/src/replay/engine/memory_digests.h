@@ -3,6 +3,7 @@
 
 #include "base/xxh3_stream.h"
 #include "process/remote_memory.h"
+#include "replay/engine/made_code.h"
 #include "trace/event.h"
 
 #include <cstddef>
@@ -33,9 +34,11 @@ private:
 };
 
 // Appends to event.memory_digests those of all pages that the process may have written, but for the
-// pages of `changing`, for which it puts 0. Takes time by the amount of memory. Throws Error.
+// pages of `changing`, for which it puts 0. `made` as for visit_writable_pages(). Takes time by the
+// amount of memory. Throws Error.
 void add_memory_digests(pid_t tid, RemoteMemory& memory,
-                        const std::vector<EventData::Range>& changing, EventData& event);
+                        const std::vector<EventData::Range>& changing, EventData& event,
+                        const MadeCode* made);
 
 // The first page of a process that is not what the event's memory_digests say.
 struct PageDifference {

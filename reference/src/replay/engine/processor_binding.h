@@ -18,6 +18,8 @@ public:
 
   // -1: not bound.
   int processor() const { return processor_; }
+  // What the thread was allowed before.
+  const cpu_set_t& before() const { return before_; }
 
 private:
   cpu_set_t before_;

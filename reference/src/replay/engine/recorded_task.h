@@ -5,15 +5,18 @@
 #include "process/tracee.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/fault_action.h"
+#include "replay/engine/made_code.h"
 #include "replay/engine/replaced_instructions.h"
 #include "trace/event.h"
 #include "trace/system_call.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
+#include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/types.h>
 #include <sys/user.h>
@@ -61,6 +64,8 @@ struct RecordedTask {
   int output = 0;
   // The kernel was given other arguments than the program's.
   bool arguments_changed = false;
+  // It was taken back before the call once, for the kernel to find memory writable.
+  bool came_anew = false;
   std::unique_ptr<PageDigests> digests;
   // What restart_syscall(2) goes on with.
   SystemCall restarted;
@@ -73,6 +78,8 @@ struct RecordedTask {
   user_regs_struct boundary{};
   // Signals that came between two events, to be delivered at the next.
   std::deque<siginfo_t> held;
+  // Of held signals that a handler has blocked meanwhile, and that are pending for it again.
+  std::vector<siginfo_t> pending;
   // The entry of the call that was called off in order to deliver a held signal.
   std::optional<user_regs_struct> called_off;
   // Signal with which the task goes on.
@@ -90,10 +97,17 @@ struct RecordedTask {
 
   // Blocked signals, outside of calls with a mask of their own.
   std::uint64_t mask = 0;
+  bool blocks(int signal) const { return (mask >> (signal - 1) & 1) != 0; }
+  // A signal was held back that is not blocked.
+  bool signal_due() const {
+    return std::any_of(held.begin(), held.end(),
+                       [this](const siginfo_t& info) { return !blocks(info.si_signo); });
+  }
   // Shared by the tasks that share their handlers (CLONE_SIGHAND).
   std::shared_ptr<FaultActions> fault_actions = std::make_shared<FaultActions>();
   // Shared by the tasks that share their memory.
   std::shared_ptr<ReplacedInstructions> replaced = std::make_shared<ReplacedInstructions>();
+  std::shared_ptr<MadeCode> made_code = std::make_shared<MadeCode>();
 
   // What the program has set of attributes that the recorder needs for itself: PR_SET_DUMPABLE,
   // shared by the tasks that share their memory, and PR_SET_TSC.
@@ -101,6 +115,9 @@ struct RecordedTask {
   // Whether personality(2) says ADDR_NO_RANDOMIZE, which every recorded program has. Outlives
   // execve(2).
   bool says_not_random = false;
+  // The processors that sched_getaffinity(2) says it may use, which all recorded tasks share one
+  // of. Outlives execve(2).
+  cpu_set_t affinity{};
   bool forgoes_counter = false;
   // CLONE_UNTRACED was taken out of the arguments of the clone3(2) that the task is in.
   bool untraced = false;

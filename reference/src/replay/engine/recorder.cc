@@ -114,6 +114,7 @@ void Recorder::start() {
   RecordedTask& first = scheduler_.add(
       std::make_unique<RecordedTask>(pid, pid, Tracee::seize(pid, kRecorderOptions)));
   first.says_not_random = (inherited & ADDR_NO_RANDOMIZE) != 0;
+  first.affinity = binding_.before();
   if (::write(ready_write.get(), "x", 1) != 1) {
     throw system_error(errno, "cannot start the program");
   }
@@ -158,7 +159,7 @@ void Recorder::run_task(RecordedTask& task) {
   const pid_t tid = task.tid;
   task.state = State::kRunning;
   if (task.preempted) {
-    task.slice = std::make_unique<PageDigests>(task.tid, task.memory);
+    task.slice = std::make_unique<PageDigests>(task.tid, task.memory, PageRange(), task.made_code);
   }
   task.resumed_at = Clock::now();
   task.tracee.resume(PTRACE_SYSCALL, std::exchange(task.resume_signal, 0));

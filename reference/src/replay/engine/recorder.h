@@ -19,6 +19,7 @@
 #include <capnp/message.h>
 #include <csignal>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -73,6 +74,8 @@ private:
   void end_call(RecordedTask& task);
   bool was_filtered(const RecordedTask& task) const;
   void note_mask(RecordedTask& task);
+  // The processors that tasks may use: recorder_affinity.cc.
+  void keep_affinity(RecordedTask& task, std::int64_t result);
   // What a call has changed: recorder_outputs.cc.
   void record_outputs(RecordedTask& task, std::int64_t result);
   void record_digests(RecordedTask& task);
@@ -92,9 +95,16 @@ private:
   void on_new_task(RecordedTask& task);
   static ScopedFd open_mapped(const RecordedTask& task, const std::string& path);
   std::string prepare_image(RecordedTask& task);
+  void write_program(RecordedTask& task, const std::string& image);
   void end_in_exec(RecordedTask& task, pid_t caller, const EventData* entered,
                    const std::vector<pid_t>& others);
   void on_exec(RecordedTask& task, pid_t former);
+  struct Relinquished {                          // what a task had before execve(2)
+    std::shared_ptr<ReplacedInstructions> space; // names the memory
+    std::uint64_t clear_tid = 0;
+    std::uint64_t robust_list = 0;
+  };
+  void record_relinquished(const RecordedTask& task, const Relinquished& former);
   void record_last_writes(const RecordedTask& dead, RecordedTask& survivor);
   // Robust futexes in memory that processes share: recorder_futexes.cc.
   void note_futexes(RecordedTask& task);
@@ -102,7 +112,8 @@ private:
   void note_futexes_before_kill(const RecordedTask& task);
   void record_abandoned_futexes(const RecordedTask& dead);
   void record_shared_word(const RecordedTask& dead, const RecordedTask::SharedWord& word);
-  static std::vector<std::uint64_t> robust_words(const RecordedTask& task, RemoteMemory& memory);
+  std::vector<RecordedTask::SharedWord> abandoned_futexes(pid_t pid) const;
+  static std::vector<std::uint64_t> robust_words(std::uint64_t list, RemoteMemory& memory);
   void leave_dying(RecordedTask& task, int signal);
   void record_end_of_leader(RecordedTask& task);
   void on_gone(RecordedTask& task, const TraceeStop& stop);
@@ -113,6 +124,8 @@ private:
                const std::optional<user_regs_struct>& reached);
   void call_off(RecordedTask& task);
   void raise_held(RecordedTask& task);
+  static void pend_blocked(RecordedTask& task);
+  static void put_back_info(RecordedTask& task, siginfo_t& info);
   void preempt(RecordedTask& task);
   void note_extended_registers(RecordedTask& task);
 
@@ -121,6 +134,17 @@ private:
   void replace_in_new_code(RecordedTask& task, std::int64_t result);
   void replace_in_range(RecordedTask& task, std::uint64_t start, std::uint64_t length, bool noted);
   void put_back(RecordedTask& task, std::uint64_t start, std::uint64_t length);
+  // Code in memory that is writable and executable at once: recorder_made_code.cc.
+  bool must_see_code() const;
+  void watch_made_code(RecordedTask& task, std::uint64_t start, std::uint64_t length);
+  void open_made_code(RecordedTask& task);
+  void tell_made_code(RecordedTask& task);
+  void look_through_made_code(RecordedTask& task, std::uint64_t page, std::uint64_t at);
+  bool open_for_call(RecordedTask& task);
+  bool open_after_call(RecordedTask& task, std::int64_t result);
+  void come_anew(RecordedTask& task);
+  bool on_made_code(RecordedTask& task, const user_regs_struct& registers, const siginfo_t& info);
+  static bool step_over_write(RecordedTask& task, const user_regs_struct& registers);
   bool emulate(RecordedTask& task, const user_regs_struct& registers, siginfo_t& info);
   void require_fault(RecordedTask& task);
   void keep_fault_action(RecordedTask& task, int signal);

@@ -70,8 +70,14 @@ bool Recorder::on_entry(RecordedTask& task) {
   task.call = SystemCall(task.entry);
   require_64_bit(task);
   task.site = task.entry.rip - kSyscallLength;
-  if (!task.held.empty()) {
+  if (!task.held.empty() && task.call.number != SYS_rt_sigreturn) {
+    pend_blocked(task);
+  }
+  if (task.signal_due()) {
     call_off(task);
+    return false;
+  }
+  if (open_for_call(task)) {
     return false;
   }
   task.called_off.reset();
@@ -91,6 +97,10 @@ bool Recorder::on_entry(RecordedTask& task) {
   case SYS_exit_group:
     note_futexes_of_process(task.pid);
     begin_call(task);
+    break;
+  case SYS_execve:
+  case SYS_execveat:
+    note_futexes_of_process(task.pid);
     break;
   case SYS_kill:
   case SYS_tkill:
@@ -164,6 +174,7 @@ void Recorder::prepare_call(RecordedTask& task) {
   switch (row.care) {
   case Care::kNone:
   case Care::kOtherProcess:
+  case Care::kAffinity:
     break;
   case Care::kCounter:
   case Care::kSetDumpable:
@@ -205,7 +216,8 @@ void Recorder::prepare_call(RecordedTask& task) {
   }
   note_output(task, row);
   if (row.compared && !task.forced_result) {
-    task.digests = std::make_unique<PageDigests>(task.tid, task.memory);
+    task.digests =
+        std::make_unique<PageDigests>(task.tid, task.memory, PageRange(), task.made_code);
   }
 }
 
@@ -317,7 +329,8 @@ void Recorder::prepare_advice(RecordedTask& task) {
   }
   if (!listed && ProcStatus::read(task.pid, task.tid).locked != 0) {
     // It ends at locked memory, which a replay does not have.
-    task.digests = std::make_unique<PageDigests>(task.tid, task.memory, call[0], end);
+    task.digests = std::make_unique<PageDigests>(task.tid, task.memory, PageRange{call[0], end},
+                                                 task.made_code);
   }
 }
 
@@ -386,6 +399,7 @@ void Recorder::begin_call(RecordedTask& task) {
     for (const CallRange& range : ranges_) {
       writer_->add_memory(task.memory, range.address, range.length, event.memory);
     }
+    tell_made_code(task);
     writer_->write();
     task.begun = true;
   }
@@ -414,6 +428,9 @@ void Recorder::on_call_end(RecordedTask& task) {
   }
   task.boundary = registers;
   const auto result = static_cast<std::int64_t>(registers.rax);
+  if (open_after_call(task, result)) {
+    return;
+  }
   if (result == 0 &&
       (task.call.number == SYS_prctl
            ? task.call[0] == PR_SET_SECCOMP && task.call[1] == SECCOMP_MODE_STRICT
@@ -423,6 +440,9 @@ void Recorder::on_call_end(RecordedTask& task) {
   if (task.call.number == SYS_prctl && task.call[0] == PR_GET_TSC && result == 0) {
     const int mode = task.forgoes_counter ? PR_TSC_SIGSEGV : PR_TSC_ENABLE;
     task.memory.write(task.call[1], std::as_bytes(std::span(&mode, 1)));
+  }
+  if (call_row(task.call).care == Care::kAffinity) {
+    keep_affinity(task, result);
   }
   EventData& event =
       writer_->begin(task.begun ? EventKind::kSystemCallFinished : EventKind::kSystemCall, task);
@@ -456,6 +476,7 @@ void Recorder::on_call_end(RecordedTask& task) {
   }
   record_outputs(task, result);
   replace_in_new_code(task, result);
+  tell_made_code(task);
   record_digests(task);
   writer_->write();
   end_call(task);

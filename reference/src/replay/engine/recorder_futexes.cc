@@ -17,10 +17,7 @@ void Recorder::note_futexes(RecordedTask& task) {
     return;
   }
   task.shared_futexes.clear();
-  if (task.robust_list == 0) {
-    return;
-  }
-  const std::vector<std::uint64_t> words = robust_words(task, task.memory);
+  const std::vector<std::uint64_t> words = robust_words(task.robust_list, task.memory);
   if (words.empty()) {
     return;
   }
@@ -41,6 +38,17 @@ void Recorder::note_futexes_of_process(pid_t pid) {
       note_futexes(*task);
     }
   }
+}
+
+// Those that the tasks of a process had when they were last looked at.
+std::vector<RecordedTask::SharedWord> Recorder::abandoned_futexes(pid_t pid) const {
+  std::vector<RecordedTask::SharedWord> words;
+  for (const auto& [tid, task] : scheduler_.tasks()) {
+    if (task->pid == pid) {
+      words.insert(words.end(), task->shared_futexes.begin(), task->shared_futexes.end());
+    }
+  }
+  return words;
 }
 
 // SIGKILL is not seen before it has ended a task.

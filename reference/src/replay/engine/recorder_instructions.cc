@@ -31,6 +31,22 @@ bool reads_counter(Kind kind) {
   return kind == Kind::RDTSC || kind == Kind::RDTSCP;
 }
 
+// What mremap(2) has moved or made longer: open_for_call() has seen to it that it is writable.
+void move_made_code(MadeCode& made, const SystemCall& call, std::uint64_t to) {
+  const std::uint64_t end = call[0] + align_up(call[1], kPage);
+  const bool there = !made.within(call[0], end).empty();
+  if (to != call[0] || call[2] < call[1]) {
+    made.remove(call[0], end);
+    made.remove(to, to + align_up(call[2], kPage));
+  }
+  if (there) {
+    made.add(to, to + align_up(call[2], kPage));
+    if ((call[3] & MREMAP_DONTUNMAP) != 0) {
+      made.add(call[0], end);
+    }
+  }
+}
+
 } // namespace
 
 // All code of a new program. Its image is not written yet and has the replacements.
@@ -48,13 +64,21 @@ void Recorder::replace_in_new_code(RecordedTask& task, std::int64_t result) {
   switch (call.number) {
   case SYS_mmap:
     task.replaced->forget(address, address + align_up(call[1], kPage));
+    task.made_code->remove(address, address + align_up(call[1], kPage));
     if ((call[2] & PROT_EXEC) != 0) {
+      if ((call[2] & PROT_WRITE) != 0) {
+        watch_made_code(task, address, call[1]);
+      }
       replace_in_range(task, address, call[1], true);
     }
     return;
   case SYS_mprotect:
   case SYS_pkey_mprotect:
+    task.made_code->remove(call[0], call[0] + align_up(call[1], kPage));
     if ((call[2] & PROT_EXEC) != 0) {
+      if ((call[2] & PROT_WRITE) != 0) {
+        watch_made_code(task, call[0], call[1]);
+      }
       replace_in_range(task, call[0], call[1], true);
     } else {
       put_back(task, call[0], call[1]);
@@ -62,6 +86,7 @@ void Recorder::replace_in_new_code(RecordedTask& task, std::int64_t result) {
     return;
   case SYS_munmap:
     task.replaced->forget(call[0], call[0] + align_up(call[1], kPage));
+    task.made_code->remove(call[0], call[0] + align_up(call[1], kPage));
     return;
   case SYS_mremap: {
     std::vector<std::pair<std::uint64_t, ReplacedInstructions::Entry>> moved;
@@ -71,6 +96,7 @@ void Recorder::replace_in_new_code(RecordedTask& task, std::int64_t result) {
                          });
     task.replaced->forget(call[0], call[0] + align_up(call[1], kPage));
     task.replaced->forget(address, address + align_up(call[2], kPage));
+    move_made_code(*task.made_code, call, address);
     for (const auto& [at, entry] : moved) {
       if (at < address + call[2]) {
         task.replaced->add(at, entry);
@@ -181,6 +207,7 @@ bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers, si
     keep_fault_action(task, raised);
     event.signal_mask = task.mask; // says so to a replay
   }
+  tell_made_code(task);
   writer_->write();
   task.boundary = *after;
   task.state = State::kReady;

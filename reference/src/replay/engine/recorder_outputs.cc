@@ -128,7 +128,7 @@ void Recorder::record_digests(RecordedTask& task) {
   }
   *task.next_digest = writer_->next_event() + options_.checksum_interval;
   EventData& event = writer_->event();
-  add_memory_digests(task.tid, task.memory, changing, event);
+  add_memory_digests(task.tid, task.memory, changing, event, task.made_code.get());
   std::uint64_t bytes = 0;
   for (const EventData::Digests& run : event.memory_digests) {
     bytes += run.pages.length;

@@ -10,6 +10,7 @@
 #include "rrpcp/error.h"
 #include "trace/event.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <optional>
@@ -56,12 +57,25 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
   const user_regs_struct registers = task.tracee.registers();
   siginfo_t info = task.tracee.signal_info();
   if (is_synchronous(info)) {
+    if (on_made_code(task, registers, info)) {
+      if (!task.tracee.attached()) {
+        scheduler_.report_again(task);
+        return false;
+      }
+      task.state = State::kRunning;
+      task.tracee.resume(PTRACE_SYSCALL);
+      return true;
+    }
     if (emulate(task, registers, info)) {
       return false;
     }
     signal = info.si_signo;
   }
   const bool boundary = std::memcmp(&registers, &task.boundary, sizeof registers) == 0;
+  const bool raised = boundary && !task.held.empty() && task.held.front().si_signo == signal;
+  if (!raised) {
+    put_back_info(task, info);
+  }
   const bool synchronous = is_synchronous(info);
   const ProcStatus status = ProcStatus::read(task.pid, task.tid);
   const bool caught = (status.caught >> (signal - 1) & 1) != 0;
@@ -88,7 +102,7 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
     return false;
   }
   if (boundary) {
-    if (!task.held.empty() && task.held.front().si_signo == signal) {
+    if (raised) {
       info = task.held.front();
       task.held.pop_front();
       task.tracee.set_signal_info(info);
@@ -120,6 +134,7 @@ void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::Signal
     scheduler_.report_again(task);
     return;
   }
+  task.fatal_fault.reset(); // it may be the handler of a fault in delivering another one's signal
   const user_regs_struct registers = task.tracee.registers();
   EventData& event = writer_->begin(EventKind::kSignal, task);
   event.registers = reached;
@@ -141,6 +156,7 @@ void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::Signal
     end = fpu + (magic[0] == kFpuMagic ? magic[1] + kFpuTrailer : kFpuLegacySize);
   }
   writer_->add_memory(task.memory, registers.rsp, end - registers.rsp, event.memory);
+  tell_made_code(task);
   writer_->write();
   task.boundary = registers;
   task.state = State::kReady;
@@ -166,9 +182,42 @@ void Recorder::call_off(RecordedTask& task) {
   task.state = State::kReady;
 }
 
-// Sends the first held signal again: the task meets it before it executes anything.
+// Sends the first held signal that is due again: the task meets it before it executes anything.
 void Recorder::raise_held(RecordedTask& task) {
+  const auto due = std::find_if(task.held.begin(), task.held.end(),
+                                [&](const siginfo_t& info) { return !task.blocks(info.si_signo); });
+  if (due == task.held.end()) {
+    return;
+  }
+  std::rotate(task.held.begin(), due, due + 1);
   ::syscall(SYS_tgkill, task.pid, task.tid, task.held.front().si_signo);
+}
+
+// The kernel keeps what the handler that the task is in blocks, before a call that may look at it.
+void Recorder::pend_blocked(RecordedTask& task) {
+  std::erase_if(task.held, [&](const siginfo_t& info) {
+    const bool blocked = task.blocks(info.si_signo);
+    if (blocked) {
+      task.pending.push_back(info);
+      ::syscall(SYS_tgkill, task.pid, task.tid, info.si_signo);
+    }
+    return blocked;
+  });
+}
+
+// What the signal was sent with at first.
+void Recorder::put_back_info(RecordedTask& task, siginfo_t& info) {
+  const auto first =
+      std::find_if(task.pending.begin(), task.pending.end(),
+                   [&](const siginfo_t& other) { return other.si_signo == info.si_signo; });
+  if (first == task.pending.end()) {
+    return;
+  }
+  if (info.si_code == SI_TKILL && info.si_pid == ::getpid()) {
+    info = *first;
+    task.tracee.set_signal_info(info);
+  }
+  task.pending.erase(first);
 }
 
 void Recorder::note_extended_registers(RecordedTask& task) {
@@ -202,7 +251,7 @@ void Recorder::preempt(RecordedTask& task) {
   if (task.slice) {
     task.slice->visit_changes(task.tid, task.memory, note);
   } else {
-    visit_writable_pages(task.tid, task.memory, note);
+    visit_writable_pages(task.tid, task.memory, note, {}, task.made_code.get());
   }
   writer_->write_from(task.memory);
   task.boundary = registers;

@@ -68,6 +68,7 @@ void Recorder::on_new_task(RecordedTask& task) {
   child.mask = task.mask;
   child.forgoes_counter = task.forgoes_counter;
   child.says_not_random = task.says_not_random;
+  child.affinity = task.affinity;
   child.dumpable = (arguments.flags & CLONE_VM) != 0
                        ? task.dumpable
                        : std::make_shared<std::optional<int>>(*task.dumpable);
@@ -87,6 +88,8 @@ void Recorder::on_new_task(RecordedTask& task) {
   child.replaced = (arguments.flags & CLONE_VM) != 0
                        ? task.replaced
                        : std::make_shared<ReplacedInstructions>(*task.replaced);
+  child.made_code = (arguments.flags & CLONE_VM) != 0 ? task.made_code
+                                                      : std::make_shared<MadeCode>(*task.made_code);
   scheduler_.await_first(child);
   EventData& event = writer_->begin(EventKind::kNewTask, task);
   if (!task.begun) {
@@ -117,6 +120,7 @@ void Recorder::on_new_task(RecordedTask& task) {
   if ((arguments.flags & CLONE_PIDFD) != 0) {
     writer_->add_memory(task.memory, arguments.pidfd, sizeof(int), event.memory);
   }
+  tell_made_code(task);
   if ((arguments.flags & CLONE_CHILD_CLEARTID) != 0) {
     child.clear_tid = arguments.child_tid;
   }
@@ -158,6 +162,24 @@ ScopedFd Recorder::open_mapped(const RecordedTask& task, const std::string& path
   return file;
 }
 
+// Of the memory that a task had before execve(2), what the kernel wrote for those who have it
+// still, in another process.
+void Recorder::record_relinquished(const RecordedTask& task, const Relinquished& former) {
+  for (const auto& [tid, other] : scheduler_.tasks()) {
+    if (other->replaced != former.space || other->pid == task.pid || !other->tracee.attached()) {
+      continue;
+    }
+    std::vector<std::uint64_t> words = robust_words(former.robust_list, other->memory);
+    words.push_back(former.clear_tid);
+    for (const std::uint64_t word : words) {
+      if (word != 0) {
+        record_foreign_write(task, *other, word, sizeof(pid_t));
+      }
+    }
+    return;
+  }
+}
+
 // Makes a new program, which is at the end of its execve(2), ready to be recorded, and writes its
 // image. Returns its name in the trace. Throws kProcessGone where it is killed meanwhile.
 std::string Recorder::prepare_image(RecordedTask& task) {
@@ -172,6 +194,7 @@ std::string Recorder::prepare_image(RecordedTask& task) {
   task.memory = RemoteMemory(task.tid);
   task.clear_tid = 0;
   task.robust_list = 0;
+  task.shared_futexes.clear();
   task.site = 0;
   task.dumpable = std::make_shared<std::optional<int>>();
   task.mask = task.tracee.signal_mask();
@@ -181,12 +204,17 @@ std::string Recorder::prepare_image(RecordedTask& task) {
   task.fault_actions->segv[0] = ignored >> (SIGSEGV - 1) & 1;
   task.fault_actions->ill[0] = ignored >> (SIGILL - 1) & 1;
   task.replaced = std::make_shared<ReplacedInstructions>();
+  task.made_code = std::make_shared<MadeCode>();
   task.next_digest = std::make_shared<std::int64_t>(0);
   const SuspendedFilters suspended(task);
+  std::string image = "images/" + std::to_string(images_++) + ".pcp";
   try {
     prepare_program(task.tracee, traps_, model_);
+    replace_in_program(task);
+    write_program(task, image);
   } catch (const Error& error) {
-    if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState) {
+    if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState ||
+        error.code() == ErrorCode::kProcessGone) {
       throw;
     }
     throw Error(ErrorCode::kUnsupportedState,
@@ -194,8 +222,10 @@ std::string Recorder::prepare_image(RecordedTask& task) {
                     std::string(error.what()) + ")")
         .with_hint("with CAP_SYS_ADMIN the recorder suspends the filter meanwhile");
   }
-  replace_in_program(task);
-  std::string image = "images/" + std::to_string(images_++) + ".pcp";
+  return image;
+}
+
+void Recorder::write_program(RecordedTask& task, const std::string& image) {
   write_image(
       task.tracee, options_.directory + "/" + image,
       start_.getRoot<schema::TraceStart>().getCpu().asReader(),
@@ -211,7 +241,6 @@ std::string Recorder::prepare_image(RecordedTask& task) {
         }
         return writer_->keep_file(file.get(), path);
       });
-  return image;
 }
 
 // The process was killed before its new program had executed anything: its tasks have ended in the
@@ -244,12 +273,15 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     }
   }
   const bool begun = caller->begun;
+  const std::vector<RecordedTask::SharedWord> abandoned = abandoned_futexes(task.pid);
+  const Relinquished relinquished{caller->replaced, caller->clear_tid, caller->robust_list};
   EventData entered; // the task that called is forgotten before the event begins
   put_entry(*caller, entered);
   if (caller != &task) {
     task.held = std::move(caller->held);
     task.forgoes_counter = caller->forgoes_counter;
     task.says_not_random = caller->says_not_random;
+    task.affinity = caller->affinity;
     caller->tracee.release();
     scheduler_.erase(former);
   }
@@ -291,6 +323,10 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     }
   }
   event.former_task = former != task.tid ? former : 0;
+  for (const RecordedTask::SharedWord& word : abandoned) {
+    record_shared_word(task, word);
+  }
+  record_relinquished(task, relinquished);
   writer_->write();
   task.boundary = task.tracee.registers();
   task.state = State::kReady;
@@ -302,24 +338,24 @@ void Recorder::record_last_writes(const RecordedTask& dead, RecordedTask& surviv
   if (dead.clear_tid != 0) {
     writer_->add_memory(survivor.memory, dead.clear_tid, sizeof(pid_t), writer_->event().memory);
   }
-  if (dead.robust_list == 0) {
-    return;
-  }
-  for (std::uint64_t word : robust_words(dead, survivor.memory)) {
+  for (std::uint64_t word : robust_words(dead.robust_list, survivor.memory)) {
     writer_->add_memory(survivor.memory, word, sizeof(pid_t), writer_->event().memory);
   }
 }
 
-// The futexes of a task's robust list, as the list stands in `memory`.
-std::vector<std::uint64_t> Recorder::robust_words(const RecordedTask& task, RemoteMemory& memory) {
+// The futexes of the robust list at `list` (0: none), as it stands in `memory`.
+std::vector<std::uint64_t> Recorder::robust_words(std::uint64_t list, RemoteMemory& memory) {
   std::vector<std::uint64_t> words;
+  if (list == 0) {
+    return words;
+  }
   struct Head { // struct robust_list_head of linux/futex.h
     std::uint64_t first = 0;
     std::int64_t offset = 0;
     std::uint64_t pending = 0;
   } head;
   const auto bytes = std::as_writable_bytes(std::span(&head, 1));
-  if (memory.read_some(task.robust_list, bytes) != bytes.size()) {
+  if (memory.read_some(list, bytes) != bytes.size()) {
     return words;
   }
   constexpr int kMaxEntries = 2048; // ROBUST_LIST_LIMIT
@@ -328,7 +364,7 @@ std::vector<std::uint64_t> Recorder::robust_words(const RecordedTask& task, Remo
     words.push_back(entry + static_cast<std::uint64_t>(head.offset));
   };
   std::uint64_t at = head.first & ~kPriorityInheritance;
-  for (int i = 0; i < kMaxEntries && at != 0 && at != task.robust_list; ++i) {
+  for (int i = 0; i < kMaxEntries && at != 0 && at != list; ++i) {
     add(at);
     std::uint64_t next = 0;
     memory.read_some(at, std::as_writable_bytes(std::span(&next, 1)));

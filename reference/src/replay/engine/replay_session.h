@@ -171,7 +171,11 @@ private:
   void compare_inputs(Task& task);
   void compare_output(Task& task);
   void compare_memory(Task& task);
-  Way run_to_made_code(Task& task, const Limits& limits);
+  // The way to code that the program makes: session_made_code.cc.
+  bool is_changeable(Task& task, std::uint64_t address);
+  void protect_code(Task& task, int protection);
+  Way run_to_changeable_code(Task& task, const Limits& limits);
+  Way run_to_unseen_code(Task& task, const Limits& limits);
 
   // System calls: session_calls.cc.
   void echo(Task& task);
@@ -227,6 +231,11 @@ private:
   std::uint64_t event_before_at_ = 0; // EventData::time of the event before the current one
   std::uint64_t comparisons_ = 0;
   bool arrived_ = false; // at the current event
+  // By real process and page: whether the page is writable and executable at once. Forgotten
+  // whenever mappings change.
+  std::map<std::pair<pid_t, std::uint64_t>, bool> changeable_;
+  std::pair<std::uint64_t, std::uint64_t> guarded_{}; // addresses of code that must not be written
+  bool wrote_code_ = false;                           // the program is about to write there
   std::uint64_t stops_ = 0;
 };
 

@@ -100,7 +100,7 @@ RecordedTask* Scheduler::choose() {
 }
 
 bool Scheduler::others_wait(const RecordedTask& task) const {
-  return !reported_.empty() || !task.held.empty() ||
+  return !reported_.empty() || task.signal_due() ||
          std::any_of(tasks_.begin(), tasks_.end(), [&](const auto& entry) {
            return entry.second.get() != &task && entry.second->state == State::kReady;
          });
@@ -164,12 +164,13 @@ TraceeStop Scheduler::await_user(RecordedTask& task) {
   for (;;) {
     std::optional<TaskReport> report;
     if (others_wait(task)) {
+      // (Signals may come faster than this would ever wait in vain.)
+      if (!task.interrupting && Clock::now() - task.resumed_at >= kPatience) {
+        task.interrupting = true;
+        task.tracee.interrupt();
+      }
       report = waiter_.wait_for(std::chrono::milliseconds(100));
       if (!report) {
-        if (!task.interrupting && Clock::now() - task.resumed_at >= kPatience) {
-          task.interrupting = true;
-          task.tracee.interrupt();
-        }
         continue;
       }
     } else {

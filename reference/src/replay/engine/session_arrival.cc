@@ -55,13 +55,16 @@ Way ReplaySession::reach(Task& task, const Limits& limits) {
   // Where the recording's processor trapped the instruction by arrangement, this one need not:
   // `ud2` takes its place meanwhile.
   const std::uint64_t address = current_.registers->rip;
+  if (current_.kind == EventKind::kTrap && is_changeable(task, address)) {
+    return run_to_changeable_code(task, limits);
+  }
   std::array<std::byte, kLongestInstruction> code{};
   const std::size_t length = task.memory.read_some(address, code);
   if (!decode_trapped(std::span(code).first(length))) {
     const bool replaced =
         length >= kUndefinedInstruction.size() &&
         std::equal(kUndefinedInstruction.begin(), kUndefinedInstruction.end(), code.begin());
-    return current_.kind == EventKind::kTrap && !replaced ? run_to_made_code(task, limits)
+    return current_.kind == EventKind::kTrap && !replaced ? run_to_unseen_code(task, limits)
                                                           : run_with_traps(task, limits);
   }
   task.memory.write(address, kUndefinedInstruction);
@@ -119,53 +122,6 @@ std::optional<TraceeStop> ReplaySession::await_stop(Task& task,
           " s and not come to the event, for which it took " +
           std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(recorded).count()) +
           " ms when it was recorded");
-    }
-  }
-}
-
-// The same to an instruction that is not there yet: the program makes it on its way, in memory that
-// is writable and executable at once.
-Way ReplaySession::run_to_made_code(Task& task, const Limits& limits) {
-  const std::uint64_t address = current_.registers->rip;
-  if (!breakpoints_) {
-    breakpoints_ = breakpoints_fire();
-  }
-  if (*breakpoints_ && limits.traps.empty()) {
-    constexpr std::uintptr_t kExecuteAtFirst = 1; // of DR7
-    const auto put = [&](std::size_t number, std::uintptr_t value) {
-      return ::ptrace(PTRACE_POKEUSER, task.tracee.tid(),
-                      offsetof(struct user, u_debugreg) + number * sizeof(long), value) == 0;
-    };
-    if (put(0, address) && put(7, kExecuteAtFirst)) {
-      const Way way = run_to_stop(task, limits);
-      put(7, 0);
-      return way;
-    }
-  }
-  for (;;) {
-    std::array<std::byte, kLongestInstruction> code{};
-    const user_regs_struct registers = task.tracee.registers();
-    if (registers.rip == address &&
-        decode_trapped(std::span(code).first(task.memory.read_some(address, code)))) {
-      if (std::optional<std::string> difference =
-              first_difference(registers, *current_.registers)) {
-        diverged("at an instruction that the program made, " + *difference);
-      }
-      return Way::kArrived;
-    }
-    if ((limits.deadline && std::chrono::steady_clock::now() >= *limits.deadline) ||
-        (limits.interrupt != nullptr && limits.interrupt->load(std::memory_order_relaxed))) {
-      return Way::kInterrupted;
-    }
-    task.tracee.resume(PTRACE_SYSEMU_SINGLESTEP);
-    const TraceeStop stop = *await_stop(task);
-    if (std::find(limits.traps.begin(), limits.traps.end(), task.tracee.registers().rip) !=
-        limits.traps.end()) {
-      return Way::kTrap;
-    }
-    if (stop.syscall_stop() ||
-        (stop.signal() != 0 && stop.signal() != SIGTRAP && task.tracee.signal_info().si_code > 0)) {
-      diverged("it did not come to the instruction");
     }
   }
 }
@@ -237,6 +193,12 @@ Way ReplaySession::run_to_stop(Task& task, const Limits& limits) {
           task.tracee.set_registers(registers);
           return Way::kTrap;
         }
+        const auto place = reinterpret_cast<std::uint64_t>(info.si_addr);
+        if (signal == SIGSEGV && info.si_code == SEGV_ACCERR && place >= guarded_.first &&
+            place < guarded_.second) {
+          wrote_code_ = true;
+          return Way::kInterrupted;
+        }
         if (!wants_fault) {
           diverged("signal " + std::to_string(signal) + " at address " +
                    hexadecimal(registers.rip));
@@ -252,6 +214,7 @@ Way ReplaySession::run_to_stop(Task& task, const Limits& limits) {
     task.tracee.resume(PTRACE_SYSEMU);
   }
 }
+
 // What the call that the task has come to reads: first of all what the program writes.
 void ReplaySession::compare_inputs(Task& task) {
   if (current_.inputs.empty()) {

@@ -107,6 +107,9 @@ void ReplaySession::perform(Task& task, const user_regs_struct& entry) {
   if (failed(current_.result) && !fails_halfway(made, current_.result)) {
     return;
   }
+  if (made != Made::kNothing) {
+    changeable_.clear();
+  }
   switch (made) {
   case Made::kNothing:
   case Made::kTask:

@@ -72,6 +72,7 @@ void ReplaySession::make_task(Task& parent) {
 }
 
 void ReplaySession::execute() {
+  changeable_.clear();
   const pid_t pid = current_.task;
   TaskState state;
   state.tid = pid;
@@ -126,6 +127,7 @@ void ReplaySession::execute() {
   process.executable = current_.executable;
   state_.tasks.push_back(state);
   state_.processes.push_back(process);
+  write_memory(*tasks_[pid], current_.memory); // of others
 }
 
 void ReplaySession::end_task(pid_t tid) {
