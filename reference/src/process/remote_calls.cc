@@ -23,6 +23,7 @@ namespace {
 // `syscall`, as the two lowest bytes of a little-endian word.
 constexpr std::uint64_t kSyscallInstruction = 0x050f;
 constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
+constexpr std::uint64_t kPage = 4096;
 
 // Offset of a `syscall` instruction in the memory [start, end); nothing where there is none.
 std::optional<std::uint64_t> search(RemoteMemory& memory, const ProcMapping& mapping) {
@@ -241,7 +242,7 @@ std::int64_t RemoteCalls::call_with(long number, const std::array<std::uint64_t,
 }
 
 std::int64_t RemoteCalls::clone_child(std::uint64_t flags) {
-  stack_ = return_->way_back_by_wait();
+  stack_ = return_->way_back_by_call();
   const std::int64_t child =
       call(SYS_clone, flags | CLONE_PARENT_SETTID, 0, return_->child_id(), 0, 0);
   if (child < 0) {
@@ -256,6 +257,33 @@ std::int64_t RemoteCalls::wait_for_child(std::int64_t child) {
   stack_ = return_->way_back();
   tracee_.set_registers(way_back());
   return reaped;
+}
+
+std::int64_t RemoteCalls::map_page(std::uint64_t address) {
+  if (return_ != nullptr) {
+    return_->unmap_first(address, kPage);
+    stack_ = return_->way_back_by_call();
+  }
+  const std::int64_t result =
+      call(SYS_mmap, address, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+           ~std::uint64_t{0}, 0);
+  if (result != static_cast<std::int64_t>(address)) {
+    take_way_back();
+  }
+  return result;
+}
+
+void RemoteCalls::unmap_page(std::uint64_t address) {
+  call(SYS_munmap, address, kPage);
+  take_way_back();
+}
+
+void RemoteCalls::take_way_back() {
+  if (return_ != nullptr) {
+    stack_ = return_->way_back();
+    tracee_.set_registers(way_back());
+    return_->wait_first();
+  }
 }
 
 std::uint64_t RemoteCalls::check(std::string_view what, std::int64_t result) const {

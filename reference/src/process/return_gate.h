@@ -60,11 +60,16 @@ public:
   const ReturnCode& code() const { return code_; }
   // Stack pointers with which a thread at code().sigreturn becomes as it was armed; …
   std::uint64_t way_back() const;
-  // … waits first for the child process whose id is at child_id(), and then becomes so; …
-  std::uint64_t way_back_by_wait() const;
+  // … makes a call first, and then becomes so: as it is armed, it waits for the child process whose
+  // id is at child_id(); …
+  std::uint64_t way_back_by_call() const;
   // … ends: for a new process.
   std::uint64_t way_out() const;
   std::uint64_t child_id() const;
+  // Has that call give back [address, address + length) of the memory instead, until the next
+  // thread is armed or wait_first() is called. No thread may stand before it.
+  void unmap_first(std::uint64_t address, std::uint64_t length);
+  void wait_first();
 
   // Memory for what calls give back.
   std::uint64_t results() const { return start_; }
@@ -83,6 +88,8 @@ private:
       : memory_(pid), code_(code), start_(start), size_(size), written_(written) {}
 
   bool is_left_behind();
+  void set_first_call(std::uint64_t number, std::uint64_t first, std::uint64_t second,
+                      std::uint64_t third);
 
   RemoteMemory memory_;
   ReturnCode code_;
