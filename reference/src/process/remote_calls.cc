@@ -5,6 +5,7 @@
 #include "rrpcp/error.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstddef>
 #include <sched.h>
@@ -336,8 +337,11 @@ void RemoteCalls::finish() {
 
 // The kernel restarts the call, and stops the thread where the call has begun and looks at signals
 // no more before it has set its mask. A signal that comes before that, and that this mask may
-// block, goes back into its queue: the kernel puts it there where it is blocked meanwhile.
+// block, goes back into its queue: the kernel puts it there where it is blocked meanwhile. For that
+// the thread goes to the beginning of its way back, which would undo it if we were killed; what it
+// enters there becomes the call.
 void RemoteCalls::restart_with_own_mask() {
+  bool on_way_back = false;
   int signal = 0;
   for (;;) {
     tracee_.resume(PTRACE_SYSCALL, signal);
@@ -347,11 +351,32 @@ void RemoteCalls::restart_with_own_mask() {
     }
     signal = stop.signal();
     if (signal != 0 && signal != SIGSTOP) {
+      if (gate_ != nullptr || return_ != nullptr) {
+        tracee_.set_registers(way_back());
+        on_way_back = true;
+      }
       tracee_.set_signal_mask(kAllSignals);
     }
   }
   tracee_.set_signal_mask(original_mask_);
+  if (on_way_back) {
+    user_regs_struct registers = original_;
+    registers.rax = static_cast<std::uint64_t>(-ENOSYS); // as the kernel has it at an entry
+    tracee_.set_registers(registers);
+  }
   tracee_.note_restarted_call();
+}
+
+bool recover_thread(Tracee& thread, ReturnGate& gate) {
+  if (!gate.recover(thread)) {
+    return false;
+  }
+  if (const auto [address, length] = gate.left(); length != 0) {
+    RemoteCalls calls(thread, gate);
+    calls.call(SYS_munmap, address, length);
+    calls.finish();
+  }
+  return true;
 }
 
 } // namespace rrpcp

@@ -129,4 +129,7 @@ private:
   bool finished_ = false;
 };
 
+// ReturnGate::recover(), and gives back the memory that it finds left. Throws Error.
+bool recover_thread(Tracee& thread, ReturnGate& gate);
+
 } // namespace rrpcp

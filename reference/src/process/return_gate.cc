@@ -241,7 +241,7 @@ std::optional<ReturnGate> ReturnGate::open(pid_t pid, const std::vector<ProcMapp
 
 ReturnGate::ReturnGate(ReturnGate&& other) noexcept
     : memory_(std::move(other.memory_)), code_(other.code_), start_(std::exchange(other.start_, 0)),
-      size_(other.size_), written_(other.written_) {}
+      size_(other.size_), written_(other.written_), left_(other.left_) {}
 
 ReturnGate& ReturnGate::operator=(ReturnGate&& other) noexcept {
   std::swap(memory_, other.memory_);
@@ -249,6 +249,7 @@ ReturnGate& ReturnGate::operator=(ReturnGate&& other) noexcept {
   std::swap(start_, other.start_);
   std::swap(size_, other.size_);
   std::swap(written_, other.written_);
+  std::swap(left_, other.left_);
   return *this;
 }
 
@@ -280,6 +281,14 @@ bool ReturnGate::recover(Tracee& thread) {
   std::uint64_t mask = 0;
   std::memcpy(&mask, &context.uc_sigmask, sizeof mask);
   take_context(context, registers);
+  ucontext_t call;
+  memory_.read(start_ + kWayBackByCall,
+               std::as_writable_bytes(std::span(&call, 1)).first(kContextSize));
+  const gregset_t& first = call.uc_mcontext.gregs;
+  if (first[REG_RAX] == SYS_munmap) {
+    left_ = {static_cast<std::uint64_t>(first[REG_RDI]),
+             static_cast<std::uint64_t>(first[REG_RSI])};
+  }
   // In this order: as long as the thread stands before its way back, that sets the mask too.
   thread.set_signal_mask(mask);
   thread.set_registers(registers);

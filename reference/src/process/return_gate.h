@@ -10,6 +10,7 @@
 #include <optional>
 #include <sys/types.h>
 #include <sys/user.h>
+#include <utility>
 #include <vector>
 
 namespace rrpcp {
@@ -51,8 +52,11 @@ public:
 
   // If the tracer of this thread was killed while the thread made a call for it, and the thread has
   // not got out of it since: makes the thread as it was. The thread is in an event stop. Returns
-  // whether it was so. Throws Error.
+  // whether it was so; what its way back would have given back (unmap_first()) is left: see left().
+  // Throws Error.
   bool recover(Tracee& thread);
+  // Address and length of memory that recover() has found left; length 0: none.
+  std::pair<std::uint64_t, std::uint64_t> left() const { return left_; }
   // The next thread to be served, which is in an event stop or in a stop at a system call, has
   // these registers and this mask. Throws Error.
   void arm(const Tracee& thread, const user_regs_struct& registers, std::uint64_t mask);
@@ -96,6 +100,7 @@ private:
   std::uint64_t start_; // 0: closed
   std::uint64_t size_;
   bool written_; // the memory is not zero
+  std::pair<std::uint64_t, std::uint64_t> left_{};
 };
 
 } // namespace rrpcp

@@ -134,10 +134,10 @@ void StateCollector::open_gates() {
   }
   for (const Task& task : tasks_) {
     Space& space = *spaces_[task.space];
-    if (!space.way_back || !space.way_back->recover(*task.thread)) {
-      if (space.gate) {
-        space.gate->recover(*task.thread);
-      }
+    if (space.way_back && recover_thread(*task.thread, *space.way_back)) {
+      space.collector.read_mappings_again();
+    } else if (space.gate) {
+      space.gate->recover(*task.thread);
     }
   }
 }
