@@ -43,8 +43,8 @@ run_suite() { # PRESET [ctest options]
   fi
 }
 
-# What is known to fail: tests/open.txt.
-open_tests=$(grep -v '^#' tests/open.txt | grep . | paste -sd '|')
+# What is known to fail: tests/open.txt. Nothing, as a rule.
+open_tests=$(sed '/^#/d; /^$/d' tests/open.txt | paste -sd '|')
 
 build release
 run_suite release ${open_tests:+-E "$open_tests"}

@@ -41,10 +41,12 @@ using test::TempDir;
 using test::Watch;
 using Clock = std::chrono::steady_clock;
 
-// Which of a tool's system calls it is killed at: all of them with RRPCP_EVERY_CALL=1, else one of
-// so many, another one in each round.
+// Which of a tool's system calls it is killed at: all of them with RRPCP_EVERY_CALL, so many that
+// it is killed more than 500 times with RRPCP_ALL, else one of so many; others in each round.
 std::uint64_t stride() {
-  return std::getenv("RRPCP_EVERY_CALL") != nullptr ? 1 : 41;
+  return std::getenv("RRPCP_EVERY_CALL") != nullptr ? 1
+         : std::getenv("RRPCP_ALL") != nullptr      ? 3
+                                                    : 41;
 }
 
 // Waits until `reached()`, 20 seconds at most.

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -356,13 +357,14 @@ TEST_F(CaptureTool, InterruptedInGoodOrder) {
 TEST_F(CaptureTool, KilledAtAnyMoment) {
   for (const char* kind : {"threads", "signals", "sleeper"}) {
     SubjectProcess subject(kind, dir_.path());
-    for (int i = 0; i < 25; ++i) {
+    const int kills = std::getenv("RRPCP_ALL") != nullptr ? 170 : 25;
+    for (int i = 0; i < kills; ++i) {
       RunningCommand tool({test::capture_tool(), std::to_string(subject.pid()), "-o", file_,
                            "--profile", "raw", "--quiet"});
       if (i % 2 == 0) {
-        test::wait_until_traced(subject.pid());
+        test::wait_until_traced_or_ended(subject.pid(), tool.pid());
       }
-      std::this_thread::sleep_for(std::chrono::microseconds(i * 300));
+      std::this_thread::sleep_for(std::chrono::microseconds(i % 25 * 300));
       ::kill(tool.pid(), SIGKILL);
       tool.wait();
     }

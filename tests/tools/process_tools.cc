@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sstream>
 #include <stdexcept>
+#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
@@ -58,6 +59,16 @@ void wait_until_traced(pid_t pid) {
       throw std::runtime_error("nobody traces process " + std::to_string(pid));
     }
     std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+}
+
+void wait_until_traced_or_ended(pid_t pid, pid_t tool) {
+  siginfo_t end{};
+  while (tracer_of(pid) == 0 && end.si_pid == 0) {
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+    if (::waitid(P_PID, static_cast<id_t>(tool), &end, WEXITED | WNOHANG | WNOWAIT) != 0) {
+      throw std::runtime_error("no child " + std::to_string(tool));
+    }
   }
 }
 

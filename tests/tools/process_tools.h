@@ -26,6 +26,8 @@ std::vector<std::string> as_nobody(std::vector<std::string> arguments);
 pid_t tracer_of(pid_t pid);
 // Waits until somebody traces `pid`. Throws after two minutes.
 void wait_until_traced(pid_t pid);
+// The same, or until the child `tool`, which does that, has ended; it is not reaped.
+void wait_until_traced_or_ended(pid_t pid, pid_t tool);
 bool is_there(pid_t pid);
 
 // Expects that the subject goes on to its end as if nothing had happened to it, untraced, with no

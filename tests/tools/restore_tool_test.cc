@@ -103,6 +103,23 @@ protected:
   pid_t pid_ = 0;
 };
 
+// The second capture finds the sleep continued by restart_syscall(2), of which the restored process
+// knows nothing.
+TEST_F(RestoreTool, ASleepThatWasInterruptedBeforeGoesOn) {
+  {
+    SubjectProcess subject("sleeper", dir_.path());
+    pid_ = subject.pid();
+    for (int i = 0; i < 3; ++i) {
+      const CommandResult result = capture(pid_, file_);
+      ASSERT_EQ(result.code, 0) << result.err;
+    }
+  }
+  forget_copy();
+  const CommandResult result = restore(file_);
+  ASSERT_EQ(result.code, 0) << result.err;
+  expect_good_end(pid_, "sleeper");
+}
+
 TEST_F(RestoreTool, LeavesTheProcessStopped) {
   capture_subject("sleeper");
   const CommandResult result = restore(file_);

@@ -28,7 +28,7 @@ constexpr const char* kDetails =
   device        a device: opened again by its path
   other-fd      perf events, fanotify, ...: /dev/null
   deleted-file  files without a name above --max-unlinked: their content is lost
-  children      child processes: they are left out
+  children      child processes, and with --kill others of its group: they are left out
   posix-timer   timers that the kernel does not tell about: they are left out
   seccomp       filters that cannot be put back: it is less confined
 

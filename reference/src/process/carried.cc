@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <climits>
+#include <csignal>
 #include <cstring>
 #include <elf.h>
 #include <fcntl.h>
@@ -398,7 +400,7 @@ void judge_path(std::string_view path, const std::string& who, std::int32_t pid,
 constexpr const char* kReplaced = "a restore replaces it by /dev/null";
 
 template <typename Unless>
-void judge_socket_end(schema::SocketEnd::Reader end, const Unless& unless) {
+void judge_socket_end(schema::SocketEnd::Reader end, std::int32_t pid, const Unless& unless) {
   constexpr const char* kReset =
       "after a restore, every call on it fails as if the peer had reset the connection";
   bool has_files = false;
@@ -413,6 +415,13 @@ void judge_socket_end(schema::SocketEnd::Reader end, const Unless& unless) {
   } else if (end.getType() != SOCK_STREAM && end.getType() != SOCK_DGRAM &&
              end.getType() != SOCK_SEQPACKET) {
     unless("socket", name + ", of type " + std::to_string(end.getType()) + ")", kReset);
+  } else if (has_maker(end, pid) &&
+             (end.getPeer() == 0 || ::kill(end.getPeerPid(), 0) == 0 || errno != ESRCH)) {
+    unless("socket",
+           name + ", whose peer is told to be process " + std::to_string(end.getPeerPid()) +
+               ", which made it (SO_PEERCRED)" +
+               (end.getPeer() == 0 ? "; the other end is gone)" : ", and whose id is in use)"),
+           kReset);
   }
 }
 
@@ -438,6 +447,10 @@ bool has_word(std::string_view text, std::string_view word) {
 
 } // namespace
 
+bool has_maker(schema::SocketEnd::Reader socket, std::int32_t pid) {
+  return socket.getPeerPid() != 0 && socket.getPeerPid() != pid;
+}
+
 bool is_listening(schema::OpenFile::Reader file) {
   return file.isSocket() && has_word(file.getSocket().getDescription().cStr(), kListening);
 }
@@ -445,6 +458,16 @@ bool is_listening(schema::OpenFile::Reader file) {
 bool is_connectionless(schema::OpenFile::Reader file) {
   const std::string_view text = file.isSocket() ? file.getSocket().getDescription().cStr() : "";
   return has_word(text, "datagram") || has_word(text, "raw");
+}
+
+std::string own_namespace_file(std::string_view description) {
+  const std::string name(description.substr(0, description.find(':')));
+  if (std::find(std::begin(kNamespaceNames), std::end(kNamespaceNames), name) ==
+      std::end(kNamespaceNames)) {
+    return {};
+  }
+  const std::string path = "/proc/thread-self/ns/" + name;
+  return try_read_link(path).value_or("") == description ? path : std::string();
 }
 
 std::string name_descriptors(const std::vector<std::int32_t>& numbers) {
@@ -525,7 +548,7 @@ std::vector<Judgement> judge_open_file(schema::OpenFile::Reader file, const std:
                                        "reset the connection");
     break;
   case schema::OpenFile::SOCKET_END:
-    judge_socket_end(file.getSocketEnd(), unless);
+    judge_socket_end(file.getSocketEnd(), pid, unless);
     break;
   case schema::OpenFile::EVENTFD:
   case schema::OpenFile::EPOLL:
@@ -551,6 +574,9 @@ std::vector<Judgement> judge_open_file(schema::OpenFile::Reader file, const std:
     break;
   case schema::OpenFile::OTHER: {
     const std::string kind = file.getOther().getDescription();
+    if (!own_namespace_file(kind).empty()) {
+      break; // opened again
+    }
     if (kind == "anon_inode:[io_uring]" || kind == "anon_inode:[userfaultfd]") {
       never(kind + ", which the kernel acts upon by itself");
     } else {

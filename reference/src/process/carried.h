@@ -48,9 +48,17 @@ bool has_foreign_user_namespace(schema::State::Reader state, schema::Task::Reade
 // What the description of a socket has where it listens (spec/model.md "Files").
 inline constexpr std::string_view kListening = "listening";
 
+// Whether a process other than `pid` is told to be the peer of a socket (SO_PEERCRED): it had made
+// the pair.
+bool has_maker(schema::SocketEnd::Reader socket, std::int32_t pid);
+
 // Whether the socket of a description listens, or has no connection to lose.
 bool is_listening(schema::OpenFile::Reader file);
 bool is_connectionless(schema::OpenFile::Reader file);
+
+// The path of an open file of nsfs that is described so ("net:[4026531833]", namespaces(7)), where
+// that namespace is the calling thread's; else empty.
+std::string own_namespace_file(std::string_view description);
 
 // The part of a path behind "/proc/PID/"; empty where the path is not of that form.
 std::string_view own_proc_entry(std::string_view path, std::int32_t pid);

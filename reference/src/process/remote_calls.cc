@@ -5,6 +5,7 @@
 #include "rrpcp/error.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstddef>
 #include <sched.h>
@@ -23,6 +24,7 @@ namespace {
 // `syscall`, as the two lowest bytes of a little-endian word.
 constexpr std::uint64_t kSyscallInstruction = 0x050f;
 constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
+constexpr std::uint64_t kPage = 4096;
 
 // Offset of a `syscall` instruction in the memory [start, end); nothing where there is none.
 std::optional<std::uint64_t> search(RemoteMemory& memory, const ProcMapping& mapping) {
@@ -241,7 +243,7 @@ std::int64_t RemoteCalls::call_with(long number, const std::array<std::uint64_t,
 }
 
 std::int64_t RemoteCalls::clone_child(std::uint64_t flags) {
-  stack_ = return_->way_back_by_wait();
+  stack_ = return_->way_back_by_call();
   const std::int64_t child =
       call(SYS_clone, flags | CLONE_PARENT_SETTID, 0, return_->child_id(), 0, 0);
   if (child < 0) {
@@ -256,6 +258,33 @@ std::int64_t RemoteCalls::wait_for_child(std::int64_t child) {
   stack_ = return_->way_back();
   tracee_.set_registers(way_back());
   return reaped;
+}
+
+std::int64_t RemoteCalls::map_page(std::uint64_t address) {
+  if (return_ != nullptr) {
+    return_->unmap_first(address, kPage);
+    stack_ = return_->way_back_by_call();
+  }
+  const std::int64_t result =
+      call(SYS_mmap, address, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+           ~std::uint64_t{0}, 0);
+  if (result != static_cast<std::int64_t>(address)) {
+    take_way_back();
+  }
+  return result;
+}
+
+void RemoteCalls::unmap_page(std::uint64_t address) {
+  call(SYS_munmap, address, kPage);
+  take_way_back();
+}
+
+void RemoteCalls::take_way_back() {
+  if (return_ != nullptr) {
+    stack_ = return_->way_back();
+    tracee_.set_registers(way_back());
+    return_->wait_first();
+  }
 }
 
 std::uint64_t RemoteCalls::check(std::string_view what, std::int64_t result) const {
@@ -308,8 +337,11 @@ void RemoteCalls::finish() {
 
 // The kernel restarts the call, and stops the thread where the call has begun and looks at signals
 // no more before it has set its mask. A signal that comes before that, and that this mask may
-// block, goes back into its queue: the kernel puts it there where it is blocked meanwhile.
+// block, goes back into its queue: the kernel puts it there where it is blocked meanwhile. For that
+// the thread goes to the beginning of its way back, which would undo it if we were killed; what it
+// enters there becomes the call.
 void RemoteCalls::restart_with_own_mask() {
+  bool on_way_back = false;
   int signal = 0;
   for (;;) {
     tracee_.resume(PTRACE_SYSCALL, signal);
@@ -319,11 +351,32 @@ void RemoteCalls::restart_with_own_mask() {
     }
     signal = stop.signal();
     if (signal != 0 && signal != SIGSTOP) {
+      if (gate_ != nullptr || return_ != nullptr) {
+        tracee_.set_registers(way_back());
+        on_way_back = true;
+      }
       tracee_.set_signal_mask(kAllSignals);
     }
   }
   tracee_.set_signal_mask(original_mask_);
+  if (on_way_back) {
+    user_regs_struct registers = original_;
+    registers.rax = static_cast<std::uint64_t>(-ENOSYS); // as the kernel has it at an entry
+    tracee_.set_registers(registers);
+  }
   tracee_.note_restarted_call();
+}
+
+bool recover_thread(Tracee& thread, ReturnGate& gate) {
+  if (!gate.recover(thread)) {
+    return false;
+  }
+  if (const auto [address, length] = gate.left(); length != 0) {
+    RemoteCalls calls(thread, gate);
+    calls.call(SYS_munmap, address, length);
+    calls.finish();
+  }
+  return true;
 }
 
 } // namespace rrpcp

@@ -78,6 +78,13 @@ public:
   // Waits for the end of that child, which is at hand, and reaps it.
   std::int64_t wait_for_child(std::int64_t child);
 
+  // Maps a page without access at `address`, where nothing is, for an instant. With a ReturnGate
+  // the thread gives it back by itself if we are killed before unmap_page() was called. Returns
+  // what mmap(2) returns; where that is not `address`, there is nothing to unmap.
+  std::int64_t map_page(std::uint64_t address);
+  void unmap_page(std::uint64_t address);
+  bool has_return_gate() const { return return_ != nullptr; }
+
   // The thread that the last call created, where the trace options report it (PTRACE_O_TRACECLONE
   // and the like): it is attached and has not been waited for.
   std::optional<pid_t> take_new_thread();
@@ -99,6 +106,7 @@ private:
   // Registers at the beginning of the thread's way back, from where it makes itself as it was.
   user_regs_struct way_back() const;
   bool is_at_entry();
+  void take_way_back();
   void take_over(bool at_entry);
   // Makes the kernel leave our calls alone where it dispatches them to the program.
   void suspend_dispatch();
@@ -120,5 +128,8 @@ private:
   std::optional<SyscallDispatch> dispatch_; // of the program, while it is suspended
   bool finished_ = false;
 };
+
+// ReturnGate::recover(), and gives back the memory that it finds left. Throws Error.
+bool recover_thread(Tracee& thread, ReturnGate& gate);
 
 } // namespace rrpcp

@@ -24,6 +24,7 @@ namespace {
 
 constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
+constexpr std::uint64_t kNoChild = 0x7fffffff;
 
 // mov $15, %rax; syscall, as the C libraries have it, and the same with %eax.
 constexpr std::array<unsigned char, 9> kLongSigreturn = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 5};
@@ -36,14 +37,14 @@ constexpr std::array<char, 16> kMark = {'r', 'r', 'p', 'c', 'p', ' ', 'w', 'a',
 constexpr std::uint64_t kMarkOffset = kPage;
 // Of each frame's context; the eight bytes in front of it are its return address.
 constexpr std::uint64_t kWayBack = kPage + 0x40;
-constexpr std::uint64_t kWayBackByWait = kPage + 0x1c0;
+constexpr std::uint64_t kWayBackByCall = kPage + 0x1c0;
 constexpr std::uint64_t kWayOut = kPage + 0x340;
 constexpr std::uint64_t kVectorState = kPage + 0x4c0; // 64 bytes aligned, for XRSTOR
 
 // The kernel's struct ucontext of asm/ucontext.h: the C library's begins so too.
 constexpr std::size_t kContextSize = offsetof(ucontext_t, uc_sigmask) + sizeof(std::uint64_t);
 static_assert(offsetof(ucontext_t, uc_mcontext) == 40 && kContextSize == 304);
-static_assert(kWayBack + kContextSize <= kWayBackByWait - 8);
+static_assert(kWayBack + kContextSize <= kWayBackByCall - 8);
 static_assert(kWayOut + kContextSize <= kVectorState);
 
 // uc_flags of asm/ucontext.h.
@@ -240,7 +241,7 @@ std::optional<ReturnGate> ReturnGate::open(pid_t pid, const std::vector<ProcMapp
 
 ReturnGate::ReturnGate(ReturnGate&& other) noexcept
     : memory_(std::move(other.memory_)), code_(other.code_), start_(std::exchange(other.start_, 0)),
-      size_(other.size_), written_(other.written_) {}
+      size_(other.size_), written_(other.written_), left_(other.left_) {}
 
 ReturnGate& ReturnGate::operator=(ReturnGate&& other) noexcept {
   std::swap(memory_, other.memory_);
@@ -248,6 +249,7 @@ ReturnGate& ReturnGate::operator=(ReturnGate&& other) noexcept {
   std::swap(start_, other.start_);
   std::swap(size_, other.size_);
   std::swap(written_, other.written_);
+  std::swap(left_, other.left_);
   return *this;
 }
 
@@ -279,6 +281,14 @@ bool ReturnGate::recover(Tracee& thread) {
   std::uint64_t mask = 0;
   std::memcpy(&mask, &context.uc_sigmask, sizeof mask);
   take_context(context, registers);
+  ucontext_t call;
+  memory_.read(start_ + kWayBackByCall,
+               std::as_writable_bytes(std::span(&call, 1)).first(kContextSize));
+  const gregset_t& first = call.uc_mcontext.gregs;
+  if (first[REG_RAX] == SYS_munmap) {
+    left_ = {static_cast<std::uint64_t>(first[REG_RDI]),
+             static_cast<std::uint64_t>(first[REG_RSI])};
+  }
   // In this order: as long as the thread stands before its way back, that sets the mask too.
   thread.set_signal_mask(mask);
   thread.set_registers(registers);
@@ -322,13 +332,13 @@ void ReturnGate::arm(const Tracee& thread, const user_regs_struct& registers, st
 
   user_regs_struct waiting = registers;
   waiting.rax = SYS_wait4;
-  waiting.rdi = 0x7fffffff; // no child, until the kernel puts one's id there
+  waiting.rdi = kNoChild; // until the kernel puts one's id there
   waiting.rsi = 0;
   waiting.rdx = __WALL;
   waiting.r10 = 0;
   waiting.rip = code_.call_and_return;
   waiting.rsp = start_ + kWayBack - sizeof code_.sigreturn; // where it returns to
-  put_context(kWayBackByWait, make_context(waiting, kAllSignals), true);
+  put_context(kWayBackByCall, make_context(waiting, kAllSignals), true);
 
   user_regs_struct ending = registers;
   ending.rax = SYS_exit;
@@ -344,8 +354,27 @@ std::uint64_t ReturnGate::way_back() const {
   return start_ + kWayBack;
 }
 
-std::uint64_t ReturnGate::way_back_by_wait() const {
-  return start_ + kWayBackByWait;
+std::uint64_t ReturnGate::way_back_by_call() const {
+  return start_ + kWayBackByCall;
+}
+
+void ReturnGate::unmap_first(std::uint64_t address, std::uint64_t length) {
+  set_first_call(SYS_munmap, address, length, 0);
+}
+
+void ReturnGate::wait_first() {
+  set_first_call(SYS_wait4, kNoChild, 0, __WALL);
+}
+
+void ReturnGate::set_first_call(std::uint64_t number, std::uint64_t first, std::uint64_t second,
+                                std::uint64_t third) {
+  const std::pair<int, std::uint64_t> values[] = {
+      {REG_RAX, number}, {REG_RDI, first}, {REG_RSI, second}, {REG_RDX, third}};
+  for (const auto& [index, value] : values) {
+    const std::uint64_t at = start_ + kWayBackByCall + offsetof(ucontext_t, uc_mcontext) +
+                             static_cast<std::uint64_t>(index) * sizeof(greg_t);
+    memory_.write(at, std::as_bytes(std::span(&value, 1)));
+  }
 }
 
 std::uint64_t ReturnGate::way_out() const {
@@ -353,7 +382,7 @@ std::uint64_t ReturnGate::way_out() const {
 }
 
 std::uint64_t ReturnGate::child_id() const {
-  return start_ + kWayBackByWait + offsetof(ucontext_t, uc_mcontext) + REG_RDI * sizeof(greg_t);
+  return start_ + kWayBackByCall + offsetof(ucontext_t, uc_mcontext) + REG_RDI * sizeof(greg_t);
 }
 
 void ReturnGate::close() {

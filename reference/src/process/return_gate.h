@@ -10,6 +10,7 @@
 #include <optional>
 #include <sys/types.h>
 #include <sys/user.h>
+#include <utility>
 #include <vector>
 
 namespace rrpcp {
@@ -51,8 +52,11 @@ public:
 
   // If the tracer of this thread was killed while the thread made a call for it, and the thread has
   // not got out of it since: makes the thread as it was. The thread is in an event stop. Returns
-  // whether it was so. Throws Error.
+  // whether it was so; what its way back would have given back (unmap_first()) is left: see left().
+  // Throws Error.
   bool recover(Tracee& thread);
+  // Address and length of memory that recover() has found left; length 0: none.
+  std::pair<std::uint64_t, std::uint64_t> left() const { return left_; }
   // The next thread to be served, which is in an event stop or in a stop at a system call, has
   // these registers and this mask. Throws Error.
   void arm(const Tracee& thread, const user_regs_struct& registers, std::uint64_t mask);
@@ -60,11 +64,16 @@ public:
   const ReturnCode& code() const { return code_; }
   // Stack pointers with which a thread at code().sigreturn becomes as it was armed; …
   std::uint64_t way_back() const;
-  // … waits first for the child process whose id is at child_id(), and then becomes so; …
-  std::uint64_t way_back_by_wait() const;
+  // … makes a call first, and then becomes so: as it is armed, it waits for the child process whose
+  // id is at child_id(); …
+  std::uint64_t way_back_by_call() const;
   // … ends: for a new process.
   std::uint64_t way_out() const;
   std::uint64_t child_id() const;
+  // Has that call give back [address, address + length) of the memory instead, until the next
+  // thread is armed or wait_first() is called. No thread may stand before it.
+  void unmap_first(std::uint64_t address, std::uint64_t length);
+  void wait_first();
 
   // Memory for what calls give back.
   std::uint64_t results() const { return start_; }
@@ -83,12 +92,15 @@ private:
       : memory_(pid), code_(code), start_(start), size_(size), written_(written) {}
 
   bool is_left_behind();
+  void set_first_call(std::uint64_t number, std::uint64_t first, std::uint64_t second,
+                      std::uint64_t third);
 
   RemoteMemory memory_;
   ReturnCode code_;
   std::uint64_t start_; // 0: closed
   std::uint64_t size_;
   bool written_; // the memory is not zero
+  std::pair<std::uint64_t, std::uint64_t> left_{};
 };
 
 } // namespace rrpcp

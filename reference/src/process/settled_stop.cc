@@ -1,13 +1,20 @@
 #include "process/settled_stop.h"
 
+#include "base/bytes.h"
 #include "process/interrupted_call.h"
 #include "rrpcp/error.h"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <sys/syscall.h>
 #include <sys/user.h>
+#include <time.h>
+#include <utility>
+#include <vector>
 
 namespace rrpcp {
 
@@ -72,9 +79,94 @@ std::optional<std::uint64_t> rseq_abort(const Tracee& tracee, RemoteMemory& memo
   return section.abort_handler;
 }
 
+bool is_readable(RemoteMemory& memory, std::uint64_t address, std::size_t size) {
+  std::array<std::byte, 16> bytes;
+  return memory.read_some(address, std::span(bytes).first(size)) == size;
+}
+
+// Whether a call could be asleep until the time at an address is over.
+bool is_time(RemoteMemory& memory, std::uint64_t address) {
+  timespec time{};
+  return memory.read_some(address, std::as_writable_bytes(std::span(&time, 1))) == sizeof time &&
+         time.tv_sec >= 0 && time.tv_nsec >= 0 && time.tv_nsec < 1'000'000'000 &&
+         (time.tv_sec != 0 || time.tv_nsec != 0);
+}
+
+// Whether an interrupted call with these arguments can be the one of that number. These are all
+// that the kernel continues by a note (restart_block of the kernel, whose users are in
+// kernel/time, kernel/futex and fs/select.c).
+bool fits(std::uint64_t number, const user_regs_struct& registers, RemoteMemory& memory) {
+  const auto low = [](std::uint64_t value) { return static_cast<std::uint32_t>(value); };
+  switch (number) {
+  case SYS_poll: // descriptors, how many, milliseconds
+    return low(registers.rdx) != 0 &&
+           (low(registers.rsi) == 0 || is_readable(memory, registers.rdi, 8));
+  case SYS_nanosleep: // time, what remains
+    return is_time(memory, registers.rdi) &&
+           (registers.rsi == 0 || is_readable(memory, registers.rsi, 16));
+  case SYS_futex: { // word, operation, value, time
+    constexpr std::uint32_t kWait = 0;
+    constexpr std::uint32_t kWaitBitset = 9;
+    const std::uint32_t operation = low(registers.rsi) & 0x7f;
+    return (operation == kWait || operation == kWaitBitset) && registers.rdi % 4 == 0 &&
+           is_readable(memory, registers.rdi, 4) && is_time(memory, registers.r10);
+  }
+  case SYS_clock_nanosleep: // clock, flags, time, what remains; absolute ones need no note
+    return low(registers.rsi) == 0 && is_time(memory, registers.rdx);
+  default:
+    return false;
+  }
+}
+
+// The number of the call that restart_syscall(2) continues, which the kernel has put in the place
+// of that number: by the arguments, which are still there, and where those fit several calls, by
+// the instruction that loads it (mov $number, %eax) in front of the call.
+std::optional<std::uint64_t> find_continued_call(const user_regs_struct& registers,
+                                                 RemoteMemory& memory) {
+  std::vector<std::uint64_t> fitting;
+  for (std::uint64_t number : {SYS_poll, SYS_nanosleep, SYS_futex, SYS_clock_nanosleep}) {
+    if (fits(number, registers, memory)) {
+      fitting.push_back(number);
+    }
+  }
+  if (fitting.size() == 1) {
+    return fitting.front();
+  }
+  constexpr std::size_t kLoad = 5; // its length
+  std::array<std::byte, 32> code;
+  const std::size_t got = memory.read_some(registers.rip - kSyscallLength - code.size(), code);
+  if (got != code.size()) {
+    return std::nullopt;
+  }
+  for (std::size_t at = code.size() - kLoad + 1; at-- > 0;) {
+    const auto bytes = std::span(std::as_const(code)).subspan(at, kLoad);
+    const auto number = load_le<std::uint32_t>(bytes, 1);
+    if (bytes[0] == std::byte{0xb8} &&
+        std::find(fitting.begin(), fitting.end(), number) != fitting.end()) {
+      return number;
+    }
+  }
+  return std::nullopt;
+}
+
 } // namespace
 
+bool name_continued_call(Tracee& tracee, RemoteMemory& memory) {
+  user_regs_struct registers = tracee.registers();
+  if (registers.orig_rax != SYS_restart_syscall ||
+      static_cast<std::int64_t>(registers.rax) != kRestartBlock) {
+    return true;
+  }
+  const std::optional<std::uint64_t> number = find_continued_call(registers, memory);
+  if (number) {
+    registers.orig_rax = *number;
+    tracee.set_registers(registers);
+  }
+  return number.has_value();
+}
+
 void settle_stop(Tracee& tracee, RemoteMemory& memory) {
+  name_continued_call(tracee, memory);
   user_regs_struct registers = tracee.registers();
   if (static_cast<std::int64_t>(registers.orig_rax) >= 0) {
     // In a process that was stopped by a signal the call has failed by that signal, not by us.

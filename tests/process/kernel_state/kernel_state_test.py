@@ -169,7 +169,9 @@ class Each(unittest.TestCase):
                 subject.process.wait()
                 restore = subject.restore(file)
                 result = subject.finish()
-                output = restore.communicate(timeout=PATIENCE)[0]
+                # The number of a private segment may be another's by now.
+                output = "".join(line for line in restore.communicate(timeout=PATIENCE)[0].splitlines(True)
+                                 if not ("(key 0x00000000) has the identifier" in line))
                 self.assertEqual((result, output), ("ok\n", ""))
 
     def test_what_was_allowed_is_told_again(self):

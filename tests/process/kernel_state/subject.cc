@@ -28,6 +28,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <string>
+#include <string_view>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -47,6 +48,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -284,10 +286,33 @@ struct State {
 
 char* g_memory[32];
 int g_fd[48];
+int g_semaphores = -1;
+int g_undone = -1;
+pid_t g_maker = -1; // has ended
 
 OwnThread* g_thread[8];
 int g_segment = -1;
 bool g_other_user; // who may lock little memory
+
+// Has the end of the program undo an operation on a semaphore.
+bool add_undone(int value, int operation) {
+  if (g_undone < 0) {
+    g_undone = ::semget(IPC_PRIVATE, 2, 0600 | IPC_CREAT);
+    std::atexit([] { ::semctl(g_undone, 0, IPC_RMID); }); // when the program ends by itself
+  }
+  const unsigned short number = operation < 0 ? 1 : 0;
+  sembuf operations[] = {{number, static_cast<short>(value), 0},
+                         {number, static_cast<short>(operation), SEM_UNDO}};
+  return g_undone >= 0 && ::semop(g_undone, operations, 2) == 0;
+}
+
+std::string peer(int socket) {
+  ucred credentials{};
+  socklen_t length = sizeof credentials;
+  ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length);
+  return text("%d%d %u.%u ", credentials.pid == ::getpid(), credentials.pid == g_maker,
+              credentials.uid, credentials.gid);
+}
 
 std::vector<State> all_states() {
   std::vector<State> states;
@@ -428,6 +453,31 @@ std::vector<State> all_states() {
           seen += i == 0 ? text("time %ld ", static_cast<long>(state.st_mtim.tv_sec)) : "";
         }
         return seen;
+      });
+  carried(
+      "executable-memfd",
+      [] {
+        constexpr std::string_view kScript = "#!/bin/true";
+        g_fd[41] = static_cast<int>(::syscall(SYS_memfd_create, "script", 0));
+        const bool written = ::write(g_fd[41], kScript.data(), kScript.size()) ==
+                             static_cast<ssize_t>(kScript.size());
+        g_fd[42] = ::open(text("/proc/self/fd/%d", g_fd[41]).c_str(), O_RDONLY);
+        return written && g_fd[42] >= 0 && ::lseek(g_fd[42], 3, SEEK_SET) == 3 &&
+               ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, g_fd[41], 0) != MAP_FAILED;
+      },
+      [] {
+        const pid_t child = ::fork();
+        if (child == 0) {
+          char* const arguments[] = {const_cast<char*>("true"), nullptr};
+          ::syscall(SYS_execveat, g_fd[41], "", arguments, arguments + 1, AT_EMPTY_PATH);
+          ::_exit(errno);
+        }
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        return text("%d %ld %ld ", WEXITSTATUS(status),
+                    static_cast<long>(::lseek(g_fd[41], 0, SEEK_CUR)),
+                    static_cast<long>(::lseek(g_fd[42], 0, SEEK_CUR))) +
+               fd_info(g_fd[41]) + fd_info(g_fd[42]);
       });
   carried(
       "directory", [] { return (g_fd[3] = ::open(".", O_RDONLY)) >= 0; },
@@ -690,6 +740,18 @@ std::vector<State> all_states() {
         return std::string(flags.find(" lo") != std::string::npos ? "locked" : "not locked");
       });
   carried(
+      "future-locks-only", [] { return !g_other_user && ::mlockall(MCL_FUTURE) == 0; },
+      [] {
+        static bool looked = false;
+        if (!std::exchange(looked, true)) {
+          return std::string("locked"); // nothing is mapped, so that nothing is locked yet
+        }
+        char* fresh = map_pages(4);
+        const std::string flags = vm_flags(fresh);
+        ::munmap(fresh, 4 * 4096);
+        return std::string(flags.find(" lo") != std::string::npos ? "locked" : "not locked");
+      });
+  carried(
       "no-new-code", [] { return ::prctl(kSetMdwe, 1, 0, 0, 0) == 0; },
       [] { return text("%d", ::prctl(kGetMdwe, 0, 0, 0, 0)); });
 
@@ -789,7 +851,12 @@ std::vector<State> all_states() {
         const timespec times[2] = {{0, UTIME_OMIT}, {1'000'000'000, 5}};
         return g_fd[22] >= 0 && ::futimens(g_fd[22], times) == 0 && ::unlink("removed") == 0;
       },
-      [] { return unnamed_file(g_fd[22]); });
+      [] {
+        char name[512] = {};
+        const std::string link = text("/proc/self/fd/%d", g_fd[22]);
+        return text("%zd %s ", ::readlink(link.c_str(), name, sizeof name - 1), name) +
+               unnamed_file(g_fd[22]);
+      });
   carried(
       "nameless-file",
       [] {
@@ -864,6 +931,72 @@ std::vector<State> all_states() {
         char bytes[16] = {};
         const ssize_t n = ::recv(g_fd[35], bytes, sizeof bytes, MSG_PEEK);
         return text("%zd %s %zd", n, bytes, ::send(g_fd[35], "", 1, MSG_NOSIGNAL));
+      });
+
+  carried(
+      "own-namespace-file",
+      [] { return (g_fd[45] = ::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) >= 0; },
+      [] {
+        char target[64] = {};
+        const ssize_t length =
+            ::readlink(text("/proc/self/fd/%d", g_fd[45]).c_str(), target, sizeof target - 1);
+        return text("%zd %s %d", length, target, ::setns(g_fd[45], CLONE_NEWNET) == 0 ? 0 : errno);
+      });
+  carried(
+      "pair-of-another-user",
+      [] {
+        int ends[2];
+        if (::syscall(SYS_setresgid, -1, 1001, -1) != 0 ||
+            ::syscall(SYS_setresuid, -1, 1000, -1) != 0) {
+          return false;
+        }
+        const int made = ::socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
+        ::syscall(SYS_setresuid, -1, 0, -1);
+        ::syscall(SYS_setresgid, -1, 0, -1);
+        g_fd[43] = ends[0];
+        g_fd[44] = ends[1];
+        return made == 0 && ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0;
+      },
+      [] { return peer(g_fd[43]) + peer(g_fd[44]); });
+  carried(
+      "pair-of-ended-process",
+      [] {
+        constexpr int kEnds = 60; // whatever numbers they get there
+        g_maker = static_cast<pid_t>(
+            ::syscall(SYS_clone, CLONE_FILES | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+        if (g_maker == 0) {
+          int ends[2];
+          const bool made = ::syscall(SYS_setresuid, -1, 1000, -1) == 0 &&
+                            ::socketpair(AF_UNIX, SOCK_DGRAM, 0, ends) == 0 &&
+                            ::dup2(ends[0], kEnds) == kEnds &&
+                            ::dup2(ends[1], kEnds + 1) == kEnds + 1;
+          ::close(ends[0]);
+          ::close(ends[1]);
+          ::syscall(SYS_exit, made ? 0 : 1);
+        }
+        int status = 1;
+        ::waitpid(g_maker, &status, 0);
+        g_fd[46] = kEnds;
+        g_fd[47] = kEnds + 1;
+        return status == 0 && ::send(g_fd[46], "said", 4, 0) == 4;
+      },
+      [] {
+        char bytes[8] = {};
+        const ssize_t n = ::recv(g_fd[47], bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+        return text("%zd %.4s ", n, bytes) + peer(g_fd[46]) + peer(g_fd[47]);
+      });
+  carried(
+      "undone-semaphores",
+      [] {
+        g_semaphores = ::semget(IPC_PRIVATE, 3, 0600 | IPC_CREAT);
+        sembuf up{1, 2, SEM_UNDO};
+        sembuf down{1, -2, SEM_UNDO};
+        sembuf most{2, 32767, 0};
+        return g_semaphores >= 0 && ::semop(g_semaphores, &up, 1) == 0 &&
+               ::semop(g_semaphores, &down, 1) == 0 && ::semop(g_semaphores, &most, 1) == 0;
+      },
+      [] {
+        return text("%d %d", ::semctl(g_semaphores, 1, GETVAL), ::semctl(g_semaphores, 2, GETVAL));
       });
 
   // Threads.
@@ -988,12 +1121,10 @@ std::vector<State> all_states() {
         start_thread([] { return ::unshare(CLONE_FILES) == 0; }, [] { return std::string(); });
     return g_thread[3] != nullptr;
   });
-  refused("semaphore-undo", [] {
-    const int id = ::semget(IPC_PRIVATE, 1, 0600 | IPC_CREAT);
-    sembuf up{0, 1, SEM_UNDO};
-    static int kept = id; // removed when the program ends by itself
-    std::atexit([] { ::semctl(kept, 0, IPC_RMID); });
-    return id >= 0 && ::semop(id, &up, 1) == 0;
+  refused("semaphore-undo", [] { return add_undone(1, 1); });
+  refused("semaphore-undo-of-thread", [] {
+    g_thread[5] = start_thread([] { return add_undone(30000, -7); }, [] { return std::string(); });
+    return g_thread[5] != nullptr;
   });
   refused("broken-lease", [] {
     ::signal(SIGIO, SIG_IGN);
@@ -1091,8 +1222,10 @@ int main(int argc, char** argv) {
     }
   }
   ::shmctl(g_segment, IPC_RMID, nullptr);
+  ::semctl(g_semaphores, 0, IPC_RMID);
   const bool good = result.empty();
-  if (!write_file("result", good ? "ok\n" : result)) {
+  // Whoever waits for it finds it whole.
+  if (!write_file("result.new", good ? "ok\n" : result) || ::rename("result.new", "result") != 0) {
     return 4;
   }
   return good ? 0 : 1;

@@ -42,6 +42,8 @@ public:
   // While the process stands still: reads the mappings and adds shared memory to the objects.
   // Throws Error.
   void collect_frozen();
+  // When memory that an earlier capture had left was given back. Throws Error.
+  void read_mappings_again() { mappings_ = read_mappings(pid_); }
   pid_t pid() const { return pid_; }
   const std::vector<ProcMapping>& mappings() const { return mappings_; }
   // What smaps says of the process itself, where it was asked before it stood still: a copy does

@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "process/capture/snapshot.h"
 #include "process/capture/state_collector.h"
+#include "process/proc_file.h"
+#include "process/proc_stat.h"
 #include "process/proc_status.h"
 #include "process/proc_tasks.h"
 #include "process/thread_group.h"
@@ -15,8 +17,10 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <sys/ptrace.h>
@@ -63,6 +67,7 @@ private:
   void look();
   // Child processes.
   void refuse_surroundings(Refusals& refusals) const;
+  void refuse_group(Refusals& refusals) const;
   // Opens the base, where there is to be one.
   void open_base();
   // Stops the process and has it collected, from a copy where that can be.
@@ -150,6 +155,38 @@ void Capture::refuse_surroundings(Refusals& refusals) const {
   }
   if (!children.empty()) {
     refusals.refuse_unless("children", "child processes (" + children + ")", "they are left out");
+  }
+  if (options_.after == AfterCapture::kKill) {
+    refuse_group(refusals);
+  }
+}
+
+// An id is in use as long as a group or session is called so.
+void Capture::refuse_group(Refusals& refusals) const {
+  const ProcStat own = ProcStat::read(pid_);
+  if (own.process_group != pid_ && own.session != pid_) {
+    return;
+  }
+  const std::vector<pid_t> children = read_children(pid_);
+  std::string members;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const pid_t pid = static_cast<pid_t>(std::atoi(entry.path().filename().c_str()));
+    if (pid <= 0 || pid == pid_ ||
+        std::find(children.begin(), children.end(), pid) != children.end()) {
+      continue;
+    }
+    const std::optional<std::string> text = try_read_file(proc_path(pid, "stat"));
+    const ProcStat stat = text && !text->empty() ? ProcStat::parse(*text) : ProcStat();
+    const bool ours = pid == ::getpid() || stat.parent == ::getpid();
+    if ((stat.process_group == pid_ || stat.session == pid_) && !ours && !is_snapshot(pid)) {
+      members += (members.empty() ? "" : ", ") + std::to_string(pid);
+    }
+  }
+  if (!members.empty()) {
+    refusals.refuse_unless("children",
+                           "other processes of its group or session (" + members +
+                               "), as long as which live its id is in use",
+                           "they are left out, and until they end a restore needs other ids");
   }
 }
 

@@ -201,6 +201,18 @@ void collect_interval_timers(RemoteCalls& calls, ScratchMemory& scratch,
   }
 }
 
+// The user who logged in, for the audit of what is done (proc(5) loginuid), which a process has
+// from its parent, as a rule for ever.
+void tell_login_user(pid_t tid, Refusals& refusals) {
+  constexpr const char* kNone = "4294967295";
+  auto read = [&](const std::string& path) { return try_read_file(path).value_or(kNone); };
+  const std::string user = read(proc_path(tid, "loginuid"));
+  if (user != kNone && user != read("/proc/self/loginuid")) {
+    refusals.warn("its login user for the audit is " + user +
+                  " (proc(5) loginuid); a restored process has that of the restorer");
+  }
+}
+
 } // namespace
 
 void collect_command_line(pid_t tid, schema::Process::Builder process) {
@@ -228,6 +240,7 @@ void collect_process(Tracee& thread, const ProcStatus& status, const CallSite& s
   const std::string adjustment = read_line(proc_path(tid, "oom_score_adj"));
   process.setOutOfMemoryAdjustment(
       static_cast<std::int32_t>(parse_signed(adjustment, "the out-of-memory adjustment")));
+  tell_login_user(tid, refusals);
   collect_limits(tid, process);
   collect_command_line(tid, process);
   std::vector<SignalInfoBytes> pending =

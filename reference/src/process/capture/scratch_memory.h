@@ -4,8 +4,10 @@
 #include "process/remote_calls.h"
 #include "process/remote_memory.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <sys/types.h>
 
 namespace rrpcp::capture {
@@ -44,6 +46,8 @@ public:
   // Whether there is a mapping to be unmapped.
   bool mapped() const { return address_ != 0; }
   std::uint64_t address() const { return lent_ != 0 ? lent_ : address_; }
+  // Puts there what a call is to read.
+  void write(std::span<const std::byte> bytes) { memory_.write(address(), bytes); }
   // What a call put at the beginning of the page.
   template <typename T> T read() { return memory_.read_value<T>(address()); }
 

@@ -154,7 +154,7 @@ bool reap_by(Tracee& thread, pid_t pid, pid_t child) {
   if (!gate && !way_back) {
     site.instruction = find_syscall_instruction(pid, mappings);
   }
-  if ((way_back && way_back->recover(thread)) || (gate && gate->recover(thread))) {
+  if ((way_back && recover_thread(thread, *way_back)) || (gate && gate->recover(thread))) {
     return false; // the memory is needed no more now: next time
   }
   RemoteCalls calls = site.begin(thread);

@@ -25,37 +25,57 @@ std::uint32_t value_or_none(std::int64_t result) {
   return result > 0 ? static_cast<std::uint32_t>(result) : 0; // a kernel that does not know it
 }
 
-void ask_for_future_locks(RemoteCalls& calls, pid_t pid, SpaceAttributes& attributes) {
-  constexpr std::uint64_t kSize = 4096;
-  // Shared, so that the kernel does not join it with a neighbour.
-  const std::int64_t address =
-      calls.call(SYS_mmap, 0, kSize, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (address == -EAGAIN) { // it would be locked, and may not be
-    attributes.lock_future = true;
-    return;
-  }
-  if (address < 0) {
-    return;
-  }
-  std::vector<ProcMemoryArea> areas;
-  try {
-    areas = read_memory_areas(pid);
-  } catch (const Error&) {
-    calls.call(SYS_munmap, address, kSize);
-    throw;
-  }
-  calls.require("giving back a page of memory", SYS_munmap, address, kSize);
-  for (const ProcMemoryArea& area : areas) {
-    if (area.mapping.start == static_cast<std::uint64_t>(address)) {
-      attributes.lock_future = area.has_flag("lo");
-      attributes.lock_future_on_fault = attributes.lock_future && area.has_flag("lf");
+// A page that nothing maps, far from where the kernel maps by its own choice: above the lowest
+// address that programs may map (vm.mmap_min_addr), with a page that nothing maps on either side.
+std::uint64_t find_free_page(const std::vector<ProcMapping>& mappings) {
+  constexpr std::uint64_t kPage = 4096;
+  constexpr std::uint64_t kLowest = 0x20000;
+  std::uint64_t free = kLowest;
+  for (const ProcMapping& mapping : mappings) {
+    if (mapping.end > free - kPage && mapping.start <= free + kPage) {
+      free = mapping.end + kPage;
     }
   }
+  return free;
+}
+
+bool locks_on_fault(pid_t pid, std::uint64_t address) {
+  for (const ProcMemoryArea& area : read_memory_areas(pid)) {
+    if (area.mapping.start == address) {
+      return area.has_flag("lf");
+    }
+  }
+  return false;
+}
+
+// Only new memory shows whether new memory is locked.
+void ask_for_future_locks(RemoteCalls& calls, const ProcStatus& status,
+                          const std::vector<ProcMapping>& mappings, SpaceAttributes& attributes) {
+  if (!calls.has_return_gate() && status.locked == 0) {
+    return; // the page could stay, if we were killed
+  }
+  const std::uint64_t page = find_free_page(mappings);
+  const std::int64_t result = calls.map_page(page);
+  attributes.lock_future = result == -EAGAIN; // it would be locked, and may not be
+  if (result != static_cast<std::int64_t>(page)) {
+    return;
+  }
+  try {
+    const ProcStatus now = ProcStatus::read(status.process, status.process);
+    attributes.lock_future = now.locked > status.locked;
+    attributes.lock_future_on_fault =
+        attributes.lock_future && locks_on_fault(status.process, page);
+  } catch (const Error&) {
+    calls.unmap_page(page);
+    throw;
+  }
+  calls.unmap_page(page);
 }
 
 } // namespace
 
-SpaceAttributes collect_space_attributes(RemoteCalls& calls, const ProcStatus& status) {
+SpaceAttributes collect_space_attributes(RemoteCalls& calls, const ProcStatus& status,
+                                         const std::vector<ProcMapping>& mappings) {
   SpaceAttributes attributes;
   const std::string filter =
       try_read_file(proc_path(status.process, "coredump_filter")).value_or("");
@@ -71,9 +91,7 @@ SpaceAttributes collect_space_attributes(RemoteCalls& calls, const ProcStatus& s
   attributes.membarrier =
       value_or_none(calls.call(SYS_membarrier, kMembarrierGetRegistrations, 0, 0));
   attributes.address_mask = status.address_mask;
-  if (status.locked != 0) {
-    ask_for_future_locks(calls, status.process, attributes);
-  }
+  ask_for_future_locks(calls, status, mappings, attributes);
   return attributes;
 }
 

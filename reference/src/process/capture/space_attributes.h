@@ -1,6 +1,7 @@
 // What the kernel keeps of an address space beside its mappings.
 #pragma once
 
+#include "process/proc_maps.h"
 #include "process/proc_status.h"
 #include "process/remote_calls.h"
 #include "rrpcp/schema/memory.capnp.h"
@@ -23,8 +24,10 @@ struct SpaceAttributes {
   void build(schema::SpaceAttributes::Builder out) const;
 };
 
-// Asks a thread of the space, whose `status` this is. Whether new memory is locked only new memory
-// shows: where the process has locked any, a page is mapped for an instant. Throws Error.
-SpaceAttributes collect_space_attributes(RemoteCalls& calls, const ProcStatus& status);
+// Asks a thread of the space, whose `status` and `mappings` these are. Whether new memory is locked
+// only new memory shows: a page is mapped for an instant, where it goes by itself if we are killed;
+// else only where the process has locked memory. Throws Error.
+SpaceAttributes collect_space_attributes(RemoteCalls& calls, const ProcStatus& status,
+                                         const std::vector<ProcMapping>& mappings);
 
 } // namespace rrpcp::capture

@@ -8,6 +8,7 @@
 #include "process/capture/task_state.h"
 #include "process/proc_file.h"
 #include "process/proc_status.h"
+#include "process/settled_stop.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -133,10 +134,10 @@ void StateCollector::open_gates() {
   }
   for (const Task& task : tasks_) {
     Space& space = *spaces_[task.space];
-    if (!space.way_back || !space.way_back->recover(*task.thread)) {
-      if (space.gate) {
-        space.gate->recover(*task.thread);
-      }
+    if (space.way_back && recover_thread(*task.thread, *space.way_back)) {
+      space.collector.read_mappings_again();
+    } else if (space.gate) {
+      space.gate->recover(*task.thread);
     }
   }
 }
@@ -160,7 +161,6 @@ void StateCollector::collect_frozen(const std::vector<StoppedProcess>& processes
     }
     files_.finish();
     collect_file_systems(state);
-    refuse_semaphores();
     if (!refusals_.empty()) {
       return;
     }
@@ -204,6 +204,13 @@ void StateCollector::collect_own_task(const Task& task, const ProcStatus& status
   Space& space = *spaces_[task.space];
   const CallSite how = site(task.space);
   const TraceeStop stop = task.thread->last_stop();
+  RemoteMemory memory(status.process);
+  if (!name_continued_call(*task.thread, memory)) {
+    refusals_.warn(
+        "thread " + std::to_string(status.thread_in_namespace) +
+        " waits in a call of which cannot be told which it is (restart_syscall(2)); after "
+        "a restore it fails with EINTR");
+  }
   out.setFileTable(task.file_table);
   out.setFileSystemContext(task.file_system);
   const std::uint32_t namespaces = namespaces_.add(status.process, task.thread->tid());
@@ -219,11 +226,13 @@ void StateCollector::collect_own_task(const Task& task, const ProcStatus& status
                                                       0, address, MPOL_F_ADDR) == 0 &&
                                            space.scratch.read<std::uint32_t>() != 0;
                                   });
-      space.attributes = collect_space_attributes(calls, status);
+      space.attributes = collect_space_attributes(calls, status, space.collector.mappings());
     }
     if (!namespaces_.foreign(namespaces, NamespaceKind::kUser)) {
       out.getAttributes().setLandlocked(landlock_.is_confined(calls, status).value_or(false));
     }
+    judge_semaphores(calls, space.scratch, status,
+                     namespaces_.foreign(namespaces, NamespaceKind::kInterProcess));
     if (first && namespaces_.foreign(namespaces, NamespaceKind::kHostName) &&
         calls.call(SYS_uname, space.scratch.address()) == 0) {
       const auto names = space.scratch.read<utsname>();
@@ -240,22 +249,25 @@ void StateCollector::collect_own_task(const Task& task, const ProcStatus& status
   }
 }
 
-void StateCollector::refuse_semaphores() {
-  for (std::uint32_t i = 0; i < processes_.size(); ++i) {
-    const pid_t pid = processes_[i].pid;
-    const auto threads = std::count_if(tasks_.begin(), tasks_.end(),
-                                       [&](const Task& task) { return task.process == i; });
-    const ProcStatus status = ProcStatus::read(pid, tasks_.front().thread->tid());
-    const SemaphoreUndo undo =
-        find_semaphore_undo(pid, threads > 1, landlock_.child_of(status.uids[0], status.gids[0]));
-    if (undo == SemaphoreUndo::kCertain) {
-      refusals_.refuse_unless("semaphore-undo",
-                              "semaphore operations that its end undoes (semop(2), SEM_UNDO)",
-                              "they stay as they are at its end");
-    } else if (undo == SemaphoreUndo::kPossible) {
-      refusals_.warn("there are System V semaphores; what the end of the process would undo of "
-                     "them (semop(2), SEM_UNDO) cannot be found out and is not carried");
-    }
+void StateCollector::judge_semaphores(RemoteCalls& calls, ScratchMemory& scratch,
+                                      const ProcStatus& status, bool foreign) {
+  const pid_t tid = status.thread;
+  if (!has_undo_list(tid, landlock_.child_of(status.uids[0], status.gids[0])) ||
+      std::any_of(semaphores_asked_.begin(), semaphores_asked_.end(),
+                  [&](pid_t asked) { return share(asked, tid, KCMP_SYSVSEM, true); })) {
+    return;
+  }
+  semaphores_asked_.push_back(tid);
+  const SemaphoreUndo undo =
+      foreign ? SemaphoreUndo::kPossible : find_semaphore_undo(calls, scratch);
+  if (undo == SemaphoreUndo::kCertain) {
+    refusals_.refuse_unless("semaphore-undo",
+                            "semaphore operations that its end undoes (semop(2), SEM_UNDO)",
+                            "they stay as they are at its end");
+  } else if (undo == SemaphoreUndo::kPossible) {
+    refusals_.warn(
+        "there are System V semaphores of which could not be found out whether the end "
+        "of the process would undo operations (semop(2), SEM_UNDO); that is not carried");
   }
 }
 

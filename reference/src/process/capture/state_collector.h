@@ -188,7 +188,9 @@ private:
   void collect_tasks(schema::State::Builder state);
   void collect_own_task(const Task& task, const ProcStatus& status, bool first,
                         schema::Process::Builder process, schema::Task::Builder out);
-  void refuse_semaphores();
+  // Refuses or tells what the end of the thread's process would undo of semaphores.
+  void judge_semaphores(RemoteCalls& calls, ScratchMemory& scratch, const ProcStatus& status,
+                        bool foreign);
   void collect_file_systems(schema::State::Builder state);
   void write_object(MemoryObject& object, PagePump& out, std::optional<BaseArea> in_base);
   // The space of the base that had the memory of one of these; a place in it.
@@ -200,6 +202,7 @@ private:
   Refusals refusals_;
   NamespaceTable namespaces_;
   LandlockProbe landlock_;
+  std::vector<pid_t> semaphores_asked_; // threads with lists of their own
   std::uint64_t page_size_;
   ObjectTable objects_;
   OpenFileTable files_;

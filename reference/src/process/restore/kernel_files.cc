@@ -6,12 +6,17 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <exception>
 #include <fcntl.h>
+#include <linux/sched.h>
+#include <new>
 #include <sched.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -154,6 +159,52 @@ ScopedFd make_replacement_socket(schema::OpenFile::Reader file) {
   return make_reset_socket();
 }
 
+bool has_other_maker(schema::SocketEnd::Reader socket) {
+  return socket.getPeerPid() != 0 &&
+         (socket.getPeerUid() != ::geteuid() || socket.getPeerGid() != ::getegid());
+}
+
+std::pair<ScopedFd, ScopedFd> make_pair_by_another(schema::SocketEnd::Reader socket) {
+  struct Result {
+    int ends[2] = {-1, -1};
+    int error = 0;
+  };
+  void* memory =
+      ::mmap(nullptr, sizeof(Result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    throw system_error(errno, "cannot map memory");
+  }
+  auto* result = new (memory) Result;
+  pid_t id = socket.getPeerPid();
+  clone_args arguments{};
+  arguments.flags = CLONE_FILES; // the ends are ours at once
+  arguments.exit_signal = SIGCHLD;
+  arguments.set_tid = reinterpret_cast<std::uint64_t>(&id);
+  arguments.set_tid_size = 1;
+  const auto child = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
+  if (child == 0) {
+    constexpr int kAsItIs = -1;
+    if (::syscall(SYS_setresgid, kAsItIs, socket.getPeerGid(), kAsItIs) != 0 ||
+        ::syscall(SYS_setresuid, kAsItIs, socket.getPeerUid(), kAsItIs) != 0 ||
+        ::socketpair(AF_UNIX, static_cast<int>(socket.getType()) | SOCK_CLOEXEC,
+                     static_cast<int>(socket.getProtocol()), result->ends) != 0) {
+      result->error = errno;
+    }
+    ::_exit(0);
+  }
+  int error = child < 0 ? errno : 0;
+  while (child > 0 && ::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  std::pair<ScopedFd, ScopedFd> ends{ScopedFd(result->ends[0]), ScopedFd(result->ends[1])};
+  error = error != 0 ? error : result->error;
+  ::munmap(memory, sizeof(Result));
+  if (error != 0) {
+    throw system_error(error, "cannot make a pair of sockets as process " + std::to_string(id) +
+                                  ", which had made it (SO_PEERCRED)");
+  }
+  return ends;
+}
+
 void add_timerfd_ops(OpList& ops, int number, schema::OpenFile::Timerfd::Reader timer,
                      schema::State::Reader state, const std::string& who) {
   const std::optional<std::uint64_t> absolute = absolute_time(timer, state);
@@ -275,21 +326,43 @@ void add_option_ops(OpList& ops, int fd, schema::SocketEnd::Reader socket, bool 
   }
 }
 
+// Makes descriptors 0 and 1.
+void add_making_ops(OpList& ops, schema::SocketEnd::Reader socket, const std::string& who) {
+  const OpFailure as_maker{"making the socket as who made it of", who};
+  constexpr int kAsItIs = -1;
+  const bool others = has_other_maker(socket);
+  if (others) { // SO_PEERCRED tells the effective ids of whoever makes the pair
+    ops.system_call(as_maker, SYS_setresgid, kAsItIs, socket.getPeerGid(), kAsItIs);
+    ops.system_call(as_maker, SYS_setresuid, kAsItIs, socket.getPeerUid(), kAsItIs);
+  }
+  ops.system_call({"making the socket of", who}, SYS_socketpair, AF_UNIX,
+                  static_cast<int>(socket.getType()) | SOCK_CLOEXEC,
+                  static_cast<int>(socket.getProtocol()), ops.arena().allocate<int>(2));
+  if (others) {
+    ops.system_call(as_maker, SYS_setresuid, kAsItIs, ::geteuid(), kAsItIs);
+    ops.system_call(as_maker, SYS_setresgid, kAsItIs, ::getegid(), kAsItIs);
+    ops.system_call(as_maker, SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0); // lost with the change
+  }
+}
+
 } // namespace
 
 std::uint64_t socket_arena_size(schema::SocketEnd::Reader socket) {
   constexpr std::uint64_t kPerOperation = 256;
   const std::uint64_t bytes = queued_bytes(socket);
-  return bytes + (bytes / kPiece + socket.getReceived().size() + 24) * kPerOperation +
+  return bytes + (bytes / kPiece + socket.getReceived().size() + 32) * kPerOperation +
          socket.getOptions().size() * 4 * kPerOperation;
 }
 
 void add_socket_pair_ops(OpList& ops, const SocketPlace& one,
                          const std::optional<SocketPlace>& other, const std::string& who) {
   const schema::SocketEnd::Reader first = one.file.getSocketEnd();
-  ops.system_call({"making the socket of", who}, SYS_socketpair, AF_UNIX,
-                  static_cast<int>(first.getType()) | SOCK_CLOEXEC,
-                  static_cast<int>(first.getProtocol()), ops.arena().allocate<int>(2));
+  if (one.there) {
+    ops.system_call({"making the socket of", who}, SYS_dup3, one.number, 0, O_CLOEXEC);
+    ops.system_call({"making the socket of", who}, SYS_dup3, other->number, 1, O_CLOEXEC);
+  } else {
+    add_making_ops(ops, first, who);
+  }
   add_send_ops(ops, 1, first, who);
   if (other) {
     add_send_ops(ops, 0, other->file.getSocketEnd(), who);

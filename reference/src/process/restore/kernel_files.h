@@ -31,10 +31,19 @@ void add_timerfd_ops(OpList& ops, int number, schema::OpenFile::Timerfd::Reader 
 void add_inotify_ops(OpList& ops, int number, schema::OpenFile::Inotify::Reader inotify,
                      const std::string& who);
 
+// Whether a pair of sockets has to be made by another user or group than that of this process
+// (SO_PEERCRED), which needs CAP_SETUID and CAP_SETGID.
+bool has_other_maker(schema::SocketEnd::Reader socket);
+
+// Makes a pair of sockets by a process of the id, user and group that SO_PEERCRED is to tell, which
+// has ended afterwards. Needs the privileges for these. Throws Error.
+std::pair<ScopedFd, ScopedFd> make_pair_by_another(schema::SocketEnd::Reader socket);
+
 // One end of a pair of sockets in the new process.
 struct SocketPlace {
   schema::OpenFile::Reader file;
-  int number = -1; // where it goes
+  int number = -1;    // where it goes
+  bool there = false; // it is at that number already, empty
 };
 
 // Appends the making of a pair of sockets, of which the second is gone where there is none, with

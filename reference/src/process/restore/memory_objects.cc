@@ -16,10 +16,12 @@
 #include <fcntl.h>
 #include <mutex>
 #include <optional>
+#include <sched.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
 
@@ -77,6 +79,29 @@ ScopedFd make_memory_file(const std::string& name, bool executable) {
     throw system_error(errno, "cannot make a memory file");
   }
   return file;
+}
+
+// A new file whose name is taken away at once; empty where there is such a name. A process of its
+// own does both, with this one's descriptors: so that no name stays, whenever we are killed.
+ScopedFd make_and_unlink(const std::string& path) {
+  struct Maker {
+    const char* path;
+    int file = -1;
+
+    static int run(void* argument) {
+      auto* maker = static_cast<Maker*>(argument);
+      maker->file = ::open(maker->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+      return maker->file >= 0 ? ::unlink(maker->path) : 0;
+    }
+  };
+  Maker maker{path.c_str()};
+  std::vector<std::byte> stack(64 << 10);
+  const int child = ::clone(Maker::run, stack.data() + stack.size(),
+                            CLONE_VM | CLONE_FILES | CLONE_VFORK, &maker);
+  if (child > 0) {
+    ::waitpid(child, nullptr, __WALL);
+  }
+  return ScopedFd(maker.file);
 }
 
 } // namespace
@@ -337,20 +362,21 @@ void MemoryObjects::make_stand_in(std::size_t index) {
                   slash == std::string::npos ? object.name : object.name.substr(slash + 1), true));
 }
 
-// In the directory where it was, so that it is on the same file system; without a name, which could
-// be somebody's by now.
+// In the directory where it was, so that it is on the same file system, and with the name that it
+// had, by which /proc/PID/fd shows it; where somebody has that now, without.
 void MemoryObjects::make_unlinked(std::size_t index) {
   Object& object = objects_[index];
-  const std::string own = object.name.substr(0, std::max<std::size_t>(object.name.rfind('/'), 1));
-  ScopedFd file;
+  const std::size_t slash = object.name.rfind('/');
+  const std::string own = object.name.substr(0, std::max<std::size_t>(slash, 1));
+  const bool was_named = object.name.compare(slash + 1, 1, "#") != 0; // else made by O_TMPFILE
+  ScopedFd file = was_named ? make_and_unlink(object.name) : ScopedFd();
   for (const std::string& directory : {own, std::string("/tmp")}) {
-    file = ScopedFd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (file) {
-      break;
+    if (!file) {
+      file = ScopedFd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
     }
   }
   if (!file) {
-    file = make_memory_file(object.name.substr(object.name.rfind('/') + 1), true);
+    file = make_memory_file(object.name.substr(slash + 1), true);
   }
   adopt_memory_file(object, std::move(file));
 }
@@ -362,7 +388,8 @@ void MemoryObjects::make_memfd(std::size_t index) {
   const bool executable =
       (stored.getSeals() & F_SEAL_EXEC) == 0 ||
       (stored.getMode() != kNotRecorded && (stored.getMode() & kExecutable) != 0);
-  adopt_memory_file(object, make_memory_file(text_of(stored.getName()), executable));
+  object.original = make_memory_file(text_of(stored.getName()), executable);
+  adopt_memory_file(object, reopen(object.original.get(), O_RDWR));
 }
 
 // Shared anonymous memory has no name under which another process could map it; the kernel's
@@ -528,6 +555,9 @@ int MemoryObjects::descriptor(std::size_t index, bool writable) const {
   const Object& object = objects_[index];
   if (object.kind == Kind::kSystemV) {
     return object.writable.get();
+  }
+  if (writable && object.original) {
+    return object.original.get();
   }
   return writable && object.writable ? object.writable.get() : object.read_only.get();
 }

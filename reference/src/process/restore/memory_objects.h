@@ -50,7 +50,8 @@ public:
   const std::string& name(std::size_t index) const { return objects_[index].name; }
   // Descriptor to map `index` with, or -1 where it has none (kUnused, an obstacle; a segment
   // without privilege: it is attached, and private mappings of it are not possible).
-  // A private mapping or one that never may be written takes the read-only one.
+  // A private mapping or one that never may be written takes the read-only one. That of a memfd
+  // for writing is what memfd_create(2) gave.
   int descriptor(std::size_t index, bool writable) const;
   // kSystemV: identifier of shmget(2).
   int segment_id(std::size_t index) const { return objects_[index].segment; }
@@ -77,6 +78,9 @@ private:
     std::uint64_t length = 0;
     ScopedFd read_only;
     ScopedFd writable;
+    // A memfd: what memfd_create(2) gave. Unlike others that are open for writing it does not keep
+    // the file from being executed (execve(2) ETXTBSY). `writable` is another one.
+    ScopedFd original;
     // kSystemV: where this process has it attached to fill it.
     void* local = nullptr;
     int segment = -1;

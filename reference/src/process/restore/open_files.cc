@@ -2,6 +2,8 @@
 
 #include "model/backing_file.h"
 #include "process/carried.h"
+#include "process/proc_file.h"
+#include "process/proc_status.h"
 #include "process/restore/file_identity.h"
 #include "process/restore/kernel_files.h"
 #include "rrpcp/error.h"
@@ -10,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/magic.h>
 #include <span>
 #include <string_view>
@@ -79,8 +82,9 @@ bool has_grown(int fd, schema::OpenFile::Reader file, schema::FileIdentity::Read
 
 // What somebody could notice when it is opened, or what is made only then: after everything was
 // judged.
-bool is_acquired_late(schema::OpenFile::Reader file) {
-  return file.isFifo() || file.isDevice() || file.isMemfd() ||
+bool is_acquired_late(schema::OpenFile::Reader file, std::int32_t pid) {
+  return (file.isSocketEnd() && has_maker(file.getSocketEnd(), pid)) || file.isFifo() ||
+         file.isDevice() || file.isMemfd() ||
          (file.isRegular() && file.getContentsObject() != kNoIndex);
 }
 
@@ -100,6 +104,12 @@ bool is_made_when_read(int fd) {
   struct statfs status;
   return ::fstatfs(fd, &status) == 0 &&
          (status.f_type == PROC_SUPER_MAGIC || status.f_type == SYSFS_MAGIC);
+}
+
+bool may_change_ids() {
+  constexpr std::uint64_t kNeeded = std::uint64_t{1} << CAP_SETUID | std::uint64_t{1} << CAP_SETGID;
+  const ProcStatus self = ProcStatus::parse(read_proc_file("/proc/thread-self/status"));
+  return (self.effective & kNeeded) == kNeeded;
 }
 
 // As the kernel lays it out for epoll_ctl(2) on x86-64.
@@ -132,8 +142,9 @@ OpenFiles::OpenFiles(const CheckpointReader& reader, const MemoryObjects& object
   for (std::size_t i = 0; i < count; ++i) {
     files_[i].wanted = wanted[i];
   }
+  const std::int32_t pid = state_.getProcesses()[0].getPid();
   for (std::size_t i = 0; i < count; ++i) {
-    if (wanted[i] && !is_acquired_late(state_.getOpenFiles()[static_cast<unsigned>(i)])) {
+    if (wanted[i] && !is_acquired_late(state_.getOpenFiles()[static_cast<unsigned>(i)], pid)) {
       try_open(i, objects, obstacles);
     }
   }
@@ -146,9 +157,10 @@ void OpenFiles::acquire(const MemoryObjects& objects, Obstacles& obstacles) {
     return;
   }
   auto stored = state_.getOpenFiles();
+  const std::int32_t pid = state_.getProcesses()[0].getPid();
   for (std::size_t i = 0; i < files_.size(); ++i) {
     const schema::OpenFile::Reader file = stored[static_cast<unsigned>(i)];
-    if (files_[i].wanted && is_acquired_late(file)) {
+    if (files_[i].wanted && is_acquired_late(file, pid)) {
       try_open(i, objects, obstacles);
     }
     for (schema::FileLock::Reader lock : file.getLocks()) {
@@ -229,11 +241,16 @@ void OpenFiles::open(std::size_t index, const MemoryObjects& objects, Obstacles&
   case schema::OpenFile::SOCKET_END:
     if (carried) {
       find_peer(file.getSocketEnd());
-      if (file.getSocketEnd().getPeerUid() != ::geteuid()) {
-        obstacles.warn(who + ": a pair of sockets, each of which tells this user as that of its "
-                             "peer now (SO_PEERCRED)");
+      if (has_other_maker(file.getSocketEnd()) && !may_change_ids()) {
+        obstacles.add(ErrorCode::kPermission,
+                      who + ": a pair of sockets made by user " +
+                          std::to_string(file.getSocketEnd().getPeerUid()) + ", group " +
+                          std::to_string(file.getSocketEnd().getPeerGid()) +
+                          " (SO_PEERCRED): only that user or root can restore it");
       }
-      out.opened = open_null(O_RDWR);
+      out.made_by_another = has_maker(file.getSocketEnd(), state_.getProcesses()[0].getPid());
+      out.opened =
+          out.made_by_another ? open_end_of_another(index, file.getSocketEnd()) : open_null(O_RDWR);
       out.made_inside = true;
       return;
     }
@@ -280,7 +297,18 @@ void OpenFiles::open(std::size_t index, const MemoryObjects& objects, Obstacles&
   case schema::OpenFile::MEMFD:
     out.opened = open_memfd(file, objects);
     break;
-  case schema::OpenFile::OTHER:
+  case schema::OpenFile::OTHER: {
+    const std::string path = own_namespace_file(file.getOther().getDescription().cStr());
+    if (path.empty()) {
+      out.opened = open_null(flags);
+      return;
+    }
+    out.opened = ScopedFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!out.opened) {
+      throw system_error(errno, "cannot open the namespace").in_file(path);
+    }
+    break;
+  }
   default: // judge_state() has refused it, or it was allowed
     out.opened = open_null(flags);
     return;
@@ -441,6 +469,17 @@ std::optional<std::uint32_t> OpenFiles::find_peer(schema::SocketEnd::Reader sock
   throw Error(ErrorCode::kDamaged, "the other end of a pair of sockets is not stored");
 }
 
+// The pair is made when the first of its ends is opened; the other one then finds it.
+ScopedFd OpenFiles::open_end_of_another(std::size_t index, schema::SocketEnd::Reader socket) {
+  const std::size_t peer = *find_peer(socket);
+  if (files_[peer].other_end) {
+    return std::move(files_[peer].other_end);
+  }
+  auto [own, other] = make_pair_by_another(socket);
+  files_[index].other_end = std::move(other);
+  return std::move(own);
+}
+
 // What is watched is opened again by its path, when nothing of the restore can be an event any
 // more.
 void OpenFiles::check_watched_paths(schema::OpenFile::Reader file, const std::string& who,
@@ -466,6 +505,14 @@ ScopedFd OpenFiles::open_memfd(schema::OpenFile::Reader file, const MemoryObject
   if (descriptor < 0) {
     throw Error(ErrorCode::kDamaged, "a descriptor of memory object " + std::to_string(object) +
                                          ", which is no memory file");
+  }
+  // The first one for reading and writing is taken to be what memfd_create(2) gave.
+  if ((status_flags(file) & O_ACCMODE) == O_RDWR && given_memfds_.insert(object).second) {
+    ScopedFd original(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+    if (!original) {
+      throw system_error(errno, "cannot duplicate a descriptor");
+    }
+    return original;
   }
   return reopen(descriptor, status_flags(file));
 }
@@ -584,7 +631,8 @@ void OpenFiles::add_socket_ops(OpList& ops, const DescriptorSet& set,
     if (!file.isSocketEnd() || !files_[index].made_inside) {
       continue;
     }
-    const SocketPlace one{file, set.number(place)};
+    const bool there = files_[index].made_by_another;
+    const SocketPlace one{file, set.number(place), there};
     std::optional<SocketPlace> other;
     if (const std::optional<std::uint32_t> peer = find_peer(file.getSocketEnd())) {
       const auto found = files.files.find(*peer);
@@ -592,7 +640,7 @@ void OpenFiles::add_socket_ops(OpList& ops, const DescriptorSet& set,
         continue; // made with that one
       }
       if (found != files.files.end()) {
-        other = SocketPlace{state_.getOpenFiles()[*peer], set.number(found->second)};
+        other = SocketPlace{state_.getOpenFiles()[*peer], set.number(found->second), there};
       }
     }
     add_socket_pair_ops(ops, one, other, who_uses(index));

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -78,6 +79,9 @@ private:
     bool inherit = false;
     // The process itself makes it; `opened` keeps a place for it.
     bool made_inside = false;
+    // … but the pair of sockets is there, and only to be filled.
+    bool made_by_another = false;
+    ScopedFd other_end; // of that pair, until it is asked for
   };
   struct PipeEnds {
     ScopedFd read;
@@ -107,6 +111,7 @@ private:
   ScopedFd open_pipe_end(schema::OpenFile::Reader file, Obstacles& obstacles);
   ScopedFd open_memfd(schema::OpenFile::Reader file, const MemoryObjects& objects);
   ScopedFd open_unlinked(schema::OpenFile::Reader file, const MemoryObjects& objects);
+  ScopedFd open_end_of_another(std::size_t index, schema::SocketEnd::Reader socket);
   void finish(ScopedFd& opened, schema::OpenFile::Reader file, const std::string& who,
               Obstacles& obstacles);
   std::string who_uses(std::size_t index) const;
@@ -116,6 +121,7 @@ private:
   const RestoreOptions& options_;
   std::vector<File> files_;
   std::map<std::uint64_t, PipeEnds> pipes_;
+  std::set<std::uint32_t> given_memfds_; // whose first descriptor is a file's already
   bool acquired_ = false;
 };
 

@@ -1,6 +1,8 @@
 #include "process/restore/process_builder.h"
 
 #include "base/bytes.h"
+#include "process/proc_file.h"
+#include "process/proc_stat.h"
 #include "process/proc_status.h"
 #include "process/remote_calls.h"
 #include "process/remote_memory.h"
@@ -13,10 +15,13 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <elf.h>
+#include <filesystem>
 #include <linux/futex.h>
 #include <linux/sched.h>
+#include <optional>
 #include <span>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -76,12 +81,59 @@ struct ChildEntry {
   return static_cast<pid_t>(pid);
 }
 
+// Who keeps an id in use: the process of that id, else a member of its group or session, one that
+// has not ended first; 0: none is seen any more.
+pid_t find_user(pid_t id, bool& ended) {
+  pid_t found = 0;
+  ended = true;
+  if (std::optional<ProcStatus> own = ProcStatus::try_read(id, id)) {
+    ended = own->state == 'Z' || own->state == 'X';
+    return id;
+  }
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const auto pid = static_cast<pid_t>(std::atoi(entry.path().filename().c_str()));
+    const std::optional<std::string> text =
+        pid > 0 ? try_read_file(proc_path(pid, "stat")) : std::nullopt;
+    if (!text || text->empty()) {
+      continue;
+    }
+    const ProcStat stat = ProcStat::parse(*text);
+    if (stat.process_group == id || stat.session == id) {
+      found = pid;
+      ended = stat.state == 'Z' || stat.state == 'X';
+      if (!ended) {
+        break;
+      }
+    }
+  }
+  return found;
+}
+
+// Waits where a group or session keeps the id in use of which all processes have ended, five
+// seconds at most: they are reaped soon, as a rule. Copies of the process that a capture has read
+// are among them.
+bool becomes_free(pid_t id, int& naps) {
+  constexpr int kMostNaps = 100;
+  bool ended = false;
+  if (find_user(id, ended) == id || !ended || ++naps > kMostNaps) {
+    return false;
+  }
+  const timespec nap{0, 50'000'000};
+  ::nanosleep(&nap, nullptr);
+  return true;
+}
+
 Error id_error(int errno_value, pid_t id) {
   const std::string text = "id " + std::to_string(id);
   switch (errno_value) {
   case EEXIST: {
+    bool ended = false;
+    const pid_t other = find_user(id, ended);
     std::string user = "by a process group or session";
     std::string cure = "end that process";
+    if (other != 0 && other != id) {
+      user += ", of which process " + std::to_string(other) + " is a member";
+    }
     if (std::optional<ProcStatus> status = ProcStatus::try_read(id, id)) {
       user = "by process " + std::to_string(status->process) + " (" + status->name + ")";
       if (status->state == 'Z') {
@@ -114,11 +166,16 @@ pid_t make_child(ChildEntry& entry, const ProcessPlan& plan, const BuildOptions&
     return options.make_child(enter_restorer, &entry);
   }
   const pid_t wanted = plan.process().getPid();
-  const pid_t pid = clone_child(entry, plan.parts().ids ? &wanted : nullptr);
-  if (pid < 0) {
-    throw id_error(errno, wanted);
+  for (int naps = 0;;) {
+    const pid_t pid = clone_child(entry, plan.parts().ids ? &wanted : nullptr);
+    if (pid >= 0) {
+      return pid;
+    }
+    const int error = errno;
+    if (error != EEXIST || !becomes_free(wanted, naps)) {
+      throw id_error(error, wanted);
+    }
   }
-  return pid;
 }
 
 // While a process is made. Those of the caller come last: by PTRACE_O_TRACECLONE the restorer would

@@ -174,6 +174,16 @@ void ProcessPlan::place_descriptors() {
     highest = std::max(highest, files_->highest_descriptor(task(0).getFileTable()));
   }
   descriptors_.freeze(highest);
+  rlimit limit{};
+  const auto needed = static_cast<rlim_t>(descriptors_.number(descriptors_.own().size()));
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && needed > limit.rlim_cur) {
+    throw Error(ErrorCode::kLimit,
+                "the process has descriptors up to number " + std::to_string(highest) +
+                    ", and above them " + std::to_string(descriptors_.own().size()) +
+                    " more are needed to make it, but only " + std::to_string(limit.rlim_cur) +
+                    " may be open here (RLIMIT_NOFILE)")
+        .with_hint("raise the limit (ulimit -Hn), or run as root");
+  }
 }
 
 void ProcessPlan::find_tasks() {

@@ -7,6 +7,7 @@
 #include "process/restore/process_builder.h"
 #include "process/restore/state_checks.h"
 #include "process/restore/time_namespace.h"
+#include "process/settled_stop.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -38,8 +39,9 @@ constexpr std::int64_t kRestartBlock = -516;     // ERESTART_RESTARTBLOCK
 void check_kind(const CheckpointReader& reader) {
   const schema::State::Reader state = reader.state();
   if (state.getInspectOnly()) {
-    throw Error(ErrorCode::kUnsupportedState,
-                "the checkpoint is for looking at only: it was made from a core file, or captured so")
+    throw Error(
+        ErrorCode::kUnsupportedState,
+        "the checkpoint is for looking at only: it was made from a core file, or captured so")
         .in_file(reader.name());
   }
   if (state.hasTrace() || state.hasSession()) {
@@ -129,7 +131,9 @@ struct RestoredProcess::Impl {
   // The kernel goes on with an interrupted call by what it noted in the old process
   // (restart_syscall(2)); here that note does not exist. Such a call is entered again instead.
   void prepare_restarts() {
+    RemoteMemory memory(pid);
     for (BuiltTask& task : process.tasks()) {
+      name_continued_call(task.tracee, memory); // checkpoints of 1.0 may lack the number
       user_regs_struct registers = task.tracee.registers();
       if (static_cast<std::int64_t>(registers.orig_rax) >= 0 &&
           static_cast<std::int64_t>(registers.rax) == kRestartBlock) {
