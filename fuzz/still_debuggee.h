@@ -84,6 +84,7 @@ public:
   std::uint64_t elapsed_time() override { return 1'500'000'000; }
   std::uint64_t absolute_time() override { return 1'700'000'000'000'000'000; }
   std::string recording() override { return "/traces/\"still\"-0"; }
+  TimelineCosts costs() override { return {}; }
   Place first_place(std::int32_t) override { return {2, 0}; }
   std::optional<Place> place_of_ticks(std::int32_t, std::int64_t ticks) override {
     return ticks < 1000 ? std::optional(Place{ticks + 2, 0}) : std::nullopt;

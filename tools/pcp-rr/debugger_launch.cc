@@ -3,6 +3,7 @@
 #include "base/scoped_fd.h"
 #include "common/text.h"
 #include "pcp-rr/gdb_macros.h"
+#include "pcp-rr/pcp_rr.h"
 #include "pcp-rr/trace_argument.h"
 #include "rrpcp/error.h"
 
@@ -337,10 +338,15 @@ void serve_debuggers(const DebugRequest& request, const std::string& host, std::
                  "Launch debugger with\n  '%s' '--source-quietly' '-o' 'gdb-remote %s' %s\n",
                  request.debugger.c_str(), name.c_str(), program.c_str());
   } else {
-    std::fprintf(stderr,
-                 "Launch debugger with\n  '%s' '-l' '10000' '-ex' 'set sysroot /' '-ex' 'target "
-                 "extended-remote %s' %s\n",
-                 request.debugger.c_str(), name.c_str(), program.c_str());
+    const std::string arguments =
+        " '-l' '10000' '-ex' 'set sysroot /' '-ex' 'target extended-remote " + name + "' " +
+        program;
+    std::fprintf(stderr, "Launch debugger with\n  '%s'%s\n", request.debugger.c_str(),
+                 arguments.c_str());
+    if (called_as_rr()) { // front ends that know older versions of rr read only this
+      std::fprintf(stderr, "Launch gdb with\n  %s%s\n", request.debugger.c_str(),
+                   arguments.c_str());
+    }
   }
   std::fflush(stderr);
   while (true) {

@@ -24,6 +24,9 @@ constexpr RemoteCommand kCommands[] = {
     {"elapsed-time", "Print the seconds from the start of the recording to this place."},
     {"absolute-time", "Print the time of day at this place, in seconds since 1970."},
     {"info recording", "Print the directory of the recording."},
+    {"replay-costs",
+     "Print what going about in the recording has cost: stops of the traced process, "
+     "states kept for going backward (bases) and their memory."},
     {"checkpoint", "Remember this place under a number; 'restart NUMBER' comes back to it.", true},
     {"info checkpoints", "List the checkpoints: number, event, place."},
     {"delete checkpoint", "Forget the checkpoint of that number."},

@@ -134,8 +134,8 @@ Json to_json(const std::string& root, const std::vector<Row>& rows) {
 
 int rr_ls(int argc, char** argv, Console& console) {
   Command command(
-      {"pcp-rr ls", "[OPTION]...",
-       "Lists the traces in $_PCP_RR_TRACE_DIR, else $XDG_DATA_HOME/pcp-rr, else "
+      {"pcp-rr ls", "[OPTION]... [DIR]",
+       "Lists the traces in DIR, else $_PCP_RR_TRACE_DIR, else $XDG_DATA_HOME/pcp-rr, else "
        "~/.local/share/pcp-rr.",
        "SIZE counts everything in a trace's directory, checkpoints included. EXIT is the exit code "
        "of\nthe recorded program, minus the signal that ended it, 'running' while it is recorded, "
@@ -146,8 +146,12 @@ int rr_ls(int argc, char** argv, Console& console) {
   command.add("t,sort-by-age", "sort from newest to oldest");
   command.add("r,reverse", "reverse the order");
   const Arguments arguments = command.parse(argc, argv, console);
-  arguments.expect(0, 0, "no argument");
-  const std::string root = trace_root();
+  arguments.expect(0, 1, "DIR");
+  const bool named = !arguments.positional().empty();
+  const std::string root = named ? arguments.positional()[0] : trace_root();
+  if (named && !fs::is_directory(root)) {
+    throw Error(ErrorCode::kNotFound, "there is no such directory").in_file(root);
+  }
   std::vector<Row> rows;
   for (const std::string& name : list_traces(root)) {
     rows.push_back(examine(root, name));

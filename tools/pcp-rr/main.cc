@@ -4,6 +4,7 @@
 #include "common/text.h"
 #include "pcp-rr/pcp_rr.h"
 
+#include <cerrno>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,7 +23,7 @@ constexpr Subcommand kSubcommands[] = {
 #endif
     {"dump", rr_dump, "[TRACE] [EVENTS...]", "the events of a trace, as text or JSON"},
     {"ps", rr_ps, "[TRACE]", "the processes of a trace"},
-    {"ls", rr_ls, "", "the traces, with -l their sizes and commands"},
+    {"ls", rr_ls, "[DIR]", "the traces, with -l their sizes and commands"},
     {"traceinfo", rr_traceinfo, "[TRACE]", "what a trace says about itself, as JSON"},
     {"segments", rr_segments, "[TRACE]", "the pieces into which checkpoints cut a recording"},
     {"doctor", rr_doctor, "", "what this machine can do, and what is used instead"},
@@ -44,8 +45,7 @@ int run(int argc, char** argv, Console& console) {
            "\nTRACE is a directory, or the name of one in $_PCP_RR_TRACE_DIR (else\n"
            "$XDG_DATA_HOME/pcp-rr, else ~/.local/share/pcp-rr); without it, the latest one.\n\n"
            "Exit codes: pcp-rr(1) lists those of each subcommand."});
-  const std::string_view called = argc > 0 ? argv[0] : "";
-  if (first == "--version" && called.substr(called.rfind('/') + 1) == "rr") {
+  if (first == "--version" && called_as_rr()) {
     // Front ends ask which rr it is, whose command line and packets these are.
     console.write("rr version " + std::string(kLikeRr) + "\n");
     return kExitOk;
@@ -63,6 +63,11 @@ int run(int argc, char** argv, Console& console) {
 }
 
 } // namespace
+
+bool called_as_rr() {
+  return std::string_view(::program_invocation_short_name) == "rr";
+}
+
 } // namespace rrpcp::tools
 
 int main(int argc, char** argv) {

@@ -9,6 +9,9 @@ namespace rrpcp::tools {
 // Remembers how this command was started, for the program that it records. Called first.
 void note_inherited_signals();
 
+// Whether it was started by a link named "rr", as front ends of rr do.
+bool called_as_rr();
+
 int rr_create_checkpoints(int argc, char** argv, Console& console);
 int rr_doctor(int argc, char** argv, Console& console);
 int rr_dump(int argc, char** argv, Console& console);

@@ -48,7 +48,8 @@ std::vector<const char*> with_separator(int argc, char** argv) {
         out.push_back("--");
         done = true;
       } else if (text == "-o" || text == "--output-trace-dir" || text == "--checkpoint-interval" ||
-                 text == "--checksum" || text == "--cpuid") {
+                 text == "--checksum" || text == "--cpuid" || text == "-p" ||
+                 text == "--print-trace-dir") {
         out.push_back(argv[i]);
         if (++i == argc) {
           break;
@@ -178,6 +179,29 @@ int pass_on(int status) {
   return 128 + signal;
 }
 
+// The descriptor of --print-trace-dir. The program does not get it: who waits for its end would
+// wait for every process that is left.
+int descriptor_for_name(const Arguments& arguments) {
+  const int fd = static_cast<int>(
+      parse_number(arguments.get("print-trace-dir"), "--print-trace-dir", INT32_MAX));
+  if (fd > STDERR_FILENO && ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+    throw UsageError("--print-trace-dir: descriptor " + std::to_string(fd) + " is not open");
+  }
+  return fd;
+}
+
+void print_trace_dir(int fd, const std::string& directory) {
+  std::error_code error;
+  const std::string line = std::filesystem::weakly_canonical(directory, error).string() + "\n";
+  if (error || ::write(fd, line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
+    throw system_error(errno,
+                       "cannot print the trace's directory on descriptor " + std::to_string(fd));
+  }
+  if (fd > STDERR_FILENO) {
+    ::close(fd);
+  }
+}
+
 } // namespace
 
 void note_inherited_signals() {
@@ -192,6 +216,8 @@ int rr_record(int argc, char** argv, Console& console) {
               "make the trace in this directory, which must not exist or be "
               "empty",
               "DIR");
+  command.add("p,print-trace-dir",
+              "write the trace's directory and a newline to the open descriptor FD", "FD");
   command.add("w,wait", "record until all processes have ended, not only the first");
   command.add("checkpoint-interval", "make a checkpoint every N events, while recording", "N");
   command.add("checksum",
@@ -228,6 +254,10 @@ int rr_record(int argc, char** argv, Console& console) {
       std::fprintf(stderr, "pcp-rr: %s\n", printable(text).c_str());
     }
   };
+  std::optional<int> name_to;
+  if (arguments.has("print-trace-dir")) {
+    name_to = descriptor_for_name(arguments);
+  }
   if (arguments.has("output-trace-dir")) {
     options.directory = arguments.get("output-trace-dir");
     make_trace_directory_at(options.directory);
@@ -243,6 +273,9 @@ int rr_record(int argc, char** argv, Console& console) {
     started = true;
     if (!arguments.has("output-trace-dir")) {
       set_latest_trace(options.directory);
+    }
+    if (name_to) {
+      print_trace_dir(*name_to, options.directory);
     }
   };
   options.ignored_signals = g_ignored;

@@ -42,6 +42,7 @@ public:
   virtual std::uint64_t elapsed_time() = 0;
   virtual std::uint64_t absolute_time() = 0;
   virtual std::string recording() = 0;
+  virtual TimelineCosts costs() = 0;
   // Where process `pid` begins: Timeline::start(), or after the event that made it.
   virtual Place first_place(std::int32_t pid) = 0;
   // Where task `tid` has `ticks` events behind it; nothing where it never has.

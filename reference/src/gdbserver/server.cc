@@ -230,7 +230,8 @@ std::string Server::select_thread(Words words) {
   }
   const ThreadId thread = thread_id(words);
   words.expect_end();
-  if (thread.tid > 0 && task_of(thread) != thread.tid) {
+  // Another process is named only to be let go.
+  if (thread.tid > 0 && pid_of(thread.tid) != thread.pid) {
     return error(1, "there is no such thread here");
   }
   (general ? general_ : continue_) = thread;

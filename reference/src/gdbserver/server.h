@@ -195,15 +195,15 @@ private:
 
   // What the debugger said about itself.
   bool no_ack_ = false;
+  bool features_asked_ = false; // qSupported
   bool multiprocess_ = false;
   bool swbreak_ = false;
   bool hwbreak_ = false;
   bool fork_events_ = false;
-  bool vfork_events_ = false;
   bool exec_events_ = false;
   bool error_messages_ = false; // "E.TEXT"
   bool error_strings_ = false;  // "Enn;HEX": lldb
-  bool thread_suffix_ = false;  // lldb and Delve
+  bool thread_suffix_ = false;  // lldb
   bool list_threads_ = false;
 
   ThreadId general_;

@@ -95,6 +95,10 @@ std::string Server::breakpoint(Words words, bool set) {
   if (breakpoint.length == 0 || breakpoint.length > kMostWatched) {
     return error(1, "at most 64 bytes can be watched at once");
   }
+  // In a child that it lets go, a debugger takes its breakpoints out.
+  if (general_.pid > 0 && general_.pid != settings_.process) {
+    return "OK";
+  }
   const EntryKey key{breakpoint.kind, breakpoint.address, breakpoint.length};
   if (set) {
     breakpoint.condition = condition_of(words);

@@ -148,6 +148,13 @@ std::string Server::command(std::string_view name, const std::vector<std::string
     if (name == "info recording") {
       return "Path of recording: " + as_json(debuggee_.recording());
     }
+    if (name == "replay-costs") {
+      const TimelineCosts costs = debuggee_.costs();
+      return "Stops: " + std::to_string(costs.stops) + "\nBases: " + std::to_string(costs.bases) +
+             " of " + std::to_string(costs.bases_made) + " made, in " +
+             std::to_string(costs.base_memory >> 10) +
+             " KiB\nCounted instructions: " + std::to_string(costs.counted_instructions);
+    }
     if (name == "checkpoint") {
       return make_checkpoint(arguments);
     }
@@ -271,9 +278,8 @@ std::string Server::write_checkpoints() {
 std::string Server::load_checkpoints() {
   std::string text;
   std::vector<StoredCheckpoint> all = debuggee_.stored_checkpoints();
-  std::sort(all.begin(), all.end(), [](const StoredCheckpoint& a, const StoredCheckpoint& b) {
-    return a.place < b.place;
-  });
+  std::sort(all.begin(), all.end(),
+            [](const StoredCheckpoint& a, const StoredCheckpoint& b) { return a.place < b.place; });
   for (const StoredCheckpoint& stored : all) {
     bool known = false;
     for (const auto& [number, made] : session_.checkpoints) {

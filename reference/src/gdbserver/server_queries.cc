@@ -70,8 +70,12 @@ std::string Server::query(Words words) {
   if (words.take("ThreadExtraInfo,")) {
     return extra_info(words);
   }
+  // This is lldb's: Delve asks for it too, and does without where rr has nothing to say.
   if (words.take("ThreadStopInfo")) {
-    const std::int32_t tid = static_cast<std::int32_t>(words.hexadecimal());
+    if (!thread_suffix_) {
+      return {};
+    }
+    const std::int32_t tid = thread_id(words).tid;
     if (tid == stopped_ || task_of({settings_.process, tid}) != tid) {
       return last_stop();
     }
@@ -117,13 +121,18 @@ std::string Server::setting(Words words, std::string_view whole) {
     return "OK";
   }
   if (words.take("ThreadSuffixSupported")) {
+    // lldb says first what it supports. Delve asks this before anything else, and cannot run
+    // backward where the answer is yes.
+    if (!features_asked_) {
+      return {};
+    }
     thread_suffix_ = true;
     multiprocess_ = false;
     return "OK";
   }
   if (words.take("ListThreadsInStopReply")) {
-    list_threads_ = true;
-    return "OK";
+    list_threads_ = thread_suffix_; // as for qThreadStopInfo
+    return list_threads_ ? "OK" : "";
   }
   if (words.take("EnableErrorStrings")) {
     error_strings_ = true;
@@ -147,6 +156,7 @@ std::string Server::setting(Words words, std::string_view whole) {
 }
 
 std::string Server::supported(Words words) {
+  features_asked_ = true;
   words.take(":");
   while (!words.at_end()) {
     const std::string_view feature = words.until(';');
@@ -154,15 +164,17 @@ std::string Server::supported(Words words) {
     swbreak_ = swbreak_ || feature == "swbreak+";
     hwbreak_ = hwbreak_ || feature == "hwbreak+";
     fork_events_ = fork_events_ || feature == "fork-events+";
-    vfork_events_ = vfork_events_ || feature == "vfork-events+";
     exec_events_ = exec_events_ || feature == "exec-events+";
     error_messages_ = error_messages_ || feature == "error-message+";
   }
+  // lldb's handling of forks is for processes that it can let go. Of vfork(2) nothing is told: gdb
+  // would take all breakpoints out until the child has executed a program.
+  fork_events_ = fork_events_ && swbreak_;
   return "PacketSize=" + hex_number(kMostPacketBytes) +
          ";QStartNoAckMode+;qXfer:features:read+;qXfer:auxv:read+;qXfer:exec-file:read+"
          ";qXfer:siginfo:read+;qXfer:siginfo:write+;qXfer:libraries-svr4:read+"
          ";qXfer:memory-map:read+;multiprocess+;hwbreak+;swbreak+;ConditionalBreakpoints+"
-         ";vContSupported+;QPassSignals+;QCatchSyscalls+;exec-events+;error-message+"
+         ";vContSupported+;QPassSignals+;QCatchSyscalls+;fork-events+;exec-events+;error-message+"
          ";binary-upload+;ReverseContinue+;ReverseStep+";
 }
 
@@ -265,10 +277,9 @@ std::string Server::extra_info(Words words) {
 std::string Server::memory_region(Words words) {
   const std::uint64_t address = words.hexadecimal();
   words.expect_end();
-  std::uint64_t gap = 0;
   for (const TimelineMapping& mapping : debuggee_.mappings(settings_.process)) {
-    if (address < mapping.start) {
-      return "start:" + hex_number(gap) + ";size:" + hex_number(mapping.start - gap) + ";";
+    if (address < mapping.start) { // nothing is mapped from there up to the next mapping
+      return "start:" + hex_number(address) + ";size:" + hex_number(mapping.start - address) + ";";
     }
     if (address < mapping.end) {
       std::string text = "start:" + hex_number(mapping.start) +
@@ -282,9 +293,8 @@ std::string Server::memory_region(Words words) {
       }
       return text;
     }
-    gap = mapping.end;
   }
-  return "start:" + hex_number(gap) + ";size:" + hex_number(~std::uint64_t{0} - gap) + ";";
+  return "start:" + hex_number(address) + ";size:" + hex_number(~std::uint64_t{0} - address) + ";";
 }
 
 std::string Server::process_info() {

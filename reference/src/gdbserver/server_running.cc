@@ -106,7 +106,10 @@ std::string Server::resume_backward(bool step) {
                 "a function that was called from the debugger cannot be run backward");
   }
   end_changes();
-  just_restarted_ = false;
+  // In whatever direction: Delve goes on in that of its last command.
+  if (std::exchange(just_restarted_, false)) {
+    return stop_reply(0, 0, {});
+  }
   RunSettings settings;
   if (step) {
     settings.step = task_of(continue_);
@@ -120,7 +123,7 @@ std::string Server::run_timeline(Direction direction, RunSettings settings) {
     return !passed_signals_.contains(to_protocol_signal(signal));
   };
   const bool forward = direction == Direction::kForward;
-  settings.fork = forward && (fork_events_ || vfork_events_);
+  settings.fork = forward && fork_events_ && settings.step == 0;
   settings.exec = forward && exec_events_;
   settings.calls = calls_;
   at_exit_.reset();
@@ -192,8 +195,7 @@ std::string Server::stop_text(const Stop& stop, Direction direction) {
     }
     break;
   case StopReason::kFork:
-    reason = std::string(stop.vfork ? "vfork" : "fork") + ":" +
-             thread_text(stop.child, stop.child) + ";";
+    reason = "fork:" + thread_text(stop.child, stop.child) + ";";
     break;
   case StopReason::kExec: {
     std::string path;

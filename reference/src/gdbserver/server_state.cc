@@ -232,6 +232,9 @@ std::string Server::allocate(Words words) {
   constexpr std::uint64_t kMmap = 9;
   constexpr std::uint64_t kMunmap = 11;
   constexpr std::uint64_t kMostAllocated = std::uint64_t{1} << 30;
+  if (!thread_suffix_) {
+    return {}; // gdb has no use for it; Delve would write there what it runs much later
+  }
   if (words.take("m")) {
     const std::uint64_t address = words.hexadecimal();
     words.expect_end();

@@ -7,10 +7,13 @@ HUNT is examples/hunt/hunt.c, compiled with -g. Each case records what it needs,
 and compares what they show with what the program's source says.
 """
 
+import ctypes
+import json
 import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -18,11 +21,37 @@ import time
 
 PCP_RR, HUNT, FIXTURES, CASE = sys.argv[1:]
 LIMIT = 600
+# What debuggers and replays are started under.
+BEFORE_START = None
 
 
 def check(condition, what, output=""):
     if not condition:
         sys.exit("%s\n%s" % (what, output))
+
+
+def have_no_hardware():
+    """A filter by which this process, and what it starts, has a processor whose debug registers take
+    what is written and never fire, and which counts nothing."""
+    allow, refuse = 0x7fff0000, 0x00050000  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO | errno
+    load, equal, answer = 0x20, 0x15, 0x06  # BPF_LD+W+ABS, BPF_JMP+JEQ+K, BPF_RET+K
+    perf_event_open, ptrace, poke_user = 298, 101, 6
+    code = [(load, 0, 0, 0), (equal, 0, 1, perf_event_open), (answer, 0, 0, refuse | 2), (equal, 0, 3, ptrace),
+            (load, 0, 0, 16), (equal, 0, 1, poke_user), (answer, 0, 0, refuse), (answer, 0, 0, allow)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in code))
+    filters = struct.pack("@HP", len(code), ctypes.addressof(program))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(38, 1, 0, 0, 0) != 0 or libc.prctl(22, 2, filters, 0, 0) != 0:  # NO_NEW_PRIVS, SECCOMP
+        raise OSError(ctypes.get_errno(), "no filter can be set")
+
+
+def without_hardware():
+    """From now on, and it is looked whether that is so."""
+    global BEFORE_START
+    BEFORE_START = have_no_hardware
+    doctor = subprocess.run([PCP_RR, "doctor", "--json"], stdout=subprocess.PIPE, preexec_fn=BEFORE_START)
+    fires = [ability for ability in json.loads(doctor.stdout)["abilities"] if ability["name"] == "breakpoints"]
+    check(len(fires) == 1 and not fires[0]["works"], "debug registers fire still", doctor.stdout.decode())
 
 
 def record(trace, *command):
@@ -34,7 +63,8 @@ def gdb(trace, commands, *options, before=()):
     """What gdb and the program print. A command that fails does not end the session."""
     words = [word for command in commands for word in ("-ex", command)]
     run = subprocess.run([PCP_RR, "replay", *before, *options, trace, "--", "-nx", "-batch", "-q", *words],
-                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT,
+                         preexec_fn=BEFORE_START)
     return run.stdout.decode(errors="replace")
 
 
@@ -61,11 +91,10 @@ def source_of_hunt():
 
 
 # The defect, found from its consequence.
-def hunt(directory, environment=()):
+def hunt(directory):
     trace = os.path.join(directory, "trace")
     died = record(trace, HUNT)
     check(died.returncode == -11, "the example ends with %d" % died.returncode)
-    os.environ.update(environment)
     output = gdb(trace, ["continue", "print account->currency", "watch -l account->currency", "reverse-continue",
                          "backtrace", "print name", "reverse-continue", "stepi", "where-exactly", "when"])
     store = line_of("account->name[i] = name[i];")
@@ -207,6 +236,27 @@ def family(directory):
     check(missing.returncode == 3 and b"no process executed 'nobody'" in missing.stdout, "-p of nobody", missing.stdout)
 
 
+# What is caught: forks, executed programs, system calls. Breakpoints outlive it.
+def catches(directory):
+    trace = os.path.join(directory, "trace")
+    record(trace, "/bin/sh", "-c", "(exit 3); (exit 4); exec %s" % HUNT)
+    output = gdb(trace, ["catch fork", "catch exec", "continue", "info program", "continue", "when",
+                         "continue", "when", "info breakpoints", "delete", "break print_account",
+                         "catch syscall clock_nanosleep", "catch syscall 1", "continue", "print $rax", "continue", "print $rax",
+                         "delete 4", "continue", "continue", "continue", "backtrace 1", "delete 5",
+                         "reverse-continue", "reverse-continue", "continue", "print account->name", "continue",
+                         "print account->name"])
+    in_order(output, r"Catchpoint 1 \(fork\)", r"Catchpoint 2 \(exec\)",
+             r"Catchpoint 1 \(forked process \d+\)", r"Catchpoint 1 \(forked process \d+\)",
+             r"Completed event: (\d+)", r"Catchpoint 2 \(exec'd .*/hunt\)", r"Completed event: (\d+)",
+             r"catchpoint already hit 2 times",
+             r"Catchpoint 4 \(call to syscall clock_nanosleep\)", r"= -38",
+             r"Catchpoint 4 \(returned from syscall clock_nanosleep\)", r"= 0", r"Breakpoint 3, print_account",
+             r"Catchpoint 5 \(call to syscall write\)", r"Catchpoint 5 \(returned from syscall write\)",
+             r"Breakpoint 3, print_account", r"No more reverse-execution history", r"Breakpoint 3, print_account",
+             r'"rent"', r"Breakpoint 3, print_account", r'"books and music"')
+
+
 # Where there is nothing to start: one line.
 def refused(directory):
     trace = os.path.join(directory, "trace")
@@ -235,21 +285,44 @@ def refused(directory):
 # lldb: forward, the hunt backward, calls.
 def lldb(directory):
     trace = os.path.join(directory, "trace")
-    record(trace, HUNT)
-    commands = ["script lldb.debugger.SetAsync(False)", "process continue", "frame select 0", "watchpoint set expression -s 8 -- &account->currency",
-                "reverse-continue", "thread backtrace -c 2", "frame variable name", "when", "checkpoint", "info-checkpoints",
-                "reverse-stepi", "register read rip"]
+    died = record(trace, HUNT)
+    check(died.returncode == -11, "the example ends with %d" % died.returncode)
+    commands = ["script lldb.debugger.SetAsync(False)", "breakpoint set -n print_account", "process continue",
+                "frame variable account->name", "expression (int)strlen(account->name)",
+                "expression ((struct account*)account)->balance = 5", "thread step-inst", "frame variable account->balance",
+                "breakpoint delete 1", "process continue", "frame select 0",
+                "watchpoint set expression -s 8 -- &account->currency", "reverse-continue",
+                "thread backtrace -c 2", "frame variable name", "when", "checkpoint", "info-checkpoints",
+                "reverse-stepi", "register read rip xmm0 pkru", "memory region $rip", "memory region 0x1000", "quit"]
     words = [word for line in commands for word in ("-o", line)]
-    run = subprocess.run([PCP_RR, "replay", "-d", "lldb", trace, "--", "--no-lldbinit", "-b", *words],
-                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
+    run = subprocess.run([PCP_RR, "replay", "-q", "-d", "lldb", trace, "--", "--no-lldbinit", *words],
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT,
+                         preexec_fn=BEFORE_START)
     output = run.stdout.decode(errors="replace")
-    in_order(output, r"stop reason = signal SIGSEGV", r"Watchpoint created", r"stop reason = watchpoint 1",
-             r"rename_account", r"main", r"travel and provisions", r"Completed event: \d+", r"Checkpoint 1 at",
-             r"ID\tWhen\tWhere", r"rip = 0x")
+    check(run.returncode == 0, "lldb ended with %d" % run.returncode, output)
+    store = line_of("account->name[i] = name[i];")
+    in_order(output, r"stop reason = breakpoint 1", r'account->name = "rent', r"\(int\) \$0 = 4", r"\(long\) \$1 = 5",
+             r"account->balance = 607447", r"stop reason = signal SIGSEGV", r"Watchpoint created",
+             r"stop reason = watchpoint 1", r"rename_account.* at hunt\.c:%d" % store,
+             r"rename_account.* at hunt\.c:%d" % store, r"main at hunt\.c:%d" % line_of("rename_account(accounts[2]"),
+             r"travel and provisions", r"Completed event: \d+", r"Checkpoint 1 at .*rename_account", r"ID\tWhen\tWhere",
+             r"rename_account", r"rip = 0x", r"xmm0 = ", r"pkru = 0x", r"\[0x[0-9a-f]+-0x[0-9a-f]+\) r-x",
+             r"\[0x0*1000-0x[0-9a-f]+\) ---")
+
+
+# A processor that counts nothing and whose debug registers never fire.
+def hunt_without_hardware(directory):
+    without_hardware()
+    hunt(directory)
+
+
+def lldb_without_hardware(directory):
+    without_hardware()
+    lldb(directory)
 
 
 def main():
-    if not shutil.which("lldb" if CASE == "lldb" else "gdb"):
+    if not shutil.which("lldb" if CASE.startswith("lldb") else "gdb"):
         print("skipped: the debugger is not installed")
         return 77
     global SOURCE

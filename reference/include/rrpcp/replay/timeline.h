@@ -140,7 +140,10 @@ struct RunSettings {
   std::function<bool(int signal)> report_signal = {};
   // Ends of processes are always told, unless this is false.
   bool exits = true;
+  // A process was made: by fork(2) and its like; by vfork(2) and its like, where the maker waits
+  // until the other executes a program or ends.
   bool fork = false;
+  bool vfork = false;
   bool exec = false;
   bool threads = false;
   // Numbers of system calls to stop at; with an empty vector, all.

@@ -30,6 +30,7 @@ public:
   std::uint64_t elapsed_time() override { return timeline_.elapsed_time(); }
   std::uint64_t absolute_time() override { return timeline_.absolute_time(); }
   std::string recording() override { return timeline_.trace().directory(); }
+  TimelineCosts costs() override { return timeline_.costs(); }
   Place first_place(std::int32_t pid) override;
   std::optional<Place> place_of_ticks(std::int32_t tid, std::int64_t ticks) override;
 

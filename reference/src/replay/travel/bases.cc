@@ -47,6 +47,7 @@ void Traveller::stop_clock() {
 
 void Traveller::start_at(Base& base) {
   counted_run_.reset();
+  code_.clear();
   if (session_) {
     stops_before_ += session_->stops();
   }
@@ -131,7 +132,8 @@ void Traveller::make_base() {
   made->place = now_.place();
   made->clock = clock();
   made->copy = std::make_unique<SessionCopy>(*session_);
-  ++bases_made_;
+  made->most_memory = made->copy->most_memory();
+  made->number = ++bases_made_;
   auto at = std::find_if(bases_.begin(), bases_.end(), [&](const std::unique_ptr<Base>& base) {
     return base->place > made->place;
   });
@@ -144,29 +146,42 @@ void Traveller::make_base() {
   base_interval_ = std::max<std::chrono::nanoseconds>(kLeastInterval, took * kPart);
 }
 
-// Keeps the number and the memory of bases within their limits: the older ones get thinner.
-void Traveller::thin_out() {
-  const auto over = [&] {
-    std::size_t alive = 0;
-    std::uint64_t memory = 0;
-    for (const std::unique_ptr<Base>& base : bases_) {
-      if (base->copy) {
-        ++alive;
-        memory += base->memory;
-      }
-    }
-    return alive > kMostBases || memory > settings_.base_memory;
-  };
-  // A fork shares its pages: what is its own is known when others have changed theirs.
-  if (bases_made_ % 8 == 0 || settings_.base_memory < (std::uint64_t{256} << 20)) {
-    for (const std::unique_ptr<Base>& base : bases_) {
-      if (base->copy) {
-        base->memory = base->copy->memory();
-      }
+// What the bases occupy at most until the next one is made.
+std::uint64_t Traveller::most_base_memory() const {
+  std::uint64_t memory = 0;
+  for (const std::unique_ptr<Base>& base : bases_) {
+    if (base->copy) {
+      memory += base->measured ? base->memory : base->most_memory;
     }
   }
+  return memory;
+}
+
+// But for the latest one: what the replay shares with it becomes its own with time, and for that it
+// is taken as all its own until another has been made. That covers what older ones share with both.
+void Traveller::measure_bases() {
+  for (const std::unique_ptr<Base>& base : bases_) {
+    if (base->copy && base->number != bases_made_) {
+      base->memory = base->copy->memory();
+      base->measured = true;
+    }
+  }
+}
+
+// Keeps the number and the memory of bases within their limits: the older ones get thinner.
+void Traveller::thin_out() {
+  std::size_t alive = 0;
+  for (const std::unique_ptr<Base>& base : bases_) {
+    alive += base->copy ? 1 : 0;
+  }
+  // Measuring takes a while: only if what is known of them does not suffice.
+  bool too_large = most_base_memory() > settings_.base_memory;
+  if (too_large) {
+    measure_bases();
+    too_large = most_base_memory() > settings_.base_memory;
+  }
   const std::chrono::nanoseconds here = clock();
-  while (over()) {
+  while (alive > kMostBases || too_large) {
     std::size_t worst = 0;
     double least = 0;
     for (std::size_t i = 1; i < bases_.size(); ++i) {
@@ -187,6 +202,11 @@ void Traveller::thin_out() {
       return; // the user's own, all of them
     }
     bases_.erase(bases_.begin() + static_cast<std::ptrdiff_t>(worst));
+    --alive;
+    if (too_large) { // what it shared with others is now theirs
+      measure_bases();
+      too_large = most_base_memory() > settings_.base_memory;
+    }
   }
 }
 

@@ -118,6 +118,12 @@ public:
       kill_tasks(made_.tasks);
       throw;
     }
+    for (const auto& [inode, fd] : shared_) {
+      struct stat status {};
+      constexpr std::uint64_t kBlock = 512; // of st_blocks
+      made_.shared_bytes +=
+          ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * kBlock : 0;
+    }
     return std::move(made_);
   }
 
@@ -352,21 +358,37 @@ std::unique_ptr<ReplaySession> SessionCopy::start(const std::string& directory,
   return session;
 }
 
-std::uint64_t SessionCopy::memory() const {
-  std::uint64_t bytes = 0;
+namespace {
+
+// The number of KiB behind `name` in a file of /proc; 0: it is not there.
+std::uint64_t kibibytes(const std::string& content, const std::string& name) {
+  const std::size_t at = content.find("\n" + name);
+  if (at == std::string::npos) {
+    return 0;
+  }
+  std::string_view rest = std::string_view(content).substr(at + 1 + name.size());
+  return parse_number(cut_word(rest), 10, "the size of a process") * 1024;
+}
+
+std::uint64_t sum_of(const CopiedTasks& copied, const char* file, const std::string& name) {
+  std::uint64_t bytes = copied.shared_bytes;
   std::set<pid_t> seen;
-  for (const AdoptedTask& task : copied_.tasks) {
-    if (!seen.insert(task.pid).second) {
-      continue;
-    }
-    const std::string content = read_proc_file(proc_path(task.pid, "smaps_rollup"));
-    const std::size_t at = content.find("\nPss:");
-    if (at != std::string::npos) {
-      std::string_view rest = std::string_view(content).substr(at + 5);
-      bytes += parse_number(cut_word(rest), 10, "the size of a process") * 1024;
+  for (const AdoptedTask& task : copied.tasks) {
+    if (seen.insert(task.pid).second) {
+      bytes += kibibytes(read_proc_file(proc_path(task.pid, file)), name);
     }
   }
   return bytes;
+}
+
+} // namespace
+
+std::uint64_t SessionCopy::memory() const {
+  return sum_of(copied_, "smaps_rollup", "Pss:");
+}
+
+std::uint64_t SessionCopy::most_memory() const {
+  return sum_of(copied_, "status", "VmRSS:");
 }
 
 } // namespace rrpcp::replay

@@ -18,6 +18,8 @@ struct CopiedTasks {
   std::map<std::uint32_t, ScopedFd> objects;
   // Stops that were waited for.
   std::uint64_t stops = 0;
+  // Bytes of shared memory, which are of this copy alone and mapped but not touched.
+  std::uint64_t shared_bytes = 0;
 };
 
 // Costs a fork of each process and a clone of each further thread: memory is shared copy on write,
@@ -38,8 +40,11 @@ public:
   // The same without a session.
   CopiedTasks copy();
   const SupervisorState& state() const { return state_; }
-  // Proportional set size of its processes, in bytes (smaps_rollup of proc(5)).
+  // Bytes of memory that it occupies now: the proportional set size of its processes (smaps_rollup
+  // of proc(5)), and shared memory. Grows as others change what they share with it.
   std::uint64_t memory() const;
+  // The same if nobody shares anything (VmRSS): it never becomes more. Takes less time.
+  std::uint64_t most_memory() const;
 
 private:
   SupervisorState state_;

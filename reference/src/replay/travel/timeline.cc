@@ -13,6 +13,7 @@
 #include <cstring>
 #include <elf.h>
 #include <filesystem>
+#include <sys/auxv.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <utility>
@@ -221,7 +222,9 @@ std::vector<std::byte> Timeline::auxiliary_vector(std::int32_t pid) const {
       trace().directory() + "/" + std::string(events.event().getExec().getImage().cStr()));
   std::vector<std::uint64_t> words;
   for (schema::AuxiliaryEntry::Reader entry : reader.state().getAddressSpaces()[0].getAuxv()) {
-    words.push_back(entry.getType());
+    // A program that is recorded has no vDSO and is not told of one: whoever looked for it there
+    // would find nothing mapped.
+    words.push_back(entry.getType() == AT_SYSINFO_EHDR ? AT_IGNORE : entry.getType());
     words.push_back(entry.getValue());
   }
   words.push_back(0);

@@ -1,6 +1,7 @@
 // What stands behind a Timeline: a replay, the states to start from, and the ways between places.
 #pragma once
 
+#include "process/proc_maps.h"
 #include "replay/engine/replay_session.h"
 #include "replay/travel/counted_run.h"
 #include "replay/travel/event_index.h"
@@ -25,7 +26,11 @@ struct Base {
   std::string path; // stored
   // Time of replay from the start, roughly: what it takes to come here.
   std::chrono::nanoseconds clock{};
+  std::uint64_t number = 0; // of those that were made, from 1
+  // Of SessionCopy: at most, and when it was measured last.
+  std::uint64_t most_memory = 0;
   std::uint64_t memory = 0;
+  bool measured = false;
   // Checkpoints of the user that are here; it stays while there are any.
   unsigned kept = 0;
 };
@@ -86,6 +91,11 @@ private:
   };
   enum class Outcome { kFound, kLimit, kEnd, kInterrupted };
   enum class Sliced { kArrived, kFound, kLimit, kInterrupted };
+  struct Code { // a mapping that can be executed
+    std::uint64_t start = 0;
+    std::uint64_t end = 0;
+    bool writable = false;
+  };
   struct Watch {
     BreakpointId id = 0;
     WatchedBytes bytes;
@@ -99,6 +109,7 @@ private:
   Sliced counted(Walk& walk, const std::vector<std::uint64_t>& addresses, bool at_start);
   Sliced step(Walk& walk);
   CountedRun& counted_run(const CountedSites& sites);
+  bool keeps_mappings() const;
   bool keeps_code() const;
   void leave_counted();
   Sliced arrive();
@@ -107,7 +118,9 @@ private:
   bool wants(const Walk& walk, pid_t pid, pid_t tid) const;
   std::optional<Stop> arrival(const Walk& walk);
   std::optional<Stop> breakpoint_at(std::uint64_t address);
-  std::vector<std::uint64_t> armed(const Walk& walk, pid_t pid, bool& conditions) const;
+  const std::vector<Code>& code_of(pid_t pid);
+  const Code* code_at(pid_t pid, std::uint64_t address);
+  std::vector<std::uint64_t> armed(const Walk& walk, pid_t pid, bool& conditions);
   std::vector<Watch> watches(const Walk& walk, pid_t pid);
   bool condition_holds(const Breakpoint& breakpoint, pid_t tid) const;
   std::vector<std::byte> value_of(const Breakpoint& breakpoint);
@@ -133,6 +146,8 @@ private:
   void restart(const Place& place);
   bool base_is_due() const;
   void make_base();
+  std::uint64_t most_base_memory() const;
+  void measure_bases();
   void thin_out();
   // Of replay from the start to here, roughly. Stands still but for walks.
   std::chrono::nanoseconds clock() const;
@@ -145,6 +160,7 @@ private:
   std::unique_ptr<ReplaySession> session_;
   std::unique_ptr<CountedRun> counted_run_; // during a walk
   pid_t counted_process_ = 0;
+  std::map<pid_t, std::vector<Code>> code_; // of processes, as far as it was needed
   Moment now_;
   Place start_;
   std::optional<Place> end_;

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstring>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <utility>
 
@@ -91,8 +92,31 @@ bool Traveller::condition_holds(const Breakpoint& breakpoint, pid_t tid) const {
   return !breakpoint.condition || breakpoint.condition(tid);
 }
 
-// Addresses at which the process's tasks are to stop.
-std::vector<std::uint64_t> Traveller::armed(const Walk& walk, pid_t pid, bool& conditions) const {
+// Where the process has code. Read anew after an event that changes mappings.
+const std::vector<Traveller::Code>& Traveller::code_of(pid_t pid) {
+  const auto [found, is_new] = code_.try_emplace(pid);
+  if (is_new) {
+    for (const ProcMapping& mapping : read_mappings(session_->real_process(session_->runner()))) {
+      if ((mapping.protection & PROT_EXEC) != 0) {
+        found->second.push_back(
+            {mapping.start, mapping.end, (mapping.protection & PROT_WRITE) != 0});
+      }
+    }
+  }
+  return found->second;
+}
+
+const Traveller::Code* Traveller::code_at(pid_t pid, std::uint64_t address) {
+  const std::vector<Code>& code = code_of(pid);
+  const auto found = std::find_if(code.begin(), code.end(), [&](const Code& range) {
+    return address >= range.start && address < range.end;
+  });
+  return found == code.end() ? nullptr : &*found;
+}
+
+// Addresses at which the process's tasks are to stop. Only code: elsewhere nothing is executed, and
+// an instruction put there would change what the program reads.
+std::vector<std::uint64_t> Traveller::armed(const Walk& walk, pid_t pid, bool& conditions) {
   std::vector<std::uint64_t> addresses;
   conditions = false;
   if (walk.blind || (walk.settings.process != 0 && walk.settings.process != pid) ||
@@ -100,7 +124,8 @@ std::vector<std::uint64_t> Traveller::armed(const Walk& walk, pid_t pid, bool& c
     return addresses;
   }
   for (const auto& [id, breakpoint] : breakpoints_) {
-    if (stops_execution(breakpoint) && (breakpoint.pid == 0 || breakpoint.pid == pid)) {
+    if (stops_execution(breakpoint) && (breakpoint.pid == 0 || breakpoint.pid == pid) &&
+        code_at(pid, breakpoint.address) != nullptr) {
       addresses.push_back(breakpoint.address);
       conditions = conditions || breakpoint.condition;
     }
@@ -296,7 +321,11 @@ Traveller::Sliced Traveller::slice(Walk& walk, bool at_start) {
         return looks_at_accesses(entry.second) &&
                (entry.second.pid == 0 || entry.second.pid == pid);
       });
-  if (limited || looked_at || !watches(walk, pid).empty()) {
+  // Where the program may read and write, no instruction is put.
+  const bool writable = std::any_of(addresses.begin(), addresses.end(), [&](std::uint64_t address) {
+    return code_at(pid, address)->writable;
+  });
+  if (limited || looked_at || writable || !watches(walk, pid).empty()) {
     return counted(walk, addresses, at_start);
   }
   return native(walk, addresses, at_start);
@@ -378,10 +407,10 @@ void Traveller::leave_counted() {
   }
 }
 
-// Whether the current event leaves code, mappings and processes as they are.
-bool Traveller::keeps_code() const {
+// Whether the current event leaves mappings and processes as they are.
+bool Traveller::keeps_mappings() const {
   const EventData& event = session_->current();
-  if (!event.shared.empty() || !event.followed.empty() || event.mapping) {
+  if (!event.followed.empty() || event.mapping) {
     return false;
   }
   switch (event.kind) {
@@ -401,9 +430,16 @@ bool Traveller::keeps_code() const {
   default:
     return false;
   }
-  return std::none_of(event.memory.begin(), event.memory.end(), [&](const auto& write) {
-    return counted_run_->touches(write.address, write.data.length);
-  });
+  return true;
+}
+
+// The same for code, of which the counted run has copies.
+bool Traveller::keeps_code() const {
+  const EventData& event = session_->current();
+  return keeps_mappings() && event.shared.empty() &&
+         std::none_of(event.memory.begin(), event.memory.end(), [&](const auto& write) {
+           return counted_run_->touches(write.address, write.data.length);
+         });
 }
 
 Traveller::Sliced Traveller::counted(Walk& walk, const std::vector<std::uint64_t>& addresses,
@@ -633,6 +669,9 @@ bool Traveller::apply(Walk& walk) {
   if (counted_run_ && !keeps_code()) {
     leave_counted();
   }
+  if (!code_.empty() && !keeps_mappings()) {
+    code_.clear();
+  }
   session.step();
   told_ = std::max(told_, session.event());
   now_ = {session.event(), 0, false, {}};
@@ -663,10 +702,11 @@ bool Traveller::apply(Walk& walk) {
   }
   if (kind == EventKind::kNewTask) {
     const bool thread = (flags & CLONE_THREAD) != 0;
-    if (thread ? walk.settings.threads : walk.settings.fork) {
+    const bool vfork = (flags & CLONE_VFORK) != 0;
+    if (thread ? walk.settings.threads : vfork ? walk.settings.vfork : walk.settings.fork) {
       Stop stop = stop_of(thread ? StopReason::kThreadBegin : StopReason::kFork, task_after);
       stop.child = thread ? child : child_process;
-      stop.vfork = (flags & CLONE_VFORK) != 0;
+      stop.vfork = vfork;
       if (find(walk, stop, now_, now_)) {
         return true;
       }

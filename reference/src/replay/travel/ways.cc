@@ -239,6 +239,10 @@ Stop Traveller::step_back(const RunSettings& settings) {
         target = Moment::of({here.event, here.instructions - 1});
       } else if (index_.facts(here.event).has_way) {
         target = Moment::last_of(here.event);
+      } else if (here.event > start_.event && index_.facts(here.event - 1).task == tid &&
+                 index_.facts(here.event - 1).kind != EventKind::kSystemCallBegun) {
+        // A signal, or its end, behind its latest event: forward it stops there first.
+        target = Moment::of({here.event, 0});
       }
     }
     pid_t name = tid; // before it executed a program, it may have had another
