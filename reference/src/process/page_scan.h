@@ -18,6 +18,9 @@ struct TouchedRange {
   std::uint64_t end = 0;
   // The pages belong to a file or to shared memory; false: they are private copies or anonymous.
   bool file = false;
+  // They lie in memory that is watched, and were not written since protect_written(): known with
+  // the ioctl only.
+  bool unwritten = false;
 };
 
 // Scans the page tables of one process: with the PAGEMAP_SCAN ioctl (Linux 6.7), else by reading
@@ -33,6 +36,13 @@ public:
   // are not touched: nothing can be read there.
   void scan(std::uint64_t start, std::uint64_t end,
             const std::function<void(const TouchedRange&)>& sink);
+
+  // Whether the page at the address lies in memory that is registered for asynchronous write
+  // protection (userfaultfd(2), UFFD_FEATURE_WP_ASYNC).
+  bool is_watched(std::uint64_t address);
+  // Protects the touched pages within [start, end), which is watched, that are not protected. False
+  // where that cannot be.
+  bool protect_written(std::uint64_t start, std::uint64_t end);
 
   // Whether the kernel has the ioctl.
   bool has_ioctl();

@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <future>
 #include <string_view>
 #include <sys/mman.h>
+#include <tuple>
 #include <unistd.h>
 #include <utility>
 
@@ -22,6 +24,27 @@ std::string describe(const ProcMapping& mapping) {
                 static_cast<unsigned long long>(mapping.start),
                 static_cast<unsigned long long>(mapping.end));
   return std::string(range) + (mapping.name.empty() ? "" : " (" + mapping.name + ")");
+}
+
+bool within(const ProcMapping& mapping, const AddressRange& range) {
+  return range.start <= mapping.start && mapping.end <= range.end;
+}
+
+bool comes_before(const AddressRange& range, std::uint64_t address) {
+  return range.end <= address;
+}
+
+bool is_same_mapping(const ProcMapping& a, const ProcMemoryArea& area) {
+  const ProcMapping& b = area.mapping;
+  return std::tie(a.start, a.end, a.protection, a.shared, a.offset, a.device, a.inode, a.name) ==
+         std::tie(b.start, b.end, b.protection, b.shared, b.offset, b.device, b.inode, b.name);
+}
+
+// Whether the mapping is in one of the ranges, which are in order.
+bool is_within(const ProcMapping& mapping, const std::vector<AddressRange>& ranges) {
+  const auto found =
+      std::lower_bound(ranges.begin(), ranges.end(), mapping.start + 1, comes_before);
+  return found != ranges.end() && within(mapping, *found);
 }
 
 // Advice bits of spec/model.md, in their order.
@@ -38,10 +61,6 @@ std::uint32_t advice_of(const ProcMemoryArea& memory) {
   return advice;
 }
 
-bool within(const ProcMapping& mapping, const AddressRange& range) {
-  return range.start <= mapping.start && mapping.end <= range.end;
-}
-
 // Whether the runs say no more than "as the object", or "zeros" where there is none.
 bool are_plain(const std::vector<PageRun>& runs, bool has_object) {
   schema::RunKind plain = has_object ? schema::RunKind::BACKING : schema::RunKind::ZERO;
@@ -55,6 +74,16 @@ AddressSpaceCollector::AddressSpaceCollector(pid_t pid, ObjectTable& objects, Re
                                              bool join)
     : pid_(pid), objects_(objects), refusals_(refusals), join_(join),
       page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))) {}
+
+MemoryReport read_memory_report(pid_t pid) {
+  // Each goes through all pages of the process.
+  std::future<std::map<std::uint64_t, MemoryPolicy>> policies =
+      std::async(std::launch::async, [pid] { return read_memory_policies(pid); });
+  MemoryReport report;
+  report.areas = read_memory_areas(pid);
+  report.policies = policies.get();
+  return report;
+}
 
 void AddressSpaceCollector::collect_frozen() {
   mappings_ = read_mappings(pid_);
@@ -124,8 +153,157 @@ void AddressSpaceCollector::set_aside_missing(pid_t copy, PageSpool& spool) {
   }
 }
 
+void AddressSpaceCollector::note_unwritten(const std::vector<AddressRange>& watched,
+                                           BaseMemory& base, std::uint32_t base_space) {
+  watched_ = watched;
+  unwritten_.clear();
+  written_.clear();
+  written_bytes_ = 0;
+  const auto add = [](std::vector<AddressRange>& ranges, std::uint64_t start, std::uint64_t end) {
+    if (!ranges.empty() && ranges.back().end == start) {
+      ranges.back().end = end;
+    } else {
+      ranges.push_back({start, end});
+    }
+  };
+  const auto written = [&](std::uint64_t start, std::uint64_t end) {
+    add(written_, start, end);
+    written_bytes_ += end - start;
+  };
+  PageScanner scanner(pid_);
+  for (const ProcMapping& mapping : mappings_) {
+    const MappingKind kind = mapping_kind(mapping);
+    if (mapping.shared || (kind != MappingKind::kPrivateAnonymous && kind != MappingKind::kFile)) {
+      continue;
+    }
+    const bool is_watched = is_within(mapping, watched_);
+    scanner.scan(mapping.start, mapping.end, [&](const TouchedRange& touched) {
+      if (touched.file) {
+        return;
+      }
+      if (!is_watched || !touched.unwritten) {
+        written(touched.start, touched.end);
+        return;
+      }
+      for (std::uint64_t at = touched.start; at < touched.end;) {
+        const auto row = base.find(base_space, at);
+        const std::uint64_t known = row ? row->pages : base.zeros(base_space, at);
+        const std::uint64_t pages = std::max<std::uint64_t>(known, 1);
+        const std::uint64_t end =
+            pages < (touched.end - at) / page_size_ ? at + pages * page_size_ : touched.end;
+        if (known != 0) {
+          add(unwritten_, at, end);
+        } else {
+          written(at, end); // the base does not have it: that should not be
+        }
+        at = end;
+      }
+    });
+  }
+}
+
+template <typename Read, typename Unchanged>
+void AddressSpaceCollector::split(AddressRange range, Read read, Unchanged unchanged) const {
+  auto next = std::lower_bound(unwritten_.begin(), unwritten_.end(), range.start + 1, comes_before);
+  for (std::uint64_t at = range.start; at < range.end;) {
+    if (next == unwritten_.end() || next->start >= range.end) {
+      read(AddressRange{at, range.end});
+      return;
+    }
+    if (next->start > at) {
+      read(AddressRange{at, next->start});
+      at = next->start;
+    }
+    const std::uint64_t end = std::min(next->end, range.end);
+    unchanged(AddressRange{at, end});
+    at = end;
+    ++next;
+  }
+}
+
+bool AddressSpaceCollector::examine_before(const MemoryReport& report) {
+  const bool same = std::equal(mappings_.begin(), mappings_.end(), report.areas.begin(),
+                               report.areas.end(), is_same_mapping);
+  if (!same) {
+    return false; // it has mapped something meanwhile
+  }
+  source_ = pid_;
+  policies_ = report.policies;
+  examine_areas(report.areas);
+  set_aside_written_ = true;
+  return true;
+}
+
+void AddressSpaceCollector::set_aside_written(PageSpool& spool) {
+  constexpr std::size_t kRanges = 1024; // IOV_MAX
+  SavedArea saved{{0, UINT64_MAX}, {}, {}};
+  RemoteMemory memory(pid_);
+  std::vector<std::byte> buffer(std::size_t{1} << 20);
+  std::vector<iovec> ranges;
+  std::size_t filled = 0;
+  const auto flush = [&] {
+    const auto bytes = std::span<std::byte>(buffer).first(filled);
+    memory.read_ranges(ranges, bytes);
+    std::uint64_t place = spool.append(bytes);
+    for (const iovec& range : ranges) {
+      saved.pages.push_back(
+          {{reinterpret_cast<std::uintptr_t>(range.iov_base), range.iov_len}, place});
+      place += range.iov_len;
+    }
+    ranges.clear();
+    filled = 0;
+  };
+  const auto set_aside = [&](std::uint64_t start, std::uint64_t end) {
+    while (start < end) {
+      if (ranges.size() == kRanges || filled == buffer.size()) {
+        flush();
+      }
+      const std::size_t n = std::min<std::uint64_t>(end - start, buffer.size() - filled);
+      ranges.push_back({reinterpret_cast<void*>(start), n});
+      filled += n;
+      start += n;
+    }
+  };
+  PageScanner scanner(pid_);
+  std::vector<std::byte> page(page_size_);
+  auto next = written_.begin();
+  for (const Area& area : areas_) {
+    if (area.kind == MappingKind::kVvar || area.kind == MappingKind::kVsyscall) {
+      continue; // the kernel provides it
+    }
+    scanner.scan_guards(area.mapping.start, area.mapping.end, [&](const TouchedRange& guard) {
+      saved.guards.push_back({guard.start, guard.end});
+    });
+    if (area.kind == MappingKind::kOther) {
+      for (std::uint64_t at = area.mapping.start; at < area.mapping.end; at += page_size_) {
+        if (memory.read_some(at, page) == page_size_) { // there is nothing beyond the file's end
+          set_aside(at, at + page_size_);
+        }
+      }
+      continue;
+    }
+    if (area.kind == MappingKind::kVdso) {
+      set_aside(area.mapping.start, area.mapping.end);
+      continue;
+    }
+    for (; next != written_.end() && next->start < area.mapping.end; ++next) {
+      // Neighbours of two mappings may have been joined.
+      set_aside(std::max(next->start, area.mapping.start), std::min(next->end, area.mapping.end));
+      if (next->end > area.mapping.end) {
+        break;
+      }
+    }
+  }
+  flush();
+  saved_.clear();
+  saved_.push_back(std::move(saved));
+}
+
 const AddressSpaceCollector::SavedArea*
 AddressSpaceCollector::find_saved(const ProcMapping& mapping) const {
+  if (set_aside_written_) {
+    return &saved_.front();
+  }
   auto found = std::find_if(saved_.begin(), saved_.end(),
                             [&](const SavedArea& saved) { return within(mapping, saved.range); });
   return source_ != pid_ && found != saved_.end() ? &*found : nullptr;
@@ -160,10 +338,17 @@ std::vector<AddressRange> AddressSpaceCollector::examine(pid_t source) {
   std::sort(memory.begin(), memory.end(), [](const ProcMemoryArea& a, const ProcMemoryArea& b) {
     return a.mapping.start < b.mapping.start;
   });
-  areas_.clear();
-  touched_bytes_ = 0;
   if (!join_) { // memory policies mean nothing to a replay
     policies_ = read_memory_policies(source);
+  }
+  examine_areas(memory);
+  return {};
+}
+
+void AddressSpaceCollector::examine_areas(const std::vector<ProcMemoryArea>& memory) {
+  areas_.clear();
+  touched_bytes_ = 0;
+  if (!join_) {
     std::erase_if(policies_, [&](const auto& entry) {
       return entry.second == usual_policy_ && bound_alike_.count(entry.first) == 0;
     });
@@ -171,11 +356,10 @@ std::vector<AddressRange> AddressSpaceCollector::examine(pid_t source) {
   for (const ProcMemoryArea& area : memory) {
     add_area(area);
   }
-  auxv_ = read_auxv(source);
-  stat_ = ProcStat::read(source);
-  executable_ = try_read_link(proc_path(source, "exe")).value_or("");
-  executable_object_ = objects_.add_executable(source, executable_).value_or(schema::NO_INDEX);
-  return {};
+  auxv_ = read_auxv(source_);
+  stat_ = ProcStat::read(source_);
+  executable_ = try_read_link(proc_path(source_, "exe")).value_or("");
+  executable_object_ = objects_.add_executable(source_, executable_).value_or(schema::NO_INDEX);
 }
 
 void AddressSpaceCollector::visit_objects(const std::function<void(std::uint32_t&)>& visit) {
@@ -244,6 +428,9 @@ void AddressSpaceCollector::add_area(const ProcMemoryArea& memory) {
     area.sealed = memory.has_flag("sl");
     for (std::size_t bit = 0; bit < kUserFaultFlags.size(); ++bit) {
       area.user_faults |= memory.has_flag(kUserFaultFlags[bit]) ? 1u << bit : 0u;
+    }
+    if (is_within(memory.mapping, enrolled_)) {
+      area.user_faults = 0; // it is we who watch
     }
     if (auto policy = policies_.find(memory.mapping.start); policy != policies_.end()) {
       area.policy = policy->second;
@@ -332,7 +519,11 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
   const SavedArea* saved = find_saved(mapping);
   std::vector<AddressRange> guards;
   if (saved != nullptr) {
-    guards = saved->guards;
+    const auto first = std::lower_bound(saved->guards.begin(), saved->guards.end(),
+                                        mapping.start + 1, comes_before);
+    for (auto guard = first; guard != saved->guards.end() && guard->start < mapping.end; ++guard) {
+      guards.push_back(*guard);
+    }
   } else {
     scanner.scan_guards(mapping.start, mapping.end, [&](const TouchedRange& guard) {
       guards.push_back({guard.start, guard.end});
@@ -343,7 +534,7 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
   }
   std::optional<BaseArea> in_base;
   if (base_space) {
-    in_base = BaseArea{false, *base_space, mapping.start};
+    in_base = BaseArea{false, *base_space, mapping.start, !is_within(mapping, watched_)};
   }
   out.begin(&area.runs, in_base);
   const bool has_object = area.object != schema::NO_INDEX;
@@ -368,18 +559,41 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
     }
     leave_untouched(address);
   };
-  if (saved != nullptr) {
-    for (const PlacedRange& pages : saved->pages) {
-      if (pages.range.offset < mapping.start || pages.range.offset >= mapping.end) {
-        continue;
-      }
-      skip_to(pages.range.offset);
-      out.file(spool.fd(), pages.place, pages.range.length, "pages set aside");
-      at += pages.range.length;
-    }
-  } else if (area.kind == MappingKind::kVdso) {
+  const auto take_over = [&](AddressRange range) {
+    skip_to(range.start);
+    out.unchanged(range.end - range.start);
+    at = range.end;
+  };
+  if (area.kind == MappingKind::kVdso && !set_aside_written_) {
     out.remote(memory, mapping.start, mapping.length());
     at = mapping.end;
+  } else if (saved != nullptr) {
+    auto unwritten =
+        std::lower_bound(unwritten_.begin(), unwritten_.end(), mapping.start + 1, comes_before);
+    // Those before an address. Neighbours of two mappings may have been joined.
+    const auto take_over_before = [&](std::uint64_t address) {
+      for (; unwritten != unwritten_.end() && unwritten->start < address; ++unwritten) {
+        take_over({std::max(unwritten->start, mapping.start), std::min(unwritten->end, address)});
+        if (unwritten->end > address) {
+          break;
+        }
+      }
+    };
+    auto pages = std::lower_bound(saved->pages.begin(), saved->pages.end(), mapping.start,
+                                  [](const PlacedRange& placed, std::uint64_t address) {
+                                    return placed.range.offset < address;
+                                  });
+    for (; pages != saved->pages.end() && pages->range.offset < mapping.end; ++pages) {
+      if (set_aside_written_) {
+        take_over_before(pages->range.offset);
+      }
+      skip_to(pages->range.offset);
+      out.file(spool.fd(), pages->place, pages->range.length, "pages set aside");
+      at += pages->range.length;
+    }
+    if (set_aside_written_) {
+      take_over_before(mapping.end);
+    }
   } else if (area.kind == MappingKind::kOther) {
     std::vector<std::byte> page(page_size_);
     for (std::uint64_t address = mapping.start; address < mapping.end; address += page_size_) {
@@ -392,9 +606,14 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
   } else if (area.touched != 0 && !mapping.shared) {
     scanner.scan(mapping.start, mapping.end, [&](const TouchedRange& touched) {
       if (!touched.file) {
-        skip_to(touched.start);
-        out.remote(memory, touched.start, touched.end - touched.start);
-        at = touched.end;
+        split(
+            {touched.start, touched.end},
+            [&](AddressRange range) {
+              skip_to(range.start);
+              out.remote(memory, range.start, range.end - range.start);
+              at = range.end;
+            },
+            take_over);
       }
     });
   }
