@@ -436,7 +436,11 @@ TEST(MemoryWatchOthers, AnotherProgramIsAnotherMemory) {
   const std::string first = directory.file("a.pcp");
   capture_process(child.pid(), first, with_base(""), watch);
   ASSERT_EQ(::write(orders[1], "", 1), 1);
-  while (read_mappings(child.pid()).front().name.find("sleep") == std::string::npos) {
+  const auto is_another = [&] {
+    const std::vector<ProcMapping> mappings = read_mappings(child.pid()); // none for a moment
+    return !mappings.empty() && mappings.front().name.find("sleep") != std::string::npos;
+  };
+  while (!is_another()) {
     ::usleep(1000);
   }
   while (

@@ -40,7 +40,6 @@ struct ScanArguments {
 
 constexpr std::uint64_t kFlagProtect = 1u << 0;     // PM_SCAN_WP_MATCHING
 constexpr std::uint64_t kFlagOnlyWatched = 1u << 1; // PM_SCAN_CHECK_WPASYNC
-constexpr std::uint64_t kCategoryWatched = 1u << 0; // PAGE_IS_WPALLOWED
 constexpr std::uint64_t kCategoryWritten = 1u << 1;
 constexpr std::uint64_t kCategoryFile = 1u << 2;
 constexpr std::uint64_t kCategoryPresent = 1u << 3;
@@ -63,8 +62,7 @@ class RangeJoiner {
 public:
   explicit RangeJoiner(const std::function<void(const TouchedRange&)>& sink) : sink_(sink) {}
   void add(const TouchedRange& range) {
-    if (range_.end == range.start && range_.file == range.file &&
-        range_.unwritten == range.unwritten && range_.end != range_.start) {
+    if (range_.end == range.start && range_.file == range.file && range_.end != range_.start) {
       range_.end = range.end;
       return;
     }
@@ -102,7 +100,7 @@ void PageScanner::scan(std::uint64_t start, std::uint64_t end,
   if (start >= end) {
     return;
   }
-  if (use_ioctl_ && scan_by_ioctl(start, end, false, sink)) {
+  if (use_ioctl_ && scan_by_ioctl(start, end, Query::kTouched, sink)) {
     return;
   }
   use_ioctl_ = false;
@@ -120,6 +118,16 @@ bool PageScanner::is_watched(std::uint64_t address) {
   arguments.vec = reinterpret_cast<std::uintptr_t>(buffer_.data());
   arguments.vec_len = 1;
   return ::ioctl(pagemap_.get(), kPagemapScan, &arguments) >= 0;
+}
+
+bool PageScanner::scan_written(std::uint64_t start, std::uint64_t end,
+                               const std::function<void(const TouchedRange&)>& sink) {
+  return scan_by_ioctl(start, end, Query::kWritten, sink);
+}
+
+bool PageScanner::scan_absent(std::uint64_t start, std::uint64_t end,
+                              const std::function<void(const TouchedRange&)>& sink) {
+  return scan_by_ioctl(start, end, Query::kAbsent, sink);
 }
 
 bool PageScanner::protect_written(std::uint64_t start, std::uint64_t end) {
@@ -148,18 +156,18 @@ bool PageScanner::protect_written(std::uint64_t start, std::uint64_t end) {
 
 bool PageScanner::has_ioctl() {
   const auto start = reinterpret_cast<std::uintptr_t>(buffer_.data()) & ~(page_size_ - 1);
-  return scan_by_ioctl(start, start + page_size_, false, [](const TouchedRange&) {});
+  return scan_by_ioctl(start, start + page_size_, Query::kTouched, [](const TouchedRange&) {});
 }
 
 void PageScanner::scan_guards(std::uint64_t start, std::uint64_t end,
                               const std::function<void(const TouchedRange&)>& sink) {
   if (use_ioctl_ && knows_guards_ && start < end) {
-    scan_by_ioctl(start, end, true, sink);
+    scan_by_ioctl(start, end, Query::kGuards, sink);
   }
 }
 
 // False where the kernel does not know the ioctl; nothing was reported then.
-bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, bool guards,
+bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, Query query,
                                 const std::function<void(const TouchedRange&)>& sink) {
   RangeJoiner joiner(sink);
   while (start < end) {
@@ -169,16 +177,31 @@ bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, bool gua
     arguments.end = end;
     arguments.vec = reinterpret_cast<std::uintptr_t>(buffer_.data());
     arguments.vec_len = kRegions;
-    if (guards) {
-      arguments.category_mask = kCategoryGuard;
-    } else {
+    switch (query) {
+    case Query::kTouched: {
       // Neither the zero page nor a guard page (which counts as swapped), and present or swapped.
       const std::uint64_t none = kCategoryZeroPage | (knows_guards_ ? kCategoryGuard : 0);
       arguments.category_inverted = none;
       arguments.category_mask = none;
       arguments.category_anyof_mask = kCategoryPresent | kCategorySwapped;
+      arguments.return_mask = kCategoryFile;
+      break;
     }
-    arguments.return_mask = kCategoryFile | kCategoryWatched | kCategoryWritten;
+    case Query::kGuards:
+      arguments.category_mask = kCategoryGuard;
+      arguments.return_mask = kCategoryGuard;
+      break;
+    case Query::kWritten: // no more than that: looking up what each page is takes most of the time
+      arguments.category_mask = kCategoryWritten;
+      arguments.category_anyof_mask = kCategoryPresent | kCategorySwapped;
+      arguments.return_mask = kCategoryWritten;
+      break;
+    case Query::kAbsent:
+      arguments.category_inverted = kCategoryPresent | kCategorySwapped;
+      arguments.category_mask = kCategoryPresent | kCategorySwapped;
+      arguments.return_mask = kCategoryPresent;
+      break;
+    }
     int count = ::ioctl(pagemap_.get(), kPagemapScan, &arguments);
     if (count < 0) {
       if (errno == EINTR) {
@@ -186,7 +209,7 @@ bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, bool gua
       }
       if (errno == EINVAL && knows_guards_) {
         knows_guards_ = false; // an older kernel
-        if (guards) {
+        if (query == Query::kGuards) {
           return true;
         }
         continue;
@@ -206,8 +229,7 @@ bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, bool gua
       ScanRegion region;
       std::memcpy(&region, bytes + static_cast<std::size_t>(i) * sizeof region, sizeof region);
       joiner.add({std::max(region.start, start), std::min(region.end, end),
-                  (region.categories & kCategoryFile) != 0,
-                  (region.categories & (kCategoryWatched | kCategoryWritten)) == kCategoryWatched});
+                  (region.categories & kCategoryFile) != 0});
       reached = region.end;
     }
     // Where the kernel fills its own buffer of 512 regions and then comes to the end of the range,

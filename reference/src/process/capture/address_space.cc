@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <climits>
 #include <cstdio>
 #include <future>
 #include <string_view>
@@ -158,8 +159,12 @@ void AddressSpaceCollector::note_unwritten(const std::vector<AddressRange>& watc
   watched_ = watched;
   unwritten_.clear();
   written_.clear();
+  guards_.clear();
   written_bytes_ = 0;
   const auto add = [](std::vector<AddressRange>& ranges, std::uint64_t start, std::uint64_t end) {
+    if (start == end) {
+      return;
+    }
     if (!ranges.empty() && ranges.back().end == start) {
       ranges.back().end = end;
     } else {
@@ -170,35 +175,89 @@ void AddressSpaceCollector::note_unwritten(const std::vector<AddressRange>& watc
     add(written_, start, end);
     written_bytes_ += end - start;
   };
+  // Pages that are as they were, as far as the base has them.
+  const auto unwritten = [&](std::uint64_t start, std::uint64_t end) {
+    for (std::uint64_t at = start; at < end;) {
+      const auto row = base.find(base_space, at);
+      const std::uint64_t known = row ? row->pages : base.zeros(base_space, at);
+      const std::uint64_t pages = std::max<std::uint64_t>(known, 1);
+      const std::uint64_t next = pages < (end - at) / page_size_ ? at + pages * page_size_ : end;
+      if (known != 0) {
+        add(unwritten_, at, next);
+      } else {
+        written(at, next); // that should not be
+      }
+      at = next;
+    }
+  };
   PageScanner scanner(pid_);
   for (const ProcMapping& mapping : mappings_) {
     const MappingKind kind = mapping_kind(mapping);
+    const auto note_guards = [&] {
+      scanner.scan_guards(mapping.start, mapping.end, [&](const TouchedRange& guard) {
+        guards_.push_back({guard.start, guard.end});
+      });
+    };
+    if (mapping.shared && is_object(kind)) {
+      note_guards();
+    }
     if (mapping.shared || (kind != MappingKind::kPrivateAnonymous && kind != MappingKind::kFile)) {
       continue;
     }
-    const bool is_watched = is_within(mapping, watched_);
-    scanner.scan(mapping.start, mapping.end, [&](const TouchedRange& touched) {
-      if (touched.file) {
-        return;
-      }
-      if (!is_watched || !touched.unwritten) {
-        written(touched.start, touched.end);
-        return;
-      }
-      for (std::uint64_t at = touched.start; at < touched.end;) {
-        const auto row = base.find(base_space, at);
-        const std::uint64_t known = row ? row->pages : base.zeros(base_space, at);
-        const std::uint64_t pages = std::max<std::uint64_t>(known, 1);
-        const std::uint64_t end =
-            pages < (touched.end - at) / page_size_ ? at + pages * page_size_ : touched.end;
-        if (known != 0) {
-          add(unwritten_, at, end);
-        } else {
-          written(at, end); // the base does not have it: that should not be
+    if (!is_within(mapping, watched_)) {
+      scanner.scan(mapping.start, mapping.end, [&](const TouchedRange& touched) {
+        if (!touched.file) {
+          written(touched.start, touched.end);
         }
-        at = end;
-      }
+      });
+      note_guards();
+      continue;
+    }
+    struct Part {
+      std::uint64_t start, end;
+      bool absent; // or a guard page: nothing can be read
+    };
+    std::vector<Part> parts;
+    const auto note = [&](bool absent) {
+      return [&parts, absent](const TouchedRange& range) {
+        parts.push_back({range.start, range.end, absent});
+      };
+    };
+    if (!scanner.scan_written(mapping.start, mapping.end, note(false)) ||
+        !scanner.scan_absent(mapping.start, mapping.end, note(true))) {
+      watched_.clear();
+      unwritten_.clear();
+      written_.clear();
+      written_bytes_ = UINT64_MAX; // everything is compared
+      return;
+    }
+    const std::size_t known = guards_.size();
+    note_guards();
+    for (std::size_t i = known; i < guards_.size(); ++i) {
+      parts.push_back({guards_[i].start, guards_[i].end, true});
+    }
+    std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) {
+      return std::tuple(a.start, !a.absent) < std::tuple(b.start, !b.absent);
     });
+    std::uint64_t at = mapping.start;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const Part& part = parts[i];
+      unwritten(at, std::max(at, part.start));
+      if (part.absent) {
+        at = std::max(at, part.end);
+        continue;
+      }
+      // Guard pages count as written too.
+      std::uint64_t from = std::max(at, part.start);
+      for (; i + 1 < parts.size() && parts[i + 1].start < part.end; ++i) {
+        const Part& guard = parts[i + 1];
+        written(from, std::max(from, guard.start));
+        from = std::max(from, guard.end);
+      }
+      written(from, std::max(from, part.end));
+      at = std::max(at, std::max(from, part.end));
+    }
+    unwritten(at, std::max(at, mapping.end));
   }
 }
 
@@ -230,58 +289,44 @@ bool AddressSpaceCollector::examine_before(const MemoryReport& report) {
   source_ = pid_;
   policies_ = report.policies;
   examine_areas(report.areas);
+  if (std::any_of(areas_.begin(), areas_.end(),
+                  [](const Area& area) { return area.kind == MappingKind::kOther; })) {
+    return false; // files that cannot be opened are read through the process, whatever their size
+  }
   set_aside_written_ = true;
   return true;
 }
 
-void AddressSpaceCollector::set_aside_written(PageSpool& spool) {
-  constexpr std::size_t kRanges = 1024; // IOV_MAX
-  SavedArea saved{{0, UINT64_MAX}, {}, {}};
+void AddressSpaceCollector::set_aside_written() {
+  std::uint64_t most = written_bytes_;
+  for (const Area& area : areas_) {
+    most += area.kind == MappingKind::kVdso ? area.mapping.length() : 0;
+  }
+  aside_ = PageBuffer(most);
+  ::madvise(aside_.data(), aside_.size(), MADV_HUGEPAGE); // fewer faults, while it stands still
+  SavedArea saved{{0, UINT64_MAX}, {}, guards_};
   RemoteMemory memory(pid_);
-  std::vector<std::byte> buffer(std::size_t{1} << 20);
   std::vector<iovec> ranges;
   std::size_t filled = 0;
+  std::size_t read = 0; // of what is filled
   const auto flush = [&] {
-    const auto bytes = std::span<std::byte>(buffer).first(filled);
-    memory.read_ranges(ranges, bytes);
-    std::uint64_t place = spool.append(bytes);
-    for (const iovec& range : ranges) {
-      saved.pages.push_back(
-          {{reinterpret_cast<std::uintptr_t>(range.iov_base), range.iov_len}, place});
-      place += range.iov_len;
-    }
+    memory.read_ranges(ranges, aside_.span().subspan(read, filled - read));
     ranges.clear();
-    filled = 0;
+    read = filled;
   };
   const auto set_aside = [&](std::uint64_t start, std::uint64_t end) {
-    while (start < end) {
-      if (ranges.size() == kRanges || filled == buffer.size()) {
-        flush();
-      }
-      const std::size_t n = std::min<std::uint64_t>(end - start, buffer.size() - filled);
-      ranges.push_back({reinterpret_cast<void*>(start), n});
-      filled += n;
-      start += n;
+    if (start >= end) {
+      return;
     }
+    if (ranges.size() == IOV_MAX) {
+      flush();
+    }
+    ranges.push_back({reinterpret_cast<void*>(start), end - start});
+    saved.pages.push_back({{start, end - start}, filled});
+    filled += end - start;
   };
-  PageScanner scanner(pid_);
-  std::vector<std::byte> page(page_size_);
   auto next = written_.begin();
   for (const Area& area : areas_) {
-    if (area.kind == MappingKind::kVvar || area.kind == MappingKind::kVsyscall) {
-      continue; // the kernel provides it
-    }
-    scanner.scan_guards(area.mapping.start, area.mapping.end, [&](const TouchedRange& guard) {
-      saved.guards.push_back({guard.start, guard.end});
-    });
-    if (area.kind == MappingKind::kOther) {
-      for (std::uint64_t at = area.mapping.start; at < area.mapping.end; at += page_size_) {
-        if (memory.read_some(at, page) == page_size_) { // there is nothing beyond the file's end
-          set_aside(at, at + page_size_);
-        }
-      }
-      continue;
-    }
     if (area.kind == MappingKind::kVdso) {
       set_aside(area.mapping.start, area.mapping.end);
       continue;
@@ -588,7 +633,11 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
         take_over_before(pages->range.offset);
       }
       skip_to(pages->range.offset);
-      out.file(spool.fd(), pages->place, pages->range.length, "pages set aside");
+      if (set_aside_written_) {
+        out.memory(aside_.span().subspan(pages->place, pages->range.length));
+      } else {
+        out.file(spool.fd(), pages->place, pages->range.length, "pages set aside");
+      }
       at += pages->range.length;
     }
     if (set_aside_written_) {

@@ -1,6 +1,7 @@
 // What a checkpoint says of one address space.
 #pragma once
 
+#include "base/page_buffer.h"
 #include "process/capture/address_range.h"
 #include "process/capture/memory_objects.h"
 #include "process/capture/page_pump.h"
@@ -72,7 +73,7 @@ public:
   // stood still, if that is about the mappings that it has; then everything that was written is set
   // aside, and the process may go on. False: nothing was done.
   bool examine_before(const MemoryReport& report);
-  void set_aside_written(PageSpool& spool);
+  void set_aside_written();
 
   // From now on everything is read from `source`, the process or a copy of it. Returns areas that a
   // copy has without their contents (MADV_WIPEONFORK) and that were not set aside: with such, the
@@ -157,6 +158,8 @@ private:
   std::vector<AddressRange> unwritten_; // in order
   std::vector<AddressRange> written_;   // or not watched; in order
   std::uint64_t written_bytes_ = UINT64_MAX;
+  std::vector<AddressRange> guards_; // pages, in order
+  PageBuffer aside_;                 // what set_aside_written() has read
   bool set_aside_written_ = false;
   std::vector<ProcMemoryArea> missing_; // mappings that a copy does not have
   std::vector<Area> areas_;

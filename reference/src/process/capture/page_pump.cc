@@ -85,6 +85,18 @@ void PagePump::file(int fd, std::uint64_t offset, std::uint64_t length, const st
   }
 }
 
+void PagePump::memory(std::span<const std::byte> pages) {
+  read_remote();
+  while (!pages.empty()) {
+    const std::span<std::byte> out = room();
+    const std::size_t n = std::min(pages.size(), out.size());
+    std::copy_n(pages.begin(), n, out.begin());
+    add({Step::Kind::kData, nullptr, {}, n});
+    filled_ += n;
+    pages = pages.subspan(n);
+  }
+}
+
 void PagePump::read_remote() {
   if (!remote_.empty()) {
     memory_->read_ranges(remote_, buffer_.subspan(remote_start_, filled_ - remote_start_));

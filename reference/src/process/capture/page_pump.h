@@ -39,6 +39,8 @@ public:
   void unchanged(std::uint64_t length);
   // Pages of a file; what lies beyond its end reads as zeros. `name` is for errors.
   void file(int fd, std::uint64_t offset, std::uint64_t length, const std::string& name);
+  // Pages that lie in memory.
+  void memory(std::span<const std::byte> pages);
   // Reads and appends what waits.
   void flush();
 

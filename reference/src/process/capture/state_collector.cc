@@ -332,7 +332,7 @@ bool StateCollector::examine_before(const MemoryReport& report) {
 }
 
 void StateCollector::set_aside_written() {
-  spaces_.front()->collector.set_aside_written(spool_);
+  spaces_.front()->collector.set_aside_written();
   set_aside_shared();
 }
 
