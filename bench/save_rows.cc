@@ -8,8 +8,10 @@
 #include "rrpcp/reader.h"
 #include "subject_process.h"
 
+#include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <thread>
 #include <unistd.h>
 
 namespace rrpcp::bench {
@@ -77,6 +79,9 @@ void save_rows(Bench& bench, std::uint64_t bytes, SavedFiles& files) {
       race(bench.rounds, 0,
            {[&] { return std::vector<std::uint64_t>{read_copy(twin, subject.touched())}; }});
   ::kill(twin, SIGKILL);
+  while (::kill(twin, 0) == 0) { // a process with children is not captured
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
   bench.report.add({.what = "reading a copy of the process alone",
                     .size = size,
                     .figure = floor[0][0],

@@ -132,6 +132,7 @@ int hold_memory(std::size_t bytes, const std::string& directory) {
               std::to_string(block - eighth) + "\n";
     }
   }
+  std::signal(SIGCHLD, SIG_IGN); // copies are not waited for
   sigset_t writes;
   sigemptyset(&writes);
   sigaddset(&writes, SIGUSR1);
