@@ -119,6 +119,26 @@ std::vector<std::uint64_t> copy_memory(pid_t pid, const std::vector<MemoryPiece>
   return {written, now() - begin};
 }
 
+std::uint64_t read_copy(pid_t copy, const std::vector<MemoryPiece>& pieces) {
+  const std::string path = "/proc/" + std::to_string(copy) + "/mem";
+  const ScopedFd memory(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const PageBuffer buffer(kBuffer);
+  const std::uint64_t begin = now();
+  for (MemoryPiece piece : pieces) {
+    while (piece.length > 0) {
+      const ssize_t n =
+          ::pread(memory.get(), buffer.data(), std::min<std::uint64_t>(piece.length, buffer.size()),
+                  static_cast<off_t>(piece.address));
+      if (n <= 0) {
+        throw system_error(errno, "cannot read").in_file(path);
+      }
+      piece.address += static_cast<std::uint64_t>(n);
+      piece.length -= static_cast<std::uint64_t>(n);
+    }
+  }
+  return now() - begin;
+}
+
 std::uint64_t compress_chunks(const CheckpointReader& raw) {
   const WholeFile file(raw);
   const std::vector<ChunkEntry> chunks = chunk_table(raw);
@@ -134,6 +154,19 @@ std::uint64_t compress_chunks(const CheckpointReader& raw) {
                             file.at(chunks[i].offset), chunks[i].length, kDefaultLevel));
   });
   return now() - begin;
+}
+
+std::uint64_t compressed_bytes(std::span<const std::byte> bytes) {
+  constexpr std::size_t kPiece = 256 << 10;
+  std::vector<std::byte> buffer(ZSTD_compressBound(kPiece));
+  std::uint64_t sum = 0;
+  for (; !bytes.empty(); bytes = bytes.subspan(std::min(kPiece, bytes.size()))) {
+    const std::size_t n = ZSTD_compress(buffer.data(), buffer.size(), bytes.data(),
+                                        std::min(kPiece, bytes.size()), kDefaultLevel);
+    check(n);
+    sum += n;
+  }
+  return sum;
 }
 
 std::uint64_t decompress_chunks(const CheckpointReader& reader) {
@@ -156,6 +189,35 @@ std::uint64_t decompress_chunks(const CheckpointReader& reader) {
                               file.at(chunk.offset), chunk.stored_length));
   });
   return now() - begin;
+}
+
+std::uint64_t decompress_into_new_memory(const CheckpointReader& reader) {
+  const WholeFile file(reader);
+  const std::vector<ChunkEntry> chunks = chunk_table(reader);
+  const std::uint64_t step = chunks[0].length;
+  const std::uint64_t begin = now();
+  void* memory = ::mmap(nullptr, chunks.size() * step, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED || ::madvise(memory, chunks.size() * step, MADV_NOHUGEPAGE) != 0) {
+    throw system_error(errno, "cannot get memory");
+  }
+  std::vector<std::unique_ptr<ZSTD_DCtx, FreeContext>> contexts(processors());
+  on_all_processors(chunks.size(), [&](std::uint64_t i, unsigned worker) {
+    if (contexts[worker] == nullptr) {
+      contexts[worker].reset(ZSTD_createDCtx());
+    }
+    auto* const out = static_cast<std::byte*>(memory) + i * step;
+    const ChunkEntry& chunk = chunks[i];
+    if (chunk.codec == format::kCodecRaw) {
+      std::copy_n(file.at(chunk.offset), chunk.length, out);
+      return;
+    }
+    check(ZSTD_decompressDCtx(contexts[worker].get(), out, chunk.length, file.at(chunk.offset),
+                              chunk.stored_length));
+  });
+  const std::uint64_t taken = now() - begin;
+  ::munmap(memory, chunks.size() * step);
+  return taken;
 }
 
 std::uint64_t hash_chunks(const CheckpointReader& reader) {

@@ -4,7 +4,9 @@
 #include "rrpcp/reader.h"
 #include "subject_process.h"
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,12 +18,24 @@ namespace rrpcp::bench {
 std::vector<std::uint64_t> copy_memory(pid_t pid, const std::vector<MemoryPiece>& pieces,
                                        const std::string& path);
 
+// Reads these pieces of a copy of a process (fork(2)) by /proc/PID/mem, the one way to pages shared
+// copy-on-write that leaves them shared, into a small buffer: the least that a capture of a process
+// which goes on can take.
+std::uint64_t read_copy(pid_t copy, const std::vector<MemoryPiece>& pieces);
+
 // Compresses the chunks of the raw checkpoint, which lie in memory, with zstd at the level of the
 // profile "default", on all processors. Nothing is kept.
 std::uint64_t compress_chunks(const CheckpointReader& raw);
 
+// What these bytes have when pieces of 256 KiB are compressed with zstd at that level.
+std::uint64_t compressed_bytes(std::span<const std::byte> bytes);
+
 // Decompresses all chunks, which lie in memory, on all processors into small reused buffers.
 std::uint64_t decompress_chunks(const CheckpointReader& reader);
+
+// The same into new memory, in pages of 4 KiB: the least that a restore can take which maps
+// nothing.
+std::uint64_t decompress_into_new_memory(const CheckpointReader& reader);
 
 // Reads all chunks from the file with pread(2) into small reused buffers, decompresses those that
 // are compressed, and computes XXH3-64 over the stored and, where they are others, the decoded

@@ -39,6 +39,8 @@ struct SavedFiles {
 // Captures a process of `bytes`, also when no row of saving is asked for, and fills `files`.
 void save_rows(Bench& bench, std::uint64_t bytes, SavedFiles& files);
 void restore_rows(Bench& bench, const SavedFiles& files);
+// Incremental captures of a process of its own.
+void series_rows(Bench& bench, std::uint64_t bytes);
 void validate_rows(Bench& bench, const SavedFiles& files);
 // One row for each of several sizes.
 void open_rows(Bench& bench, const SavedFiles& files);

@@ -32,7 +32,8 @@ Exit codes:
   1  measured, and --check was given, and a target was missed
   2  wrong usage, or a failure)";
 
-const std::vector<std::string> kParts = {"save", "restore", "validate", "open", "memory", "list"};
+const std::vector<std::string> kParts = {"save", "series", "restore", "validate",
+                                         "open", "memory", "list"};
 
 // Removed with everything in it.
 class Directory {
@@ -61,7 +62,8 @@ int run(int argc, char** argv, Console& console) {
                    kDetails});
   command.add("size", "size of the process, as 64M; several with commas", "BYTES", "64M,1G");
   command.add("all", "64 MiB, 1 GiB and 4 GiB");
-  command.add("only", "save, restore, validate, open, memory or list; several with commas", "PART");
+  command.add("only", "save, series, restore, validate, open, memory or list; several with commas",
+              "PART");
   command.add("rounds", "timed runs of each", "N", "5");
   command.add("checkpoints", "files in the directory that is listed", "N", "10000");
   command.add("dir", "where the files go", "DIR", std::filesystem::temp_directory_path().string());
@@ -89,8 +91,13 @@ int run(int argc, char** argv, Console& console) {
   const std::string sizes = arguments.has("all") ? "64M,1G,4G" : arguments.get("size");
   const bool only_list = bench.parts == std::vector<std::string>{"list"};
   for (const std::string& text : only_list ? std::vector<std::string>{} : split_list(sizes)) {
+    const std::uint64_t bytes = parse_size(text, "--size");
+    series_rows(bench, bytes);
+    if (bench.parts == std::vector<std::string>{"series"}) {
+      continue;
+    }
     SavedFiles files;
-    save_rows(bench, parse_size(text, "--size"), files);
+    save_rows(bench, bytes, files);
     validate_rows(bench, files);
     open_rows(bench, files);
     restore_rows(bench, files);

@@ -8,7 +8,10 @@
 #include "rrpcp/reader.h"
 #include "subject_process.h"
 
+#include <chrono>
+#include <csignal>
 #include <filesystem>
+#include <thread>
 #include <unistd.h>
 
 namespace rrpcp::bench {
@@ -71,6 +74,20 @@ void save_rows(Bench& bench, std::uint64_t bytes, SavedFiles& files) {
   row.baseline_name += " + fdatasync";
   row.least_ratio = 0;
   bench.report.add(row);
+  const pid_t twin = subject.make_copy();
+  const auto floor =
+      race(bench.rounds, 0,
+           {[&] { return std::vector<std::uint64_t>{read_copy(twin, subject.touched())}; }});
+  ::kill(twin, SIGKILL);
+  while (::kill(twin, 0) == 0) { // a process with children is not captured
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  bench.report.add({.what = "reading a copy of the process alone",
+                    .size = size,
+                    .figure = floor[0][0],
+                    .bytes = files.touched_bytes,
+                    .baseline_name = "the whole save, raw",
+                    .baseline = raw[1][0]});
   bench.report.add({.what = "save, raw: process frozen",
                     .size = size,
                     .figure = raw[1][2],

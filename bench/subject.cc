@@ -2,12 +2,15 @@
 //
 //   rrpcp_bench_subject memory BYTES DIRECTORY
 //     fills BYTES of memory and waits; DIRECTORY/ready then holds the touched ranges, as
-//     "ADDRESS LENGTH" in decimal, one a line.
+//     "ADDRESS LENGTH" in decimal, one a line. At each SIGUSR1 it writes to a hundredth of its
+//     pages and makes the file anew. At
+//     SIGUSR2 it makes a copy of itself that waits, whose process id is in DIRECTORY/copy then.
 //   rrpcp_bench_subject map FILE LIST
 //     maps the pieces "ADDRESS OFFSET LENGTH" that LIST names from FILE, says so by a byte on
 //     standard output and ends: the least that a restore can do.
 
 #include <cinttypes>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -15,7 +18,10 @@
 #include <fcntl.h>
 #include <string>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
+#include <utility>
+#include <vector>
 
 namespace {
 
@@ -80,6 +86,15 @@ void fill_structured(char* at, std::size_t length, Random& random) {
   }
 }
 
+void announce(const std::string& path, const std::string& text) {
+  const std::string partial = path + ".partial";
+  std::FILE* file = std::fopen(partial.c_str(), "we");
+  if (file == nullptr || std::fwrite(text.data(), 1, text.size(), file) != text.size() ||
+      std::fclose(file) != 0 || std::rename(partial.c_str(), path.c_str()) != 0) {
+    fail("announcing");
+  }
+}
+
 int hold_memory(std::size_t bytes, const std::string& directory) {
   const std::size_t pages_of_block = bytes / kPageSize / kBlocks;
   if (pages_of_block < 8) {
@@ -90,6 +105,7 @@ int hold_memory(std::size_t bytes, const std::string& directory) {
   const std::size_t block = pages_of_block * kPageSize;
   const std::size_t blocks_of_mapping = kBlocks / kMappings;
   std::string list;
+  std::vector<std::pair<char*, std::size_t>> touched;
   Random random(1);
   for (std::size_t mapping = 0; mapping < kMappings; ++mapping) {
     const std::size_t length = blocks_of_mapping * block;
@@ -102,8 +118,8 @@ int hold_memory(std::size_t bytes, const std::string& directory) {
     for (std::size_t i = 0; i < blocks_of_mapping; ++i) {
       char* at = static_cast<char*>(memory) + i * block;
       at += eighth; // untouched
-      char* touched = at;
-      char* const end = touched + (block - eighth);
+      char* const touched_here = at;
+      char* const end = touched_here + (block - eighth);
       for (char* page = at; page < at + eighth; page += kPageSize) {
         *static_cast<volatile char*>(page) = 0; // touched, but zero
       }
@@ -111,18 +127,43 @@ int hold_memory(std::size_t bytes, const std::string& directory) {
       fill_incompressible(at, 2 * eighth, random);
       at += 2 * eighth;
       fill_structured(at, static_cast<std::size_t>(end - at), random);
-      list += std::to_string(reinterpret_cast<std::uintptr_t>(touched)) + " " +
+      touched.emplace_back(touched_here, block - eighth);
+      list += std::to_string(reinterpret_cast<std::uintptr_t>(touched_here)) + " " +
               std::to_string(block - eighth) + "\n";
     }
   }
-  const std::string partial = directory + "/ready.partial";
-  std::FILE* file = std::fopen(partial.c_str(), "we");
-  if (file == nullptr || std::fwrite(list.data(), 1, list.size(), file) != list.size() ||
-      std::fclose(file) != 0 || std::rename(partial.c_str(), (directory + "/ready").c_str()) != 0) {
-    fail("ready");
-  }
-  for (;;) {
-    ::pause();
+  std::signal(SIGCHLD, SIG_IGN); // copies are not waited for
+  sigset_t writes;
+  sigemptyset(&writes);
+  sigaddset(&writes, SIGUSR1);
+  sigaddset(&writes, SIGUSR2);
+  sigprocmask(SIG_BLOCK, &writes, nullptr);
+  announce(directory + "/ready", list);
+  // Of the touched pages, which are seven eighths, so that it is a hundredth of all.
+  constexpr std::size_t kStep = 87;
+  for (std::size_t first = 0;; first = (first + 31) % kStep) {
+    int signal = 0;
+    ::sigwait(&writes, &signal);
+    if (signal == SIGUSR2) {
+      const pid_t copy = ::fork();
+      if (copy == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;) {
+          ::pause();
+        }
+      }
+      announce(directory + "/copy", std::to_string(copy));
+      continue;
+    }
+    std::size_t page = 0;
+    for (const auto& [at, length] : touched) {
+      for (std::size_t offset = 0; offset < length; offset += kPageSize, ++page) {
+        if (page % kStep == first) {
+          fill_incompressible(at + offset + kPageSize / 2, 64, random);
+        }
+      }
+    }
+    announce(directory + "/ready", list);
   }
 }
 

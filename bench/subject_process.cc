@@ -57,19 +57,39 @@ pid_t start(const std::vector<std::string>& arguments, int output) {
 } // namespace
 
 SubjectProcess::SubjectProcess(std::uint64_t bytes, const std::string& directory) {
+  directory_ = directory;
   const std::string ready = directory + "/ready";
   std::filesystem::remove(ready);
   pid_ = start({"memory", std::to_string(bytes), directory}, -1);
-  while (!std::filesystem::exists(ready)) {
-    if (::waitpid(pid_, nullptr, WNOHANG) == pid_) {
-      pid_ = 0;
-      throw Error(ErrorCode::kSystem, "the subject ended early; is there memory enough?");
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+  await(ready);
   std::ifstream list(ready);
   for (MemoryPiece piece{}; list >> piece.address >> piece.length;) {
     touched_.push_back(piece);
+  }
+}
+
+void SubjectProcess::write_a_hundredth() {
+  std::filesystem::remove(directory_ + "/ready");
+  ::kill(pid_, SIGUSR1);
+  await(directory_ + "/ready");
+}
+
+pid_t SubjectProcess::make_copy() const {
+  const std::string file = directory_ + "/copy";
+  std::filesystem::remove(file);
+  ::kill(pid_, SIGUSR2);
+  await(file);
+  pid_t copy = 0;
+  std::ifstream(file) >> copy;
+  return copy;
+}
+
+void SubjectProcess::await(const std::string& file) const {
+  while (!std::filesystem::exists(file)) {
+    if (::waitpid(pid_, nullptr, WNOHANG) == pid_) {
+      throw Error(ErrorCode::kSystem, "the subject ended early; is there memory enough?");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }
 

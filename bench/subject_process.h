@@ -27,9 +27,16 @@ public:
   // Memory that was touched.
   const std::vector<MemoryPiece>& touched() const { return touched_; }
   std::uint64_t touched_bytes() const;
+  // Has it write to a hundredth of its pages, and waits until it has.
+  void write_a_hundredth();
+  // A copy of it (fork(2)), as a capture makes one. Ends with it.
+  pid_t make_copy() const;
   void kill();
 
 private:
+  void await(const std::string& file) const;
+
+  std::string directory_;
   pid_t pid_ = 0;
   std::vector<MemoryPiece> touched_;
 };

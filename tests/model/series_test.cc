@@ -12,8 +12,11 @@
 #include "store/held_base.h"
 #include "support/checkpoint_bytes.h"
 #include "support/equal_hashes.h"
+#include "support/syscall_fault.h"
 #include "support/temp_dir.h"
 
+#include <algorithm>
+#include <atomic>
 #include <capnp/message.h>
 #include <chrono>
 #include <cstring>
@@ -22,7 +25,11 @@
 #include <gtest/gtest.h>
 #include <map>
 #include <optional>
+#include <random>
 #include <set>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <thread>
 
 namespace rrpcp {
 namespace {
@@ -55,6 +62,10 @@ protected:
     state.setElfClass(2);
     state.setDataEncoding(1);
     state.setProducer("org.rrpcp.process");
+    if (trace_ != 0) {
+      auto uuid = state.initTrace().initUuid(16);
+      std::fill(uuid.begin(), uuid.end(), trace_);
+    }
     auto stream = state.initPageStream();
     stream.setPageSize(kPage);
     stream.setChunkPages(16);
@@ -140,6 +151,7 @@ protected:
 
   TempDir dir_;
   std::vector<std::byte> pages_;
+  std::uint8_t trace_ = 0; // of the next checkpoint; 0: none
 };
 
 TEST_F(Series, StoresWhatChangedAndReadsEverything) {
@@ -248,6 +260,24 @@ TEST_F(Series, VerifiesBeforeAByteIsUsed) {
           footer, format::kFooterSize - format::kFooterEndSize + format::kFooterEndChecksum)));
   test::write_file(path("b"), forged);
   EXPECT_EQ(failure_of("d"), "base.unusable");
+}
+
+TEST_F(Series, RefusesABaseOfAnotherTrace) {
+  trace_ = 1;
+  save("a");
+  change(3, 10);
+  save("b", "a");
+  EXPECT_EQ(failure_of("b"), "none");
+  trace_ = 2;
+  save("c", "a");
+  EXPECT_EQ(failure_of("c"), "base.unusable");
+  EXPECT_TRUE(codes_of("c").contains("base.unusable"));
+  try {
+    memory_of("c");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kForeignTrace);
+  }
 }
 
 TEST_F(Series, HashesDoNotDecide) {
@@ -367,6 +397,151 @@ TEST_F(Series, PruningBySizeRemovesTheOldestThatNobodyNeeds) {
                                    Pair("c", Fate::kKept), Pair("d", Fate::kRemoved),
                                    Pair("old", Fate::kRemoved)));
   EXPECT_FALSE(fs::exists(path("d")));
+}
+
+// Not the whole of it, though all but the last file is older than what is needed.
+TEST_F(Series, PruningBySizeLeavesTheBeginningOfASeries) {
+  save_four();
+  std::uint64_t all = 0;
+  for (const char* name : {"a", "b", "c", "d"}) {
+    all += fs::file_size(path(name));
+  }
+  EXPECT_THAT(fates(prune_checkpoints(dir_.path(), {.max_bytes = all - 1})),
+              UnorderedElementsAre(Pair("a", Fate::kKept), Pair("b", Fate::kKept),
+                                   Pair("c", Fate::kKept), Pair("d", Fate::kRemoved)));
+  EXPECT_EQ(failure_of("c"), "none");
+}
+
+// Bases of any shape, limits of any kind.
+class RandomSeries : public Series, public testing::WithParamInterface<unsigned> {
+protected:
+  RandomSeries() : random_(GetParam()) { pages_.resize(24 * kPage); }
+
+  std::size_t below(std::size_t n) { return random_() % n; }
+
+  // Of older and younger files, with bases among those before them.
+  void make_some() {
+    const std::size_t count = 3 + below(10);
+    for (std::size_t i = 0; i < count; ++i) {
+      change(below(24), static_cast<unsigned>(1000 * GetParam() + i));
+      const bool full = i == 0 || below(5) == 0;
+      save(std::to_string(i),
+           full ? "" : std::to_string(i - 1 - below(std::min<std::size_t>(i, 3))));
+      fs::last_write_time(path(std::to_string(i)),
+                          fs::file_time_type::clock::now() - std::chrono::hours(below(40)));
+      bytes_ += fs::file_size(path(std::to_string(i)));
+    }
+  }
+
+  PruneOptions some_options() {
+    PruneOptions options;
+    options.max_age = below(2) == 0 ? 0 : static_cast<std::int64_t>(3600 * (1 + below(40)));
+    options.max_bytes = below(3) == 0 ? 0 : 1 + below(bytes_);
+    return options;
+  }
+
+  // Every file that is there can be read with all it needs.
+  void expect_whole(const std::string& when) const {
+    for (const fs::directory_entry& file : fs::directory_iterator(dir_.path())) {
+      const CheckpointReader reader = CheckpointReader::open(file.path().string());
+      EXPECT_NO_THROW(reader.open_bases()) << when << ": " << file.path();
+    }
+  }
+
+  std::mt19937 random_;
+  std::uint64_t bytes_ = 0;
+};
+
+TEST_P(RandomSeries, PruningLeavesWhatCanBeRead) {
+  make_some();
+  const PruneOptions options = some_options();
+  const std::vector<PruneEntry> entries = prune_checkpoints(dir_.path(), options);
+  std::uint64_t left = 0;
+  bool may_go = false;
+  std::set<CheckpointId> needed;
+  for (const PruneEntry& entry : entries) {
+    EXPECT_EQ(fs::exists(entry.path), entry.fate != Fate::kRemoved) << entry.path;
+    if (entry.fate != Fate::kRemoved) {
+      left += entry.bytes;
+      const auto bases = base_ids(CheckpointReader::open(entry.path));
+      needed.insert(bases.begin(), bases.end());
+    }
+  }
+  for (const PruneEntry& entry : entries) {
+    may_go = may_go || (entry.fate != Fate::kRemoved && !needed.contains(*entry.id));
+    // Nobody stays for the sake of nobody.
+    EXPECT_TRUE(entry.fate != Fate::kNeeded || needed.contains(*entry.id)) << entry.path;
+  }
+  EXPECT_TRUE(options.max_bytes == 0 || left <= options.max_bytes || !may_go);
+  expect_whole("at the end");
+}
+
+TEST_P(RandomSeries, PruningMayBeKilledAtAnyMoment) {
+  if (GetParam() > 3) {
+    return;
+  }
+  make_some();
+  const TempDir kept;
+  fs::copy(dir_.path(), kept.path(), fs::copy_options::overwrite_existing);
+  const PruneOptions options{.max_bytes = 1}; // everything goes
+  for (std::uint64_t nth = 0;; ++nth) {
+    fs::copy(kept.path(), dir_.path(), fs::copy_options::overwrite_existing);
+    std::uint64_t seen = 0;
+    const test::FaultRun run = test::run_with_faults(
+        [&] {
+          prune_checkpoints(dir_.path(), options);
+          return 0;
+        },
+        [&](const test::SyscallEntry& call) -> test::Fault {
+          const bool changes =
+              call.number == SYS_unlinkat || call.number == SYS_fsync || call.number == SYS_flock;
+          return {changes && seen++ == nth ? test::Fault::kKill : test::Fault::kNone, 0};
+        });
+    expect_whole("killed at call " + std::to_string(nth));
+    if (WIFEXITED(run.status)) {
+      EXPECT_EQ(WEXITSTATUS(run.status), 0);
+      EXPECT_GT(nth, 3u);
+      EXPECT_TRUE(fs::is_empty(dir_.path()));
+      return;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomSeries, testing::Range(1u, 25u));
+
+// Writers go on from whatever is there while others remove; what is there in the end can be read.
+TEST_F(Series, PruningBesideWriters) {
+  pages_.resize(24 * kPage);
+  save("0");
+  std::atomic<bool> done = false;
+  std::thread pruner([&] {
+    while (!done) {
+      prune_checkpoints(dir_.path(), {.max_bytes = 400'000});
+    }
+  });
+  unsigned made = 0;
+  std::string last = "0";
+  for (unsigned i = 1; i <= 50; ++i) {
+    change(i % 24, i);
+    const std::string name = std::to_string(i);
+    try {
+      save(name, last);
+      ++made;
+      last = name;
+      const CheckpointReader reader = CheckpointReader::open(path(name));
+      if (reader.base_count() > 8) {
+        save(last = name + "-full");
+      }
+    } catch (const Error&) {
+      save(last = name + "-full"); // the base is gone: so is what it was
+    }
+  }
+  done = true;
+  pruner.join();
+  EXPECT_GT(made, 0u);
+  for (const fs::directory_entry& file : fs::directory_iterator(dir_.path())) {
+    EXPECT_NO_THROW(CheckpointReader::open(file.path().string()).open_bases()) << file.path();
+  }
 }
 
 TEST_F(Series, PruningSparesTheBaseOfACheckpointThatIsBeingMade) {

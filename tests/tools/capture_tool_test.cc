@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <thread>
@@ -96,6 +97,28 @@ TEST_F(CaptureTool, SaysItAsJson) {
   EXPECT_GE(number("totalNanoseconds"), number("frozenNanoseconds"));
   EXPECT_TRUE(document["warnings"].empty());
   EXPECT_EQ(std::string(document["id"]).size(), 32u);
+  expect_unharmed(subject, "sleeper");
+}
+
+TEST_F(CaptureTool, MakesASeries) {
+  SubjectProcess subject("sleeper", dir_.path());
+  const std::string series = checkpoints_.file("series");
+  const CommandResult result =
+      capture(subject.pid(), series, {"--every", "0", "--count", "3", "--json"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  std::istringstream documents(result.out);
+  for (const char* name : {"00000001.pcp", "00000002.pcp", "00000003.pcp"}) {
+    nlohmann::json document;
+    documents >> document;
+    EXPECT_EQ(document["file"], series + "/" + name);
+    EXPECT_EQ(document["bases"] == "0", std::string(name) == "00000001.pcp");
+    EXPECT_EQ(run_command({test::validate_tool(), series + "/" + name}).code, 0);
+  }
+  // The next one goes on behind them.
+  EXPECT_EQ(capture(subject.pid(), series, {"--every", "0", "--count", "1"}).code, 0);
+  EXPECT_TRUE(std::filesystem::exists(series + "/00000004.pcp"));
+  EXPECT_EQ(capture(subject.pid(), series, {"--count", "3"}).code, 2);
+  EXPECT_EQ(capture(subject.pid(), series, {"--every", "1", "--kill"}).code, 2);
   expect_unharmed(subject, "sleeper");
 }
 

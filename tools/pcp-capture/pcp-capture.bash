@@ -17,12 +17,12 @@ _pcp_capture() {
       mapfile -t COMPREPLY < <(compgen -f -X '!*.pcp' -- "$current"; compgen -d -- "$current")
       return
       ;;
-    -j | --threads | --comment | --max-unlinked)
+    -j | --threads | --comment | --max-unlinked | --every | --count)
       return
       ;;
   esac
   if [[ $current == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W '--output --profile --threads --embed-files --seal --base --kill --inspect-only
+    mapfile -t COMPREPLY < <(compgen -W '--output --profile --threads --embed-files --seal --base --every --count --kill --inspect-only
       --max-unlinked --allow
       --comment --json --quiet --help --version' -- "$current")
     return

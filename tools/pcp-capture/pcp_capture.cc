@@ -10,12 +10,18 @@
 #include "common/tool_main.h"
 #include "rrpcp/error.h"
 #include "rrpcp/process/capture.h"
+#include "rrpcp/process/memory_watch.h"
+#include "rrpcp/series.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <csignal>
+#include <filesystem>
 #include <string>
+#include <thread>
 
 namespace rrpcp::tools {
 namespace {
@@ -43,8 +49,9 @@ Exit codes:
 
 Whatever happens, the process goes on as it was.
 
-Example:
-  pcp-capture 1234 -o before.pcp --allow terminal)";
+Examples:
+  pcp-capture 1234 -o before.pcp --allow terminal
+  pcp-capture 1234 -o series/ --every 30 --count 100)";
 
 // Set by a signal that asks us to end: the capture is given up in good order.
 std::atomic<int> g_interrupted = 0;
@@ -82,6 +89,90 @@ Json json_result(const CaptureResult& result) {
   return out;
 }
 
+void show(Console& console, pid_t pid, const CaptureResult& result, bool killed) {
+  if (console.json) {
+    console.write_json(json_result(result));
+    return;
+  }
+  for (const std::string& warning : result.warnings) {
+    console.warn(warning);
+  }
+  if (console.quiet) {
+    return;
+  }
+  console.print("%s: process %d, %s, %s, %s of memory in %s\n", printable(result.path).c_str(),
+                static_cast<int>(pid), human_count(result.tasks, "thread", "threads").c_str(),
+                human_count(result.mappings, "mapping", "mappings").c_str(),
+                human_size(result.memory_bytes).c_str(), human_size(result.file_bytes).c_str());
+  const std::string total = human_duration(result.total_nanoseconds);
+  if (killed) {
+    console.print("  saved in %s, and killed\n", total.c_str());
+  } else {
+    console.print("  saved in %s, of which it stood still for %s\n", total.c_str(),
+                  human_duration(result.frozen_nanoseconds).c_str());
+  }
+  console.print("  id %s\n", result.id.to_string().c_str());
+}
+
+// "00000007.pcp": the files of a series, which sort as they were made.
+std::string series_file(const std::string& directory, std::uint64_t number) {
+  std::string digits = std::to_string(number);
+  digits.insert(0, digits.size() < 8 ? 8 - digits.size() : 0, '0');
+  return directory + (directory.ends_with('/') ? "" : "/") + digits + ".pcp";
+}
+
+// Whether the next one may take over pages of this one too (spec/series.md, "Writing").
+bool may_be_a_base(const std::string& path) {
+  const CheckpointReader made = CheckpointReader::open(path);
+  const SeriesCost cost = series_cost(made.state());
+  return made.base_count() < format::kDefaultMaxBases && cost.decoded_pages <= 2 * cost.pages;
+}
+
+// Captures the process every `pause`, as often as `count` says (0: until it ends or a signal
+// comes), into files of the directory.
+int capture_series(Console& console, pid_t pid, const std::string& directory,
+                   CaptureOptions options, std::chrono::milliseconds pause, std::uint64_t count) {
+  std::filesystem::create_directories(directory);
+  std::uint64_t number = 1;
+  while (std::filesystem::exists(series_file(directory, number))) {
+    ++number;
+  }
+  MemoryWatch watch;
+  auto due = std::chrono::steady_clock::now();
+  for (std::uint64_t made = 0; count == 0 || made < count; ++made) {
+    while (g_interrupted == 0 && std::chrono::steady_clock::now() < due) {
+      std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(
+          due - std::chrono::steady_clock::now(), std::chrono::milliseconds(50)));
+    }
+    if (g_interrupted != 0) {
+      break;
+    }
+    due += pause;
+    CaptureResult result;
+    try {
+      result = capture_process(pid, series_file(directory, number++), options, watch);
+    } catch (const Error& error) {
+      const bool over = error.code() == ErrorCode::kNotFound ||
+                        error.code() == ErrorCode::kProcessGone || error.errno_value() == ECANCELED;
+      if (!over || (made == 0 && error.errno_value() != ECANCELED)) {
+        throw;
+      }
+      if (made == 0) {
+        report_error(console, error);
+        return kExitCancelled;
+      }
+      break; // the process has come to its end, or the user has had enough
+    }
+    if (made == 0 && !watch.problem().empty()) {
+      result.warnings.push_back("all memory is read each time: " + watch.problem());
+    }
+    show(console, pid, result, false);
+    console.flush(); // the next one may be long in coming
+    options.base = may_be_a_base(result.path) ? result.path : "";
+  }
+  return kExitOk;
+}
+
 int run(int argc, char** argv, Console& console) {
   Command command({"pcp-capture", "[OPTION]... PID -o FILE",
                    "Saves a running process with all its threads into a checkpoint. The process "
@@ -98,6 +189,11 @@ int run(int argc, char** argv, Console& console) {
       "an earlier checkpoint of the process beside the new one: what it holds already is not "
       "stored again",
       "FILE");
+  command.add("every",
+              "capture again and again, so many seconds after each other, into files of the "
+              "directory that -o names; each stores what was written since the one before",
+              "SECONDS");
+  command.add("count", "with --every: so many times (default: until the process ends)", "N");
   command.add("inspect-only", "capture whatever it has, never to be restored");
   command.add("max-unlinked", "MiB of open files without a name to store (default: 1024)", "MIB");
   command.add("kill", "kill the process when the checkpoint is there");
@@ -137,7 +233,22 @@ int run(int argc, char** argv, Console& console) {
   options.allow = parse_allow(arguments);
   options.comment = arguments.get_or("comment", "");
 
+  if (arguments.has("every") && (arguments.has("base") || arguments.has("kill"))) {
+    throw UsageError("--every excludes --base, which it chooses itself, and --kill");
+  }
+  if (arguments.has("count") && !arguments.has("every")) {
+    throw UsageError("--count is for --every");
+  }
+
   catch_interruptions();
+  if (arguments.has("every")) {
+    options.cancelled = [] { return g_interrupted != 0; };
+    const auto pause =
+        std::chrono::seconds(parse_number(arguments.get("every"), "--every", 1 << 30));
+    const std::uint64_t count =
+        arguments.has("count") ? parse_number(arguments.get("count"), "--count", UINT32_MAX) : 0;
+    return capture_series(console, pid, arguments.get("output"), options, pause, count);
+  }
   Progress progress(console, "Capturing process " + std::to_string(pid));
   options.cancelled = [] { return g_interrupted != 0; };
   options.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
@@ -153,27 +264,7 @@ int run(int argc, char** argv, Console& console) {
     return kExitCancelled;
   }
   progress.clear();
-  if (console.json) {
-    console.write_json(json_result(result));
-    return kExitOk;
-  }
-  for (const std::string& warning : result.warnings) {
-    console.warn(warning);
-  }
-  if (!console.quiet) {
-    console.print("%s: process %d, %s, %s, %s of memory in %s\n", printable(result.path).c_str(),
-                  static_cast<int>(pid), human_count(result.tasks, "thread", "threads").c_str(),
-                  human_count(result.mappings, "mapping", "mappings").c_str(),
-                  human_size(result.memory_bytes).c_str(), human_size(result.file_bytes).c_str());
-    const std::string total = human_duration(result.total_nanoseconds);
-    if (options.after == AfterCapture::kKill) {
-      console.print("  saved in %s, and killed\n", total.c_str());
-    } else {
-      console.print("  saved in %s, of which it stood still for %s\n", total.c_str(),
-                    human_duration(result.frozen_nanoseconds).c_str());
-    }
-    console.print("  id %s\n", result.id.to_string().c_str());
-  }
+  show(console, pid, result, options.after == AfterCapture::kKill);
   return kExitOk;
 }
 

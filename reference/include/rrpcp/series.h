@@ -2,12 +2,13 @@
 #pragma once
 
 #include "rrpcp/checkpoint_id.h"
+#include "rrpcp/export.h"
 #include "rrpcp/reader.h"
 
 #include <cstdint>
 #include <vector>
 
-namespace rrpcp {
+namespace RRPCP_PUBLIC rrpcp {
 
 // What reading a checkpoint costs beside reading one that has all pages in its own stream.
 struct SeriesCost {

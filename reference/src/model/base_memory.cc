@@ -50,35 +50,43 @@ std::optional<unsigned> BaseMemory::find_mapping(std::uint32_t space, std::uint6
   return low;
 }
 
-std::optional<BaseMemory::Row> BaseMemory::find_run(capnp::List<schema::PageRun>::Reader runs,
-                                                    std::uint64_t page) {
+bool BaseMemory::seek(capnp::List<schema::PageRun>::Reader runs, std::uint64_t page) {
   if (page < cursor_.run_page) {
     cursor_.run = 0;
     cursor_.run_page = 0;
   }
   for (; cursor_.run < runs.size(); ++cursor_.run) {
-    const schema::PageRun::Reader run = runs[cursor_.run];
-    const std::uint64_t skipped = page - cursor_.run_page;
-    if (skipped >= run.getPages()) {
-      cursor_.run_page += run.getPages();
-      continue;
+    const std::uint64_t pages = runs[cursor_.run].getPages();
+    if (page - cursor_.run_page < pages) {
+      return true;
     }
-    if (!is_of_stream(run.getKind())) {
-      return std::nullopt;
-    }
-    const bool own = run.getKind() == schema::RunKind::STREAM;
-    const auto source = own ? static_cast<std::uint32_t>(sources_.size() - 1) : run.getSource();
-    if (source >= sources_.size()) {
-      throw Error(ErrorCode::kDamaged, "a run refers to a base that is not listed")
-          .in_file(base_.name())
-          .with_diagnostic("run.base");
-    }
-    return Row{source, run.getFirst() + skipped, run.getPages() - skipped};
+    cursor_.run_page += pages;
   }
-  return std::nullopt;
+  return false;
 }
 
-std::optional<BaseMemory::Row> BaseMemory::find(std::uint32_t space, std::uint64_t address) {
+std::optional<BaseMemory::Row> BaseMemory::find_run(capnp::List<schema::PageRun>::Reader runs,
+                                                    std::uint64_t page) {
+  if (!seek(runs, page)) {
+    return std::nullopt;
+  }
+  const schema::PageRun::Reader run = runs[cursor_.run];
+  if (!is_of_stream(run.getKind())) {
+    return std::nullopt;
+  }
+  const std::uint64_t skipped = page - cursor_.run_page;
+  const bool own = run.getKind() == schema::RunKind::STREAM;
+  const auto source = own ? static_cast<std::uint32_t>(sources_.size() - 1) : run.getSource();
+  if (source >= sources_.size()) {
+    throw Error(ErrorCode::kDamaged, "a run refers to a base that is not listed")
+        .in_file(base_.name())
+        .with_diagnostic("run.base");
+  }
+  return Row{source, run.getFirst() + skipped, run.getPages() - skipped};
+}
+
+std::optional<schema::Mapping::Reader> BaseMemory::enter(std::uint32_t space,
+                                                         std::uint64_t address) {
   const std::optional<unsigned> index = find_mapping(space, address);
   if (!index) {
     return std::nullopt;
@@ -86,8 +94,29 @@ std::optional<BaseMemory::Row> BaseMemory::find(std::uint32_t space, std::uint64
   if (cursor_.in_object || cursor_.owner != space || cursor_.mapping != *index) {
     cursor_ = {false, space, *index, 0, 0};
   }
-  const schema::Mapping::Reader mapping = state_.getAddressSpaces()[space].getMappings()[*index];
-  return find_run(mapping.getRuns(), (address - mapping.getStart()) / page_size_);
+  return state_.getAddressSpaces()[space].getMappings()[*index];
+}
+
+std::optional<BaseMemory::Row> BaseMemory::find(std::uint32_t space, std::uint64_t address) {
+  const auto mapping = enter(space, address);
+  return mapping ? find_run(mapping->getRuns(), (address - mapping->getStart()) / page_size_)
+                 : std::nullopt;
+}
+
+std::uint64_t BaseMemory::zeros(std::uint32_t space, std::uint64_t address) {
+  const auto mapping = enter(space, address);
+  if (!mapping || mapping->getObject() != kNoIndex) {
+    return 0;
+  }
+  const auto runs = mapping->getRuns();
+  if (runs.size() == 0) {
+    return (mapping->getEnd() - address) / page_size_;
+  }
+  const std::uint64_t page = (address - mapping->getStart()) / page_size_;
+  if (!seek(runs, page) || runs[cursor_.run].getKind() != schema::RunKind::ZERO) {
+    return 0;
+  }
+  return runs[cursor_.run].getPages() - (page - cursor_.run_page);
 }
 
 std::optional<BaseMemory::Row> BaseMemory::find_in_object(std::uint32_t object,

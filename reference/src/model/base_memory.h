@@ -35,7 +35,9 @@ public:
   };
   // What the base has stored of [address, …) in one of its spaces; nothing where it has no bytes.
   std::optional<Row> find(std::uint32_t space, std::uint64_t address);
-  // The same at a byte offset of one of its memory objects.
+  // How many pages from [address, …) on the base has as zeros without bytes; 0: it has not.
+  std::uint64_t zeros(std::uint32_t space, std::uint64_t address);
+  // The same as find() at a byte offset of one of its memory objects.
   std::optional<Row> find_in_object(std::uint32_t object, std::uint64_t offset);
   // The memory object that is mapped shared at an address, and the offset there.
   std::optional<std::pair<std::uint32_t, std::uint64_t>> object_at(std::uint32_t space,
@@ -63,7 +65,11 @@ private:
     std::uint64_t run_page = 0; // pages before the run
   };
 
+  // Moves the cursor to the run that has the page; false where none has.
+  bool seek(capnp::List<schema::PageRun>::Reader runs, std::uint64_t page);
   std::optional<Row> find_run(capnp::List<schema::PageRun>::Reader runs, std::uint64_t page);
+  // The mapping at an address, to which the cursor belongs then.
+  std::optional<schema::Mapping::Reader> enter(std::uint32_t space, std::uint64_t address);
   std::optional<unsigned> find_mapping(std::uint32_t space, std::uint64_t address) const;
 
   const CheckpointReader& base_;
@@ -79,6 +85,8 @@ struct BaseArea {
   bool in_object = false;
   std::uint32_t owner = 0; // space or memory object of the base
   std::uint64_t start = 0; // address, or byte offset in the object
+  // False: what is given to be stored is known to have been written, and not compared.
+  bool compare = true;
 };
 
 } // namespace rrpcp

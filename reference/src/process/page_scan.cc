@@ -38,6 +38,9 @@ struct ScanArguments {
   std::uint64_t return_mask;
 };
 
+constexpr std::uint64_t kFlagProtect = 1u << 0;     // PM_SCAN_WP_MATCHING
+constexpr std::uint64_t kFlagOnlyWatched = 1u << 1; // PM_SCAN_CHECK_WPASYNC
+constexpr std::uint64_t kCategoryWritten = 1u << 1;
 constexpr std::uint64_t kCategoryFile = 1u << 2;
 constexpr std::uint64_t kCategoryPresent = 1u << 3;
 constexpr std::uint64_t kCategorySwapped = 1u << 4;
@@ -58,13 +61,13 @@ constexpr std::size_t kBufferWords = kRegions * sizeof(ScanRegion) / sizeof(std:
 class RangeJoiner {
 public:
   explicit RangeJoiner(const std::function<void(const TouchedRange&)>& sink) : sink_(sink) {}
-  void add(std::uint64_t start, std::uint64_t end, bool file) {
-    if (range_.end == start && range_.file == file && range_.end != range_.start) {
-      range_.end = end;
+  void add(const TouchedRange& range) {
+    if (range_.end == range.start && range_.file == range.file && range_.end != range_.start) {
+      range_.end = range.end;
       return;
     }
     flush();
-    range_ = {start, end, file};
+    range_ = range;
   }
   void flush() {
     if (range_.start != range_.end) {
@@ -97,27 +100,74 @@ void PageScanner::scan(std::uint64_t start, std::uint64_t end,
   if (start >= end) {
     return;
   }
-  if (use_ioctl_ && scan_by_ioctl(start, end, false, sink)) {
+  if (use_ioctl_ && scan_by_ioctl(start, end, Query::kTouched, sink)) {
     return;
   }
   use_ioctl_ = false;
   scan_by_pagemap(start, end, sink);
 }
 
+bool PageScanner::is_watched(std::uint64_t address) {
+  ScanArguments arguments{};
+  arguments.size = sizeof arguments;
+  arguments.flags = kFlagOnlyWatched;
+  arguments.start = address;
+  arguments.end = address + page_size_;
+  arguments.category_anyof_mask = kCategoryPresent;
+  arguments.return_mask = kCategoryPresent;
+  arguments.vec = reinterpret_cast<std::uintptr_t>(buffer_.data());
+  arguments.vec_len = 1;
+  return ::ioctl(pagemap_.get(), kPagemapScan, &arguments) >= 0;
+}
+
+bool PageScanner::scan_written(std::uint64_t start, std::uint64_t end,
+                               const std::function<void(const TouchedRange&)>& sink) {
+  return scan_by_ioctl(start, end, Query::kWritten, sink);
+}
+
+bool PageScanner::scan_absent(std::uint64_t start, std::uint64_t end,
+                              const std::function<void(const TouchedRange&)>& sink) {
+  return scan_by_ioctl(start, end, Query::kAbsent, sink);
+}
+
+bool PageScanner::protect_written(std::uint64_t start, std::uint64_t end) {
+  while (start < end) {
+    ScanArguments arguments{};
+    arguments.size = sizeof arguments;
+    arguments.flags = kFlagProtect | kFlagOnlyWatched;
+    arguments.start = start;
+    arguments.end = end;
+    // Untouched pages would get page tables.
+    arguments.category_mask = kCategoryWritten;
+    arguments.category_anyof_mask = kCategoryPresent | kCategorySwapped;
+    if (::ioctl(pagemap_.get(), kPagemapScan, &arguments) < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      return false;
+    }
+    if (arguments.walk_end <= start) {
+      return false;
+    }
+    start = arguments.walk_end;
+  }
+  return true;
+}
+
 bool PageScanner::has_ioctl() {
   const auto start = reinterpret_cast<std::uintptr_t>(buffer_.data()) & ~(page_size_ - 1);
-  return scan_by_ioctl(start, start + page_size_, false, [](const TouchedRange&) {});
+  return scan_by_ioctl(start, start + page_size_, Query::kTouched, [](const TouchedRange&) {});
 }
 
 void PageScanner::scan_guards(std::uint64_t start, std::uint64_t end,
                               const std::function<void(const TouchedRange&)>& sink) {
   if (use_ioctl_ && knows_guards_ && start < end) {
-    scan_by_ioctl(start, end, true, sink);
+    scan_by_ioctl(start, end, Query::kGuards, sink);
   }
 }
 
 // False where the kernel does not know the ioctl; nothing was reported then.
-bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, bool guards,
+bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, Query query,
                                 const std::function<void(const TouchedRange&)>& sink) {
   RangeJoiner joiner(sink);
   while (start < end) {
@@ -127,16 +177,31 @@ bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, bool gua
     arguments.end = end;
     arguments.vec = reinterpret_cast<std::uintptr_t>(buffer_.data());
     arguments.vec_len = kRegions;
-    if (guards) {
-      arguments.category_mask = kCategoryGuard;
-    } else {
+    switch (query) {
+    case Query::kTouched: {
       // Neither the zero page nor a guard page (which counts as swapped), and present or swapped.
       const std::uint64_t none = kCategoryZeroPage | (knows_guards_ ? kCategoryGuard : 0);
       arguments.category_inverted = none;
       arguments.category_mask = none;
       arguments.category_anyof_mask = kCategoryPresent | kCategorySwapped;
+      arguments.return_mask = kCategoryFile;
+      break;
     }
-    arguments.return_mask = kCategoryFile;
+    case Query::kGuards:
+      arguments.category_mask = kCategoryGuard;
+      arguments.return_mask = kCategoryGuard;
+      break;
+    case Query::kWritten: // no more than that: looking up what each page is takes most of the time
+      arguments.category_mask = kCategoryWritten;
+      arguments.category_anyof_mask = kCategoryPresent | kCategorySwapped;
+      arguments.return_mask = kCategoryWritten;
+      break;
+    case Query::kAbsent:
+      arguments.category_inverted = kCategoryPresent | kCategorySwapped;
+      arguments.category_mask = kCategoryPresent | kCategorySwapped;
+      arguments.return_mask = kCategoryPresent;
+      break;
+    }
     int count = ::ioctl(pagemap_.get(), kPagemapScan, &arguments);
     if (count < 0) {
       if (errno == EINTR) {
@@ -144,7 +209,7 @@ bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, bool gua
       }
       if (errno == EINVAL && knows_guards_) {
         knows_guards_ = false; // an older kernel
-        if (guards) {
+        if (query == Query::kGuards) {
           return true;
         }
         continue;
@@ -163,8 +228,8 @@ bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, bool gua
     for (int i = 0; i < count; ++i) {
       ScanRegion region;
       std::memcpy(&region, bytes + static_cast<std::size_t>(i) * sizeof region, sizeof region);
-      joiner.add(std::max(region.start, start), std::min(region.end, end),
-                 (region.categories & kCategoryFile) != 0);
+      joiner.add({std::max(region.start, start), std::min(region.end, end),
+                  (region.categories & kCategoryFile) != 0});
       reached = region.end;
     }
     // Where the kernel fills its own buffer of 512 regions and then comes to the end of the range,
@@ -199,8 +264,8 @@ void PageScanner::scan_by_pagemap(std::uint64_t start, std::uint64_t end,
     }
     for (std::uint64_t i = 0; i < count; ++i) {
       if ((buffer_[i] & (kEntryPresent | kEntrySwapped)) != 0 && (buffer_[i] & kEntryGuard) == 0) {
-        joiner.add(start + i * page_size_, start + (i + 1) * page_size_,
-                   (buffer_[i] & kEntryFile) != 0);
+        joiner.add(
+            {start + i * page_size_, start + (i + 1) * page_size_, (buffer_[i] & kEntryFile) != 0});
       }
     }
     start += count * page_size_;

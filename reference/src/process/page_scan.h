@@ -34,6 +34,21 @@ public:
   void scan(std::uint64_t start, std::uint64_t end,
             const std::function<void(const TouchedRange&)>& sink);
 
+  // Whether the page at the address lies in memory that is registered for asynchronous write
+  // protection (userfaultfd(2), UFFD_FEATURE_WP_ASYNC).
+  bool is_watched(std::uint64_t address);
+  // Calls `sink` for the rows of pages within [start, end), which is watched, that were written
+  // since protect_written(), or touched for the first time; guard pages are among them. In order.
+  // What was touched and is not among them is as it was. False where the kernel cannot tell.
+  bool scan_written(std::uint64_t start, std::uint64_t end,
+                    const std::function<void(const TouchedRange&)>& sink);
+  // The same for what is not touched, or not any more. Both together take a fraction of scan().
+  bool scan_absent(std::uint64_t start, std::uint64_t end,
+                   const std::function<void(const TouchedRange&)>& sink);
+  // Protects the touched pages within [start, end), which is watched, that are not protected. False
+  // where that cannot be.
+  bool protect_written(std::uint64_t start, std::uint64_t end);
+
   // Whether the kernel has the ioctl.
   bool has_ioctl();
 
@@ -47,8 +62,9 @@ public:
   void use_pagemap() { use_ioctl_ = false; }
 
 private:
-  // With `guards` for guard pages, else for the others.
-  bool scan_by_ioctl(std::uint64_t start, std::uint64_t end, bool guards,
+  // What is asked of the ioctl.
+  enum class Query { kTouched, kGuards, kWritten, kAbsent };
+  bool scan_by_ioctl(std::uint64_t start, std::uint64_t end, Query query,
                      const std::function<void(const TouchedRange&)>& sink);
   void scan_by_pagemap(std::uint64_t start, std::uint64_t end,
                        const std::function<void(const TouchedRange&)>& sink);

@@ -13,8 +13,10 @@
 #include <filesystem>
 #include <map>
 #include <set>
+#include <span>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <tuple>
 #include <unistd.h>
 
 namespace rrpcp {
@@ -24,12 +26,15 @@ namespace {
 namespace fs = std::filesystem;
 using Fate = PruneEntry::Fate;
 
+// Files that are locked at once while it is looked whether somebody needs them.
+constexpr std::size_t kLocked = 128;
+
 // A checkpoint of the directory and what it takes over pages of.
 struct Node {
   PruneEntry entry;
   Header header;
   std::vector<CheckpointId> bases;
-  std::int64_t written = 0; // seconds since 1970
+  struct stat status = {}; // when that was read
   bool readable = false;
 };
 
@@ -51,11 +56,9 @@ std::vector<Node> read_directory(const std::string& directory) {
     node.entry.event = entry.header.event;
     node.entry.id = entry.id;
     node.header = entry.header;
-    struct stat status;
-    if (::stat(entry.path.c_str(), &status) != 0) {
+    if (::stat(entry.path.c_str(), &node.status) != 0) {
       continue; // it vanished
     }
-    node.written = status.st_mtim.tv_sec;
     try {
       if (entry.problem) {
         throw Error(*entry.problem);
@@ -120,7 +123,7 @@ private:
     const std::int64_t now = std::time(nullptr);
     for (Node& node : nodes_) {
       if (options_.max_age != 0 && node.entry.fate == Fate::kKept &&
-          now - node.written > options_.max_age) {
+          now - node.status.st_mtim.tv_sec > options_.max_age) {
         node.entry.fate = Fate::kRemoved;
       }
     }
@@ -130,32 +133,68 @@ private:
     if (options_.max_bytes == 0) {
       return;
     }
-    std::vector<Node*> oldest_first;
+    std::uint64_t bytes = 0;
+    std::map<CheckpointId, std::size_t> dependents; // that stay
+    std::multimap<CheckpointId, Node*> by_id;
     for (Node& node : nodes_) {
-      oldest_first.push_back(&node);
+      if (node.entry.id) {
+        by_id.emplace(*node.entry.id, &node);
+      }
+      if (stays(node)) {
+        bytes += node.entry.bytes;
+        for (const CheckpointId& base : node.bases) {
+          ++dependents[base];
+        }
+      }
     }
-    std::stable_sort(oldest_first.begin(), oldest_first.end(), [](const Node* a, const Node* b) {
-      return std::pair(a->written, a->entry.event) < std::pair(b->written, b->entry.event);
-    });
-    for (Node* node : oldest_first) {
-      std::uint64_t bytes = 0;
-      for (const Node& other : nodes_) {
-        bytes += stays(other) ? other.entry.bytes : 0;
+    const auto is_needed = [&](const Node& node) {
+      return has_unreadable() || (node.entry.id && dependents[*node.entry.id] > 0);
+    };
+    // Those that may go, the oldest first: a base only after all that need it, which are younger.
+    const auto older = [](const Node* a, const Node* b) {
+      return std::tuple(a->status.st_mtim.tv_sec, a->entry.event, a) <
+             std::tuple(b->status.st_mtim.tv_sec, b->entry.event, b);
+    };
+    std::set<Node*, decltype(older)> may_go(older);
+    for (Node& node : nodes_) {
+      if (node.entry.fate == Fate::kKept && !is_needed(node)) {
+        may_go.insert(&node);
       }
-      if (bytes <= options_.max_bytes) {
-        return;
-      }
-      if (node->entry.fate == Fate::kKept) {
-        node->entry.fate = Fate::kRemoved;
-        keep_needed();
+    }
+    while (bytes > options_.max_bytes && !may_go.empty()) {
+      std::vector<Node*> going = {*may_go.begin()};
+      may_go.erase(may_go.begin());
+      while (!going.empty()) {
+        Node& node = *going.back();
+        going.pop_back();
+        node.entry.fate = Fate::kRemoved;
+        bytes -= node.entry.bytes;
+        for (const CheckpointId& base : node.bases) {
+          if (--dependents[base] != 0) {
+            continue;
+          }
+          const auto [first, last] = by_id.equal_range(base);
+          for (auto it = first; it != last; ++it) {
+            if (it->second->entry.fate == Fate::kNeeded) {
+              going.push_back(it->second); // it stayed for the sake of others alone
+            } else if (it->second->entry.fate == Fate::kKept) {
+              may_go.insert(it->second);
+            }
+          }
+        }
       }
     }
   }
 
+  // There is a file of which nobody knows what it needs.
+  bool has_unreadable() const {
+    return std::any_of(nodes_.begin(), nodes_.end(),
+                       [](const Node& node) { return !node.readable; });
+  }
+
   // Marks what would go but is needed by what stays, and unmarks what is needed no more.
   void keep_needed() {
-    const bool unknown =
-        std::any_of(nodes_.begin(), nodes_.end(), [](const Node& node) { return !node.readable; });
+    const bool unknown = has_unreadable();
     for (Node& node : nodes_) {
       if (node.entry.fate == Fate::kNeeded) {
         node.entry.fate = Fate::kRemoved;
@@ -199,13 +238,16 @@ private:
           still_needed.insert(node.bases.begin(), node.bases.end());
         }
       }
+      std::vector<Node*> going;
       for (Node& node : nodes_) {
-        if (node.entry.fate != Fate::kRemoved || removed_.contains(node.entry.path) ||
-            (node.entry.id && still_needed.contains(*node.entry.id))) {
-          continue;
+        if (node.entry.fate == Fate::kRemoved && !removed_.contains(node.entry.path) &&
+            !(node.entry.id && still_needed.contains(*node.entry.id))) {
+          going.push_back(&node);
         }
-        remove(directory.get(), node);
-        progress = progress || node.entry.fate == Fate::kRemoved;
+      }
+      for (std::size_t i = 0; i < going.size(); i += kLocked) {
+        const std::span<Node*> some(going.data() + i, std::min(kLocked, going.size() - i));
+        progress = remove(directory.get(), some) || progress;
       }
       if (progress) {
         sync_directory(directory.get(), directory_);
@@ -218,57 +260,89 @@ private:
     }
   }
 
-  void remove(int directory, Node& node) {
-    const std::string name = fs::path(node.entry.path).filename().string();
-    const ScopedFd file = open_file(directory, name.c_str(), O_RDONLY);
-    if (!file) {
-      removed_.insert(node.entry.path); // somebody else was faster
-      return;
-    }
-    // Whoever makes a checkpoint from this one holds the lock until that is there.
-    if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-      node.entry.fate = Fate::kInUse;
-      return;
-    }
-    struct stat held, named;
-    if (::fstat(file.get(), &held) != 0 || ::fstatat(directory, name.c_str(), &named, 0) != 0 ||
-        held.st_ino != named.st_ino || held.st_dev != named.st_dev) {
-      node.entry.fate = Fate::kInUse; // it was just replaced
-      return;
-    }
-    if (node.entry.id && is_needed_now(*node.entry.id)) {
-      node.entry.fate = Fate::kNeeded;
-      return;
-    }
-    if (::unlinkat(directory, name.c_str(), 0) != 0 && errno != ENOENT) {
-      throw system_error(errno, "cannot remove").in_file(node.entry.path);
-    }
-    removed_.insert(node.entry.path);
+  static std::string name_of(const Node& node) {
+    return fs::path(node.entry.path).filename().string();
   }
 
-  // Whether a file that appeared meanwhile takes over pages of it: none can any more while its lock
-  // is held.
-  bool is_needed_now(const CheckpointId& id) const {
-    std::set<std::string> known;
-    for (const Node& node : nodes_) {
-      known.insert(node.entry.path);
+  // Those of the files that nobody is using: locks all of them, and looks then what appeared
+  // meanwhile. Returns whether one of them is gone.
+  bool remove(int directory, std::span<Node*> nodes) {
+    std::vector<ScopedFd> locks;
+    std::vector<Node*> locked;
+    bool gone = false;
+    for (Node* node : nodes) {
+      ScopedFd file = open_file(directory, name_of(*node).c_str(), O_RDONLY);
+      if (!file) {
+        removed_.insert(node->entry.path); // somebody else was faster
+        gone = true;
+        continue;
+      }
+      struct stat held, named;
+      // Whoever makes a checkpoint from this one holds the lock until that is there.
+      if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0 || ::fstat(file.get(), &held) != 0 ||
+          ::fstatat(directory, name_of(*node).c_str(), &named, 0) != 0 ||
+          held.st_ino != named.st_ino || held.st_dev != named.st_dev) { // it was just replaced
+        node->entry.fate = Fate::kInUse;
+        continue;
+      }
+      locks.push_back(std::move(file));
+      locked.push_back(node);
     }
-    for (const StoreEntry& entry : Store(directory_).list()) {
-      if (known.contains(entry.path)) {
+    const std::optional<std::set<CheckpointId>> needed = bases_of_new_files();
+    for (Node* node : locked) {
+      if (!needed || (node->entry.id && needed->contains(*node->entry.id))) {
+        node->entry.fate = Fate::kNeeded;
+        continue;
+      }
+      if (::unlinkat(directory, name_of(*node).c_str(), 0) != 0 && errno != ENOENT) {
+        throw system_error(errno, "cannot remove").in_file(node->entry.path);
+      }
+      removed_.insert(node->entry.path);
+      gone = true;
+    }
+    return gone;
+  }
+
+  // What files take over pages of that appeared, or were replaced, since the directory was read:
+  // of what is locked no more can appear. Nothing: one of them cannot be read.
+  std::optional<std::set<CheckpointId>> bases_of_new_files() const {
+    std::map<std::string, const struct stat*> known;
+    for (const Node& node : nodes_) {
+      known[node.entry.path] = &node.status;
+    }
+    std::set<CheckpointId> needed;
+    std::error_code error;
+    for (fs::directory_iterator file(directory_, error), end; !error && file != end;
+         file.increment(error)) {
+      const std::string name = file->path().filename().string();
+      if (!name.ends_with(".pcp") || name.starts_with('.')) {
+        continue;
+      }
+      const std::string path = directory_ + "/" + name;
+      struct stat now;
+      if (::stat(path.c_str(), &now) != 0) {
+        continue; // it vanished
+      }
+      const auto before = known.find(path);
+      if (before != known.end() && before->second->st_ino == now.st_ino &&
+          before->second->st_dev == now.st_dev &&
+          before->second->st_mtim.tv_sec == now.st_mtim.tv_sec &&
+          before->second->st_mtim.tv_nsec == now.st_mtim.tv_nsec) {
         continue;
       }
       try {
-        const std::vector<CheckpointId> bases = bases_of(entry.path);
-        if (std::find(bases.begin(), bases.end(), id) != bases.end()) {
-          return true;
-        }
-      } catch (const Error& error) {
-        if (error.code() != ErrorCode::kNotFound && may_need_others(error)) {
-          return true;
+        const std::vector<CheckpointId> bases = bases_of(path);
+        needed.insert(bases.begin(), bases.end());
+      } catch (const Error& failure) {
+        if (failure.code() != ErrorCode::kNotFound && may_need_others(failure)) {
+          return std::nullopt;
         }
       }
     }
-    return false;
+    if (error) {
+      throw system_error(error.value(), "cannot read the directory").in_file(directory_);
+    }
+    return needed;
   }
 
   const std::string& directory_;

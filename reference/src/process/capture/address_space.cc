@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <array>
+#include <climits>
 #include <cstdio>
+#include <future>
 #include <string_view>
 #include <sys/mman.h>
+#include <tuple>
 #include <unistd.h>
 #include <utility>
 
@@ -22,6 +25,27 @@ std::string describe(const ProcMapping& mapping) {
                 static_cast<unsigned long long>(mapping.start),
                 static_cast<unsigned long long>(mapping.end));
   return std::string(range) + (mapping.name.empty() ? "" : " (" + mapping.name + ")");
+}
+
+bool within(const ProcMapping& mapping, const AddressRange& range) {
+  return range.start <= mapping.start && mapping.end <= range.end;
+}
+
+bool comes_before(const AddressRange& range, std::uint64_t address) {
+  return range.end <= address;
+}
+
+bool is_same_mapping(const ProcMapping& a, const ProcMemoryArea& area) {
+  const ProcMapping& b = area.mapping;
+  return std::tie(a.start, a.end, a.protection, a.shared, a.offset, a.device, a.inode, a.name) ==
+         std::tie(b.start, b.end, b.protection, b.shared, b.offset, b.device, b.inode, b.name);
+}
+
+// Whether the mapping is in one of the ranges, which are in order.
+bool is_within(const ProcMapping& mapping, const std::vector<AddressRange>& ranges) {
+  const auto found =
+      std::lower_bound(ranges.begin(), ranges.end(), mapping.start + 1, comes_before);
+  return found != ranges.end() && within(mapping, *found);
 }
 
 // Advice bits of spec/model.md, in their order.
@@ -38,10 +62,6 @@ std::uint32_t advice_of(const ProcMemoryArea& memory) {
   return advice;
 }
 
-bool within(const ProcMapping& mapping, const AddressRange& range) {
-  return range.start <= mapping.start && mapping.end <= range.end;
-}
-
 // Whether the runs say no more than "as the object", or "zeros" where there is none.
 bool are_plain(const std::vector<PageRun>& runs, bool has_object) {
   schema::RunKind plain = has_object ? schema::RunKind::BACKING : schema::RunKind::ZERO;
@@ -55,6 +75,16 @@ AddressSpaceCollector::AddressSpaceCollector(pid_t pid, ObjectTable& objects, Re
                                              bool join)
     : pid_(pid), objects_(objects), refusals_(refusals), join_(join),
       page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))) {}
+
+MemoryReport read_memory_report(pid_t pid) {
+  // Each goes through all pages of the process.
+  std::future<std::map<std::uint64_t, MemoryPolicy>> policies =
+      std::async(std::launch::async, [pid] { return read_memory_policies(pid); });
+  MemoryReport report;
+  report.areas = read_memory_areas(pid);
+  report.policies = policies.get();
+  return report;
+}
 
 void AddressSpaceCollector::collect_frozen() {
   mappings_ = read_mappings(pid_);
@@ -124,8 +154,201 @@ void AddressSpaceCollector::set_aside_missing(pid_t copy, PageSpool& spool) {
   }
 }
 
+void AddressSpaceCollector::note_unwritten(const std::vector<AddressRange>& watched,
+                                           BaseMemory& base, std::uint32_t base_space) {
+  watched_ = watched;
+  unwritten_.clear();
+  written_.clear();
+  guards_.clear();
+  written_bytes_ = 0;
+  const auto add = [](std::vector<AddressRange>& ranges, std::uint64_t start, std::uint64_t end) {
+    if (start == end) {
+      return;
+    }
+    if (!ranges.empty() && ranges.back().end == start) {
+      ranges.back().end = end;
+    } else {
+      ranges.push_back({start, end});
+    }
+  };
+  const auto written = [&](std::uint64_t start, std::uint64_t end) {
+    add(written_, start, end);
+    written_bytes_ += end - start;
+  };
+  // Pages that are as they were, as far as the base has them.
+  const auto unwritten = [&](std::uint64_t start, std::uint64_t end) {
+    for (std::uint64_t at = start; at < end;) {
+      const auto row = base.find(base_space, at);
+      const std::uint64_t known = row ? row->pages : base.zeros(base_space, at);
+      const std::uint64_t pages = std::max<std::uint64_t>(known, 1);
+      const std::uint64_t next = pages < (end - at) / page_size_ ? at + pages * page_size_ : end;
+      if (known != 0) {
+        add(unwritten_, at, next);
+      } else {
+        written(at, next); // that should not be
+      }
+      at = next;
+    }
+  };
+  PageScanner scanner(pid_);
+  for (const ProcMapping& mapping : mappings_) {
+    const MappingKind kind = mapping_kind(mapping);
+    const auto note_guards = [&] {
+      scanner.scan_guards(mapping.start, mapping.end, [&](const TouchedRange& guard) {
+        guards_.push_back({guard.start, guard.end});
+      });
+    };
+    if (mapping.shared && is_object(kind)) {
+      note_guards();
+    }
+    if (mapping.shared || (kind != MappingKind::kPrivateAnonymous && kind != MappingKind::kFile)) {
+      continue;
+    }
+    if (!is_within(mapping, watched_)) {
+      scanner.scan(mapping.start, mapping.end, [&](const TouchedRange& touched) {
+        if (!touched.file) {
+          written(touched.start, touched.end);
+        }
+      });
+      note_guards();
+      continue;
+    }
+    struct Part {
+      std::uint64_t start, end;
+      bool absent; // or a guard page: nothing can be read
+    };
+    std::vector<Part> parts;
+    const auto note = [&](bool absent) {
+      return [&parts, absent](const TouchedRange& range) {
+        parts.push_back({range.start, range.end, absent});
+      };
+    };
+    if (!scanner.scan_written(mapping.start, mapping.end, note(false)) ||
+        !scanner.scan_absent(mapping.start, mapping.end, note(true))) {
+      watched_.clear();
+      unwritten_.clear();
+      written_.clear();
+      written_bytes_ = UINT64_MAX; // everything is compared
+      return;
+    }
+    const std::size_t known = guards_.size();
+    note_guards();
+    for (std::size_t i = known; i < guards_.size(); ++i) {
+      parts.push_back({guards_[i].start, guards_[i].end, true});
+    }
+    std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) {
+      return std::tuple(a.start, !a.absent) < std::tuple(b.start, !b.absent);
+    });
+    std::uint64_t at = mapping.start;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const Part& part = parts[i];
+      unwritten(at, std::max(at, part.start));
+      if (part.absent) {
+        at = std::max(at, part.end);
+        continue;
+      }
+      // Guard pages count as written too.
+      std::uint64_t from = std::max(at, part.start);
+      for (; i + 1 < parts.size() && parts[i + 1].start < part.end; ++i) {
+        const Part& guard = parts[i + 1];
+        written(from, std::max(from, guard.start));
+        from = std::max(from, guard.end);
+      }
+      written(from, std::max(from, part.end));
+      at = std::max(at, std::max(from, part.end));
+    }
+    unwritten(at, std::max(at, mapping.end));
+  }
+}
+
+template <typename Read, typename Unchanged>
+void AddressSpaceCollector::split(AddressRange range, Read read, Unchanged unchanged) const {
+  auto next = std::lower_bound(unwritten_.begin(), unwritten_.end(), range.start + 1, comes_before);
+  for (std::uint64_t at = range.start; at < range.end;) {
+    if (next == unwritten_.end() || next->start >= range.end) {
+      read(AddressRange{at, range.end});
+      return;
+    }
+    if (next->start > at) {
+      read(AddressRange{at, next->start});
+      at = next->start;
+    }
+    const std::uint64_t end = std::min(next->end, range.end);
+    unchanged(AddressRange{at, end});
+    at = end;
+    ++next;
+  }
+}
+
+bool AddressSpaceCollector::examine_before(const MemoryReport& report) {
+  const bool same = std::equal(mappings_.begin(), mappings_.end(), report.areas.begin(),
+                               report.areas.end(), is_same_mapping);
+  if (!same) {
+    return false; // it has mapped something meanwhile
+  }
+  source_ = pid_;
+  policies_ = report.policies;
+  examine_areas(report.areas);
+  if (std::any_of(areas_.begin(), areas_.end(),
+                  [](const Area& area) { return area.kind == MappingKind::kOther; })) {
+    return false; // files that cannot be opened are read through the process, whatever their size
+  }
+  set_aside_written_ = true;
+  return true;
+}
+
+void AddressSpaceCollector::set_aside_written() {
+  std::uint64_t most = written_bytes_;
+  for (const Area& area : areas_) {
+    most += area.kind == MappingKind::kVdso ? area.mapping.length() : 0;
+  }
+  aside_ = PageBuffer(most);
+  ::madvise(aside_.data(), aside_.size(), MADV_HUGEPAGE); // fewer faults, while it stands still
+  SavedArea saved{{0, UINT64_MAX}, {}, guards_};
+  RemoteMemory memory(pid_);
+  std::vector<iovec> ranges;
+  std::size_t filled = 0;
+  std::size_t read = 0; // of what is filled
+  const auto flush = [&] {
+    memory.read_ranges(ranges, aside_.span().subspan(read, filled - read));
+    ranges.clear();
+    read = filled;
+  };
+  const auto set_aside = [&](std::uint64_t start, std::uint64_t end) {
+    if (start >= end) {
+      return;
+    }
+    if (ranges.size() == IOV_MAX) {
+      flush();
+    }
+    ranges.push_back({reinterpret_cast<void*>(start), end - start});
+    saved.pages.push_back({{start, end - start}, filled});
+    filled += end - start;
+  };
+  auto next = written_.begin();
+  for (const Area& area : areas_) {
+    if (area.kind == MappingKind::kVdso) {
+      set_aside(area.mapping.start, area.mapping.end);
+      continue;
+    }
+    for (; next != written_.end() && next->start < area.mapping.end; ++next) {
+      // Neighbours of two mappings may have been joined.
+      set_aside(std::max(next->start, area.mapping.start), std::min(next->end, area.mapping.end));
+      if (next->end > area.mapping.end) {
+        break;
+      }
+    }
+  }
+  flush();
+  saved_.clear();
+  saved_.push_back(std::move(saved));
+}
+
 const AddressSpaceCollector::SavedArea*
 AddressSpaceCollector::find_saved(const ProcMapping& mapping) const {
+  if (set_aside_written_) {
+    return &saved_.front();
+  }
   auto found = std::find_if(saved_.begin(), saved_.end(),
                             [&](const SavedArea& saved) { return within(mapping, saved.range); });
   return source_ != pid_ && found != saved_.end() ? &*found : nullptr;
@@ -160,10 +383,17 @@ std::vector<AddressRange> AddressSpaceCollector::examine(pid_t source) {
   std::sort(memory.begin(), memory.end(), [](const ProcMemoryArea& a, const ProcMemoryArea& b) {
     return a.mapping.start < b.mapping.start;
   });
-  areas_.clear();
-  touched_bytes_ = 0;
   if (!join_) { // memory policies mean nothing to a replay
     policies_ = read_memory_policies(source);
+  }
+  examine_areas(memory);
+  return {};
+}
+
+void AddressSpaceCollector::examine_areas(const std::vector<ProcMemoryArea>& memory) {
+  areas_.clear();
+  touched_bytes_ = 0;
+  if (!join_) {
     std::erase_if(policies_, [&](const auto& entry) {
       return entry.second == usual_policy_ && bound_alike_.count(entry.first) == 0;
     });
@@ -171,11 +401,10 @@ std::vector<AddressRange> AddressSpaceCollector::examine(pid_t source) {
   for (const ProcMemoryArea& area : memory) {
     add_area(area);
   }
-  auxv_ = read_auxv(source);
-  stat_ = ProcStat::read(source);
-  executable_ = try_read_link(proc_path(source, "exe")).value_or("");
-  executable_object_ = objects_.add_executable(source, executable_).value_or(schema::NO_INDEX);
-  return {};
+  auxv_ = read_auxv(source_);
+  stat_ = ProcStat::read(source_);
+  executable_ = try_read_link(proc_path(source_, "exe")).value_or("");
+  executable_object_ = objects_.add_executable(source_, executable_).value_or(schema::NO_INDEX);
 }
 
 void AddressSpaceCollector::visit_objects(const std::function<void(std::uint32_t&)>& visit) {
@@ -244,6 +473,9 @@ void AddressSpaceCollector::add_area(const ProcMemoryArea& memory) {
     area.sealed = memory.has_flag("sl");
     for (std::size_t bit = 0; bit < kUserFaultFlags.size(); ++bit) {
       area.user_faults |= memory.has_flag(kUserFaultFlags[bit]) ? 1u << bit : 0u;
+    }
+    if (is_within(memory.mapping, enrolled_)) {
+      area.user_faults = 0; // it is we who watch
     }
     if (auto policy = policies_.find(memory.mapping.start); policy != policies_.end()) {
       area.policy = policy->second;
@@ -332,7 +564,11 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
   const SavedArea* saved = find_saved(mapping);
   std::vector<AddressRange> guards;
   if (saved != nullptr) {
-    guards = saved->guards;
+    const auto first = std::lower_bound(saved->guards.begin(), saved->guards.end(),
+                                        mapping.start + 1, comes_before);
+    for (auto guard = first; guard != saved->guards.end() && guard->start < mapping.end; ++guard) {
+      guards.push_back(*guard);
+    }
   } else {
     scanner.scan_guards(mapping.start, mapping.end, [&](const TouchedRange& guard) {
       guards.push_back({guard.start, guard.end});
@@ -343,7 +579,7 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
   }
   std::optional<BaseArea> in_base;
   if (base_space) {
-    in_base = BaseArea{false, *base_space, mapping.start};
+    in_base = BaseArea{false, *base_space, mapping.start, !is_within(mapping, watched_)};
   }
   out.begin(&area.runs, in_base);
   const bool has_object = area.object != schema::NO_INDEX;
@@ -368,18 +604,45 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
     }
     leave_untouched(address);
   };
-  if (saved != nullptr) {
-    for (const PlacedRange& pages : saved->pages) {
-      if (pages.range.offset < mapping.start || pages.range.offset >= mapping.end) {
-        continue;
-      }
-      skip_to(pages.range.offset);
-      out.file(spool.fd(), pages.place, pages.range.length, "pages set aside");
-      at += pages.range.length;
-    }
-  } else if (area.kind == MappingKind::kVdso) {
+  const auto take_over = [&](AddressRange range) {
+    skip_to(range.start);
+    out.unchanged(range.end - range.start);
+    at = range.end;
+  };
+  if (area.kind == MappingKind::kVdso && !set_aside_written_) {
     out.remote(memory, mapping.start, mapping.length());
     at = mapping.end;
+  } else if (saved != nullptr) {
+    auto unwritten =
+        std::lower_bound(unwritten_.begin(), unwritten_.end(), mapping.start + 1, comes_before);
+    // Those before an address. Neighbours of two mappings may have been joined.
+    const auto take_over_before = [&](std::uint64_t address) {
+      for (; unwritten != unwritten_.end() && unwritten->start < address; ++unwritten) {
+        take_over({std::max(unwritten->start, mapping.start), std::min(unwritten->end, address)});
+        if (unwritten->end > address) {
+          break;
+        }
+      }
+    };
+    auto pages = std::lower_bound(saved->pages.begin(), saved->pages.end(), mapping.start,
+                                  [](const PlacedRange& placed, std::uint64_t address) {
+                                    return placed.range.offset < address;
+                                  });
+    for (; pages != saved->pages.end() && pages->range.offset < mapping.end; ++pages) {
+      if (set_aside_written_) {
+        take_over_before(pages->range.offset);
+      }
+      skip_to(pages->range.offset);
+      if (set_aside_written_) {
+        out.memory(aside_.span().subspan(pages->place, pages->range.length));
+      } else {
+        out.file(spool.fd(), pages->place, pages->range.length, "pages set aside");
+      }
+      at += pages->range.length;
+    }
+    if (set_aside_written_) {
+      take_over_before(mapping.end);
+    }
   } else if (area.kind == MappingKind::kOther) {
     std::vector<std::byte> page(page_size_);
     for (std::uint64_t address = mapping.start; address < mapping.end; address += page_size_) {
@@ -392,9 +655,14 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
   } else if (area.touched != 0 && !mapping.shared) {
     scanner.scan(mapping.start, mapping.end, [&](const TouchedRange& touched) {
       if (!touched.file) {
-        skip_to(touched.start);
-        out.remote(memory, touched.start, touched.end - touched.start);
-        at = touched.end;
+        split(
+            {touched.start, touched.end},
+            [&](AddressRange range) {
+              skip_to(range.start);
+              out.remote(memory, range.start, range.end - range.start);
+              at = range.end;
+            },
+            take_over);
       }
     });
   }

@@ -1,6 +1,8 @@
 // What a checkpoint says of one address space.
 #pragma once
 
+#include "base/page_buffer.h"
+#include "process/capture/address_range.h"
 #include "process/capture/memory_objects.h"
 #include "process/capture/page_pump.h"
 #include "process/capture/page_spool.h"
@@ -24,11 +26,14 @@
 
 namespace rrpcp::capture {
 
-// Addresses [start, end).
-struct AddressRange {
-  std::uint64_t start = 0;
-  std::uint64_t end = 0;
+// What the kernel tells of a process's mappings only by going through all of its pages.
+struct MemoryReport {
+  std::vector<ProcMemoryArea> areas;
+  std::map<std::uint64_t, MemoryPolicy> policies; // by the start of the mapping
 };
+
+// Throws Error.
+MemoryReport read_memory_report(pid_t pid);
 
 // Collects one address space: first, while its process stands still, what a copy of the process
 // (fork(2)) would not have; then, from the process or a copy of it, mappings and pages.
@@ -56,6 +61,21 @@ public:
   // While the process stands still, and a copy of it was made: sets aside the mappings that the
   // copy does not have (MADV_DONTFORK).
   void set_aside_missing(pid_t copy, PageSpool& spool);
+
+  // While the process stands still: finds what was written since `base` was captured, whose space
+  // `base_space` held the process; what was not is taken over unread. `watched` are mappings that
+  // have been watched since.
+  void note_unwritten(const std::vector<AddressRange>& watched, BaseMemory& base,
+                      std::uint32_t base_space);
+  // Mappings that we watch: the program does not.
+  void note_enrolled(std::vector<AddressRange> enrolled) { enrolled_ = std::move(enrolled); }
+  // Bytes of private memory that was, or may have been; all of it without note_unwritten().
+  std::uint64_t written_bytes() const { return written_bytes_; }
+  // While the process stands still, instead of a copy: examine() with what was asked before it
+  // stood still, if that is about the mappings that it has; then everything that was written is set
+  // aside, and the process may go on. False: nothing was done.
+  bool examine_before(const MemoryReport& report);
+  void set_aside_written();
 
   // From now on everything is read from `source`, the process or a copy of it. Returns areas that a
   // copy has without their contents (MADV_WIPEONFORK) and that were not set aside: with such, the
@@ -107,6 +127,7 @@ private:
     std::vector<PageRun> runs;
   };
 
+  void examine_areas(const std::vector<ProcMemoryArea>& memory);
   void add_area(const ProcMemoryArea& memory);
   bool locked_on_fault(const ProcMemoryArea& memory) const;
   // Whether the area was joined with the one before it.
@@ -115,6 +136,9 @@ private:
   // Whether note_locked() was told that the mapping is.
   bool was_locked(const ProcMapping& mapping) const;
   const SavedArea* find_saved(const ProcMapping& mapping) const;
+  // Calls `read` and `unchanged` for the parts of a touched range that were written and were not.
+  template <typename Read, typename Unchanged>
+  void split(AddressRange range, Read read, Unchanged unchanged) const;
   void read_area(Area& area, RemoteMemory& memory, PageScanner& scanner, const PageSpool& spool,
                  PagePump& out, std::optional<std::uint32_t> base_space);
 
@@ -131,6 +155,14 @@ private:
   std::set<std::uint64_t> bound_alike_; // mappings that have the same as their own, by their start
   std::map<std::uint64_t, MemoryPolicy> policies_; // others, by the start of the mapping
   std::vector<SavedArea> saved_;
+  std::vector<AddressRange> enrolled_;  // mappings, in order
+  std::vector<AddressRange> watched_;   // those of which all is written that is not unwritten
+  std::vector<AddressRange> unwritten_; // in order
+  std::vector<AddressRange> written_;   // or not watched; in order
+  std::uint64_t written_bytes_ = UINT64_MAX;
+  std::vector<AddressRange> guards_; // pages, in order
+  PageBuffer aside_;                 // what set_aside_written() has read
+  bool set_aside_written_ = false;
   std::vector<ProcMemoryArea> missing_; // mappings that a copy does not have
   std::vector<Area> areas_;
   std::uint64_t touched_bytes_ = 0;

@@ -5,10 +5,12 @@
 #include "process/capture/state_collector.h"
 #include "process/proc_file.h"
 #include "process/proc_stat.h"
+#include "process/capture/write_watch.h"
 #include "process/proc_status.h"
 #include "process/proc_tasks.h"
 #include "process/thread_group.h"
 #include "rrpcp/error.h"
+#include "rrpcp/process/memory_watch.h"
 #include "rrpcp/store.h"
 #include "store/held_base.h"
 
@@ -41,6 +43,9 @@ using Clock = std::chrono::steady_clock;
 // Copies that may turn out to be of no use before the process is read while it stands still.
 constexpr int kMaxUselessCopies = 3;
 
+// Bytes of memory that are set aside while a process stands still, rather than having it copied.
+constexpr std::uint64_t kMostSetAside = std::uint64_t{64} << 20;
+
 std::uint64_t since(Clock::time_point start) {
   return static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
@@ -54,8 +59,9 @@ std::string directory_of(const std::string& path) {
 // One capture, in the thread that traces.
 class Capture {
 public:
-  Capture(pid_t pid, const std::string& path, const CaptureOptions& options)
-      : pid_(pid), path_(path), options_(options) {}
+  // `watch` may be null.
+  Capture(pid_t pid, const std::string& path, const CaptureOptions& options, WriteWatch* watch)
+      : pid_(pid), path_(path), options_(options), watch_(watch) {}
   Capture(const Capture&) = delete;
   Capture& operator=(const Capture&) = delete;
   ~Capture() { clean_up(); }
@@ -68,6 +74,8 @@ private:
   // Child processes.
   void refuse_surroundings(Refusals& refusals) const;
   void refuse_group(Refusals& refusals) const;
+  // With a watch: sees what was written since the base was made, and has what comes next noted.
+  void watch_memory();
   // Opens the base, where there is to be one.
   void open_base();
   // Stops the process and has it collected, from a copy where that can be.
@@ -79,6 +87,9 @@ private:
   // Makes a copy, lets the process go on and collects the copy. False where no copy can be made
   // (the process still stands still then), or where the copy was of no use.
   bool collect_copy();
+  // Where it is known what was written since the base was made, and that is little: sets it aside
+  // and lets the process go on. False where that cannot be: nothing was done then.
+  bool collect_written();
   void collect_standing();
   CheckpointId write(Output& output);
   // Kills and reaps the copy, if there is one.
@@ -93,6 +104,7 @@ private:
   const pid_t pid_;
   const std::string& path_;
   const CaptureOptions& options_;
+  WriteWatch* const watch_;
   CaptureResult result_;
   std::uintptr_t trace_options_ = PTRACE_O_TRACESYSGOOD;
   std::optional<ReturnCode> return_code_;
@@ -104,6 +116,7 @@ private:
   std::unique_ptr<StateCollector> collector_;
   std::optional<Snapshot> copy_;
   std::optional<HeldBase> base_;
+  std::optional<MemoryReport> report_; // before the process was stopped, for collect_written()
   Clock::time_point frozen_at_;
   std::int64_t frozen_at_wall_clock_ = 0;
 };
@@ -141,7 +154,10 @@ void Capture::look() {
     }
   }
   return_code_ = ReturnCode::find(pid_, read_mappings(pid_));
-  if (status->locked != 0) {
+  if (watch_ != nullptr && base_ && watch_->knows(pid_, base_->checkpoint())) {
+    report_ = read_memory_report(pid_);
+    areas_ = report_->areas;
+  } else if (status->locked != 0) {
     areas_ = read_memory_areas(pid_);
   }
 }
@@ -259,6 +275,34 @@ void Capture::freeze() {
   collector_->space(0).note_locked(areas_);
   collector_->refusals().throw_if_any(pid_);
   check_cancelled();
+  watch_memory();
+}
+
+void Capture::watch_memory() {
+  if (watch_ == nullptr || options_.after == AfterCapture::kKill) {
+    return;
+  }
+  AddressSpaceCollector& space = collector_->space(0);
+  const bool knows = base_ && watch_->knows(pid_, base_->checkpoint());
+  watch_->enroll(pid_, collector_->caller(0), collector_->site(0), space.mappings());
+  space.note_enrolled(watch_->enrolled());
+  const std::optional<std::uint32_t> base_space = collector_->base_space(0);
+  if (knows && base_space) {
+    space.note_unwritten(watch_->watched(), base_->memory(), *base_space);
+  }
+  watch_->protect(pid_);
+}
+
+bool Capture::collect_written() {
+  if (!report_ || collector_->space(0).written_bytes() > kMostSetAside ||
+      !collector_->examine_before(*report_)) {
+    return false;
+  }
+  collector_->ask(0, collector_->caller(0), manifest().getState());
+  collector_->close(0);
+  collector_->set_aside_written();
+  thaw();
+  return true;
 }
 
 void Capture::thaw() {
@@ -307,6 +351,9 @@ void Capture::collect() {
   int useless_copies = 0;
   for (;;) {
     freeze();
+    if (wants_copy && collect_written()) {
+      return;
+    }
     if (wants_copy && useless_copies < kMaxUselessCopies) {
       if (collect_copy()) {
         return;
@@ -323,7 +370,7 @@ void Capture::collect() {
 
 CheckpointId Capture::write(Output& output) {
   const std::uint64_t total = collector_->touched_bytes();
-  if (options_.profile == Profile::kRaw) {
+  if (options_.profile == Profile::kRaw && !base_) { // of which most is not stored, mostly
     output.reserve(total);
   }
   schema::State::Builder state = manifest().getState();
@@ -402,6 +449,9 @@ CaptureResult Capture::run() {
     result_.file_bytes = output.offset();
     result_.written_nanoseconds = since(start);
   });
+  if (watch_ != nullptr) {
+    watch_->captured(result_.id, path_);
+  }
   if (options_.after == AfterCapture::kKill) {
     ::kill(pid_, SIGKILL);
   }
@@ -427,14 +477,17 @@ Error name_process(pid_t pid, const Error& error) {
 } // namespace
 } // namespace capture
 
-CaptureResult capture_process(pid_t pid, const std::string& path, const CaptureOptions& options) {
+namespace {
+
+CaptureResult capture_in_thread(pid_t pid, const std::string& path, const CaptureOptions& options,
+                                capture::WriteWatch* watch) {
   // In a thread of its own: whatever happens, when it ends the kernel lets go of every thread that
   // it still traces.
   CaptureResult result;
   std::exception_ptr failure;
   std::thread tracer([&] {
     try {
-      result = capture::Capture(pid, path, options).run();
+      result = capture::Capture(pid, path, options, watch).run();
     } catch (const Error& error) {
       failure = error.code() == ErrorCode::kProcessGone
                     ? std::make_exception_ptr(capture::name_process(pid, error))
@@ -448,6 +501,17 @@ CaptureResult capture_process(pid_t pid, const std::string& path, const CaptureO
     std::rethrow_exception(failure);
   }
   return result;
+}
+
+} // namespace
+
+CaptureResult capture_process(pid_t pid, const std::string& path, const CaptureOptions& options) {
+  return capture_in_thread(pid, path, options, nullptr);
+}
+
+CaptureResult capture_process(pid_t pid, const std::string& path, const CaptureOptions& options,
+                              MemoryWatch& watch) {
+  return capture_in_thread(pid, path, options, &watch.watch());
 }
 
 } // namespace rrpcp

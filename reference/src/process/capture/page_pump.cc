@@ -39,6 +39,12 @@ void PagePump::gap(schema::RunKind kind, std::uint64_t pages) {
   }
 }
 
+void PagePump::unchanged(std::uint64_t length) {
+  if (length > 0) {
+    add({Step::Kind::kUnchanged, nullptr, {}, length});
+  }
+}
+
 std::span<std::byte> PagePump::room() {
   if (filled_ == buffer_.size() || steps_.size() >= kMaxSteps) {
     flush();
@@ -79,6 +85,18 @@ void PagePump::file(int fd, std::uint64_t offset, std::uint64_t length, const st
   }
 }
 
+void PagePump::memory(std::span<const std::byte> pages) {
+  read_remote();
+  while (!pages.empty()) {
+    const std::span<std::byte> out = room();
+    const std::size_t n = std::min(pages.size(), out.size());
+    std::copy_n(pages.begin(), n, out.begin());
+    add({Step::Kind::kData, nullptr, {}, n});
+    filled_ += n;
+    pages = pages.subspan(n);
+  }
+}
+
 void PagePump::read_remote() {
   if (!remote_.empty()) {
     memory_->read_ranges(remote_, buffer_.subspan(remote_start_, filled_ - remote_start_));
@@ -94,7 +112,27 @@ std::optional<BaseMemory::Row> PagePump::base_row() const {
                           : base_->find(area_->owner, area_->start + position_);
 }
 
+void PagePump::take_over(std::uint64_t length) {
+  for (std::uint64_t left = length / page_size_; left > 0;) {
+    const std::optional<BaseMemory::Row> row = base_row();
+    const std::uint64_t zeros = row ? 0 : base_->zeros(area_->owner, area_->start + position_);
+    const std::uint64_t pages = std::min(left, row ? row->pages : zeros);
+    if (pages == 0) {
+      throw Error(ErrorCode::kInternal, "the base does not have the memory that did not change");
+    }
+    append_run(*runs_, row ? PageRun{schema::RunKind::BASE, pages, row->first, row->source}
+                           : PageRun{schema::RunKind::ZERO, pages, 0, 0});
+    position_ += pages * page_size_;
+    left -= pages;
+  }
+}
+
 void PagePump::append(std::span<const std::byte> pages) {
+  if (area_ && !area_->compare) {
+    writer_.append(pages, *runs_);
+    position_ += pages.size();
+    return;
+  }
   while (!pages.empty()) {
     // As many pages as have no counterpart go together.
     std::size_t alone = 0;
@@ -130,6 +168,9 @@ void PagePump::flush() {
     case Step::Kind::kGap:
       append_run(*runs_, {step.run, step.amount, 0});
       position_ += step.amount * page_size_;
+      break;
+    case Step::Kind::kUnchanged:
+      take_over(step.amount);
       break;
     case Step::Kind::kData:
       append(rest.first(step.amount));

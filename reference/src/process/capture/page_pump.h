@@ -34,8 +34,13 @@ public:
   // Pages of process `memory.pid()`: [address, address + length). Read later, together with what
   // follows; `memory` must live until flush().
   void remote(RemoteMemory& memory, std::uint64_t address, std::uint64_t length);
+  // Pages that are known to be as the base has them in the area of begin(), stored or as zeros. Not
+  // looked at.
+  void unchanged(std::uint64_t length);
   // Pages of a file; what lies beyond its end reads as zeros. `name` is for errors.
   void file(int fd, std::uint64_t offset, std::uint64_t length, const std::string& name);
+  // Pages that lie in memory.
+  void memory(std::span<const std::byte> pages);
   // Reads and appends what waits.
   void flush();
 
@@ -44,11 +49,11 @@ public:
 
 private:
   struct Step {
-    enum class Kind { kBegin, kGap, kData };
+    enum class Kind { kBegin, kGap, kUnchanged, kData };
     Kind kind;
     std::vector<PageRun>* runs = nullptr;        // kBegin
     schema::RunKind run = schema::RunKind::ZERO; // kGap
-    std::uint64_t amount = 0;                    // kGap: pages; kData: bytes
+    std::uint64_t amount = 0;                    // kGap: pages; else bytes
     std::optional<BaseArea> area = {};           // kBegin
   };
 
@@ -57,6 +62,7 @@ private:
   void add(const Step& step);
   void read_remote();
   void append(std::span<const std::byte> pages);
+  void take_over(std::uint64_t length);
   std::optional<BaseMemory::Row> base_row() const;
 
   CheckpointWriter& writer_;

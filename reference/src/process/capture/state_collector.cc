@@ -332,6 +332,23 @@ void StateCollector::set_aside(std::size_t space, const std::vector<AddressRange
     of.collector.set_aside(range, spool_);
   }
   of.collector.set_aside_missing(of.copy, spool_);
+  set_aside_shared();
+}
+
+bool StateCollector::examine_before(const MemoryReport& report) {
+  if (spaces_.size() != 1 || !spaces_.front()->collector.examine_before(report)) {
+    return false;
+  }
+  number_objects();
+  return true;
+}
+
+void StateCollector::set_aside_written() {
+  spaces_.front()->collector.set_aside_written();
+  set_aside_shared();
+}
+
+void StateCollector::set_aside_shared() {
   if (!std::exchange(shared_set_aside_, true)) {
     for (const std::string& name : objects_.set_aside(spool_)) {
       refusals_.warn(name + " is mapped shared and is too large to be digested while the process "

@@ -117,6 +117,15 @@ public:
   // Sets aside what a copy does not have: memory that is not copied, `wiped`, ranges that a copy
   // has without their contents, and, with the first space, shared memory.
   void set_aside(std::size_t space, const std::vector<AddressRange>& wiped);
+  // Instead of a copy of the only space, of which it is known what was written (note_unwritten()):
+  // takes what every mapping is from `report`, which was made before the process stood still. False
+  // where that is not about the mappings of now: nothing was done. Else ask(), close(), and
+  // set_aside_written(), which sets aside all that has to be stored, and the process may go on;
+  // examine() is done.
+  bool examine_before(const MemoryReport& report);
+  void set_aside_written();
+  // The space of the base that had the memory of one of these; nothing without a base.
+  std::optional<std::uint32_t> base_space(std::size_t space) const;
   // Asks `thread`, which belongs to a process or to its copy, for signal handlers and the end of
   // the heap.
   void ask(std::size_t process, Tracee& thread, schema::State::Builder state);
@@ -193,8 +202,7 @@ private:
                         bool foreign);
   void collect_file_systems(schema::State::Builder state);
   void write_object(MemoryObject& object, PagePump& out, std::optional<BaseArea> in_base);
-  // The space of the base that had the memory of one of these; a place in it.
-  std::optional<std::uint32_t> base_space(std::size_t space) const;
+  // A place in the base.
   std::optional<BaseArea> base_object(std::uint32_t object) const;
   CallSite site_for(Space& space, const Tracee& thread);
 
@@ -214,6 +222,8 @@ private:
   std::vector<pid_t> file_tables_;
   std::vector<pid_t> file_systems_;
   std::vector<pid_t> signal_handler_tables_;
+  void set_aside_shared();
+
   bool shared_set_aside_ = false;
 };
 

@@ -1,0 +1,460 @@
+// Series of captures of a process whose writes the kernel notes: whatever the process does with its
+// memory in between, each checkpoint has what it had.
+
+#include "child_process.h"
+#include "process/proc_file.h"
+#include "process/proc_smaps.h"
+#include "process/remote_memory.h"
+#include "rrpcp/error.h"
+#include "rrpcp/memory_view.h"
+#include "rrpcp/process/capture.h"
+#include "rrpcp/process/memory_watch.h"
+#include "rrpcp/rewrite.h"
+#include "rrpcp/store.h"
+#include "rrpcp/validate.h"
+#include "support/temp_dir.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <filesystem>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/userfaultfd.h>
+#include <random>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace rrpcp {
+namespace {
+
+using test::ChildProcess;
+using test::TempDir;
+
+constexpr std::size_t kPage = 4096;
+
+// Whenever a thread goes on, the kernel writes to the structure that it has registered (rseq(2)):
+// memory would be other than what was captured.
+void forget_rseq() {
+  constexpr std::size_t kRegistered = 32; // what glibc registers, whatever __rseq_size says of use
+  constexpr int kUnregister = 1;
+  char* const area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
+  ::syscall(SYS_rseq, area, kRegistered, kUnregister, RSEQ_SIG);
+}
+
+// The memory of the child, and what it does with it.
+class Restless {
+public:
+  explicit Restless(unsigned seed) : random_(seed), regions_(24) {}
+
+  // Does `count` things.
+  void live(unsigned count) {
+    for (unsigned i = 0; i < count; ++i) {
+      act(regions_[below(regions_.size())]);
+    }
+  }
+
+private:
+  struct Region {
+    char* at = nullptr;
+    std::size_t pages = 0;
+  };
+
+  std::size_t below(std::size_t n) { return random_() % n; }
+
+  void act(Region& region) {
+    if (region.at == nullptr) {
+      region.pages = 1 + below(48);
+      region.at = static_cast<char*>(::mmap(nullptr, region.pages * kPage, PROT_READ | PROT_WRITE,
+                                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+      std::memset(region.at, static_cast<int>(random_()), region.pages * kPage);
+      return;
+    }
+    const std::size_t page = below(region.pages);
+    char* const there = region.at + page * kPage;
+    const std::size_t rest = 1 + below(region.pages - page);
+    switch (below(12)) {
+    case 0:
+    case 1:
+      there[below(kPage)] = static_cast<char>(random_());
+      break;
+    case 2:
+      std::memset(there, 0, kPage); // touched, but zero
+      break;
+    case 3:
+      ::madvise(there, rest * kPage, MADV_DONTNEED);
+      break;
+    case 4: { // the kernel writes
+      const int zero = ::open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+      static_cast<void>(::read(zero, there + 100, rest * kPage - 100) < 0);
+      ::close(zero);
+      break;
+    }
+    case 5:
+      ::munmap(region.at, region.pages * kPage);
+      region.at = nullptr;
+      break;
+    case 6: { // grows, and moves where it cannot
+      const std::size_t pages = region.pages + 1 + below(16);
+      void* moved = ::mremap(region.at, region.pages * kPage, pages * kPage, MREMAP_MAYMOVE);
+      if (moved != MAP_FAILED) { // it fails where neighbours were joined and parted again
+        region = {static_cast<char*>(moved), pages};
+      }
+      break;
+    }
+    case 7: { // takes the place of another one
+      Region& other = regions_[below(regions_.size())];
+      if (other.at == nullptr || &other == &region || region.pages > other.pages) {
+        break;
+      }
+      ::munmap(other.at, other.pages * kPage);
+      void* moved = ::mremap(region.at, region.pages * kPage, region.pages * kPage,
+                             MREMAP_MAYMOVE | MREMAP_FIXED, other.at);
+      if (moved != MAP_FAILED) {
+        region.at = static_cast<char*>(moved);
+      }
+      other.at = nullptr;
+      break;
+    }
+    case 8:
+      ::mprotect(there, kPage, PROT_READ);
+      ::mprotect(there, kPage, PROT_READ | PROT_WRITE);
+      there[1] = static_cast<char>(random_());
+      break;
+    case 9: { // pages are shared with a child for a while
+      const pid_t child = ::fork();
+      if (child == 0) {
+        std::memset(there, 7, kPage);
+        ::_exit(0);
+      }
+      there[2] = static_cast<char>(random_());
+      ::waitpid(child, nullptr, 0);
+      break;
+    }
+    case 10: { // memory of the heap
+      std::vector<char> some(1 + below(300'000), static_cast<char>(random_()));
+      kept_ = std::move(some);
+      break;
+    }
+    default:
+      ::madvise(there, rest * kPage, MADV_DONTFORK);
+      ::madvise(there, rest * kPage, MADV_DOFORK);
+      there[3] = static_cast<char>(random_());
+    }
+  }
+
+  std::mt19937 random_;
+  std::vector<Region> regions_;
+  std::vector<char> kept_;
+};
+
+// A child that does what it is told by a pipe, and is blocked in read(2) in between.
+class RestlessProcess {
+public:
+  explicit RestlessProcess(unsigned seed) {
+    if (::pipe2(orders_.data(), O_CLOEXEC) != 0 || ::pipe2(answers_.data(), O_CLOEXEC) != 0) {
+      throw std::runtime_error("cannot make pipes");
+    }
+    child_ = std::make_unique<ChildProcess>([&] {
+      ::close(orders_[1]);
+      ::close(answers_[0]);
+      forget_rseq();
+      Restless memory(seed);
+      memory.live(100);
+      ChildProcess::announce_ready();
+      unsigned count = 0;
+      while (::read(orders_[0], &count, sizeof count) == sizeof count) {
+        memory.live(count);
+        if (::write(answers_[1], "", 1) != 1) {
+          break;
+        }
+      }
+      return 0;
+    });
+    ::close(orders_[0]);
+    ::close(answers_[1]);
+    await_read();
+  }
+  ~RestlessProcess() {
+    child_.reset();
+    ::close(orders_[1]);
+    ::close(answers_[0]);
+  }
+  RestlessProcess(const RestlessProcess&) = delete;
+  RestlessProcess& operator=(const RestlessProcess&) = delete;
+
+  pid_t pid() const { return child_->pid(); }
+  void live(unsigned count) {
+    char answer;
+    ASSERT_EQ(::write(orders_[1], &count, sizeof count), static_cast<ssize_t>(sizeof count));
+    ASSERT_EQ(::read(answers_[0], &answer, 1), 1) << "the child came to harm";
+    await_read();
+  }
+
+private:
+  // Until it is blocked: only then its memory stays as it is.
+  void await_read() const {
+    while (!read_proc_file(proc_path(pid(), "syscall")).starts_with("0 ")) { // SYS_read
+      ::usleep(100);
+    }
+  }
+
+  std::array<int, 2> orders_{}, answers_{};
+  std::unique_ptr<ChildProcess> child_;
+};
+
+CaptureOptions with_base(const std::string& base) {
+  CaptureOptions options;
+  options.profile = Profile::kFast;
+  options.threads = 1;
+  options.allow = {allowable_names().begin(), allowable_names().end()};
+  options.base = base;
+  options.max_bases = format::kMaxBases;
+  return options;
+}
+
+// Every byte of private anonymous memory that the process has, in the file.
+void expect_same_memory(const std::string& path, pid_t pid) {
+  const CheckpointReader reader = CheckpointReader::open(path);
+  MemoryView view(reader, 0);
+  RemoteMemory memory(pid);
+  std::vector<std::byte> stored, live;
+  for (const ProcMapping& mapping : read_mappings(pid)) {
+    const bool special = mapping.name.starts_with("[v");
+    if (mapping.shared || mapping.inode != 0 || special || (mapping.protection & PROT_READ) == 0) {
+      continue;
+    }
+    stored.resize(mapping.length());
+    live.resize(mapping.length());
+    ASSERT_EQ(view.read(mapping.start, stored), stored.size()) << std::hex << mapping.start;
+    memory.read(mapping.start, live);
+    for (std::size_t i = 0; i < live.size(); i += kPage) {
+      ASSERT_EQ(std::memcmp(&stored[i], &live[i], kPage), 0)
+          << path << ": page " << std::hex << mapping.start + i << " of " << mapping.name;
+    }
+  }
+}
+
+bool is_watched(pid_t pid) {
+  const std::vector<ProcMemoryArea> areas = read_memory_areas(pid);
+  return std::any_of(areas.begin(), areas.end(),
+                     [](const ProcMemoryArea& area) { return area.has_flag("uw"); });
+}
+
+class MemoryWatchSeries : public testing::TestWithParam<unsigned> {};
+
+TEST_P(MemoryWatchSeries, EveryCheckpointHasTheMemoryOfItsTime) {
+  RestlessProcess process(GetParam());
+  const TempDir directory;
+  MemoryWatch watch;
+  std::string base;
+  for (unsigned i = 0; i < 10; ++i) {
+    const std::string path = directory.file(std::to_string(i) + ".pcp");
+    const CaptureResult result = capture_process(process.pid(), path, with_base(base), watch);
+    EXPECT_EQ(result.bases != 0, i != 0);
+    ASSERT_NO_FATAL_FAILURE(expect_same_memory(path, process.pid()));
+    const ValidationReport verdict = validate_file(path, {.threads = 1});
+    EXPECT_TRUE(verdict.findings.empty()) << path << ": " << verdict.findings.front().code;
+    base = path;
+    ASSERT_NO_FATAL_FAILURE(process.live(i % 3 == 0 ? 1 : 40));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, MemoryWatchSeries, testing::Range(1u, 5u));
+
+class MemoryWatching : public testing::Test {
+protected:
+  std::string path(const std::string& name) const { return directory_.file(name + ".pcp"); }
+  CaptureResult capture(const std::string& name, const std::string& base) {
+    CaptureResult result = capture_process(process_.pid(), path(name),
+                                           with_base(base.empty() ? "" : path(base)), watch_);
+    expect_same_memory(path(name), process_.pid());
+    return result;
+  }
+  bool works() const { return watch_.problem().empty(); }
+
+  RestlessProcess process_{7};
+  const TempDir directory_;
+  MemoryWatch watch_;
+};
+
+TEST_F(MemoryWatching, LittleIsReadWhereLittleWasWritten) {
+  const CaptureResult full = capture("a", "");
+  if (!works()) {
+    GTEST_SKIP() << watch_.problem();
+  }
+  EXPECT_TRUE(is_watched(process_.pid()));
+  EXPECT_LT(capture("b", "a").memory_bytes * 2, full.memory_bytes);
+  // The state says nothing of our watching it.
+  const CheckpointReader reader = CheckpointReader::open(path("b"));
+  for (const auto mapping : reader.state().getAddressSpaces()[0].getMappings()) {
+    EXPECT_EQ(mapping.getUserFaults(), 0u);
+  }
+}
+
+TEST_F(MemoryWatching, EndsWithTheObject) {
+  {
+    MemoryWatch watch;
+    capture_process(process_.pid(), path("a"), with_base(""), watch);
+    if (!watch.problem().empty()) {
+      GTEST_SKIP() << watch.problem();
+    }
+    EXPECT_TRUE(is_watched(process_.pid()));
+  }
+  EXPECT_FALSE(is_watched(process_.pid()));
+}
+
+// Only the very file that was written counts: another one of its id, as somebody can make, is
+// compared.
+TEST_F(MemoryWatching, AnotherFileOfTheIdIsCompared) {
+  const CaptureResult full = capture("a", "");
+  const CheckpointReader reader = CheckpointReader::open(path("a"));
+  write_file_atomically(path("copy"), false, [&](Output& output) {
+    rewrite_checkpoint(reader, output, {.profile = Profile::kRaw, .threads = 1});
+  });
+  EXPECT_GT(capture("b", "copy").memory_bytes * 2, full.memory_bytes);
+}
+
+// What was written between two captures is not forgotten by a third that has the first as its base,
+// nor by one that failed.
+TEST_F(MemoryWatching, TheWrongBaseAndAFailureAreNoHarm) {
+  capture("a", "");
+  process_.live(30);
+  capture("b", "a");
+  process_.live(30);
+  CaptureOptions options = with_base(path("b"));
+  unsigned asked = 0;
+  options.cancelled = [&] { return ++asked > 4; };
+  EXPECT_THROW(capture_process(process_.pid(), path("c"), options, watch_), Error);
+  process_.live(3);
+  capture("d", "b");
+  process_.live(30);
+  capture("e", "a");
+  process_.live(3);
+  capture("f", "e");
+}
+
+// Somebody else captures it meanwhile, and sees nothing of our watching.
+TEST_F(MemoryWatching, OtherCapturesAreNotDisturbed) {
+  capture("a", "");
+  process_.live(5);
+  capture_process(process_.pid(), path("other"), with_base(""));
+  expect_same_memory(path("other"), process_.pid());
+  for (const auto mapping :
+       CheckpointReader::open(path("other")).state().getAddressSpaces()[0].getMappings()) {
+    EXPECT_EQ(mapping.getUserFaults(), 0u);
+  }
+  capture("b", "a");
+}
+
+// A program that has its memory write-protected itself keeps doing so, and is compared.
+TEST(MemoryWatchOthers, AWatchOfTheProgramsOwnIsLeftAlone) {
+  std::array<int, 2> orders{}, answers{};
+  ASSERT_EQ(::pipe2(orders.data(), O_CLOEXEC), 0);
+  ASSERT_EQ(::pipe2(answers.data(), O_CLOEXEC), 0);
+  constexpr std::size_t kLength = 64 * kPage;
+  const ChildProcess child([&] {
+    forget_rseq();
+    ::close(orders[1]);
+    auto* memory = static_cast<char*>(
+        ::mmap(nullptr, kLength, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    std::memset(memory, 1, kLength);
+    const int faults = static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | 1));
+    uffdio_api api{};
+    api.api = UFFD_API;
+    api.features = std::uint64_t{1} << 15; // asynchronous write protection
+    uffdio_register registration{};
+    registration.range = {reinterpret_cast<std::uintptr_t>(memory), kLength};
+    registration.mode = UFFDIO_REGISTER_MODE_WP;
+    const bool registered = ::ioctl(faults, UFFDIO_API, &api) == 0 &&
+                            ::ioctl(faults, UFFDIO_REGISTER, &registration) == 0;
+    ChildProcess::announce_ready();
+    char order = 0;
+    for (std::size_t i = 0; ::read(orders[0], &order, 1) == 1; ++i) {
+      if (order == 'p') { // our own protection: nothing counts as written any more
+        uffdio_writeprotect protect{};
+        protect.range = registration.range;
+        protect.mode = UFFDIO_WRITEPROTECT_MODE_WP;
+        ::ioctl(faults, UFFDIO_WRITEPROTECT, &protect);
+      } else {
+        memory[i * kPage] = static_cast<char>(2 + i);
+      }
+      static_cast<void>(::write(answers[1], registered ? "y" : "n", 1) == 1);
+    }
+    return 0;
+  });
+  ::close(orders[0]);
+  const TempDir directory;
+  MemoryWatch watch;
+  std::string base;
+  unsigned number = 0;
+  const auto is_blocked = [&] {
+    return read_proc_file(proc_path(child.pid(), "syscall")).starts_with("0 "); // SYS_read
+  };
+  for (const char order : {'w', 'p', 'w', 'p', 'w'}) {
+    const std::string path = directory.file(std::to_string(++number) + ".pcp");
+    while (!is_blocked()) {
+      ::usleep(100);
+    }
+    CaptureOptions options = with_base(base);
+    options.inspect_only = true; // a userfaultfd is not carried
+    capture_process(child.pid(), path, options, watch);
+    ASSERT_NO_FATAL_FAILURE(expect_same_memory(path, child.pid()));
+    base = path;
+    char answer = 0;
+    ASSERT_EQ(::write(orders[1], &order, 1), 1);
+    ASSERT_EQ(::read(answers[0], &answer, 1), 1);
+    if (answer == 'n') {
+      break; // the kernel has none
+    }
+  }
+  for (const int fd : {orders[1], answers[0], answers[1]}) {
+    ::close(fd);
+  }
+}
+
+// After execve(2) there is nothing that was watched; the process is the same one.
+TEST(MemoryWatchOthers, AnotherProgramIsAnotherMemory) {
+  std::array<int, 2> orders{};
+  ASSERT_EQ(::pipe2(orders.data(), 0), 0);
+  ChildProcess child([&] {
+    forget_rseq();
+    ::setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0", 1);
+    ChildProcess::announce_ready();
+    char order = 0;
+    static_cast<void>(::read(orders[0], &order, 1) == 1);
+    ::execl("/bin/sleep", "sleep", "1000", nullptr);
+    return 1;
+  });
+  const TempDir directory;
+  MemoryWatch watch;
+  const std::string first = directory.file("a.pcp");
+  capture_process(child.pid(), first, with_base(""), watch);
+  ASSERT_EQ(::write(orders[1], "", 1), 1);
+  const auto is_another = [&] {
+    const std::vector<ProcMapping> mappings = read_mappings(child.pid()); // none for a moment
+    return !mappings.empty() && mappings.front().name.find("sleep") != std::string::npos;
+  };
+  while (!is_another()) {
+    ::usleep(1000);
+  }
+  while (
+      !read_proc_file(proc_path(child.pid(), "syscall")).starts_with("230 ")) { // clock_nanosleep
+    ::usleep(1000); // the loader is at work
+  }
+  const std::string second = directory.file("b.pcp"), third = directory.file("c.pcp");
+  capture_process(child.pid(), second, with_base(first), watch);
+  expect_same_memory(second, child.pid());
+  capture_process(child.pid(), third, with_base(second), watch);
+  expect_same_memory(third, child.pid());
+  ::close(orders[0]);
+  ::close(orders[1]);
+}
+
+} // namespace
+} // namespace rrpcp
