@@ -254,8 +254,9 @@ class Memory:
 class Checkpoint:
     """An open checkpoint. Use it in a `with`, or close() it."""
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, handle: int, path: bytes = b"") -> None:
         self._handle = handle
+        self.path = path  # as it was opened
         self.header = Header()
         LIB.rrpcp_get_header(handle, byref(self.header), sizeof(Header))
         self.manifest = Node(LIB.rrpcp_manifest(handle), self, False)
@@ -356,7 +357,7 @@ class Checkpoint:
 
 def open(path: PathLike) -> Checkpoint:  # pylint: disable=redefined-builtin
     """Opens a checkpoint; reads no page data."""
-    return Checkpoint(_made("open", os.fsencode(path)))
+    return Checkpoint(_made("open", os.fsencode(path)), os.fsencode(path))
 
 
 class Entry(NamedTuple):

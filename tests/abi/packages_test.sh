@@ -26,9 +26,13 @@ packages=("$temporary"/packages/*.deb)
 for name in librrpcp0 librrpcp-dev rrpcp-tools python3-rrpcp; do
   ls "$temporary/packages/${name}_"*.deb >/dev/null || fail "$name is missing"
 done
-dpkg-deb -c "$temporary"/packages/librrpcp0_*.deb | grep -q 'librrpcp\.so\.0$\|librrpcp\.so\.0 ->' || fail "the library is not in its package"
-dpkg-deb -c "$temporary"/packages/librrpcp-dev_*.deb | grep -q include/rrpcp/rrpcp.h || fail "rrpcp.h is not in its package"
-dpkg-deb -c "$temporary"/packages/python3-rrpcp_*.deb | grep -q dist-packages/rrpcp/plot.py || fail "the plot is not in its package"
+# Into a file first: a grep that has found it ends the pipe, and what writes into it would fail.
+has() { # PACKAGE PATTERN
+  dpkg-deb -c "$temporary/packages/$1"_*.deb >"$temporary/contents" && grep -q "$2" "$temporary/contents"
+}
+has librrpcp0 'librrpcp\.so\.0$\|librrpcp\.so\.0 ->' || fail "the library is not in its package"
+has librrpcp-dev include/rrpcp/rrpcp.h || fail "rrpcp.h is not in its package"
+has python3-rrpcp dist-packages/rrpcp/plot.py || fail "the plot is not in its package"
 
 echo "== lintian"
 lintian --allow-root --fail-on error "${packages[@]}" | grep -v '^[WIPN]:' || true

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """python_test.py GOLDEN BIN: the C interface through the Python module, on the golden files."""
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -349,6 +351,24 @@ class Writing(unittest.TestCase):
                                capture_output=True, text=True).stdout
         self.assertIn("org.rrpcp.process", shown)
         self.assertEqual([step.changed_pages for step in series(self.directory + "/new")], [2])
+
+    def test_pages_that_are_taken_over_count_as_the_checkpoint_s_own(self):
+        directory = GOLDEN.parent / "1.1" / "valid"
+        self.assertEqual(
+            [(s.event, s.resident_pages, s.changed_pages, s.gone_pages) for s in series(directory)],
+            [(0, 16, 16, 0), (0, 16, 1, 0), (1000, 16, 16, 0), (1010, 16, 3, 0), (1020, 16, 1, 0)])
+        with rrpcp.open(directory / "series-3.pcp") as checkpoint:
+            size, memory = checkpoint.header.page_size, checkpoint.memory(0)
+            pages = stored_pages(checkpoint)
+            self.assertEqual(len(pages), 16)
+            for (place, page), digest in pages.items():
+                if place == "space 0":
+                    data = memory.read(page * size, size)
+                    self.assertEqual(hashlib.blake2b(data, digest_size=16).digest(), digest)
+        with tempfile.TemporaryDirectory() as alone:
+            shutil.copy(directory / "series-3.pcp", alone)
+            with rrpcp.open(os.path.join(alone, "series-3.pcp")) as checkpoint:
+                self.assertRaises(FileNotFoundError, stored_pages, checkpoint)
 
     def test_what_is_not_valid_gets_no_name(self):
         draft = self.draft()

@@ -10,6 +10,7 @@
 #include "store/atomic_file.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <elf.h>
 #include <sys/stat.h>
@@ -74,7 +75,7 @@ struct Placed {
 struct Frame {
   std::vector<std::byte> head; // headers and notes
   std::vector<Placed> placed;
-  std::vector<std::byte> tail; // the section header that says how many segments there are
+  std::vector<std::byte> tail; // section headers, where the first says how many segments there are
   std::uint64_t tail_offset = 0;
   std::uint64_t length = 0;
 };
@@ -142,16 +143,30 @@ Frame lay_out(const CoreLayout& layout, const CorePlan& plan, std::span<const st
   header.e_phentsize = sizeof(Phdr);
   header.e_phnum = static_cast<Elf32_Half>(extended ? PN_XNUM : count);
   if (extended) {
+    // eu-readelf looks for notes in sections alone where there are sections.
+    static constexpr char kNames[] = "\0.note\0.shstrtab";
+    std::array<Shdr, 3> sections{};
+    sections[0].sh_type = SHT_NULL;
+    sections[0].sh_info = static_cast<Elf32_Word>(count);
+    sections[1].sh_name = 1;
+    sections[1].sh_type = SHT_NOTE;
+    sections[1].sh_offset = narrow(notes_offset);
+    sections[1].sh_size = narrow(notes.size());
+    sections[1].sh_addralign = 4;
+    sections[2].sh_name = 7;
+    sections[2].sh_type = SHT_STRTAB;
+    sections[2].sh_offset = narrow(offset + sizeof sections);
+    sections[2].sh_size = sizeof kNames;
+    sections[2].sh_addralign = 1;
     header.e_shoff = narrow(offset);
     header.e_shentsize = sizeof(Shdr);
-    header.e_shnum = 1;
-    Shdr section{};
-    section.sh_type = SHT_NULL;
-    section.sh_size = 1;
-    section.sh_info = static_cast<Elf32_Word>(count);
-    const auto bytes = std::as_bytes(std::span(&section, 1));
-    frame.tail.assign(bytes.begin(), bytes.end());
-    frame.length += bytes.size();
+    header.e_shnum = sections.size();
+    header.e_shstrndx = 2;
+    const auto table_of_sections = std::as_bytes(std::span(sections));
+    frame.tail.assign(table_of_sections.begin(), table_of_sections.end());
+    const auto names = std::as_bytes(std::span(kNames));
+    frame.tail.insert(frame.tail.end(), names.begin(), names.end());
+    frame.length += frame.tail.size();
   }
   const auto head = std::as_bytes(std::span(&header, 1));
   frame.head.assign(head.begin(), head.end());
