@@ -11,11 +11,24 @@ std::size_t DescriptorSet::add(int own_descriptor) {
   return own_.size() - 1;
 }
 
-void DescriptorSet::freeze(int highest_used) {
+void DescriptorSet::freeze(const std::vector<int>& used, std::uint64_t limit) {
+  int own = 2;
   for (int descriptor : own_) {
-    highest_used = std::max(highest_used, descriptor);
+    own = std::max(own, descriptor);
   }
-  base_ = highest_used + 1;
+  const int highest = used.empty() ? 0 : used.back();
+  base_ = std::max(own, highest) + 1;
+  if (static_cast<std::uint64_t>(base_) + own_.size() <= limit) {
+    return;
+  }
+  int start = own + 1;
+  for (int number : used) {
+    if (number >= start && static_cast<std::size_t>(number - start) >= own_.size()) {
+      base_ = start;
+      return;
+    }
+    start = std::max(start, number + 1);
+  }
 }
 
 } // namespace rrpcp::restore

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 namespace rrpcp::restore {
@@ -14,8 +15,10 @@ public:
   // Returns the index of the descriptor in the set.
   std::size_t add(int own_descriptor);
 
-  // Fixes the numbers: the row begins above `highest_used` and above everything that was added.
-  void freeze(int highest_used);
+  // Fixes the numbers: the row begins above everything that was added and above those that the
+  // program has `used`, in order; where that is above `limit`, which numbers have to be below,
+  // between two of these, if there is such a place.
+  void freeze(const std::vector<int>& used, std::uint64_t limit);
 
   // First number of the row. After freeze().
   int base() const { return base_; }

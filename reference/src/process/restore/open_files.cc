@@ -574,6 +574,17 @@ TableFiles OpenFiles::add_to(DescriptorSet& set, std::uint32_t table) const {
   return result;
 }
 
+std::vector<int> OpenFiles::numbers(std::uint32_t table) const {
+  std::vector<int> numbers;
+  if (table != kNoIndex) {
+    for (schema::FileDescriptor::Reader descriptor :
+         state_.getFileTables()[table].getDescriptors()) {
+      numbers.push_back(descriptor.getFd());
+    }
+  }
+  return numbers;
+}
+
 int OpenFiles::highest_descriptor(std::uint32_t table) const {
   if (table == kNoIndex) {
     return -1;

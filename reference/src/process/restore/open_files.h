@@ -50,6 +50,8 @@ public:
 
   // The highest descriptor number of file table `table`; -1 where it is empty.
   int highest_descriptor(std::uint32_t table) const;
+  // All of them, in order.
+  std::vector<int> numbers(std::uint32_t table) const;
 
   // Whether a terminal of the table is, in the new process, one of ours that has another size: the
   // program is to be told (SIGWINCH).

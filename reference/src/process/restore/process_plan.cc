@@ -168,21 +168,21 @@ void ProcessPlan::place_descriptors() {
   if (working_directory_) {
     working_directory_index_ = descriptors_.add(working_directory_.get());
   }
-  int highest = 2;
+  std::vector<int> used;
   if (parts_.files) {
     table_files_ = files_->add_to(descriptors_, task(0).getFileTable());
-    highest = std::max(highest, files_->highest_descriptor(task(0).getFileTable()));
+    used = files_->numbers(task(0).getFileTable());
   }
-  descriptors_.freeze(highest);
   rlimit limit{};
-  const auto needed = static_cast<rlim_t>(descriptors_.number(descriptors_.own().size()));
-  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && needed > limit.rlim_cur) {
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  descriptors_.freeze(used, limit.rlim_cur);
+  const std::size_t count = descriptors_.own().size();
+  if (static_cast<rlim_t>(descriptors_.number(count)) > limit.rlim_cur) {
     throw Error(ErrorCode::kLimit,
-                "the process has descriptors up to number " + std::to_string(highest) +
-                    ", and above them " + std::to_string(descriptors_.own().size()) +
-                    " more are needed to make it, but only " + std::to_string(limit.rlim_cur) +
-                    " may be open here (RLIMIT_NOFILE)")
-        .with_hint("raise the limit (ulimit -Hn), or run as root");
+                "among the numbers of the process's descriptors there is no room for the " +
+                    std::to_string(count) + " that are needed to make it: only " +
+                    std::to_string(limit.rlim_cur) + " may be open here (RLIMIT_NOFILE)")
+        .with_hint("raise the limit (ulimit -Hn)");
   }
 }
 
@@ -403,7 +403,10 @@ CompiledProcess ProcessPlan::compile() const {
     files_->add_watch_ops(ops, descriptors_, table_files_);
     add_directory_ops(ops);
   }
-  ops.system_call({"closing descriptors"}, SYS_close_range, descriptors_.base(), UINT32_MAX, 0);
+  if (!descriptors_.own().empty()) {
+    ops.system_call({"closing descriptors"}, SYS_close_range, descriptors_.base(),
+                    descriptors_.number(descriptors_.own().size()) - 1, 0);
+  }
   if (parts_.files) {
     files_->add_lock_ops(ops, table_files_);
   }
