@@ -9,7 +9,7 @@ Prints, measured in one run on this machine, medians:
   program that makes system calls (bases are there), and in one that only computes (its start is the only base);
 - reverse-stepi near a base, in stops of the traced process and in time, early and late in the recording;
 - a watchpoint met before a loop of 10,000,000 iterations, looked for from its end, against gdb's own `record full`
-  on the same program. gdb records 20,000 iterations of it, which is counted up: all of them take it hours.
+  on the same program. gdb records 5,000 iterations of it, which is counted up: all of them take it hours.
 """
 
 import os
@@ -55,7 +55,7 @@ void _start(void) {
 }
 """
 ITERATIONS = 10000000
-GDB_ITERATIONS = 20000
+GDB_ITERATIONS = 5000
 
 
 class Front:
