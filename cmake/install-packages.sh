@@ -8,8 +8,11 @@ packages="
   capnproto libcapnp-dev libzstd-dev libxxhash-dev libssl-dev libbrotli-dev libarchive-dev libdw-dev libcxxopts-dev
   libzydis-dev libseccomp-dev
   nlohmann-json3-dev libgtest-dev libgmock-dev librapidcheck-dev scdoc
-  gdb elfutils binutils python3 python3-pyelftools python3-zstandard python3-xxhash sqlite3 strace zstd xz-utils util-linux procps
+  gdb lldb elfutils binutils python3 python3-pyelftools python3-zstandard python3-xxhash sqlite3 strace zstd xz-utils util-linux procps
   perl bash git-man gzip abigail-tools file"
+if [ "${RRPCP_ALL:-}" = 1 ]; then # for the tests that take long
+  packages="$packages delve golang-go"
+fi
 
 missing=""
 for package in $packages; do

@@ -6,11 +6,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-sh cmake/install-packages.sh
 jobs=$(nproc)
 if [ "${1:-}" = --all ]; then
   export RRPCP_ALL=1 # the tests that take long
 fi
+sh cmake/install-packages.sh
 failed=()
 times=()
 

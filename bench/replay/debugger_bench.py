@@ -5,10 +5,11 @@ usage: debugger_bench.py PCP-RR [EVENTS [REPETITIONS]]
 Prints, measured in one run on this machine, medians:
 - the time to the first prompt of gdb at the end of a recording with EVENTS (1,000,000) events and 20 checkpoints,
   against that of gdb alone on a replay that stands there already;
-- reverse-continue to a breakpoint that was met a second of replay ago, against running that second forward;
+- reverse-continue to a breakpoint that was met a second of replay ago, against running that second forward: in a
+  program that makes system calls (bases are there), and in one that only computes (its start is the only base);
 - reverse-stepi near a base, in stops of the traced process and in time, early and late in the recording;
 - a watchpoint met before a loop of 10,000,000 iterations, looked for from its end, against gdb's own `record full`
-  on the same program. gdb records 20,000 iterations of it, which is counted up: all of them take it hours.
+  on the same program. gdb records 5,000 iterations of it, which is counted up: all of them take it hours.
 """
 
 import os
@@ -27,11 +28,14 @@ REPETITIONS = int(sys.argv[3]) if len(sys.argv) > 3 else 5
 CALLS = "getppid() for 1..%d; print 1"
 COMPUTES = r"""
 #include <stdio.h>
-#include <time.h>
+#include <unistd.h>
 volatile long state;
 __attribute__((noinline)) void mark(void) { __asm__ volatile(""); }
 static void compute(double seconds) {
-  for (long n = (long)(seconds * RATE); n > 0; --n) state = state * 31 + n;
+  for (long n = (long)(seconds * RATE); n > 0; --n) {
+    state = state * 31 + n;
+    if (n % CALL_EVERY == 0) getppid();
+  }
 }
 int main(void) {
   compute(1);
@@ -42,15 +46,16 @@ int main(void) {
 """
 LOOP = r"""
 volatile long watched, sum;
-__attribute__((noinline)) void done(void) { __asm__ volatile("ud2"); }
+__attribute__((noinline)) void done(void) { __asm__ volatile("syscall" : : "a"(60), "D"(0)); }
 void _start(void) {
+  for (int i = 0; i < 10; ++i) sum += i;
   watched = 1;
   for (int i = 0; i < ITERATIONS; ++i) sum += i;
   done();
 }
 """
 ITERATIONS = 10000000
-GDB_ITERATIONS = 20000
+GDB_ITERATIONS = 5000
 
 
 class Front:
@@ -156,13 +161,15 @@ def steps_back(trace):
               % (event, statistics.median(stops), statistics.median(times) * 1000), flush=True)
 
 
-def a_second_back(directory):
-    # How far a second goes.
+def a_second_back(directory, name, calls):
+    # How far a second goes. `calls`: system calls in it.
+    options = ("-O1", "-no-pie")
     rate = 100e6
-    path, _ = build(directory, "probe", COMPUTES, "-O1", "-no-pie", "-DRATE=%g" % rate)
+    path, _ = build(directory, "probe", COMPUTES, *options, "-DRATE=%g" % rate, "-DCALL_EVERY=(1L<<60)")
     rate *= 2 / seconds([path])
-    path, symbols = build(directory, "computes", COMPUTES, "-O1", "-no-pie", "-DRATE=%g" % rate)
-    trace = os.path.join(directory, "computing")
+    path, symbols = build(directory, "computes", COMPUTES, *options, "-DRATE=%g" % rate,
+                          "-DCALL_EVERY=%d" % (rate / calls if calls else 1 << 60))
+    trace = os.path.join(directory, "computing-%d" % calls)
     record(trace, path)
     front = Front(trace).connect()
     forward, backward = [], []
@@ -176,8 +183,8 @@ def a_second_back(directory):
         front.ask("z0,%x,1" % symbols["mark"])
     front.end()
     forward, backward = map(statistics.median, (forward, backward))
-    print("reverse-continue to a breakpoint %.2f s of replay ago: %.2f s, %.1f times that (at most 2)"
-          % (forward, backward, backward / forward), flush=True)
+    print("reverse-continue to a breakpoint %.2f s of replay ago, %s: %.2f s, %.1f times that"
+          % (forward, name, backward, backward / forward), flush=True)
 
 
 def against_gdb(directory):
@@ -213,6 +220,7 @@ def against_gdb(directory):
 
 
 with tempfile.TemporaryDirectory() as temporary:
-    a_second_back(temporary)
+    a_second_back(temporary, "with a system call every millisecond", 1000)
+    a_second_back(temporary, "without a system call in between", 0)
     against_gdb(temporary)
     first_prompt(temporary)

@@ -76,7 +76,13 @@ threading.Thread(target=play, daemon=True).start()
 
 def midas(directory):
     os.environ["_PCP_RR_TRACE_DIR"] = traces = os.path.join(directory, "traces")
-    subprocess.run(["rr", "record", HUNT], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=LIMIT)
+    ours, theirs = os.pipe()
+    subprocess.run(["rr", "record", "--print-trace-dir=%d" % theirs, HUNT], stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL, pass_fds=[theirs], timeout=LIMIT)
+    os.close(theirs)
+    with os.fdopen(ours) as told:
+        name = told.read()
+    check(name == os.path.join(os.path.realpath(traces), "hunt-0") + "\n", "the trace is said to be %r" % name)
 
     def rr(*words):
         return subprocess.run(["rr", *words], stdout=subprocess.PIPE, check=True, timeout=LIMIT).stdout.decode()

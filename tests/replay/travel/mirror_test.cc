@@ -164,15 +164,20 @@ protected:
     timeline.go_to(timeline.start());
     for (;;) {
       const Stop stop = timeline.run(Direction::kForward, settings);
-      if (stop.reason == StopReason::kEndOfHistory || forward.size() == most) {
+      if (stop.reason == StopReason::kEndOfHistory) {
+        break;
+      }
+      if (forward.size() == most) {
+        timeline.go_to(forward.back().place); // the last one that is looked at
         break;
       }
       forward.push_back(look(timeline, stop));
     }
     stops_ += forward.size();
-    // At the end it stands still where it stopped last.
+    // At the end it stands still where it stopped last; a change is met again from behind.
     std::size_t left = forward.size();
-    if (left > 0 && timeline.here() == forward.back().place) {
+    if (left > 0 && timeline.here() == forward.back().place &&
+        forward.back().stop.reason != StopReason::kWatchpoint) {
       --left;
     }
     for (std::size_t i = left; i-- > 0;) {

@@ -237,7 +237,7 @@ int main(void) {
   memcpy(made, "\x8d\x47\x01\xc3", 4); /* lea eax, [rdi + 1]; ret */
   stack = (long *)local;
   long sum = 0;
-  for (int i = 0; i < 50; ++i) {
+  for (int i = 0; i < 8; ++i) {
     ready();
     local[i % 16] += i;
     made[64] += 3;
@@ -278,13 +278,13 @@ int main(void) {
   put(0x1000);               // nothing is mapped there
   put(pointer("made") + 64); // data between code
   const BreakpointId code = put(pointer("made"));
-  for (int i = 0; i < 50; ++i) {
+  for (int i = 0; i < 8; ++i) {
     const Stop stop = timeline.run(Direction::kForward);
     ASSERT_EQ(stop.reason, StopReason::kBreakpoint) << i;
     ASSERT_EQ(stop.breakpoint, code) << i;
   }
   EXPECT_EQ(timeline.run(Direction::kForward).reason, StopReason::kExit);
-  for (int i = 0; i < 50; ++i) {
+  for (int i = 0; i < 8; ++i) {
     const Stop stop = timeline.run(Direction::kBackward);
     ASSERT_EQ(stop.reason, StopReason::kBreakpoint) << i;
     ASSERT_EQ(stop.breakpoint, code) << i;
