@@ -120,7 +120,7 @@ bool PageScanner::is_watched(std::uint64_t address) {
   return ::ioctl(pagemap_.get(), kPagemapScan, &arguments) >= 0;
 }
 
-bool PageScanner::scan_written(std::uint64_t start, std::uint64_t end,
+bool PageScanner::take_written(std::uint64_t start, std::uint64_t end,
                                const std::function<void(const TouchedRange&)>& sink) {
   return scan_by_ioctl(start, end, Query::kWritten, sink);
 }
@@ -192,6 +192,7 @@ bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, Query qu
       arguments.return_mask = kCategoryGuard;
       break;
     case Query::kWritten: // no more than that: looking up what each page is takes most of the time
+      arguments.flags = kFlagProtect | kFlagOnlyWatched;
       arguments.category_mask = kCategoryWritten;
       arguments.category_anyof_mask = kCategoryPresent | kCategorySwapped;
       arguments.return_mask = kCategoryWritten;

@@ -38,11 +38,13 @@ public:
   // protection (userfaultfd(2), UFFD_FEATURE_WP_ASYNC).
   bool is_watched(std::uint64_t address);
   // Calls `sink` for the rows of pages within [start, end), which is watched, that were written
-  // since protect_written(), or touched for the first time; guard pages are among them. In order.
-  // What was touched and is not among them is as it was. False where the kernel cannot tell.
-  bool scan_written(std::uint64_t start, std::uint64_t end,
+  // since they were protected, or touched for the first time, guard pages among them, and protects
+  // them at once: what is written to them from then on is seen the next time, whoever does it. In
+  // order. What was touched and is not among them is as it was. False where the kernel cannot do
+  // that.
+  bool take_written(std::uint64_t start, std::uint64_t end,
                     const std::function<void(const TouchedRange&)>& sink);
-  // The same for what is not touched, or not any more. Both together take a fraction of scan().
+  // Calls `sink` for what is not touched, or not any more. Both take a fraction of scan().
   bool scan_absent(std::uint64_t start, std::uint64_t end,
                    const std::function<void(const TouchedRange&)>& sink);
   // Protects the touched pages within [start, end), which is watched, that are not protected. False

@@ -223,7 +223,7 @@ void AddressSpaceCollector::note_unwritten(const std::vector<AddressRange>& watc
         parts.push_back({range.start, range.end, absent});
       };
     };
-    if (!scanner.scan_written(mapping.start, mapping.end, note(false)) ||
+    if (!scanner.take_written(mapping.start, mapping.end, note(false)) ||
         !scanner.scan_absent(mapping.start, mapping.end, note(true))) {
       watched_.clear();
       unwritten_.clear();

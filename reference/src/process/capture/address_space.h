@@ -64,7 +64,7 @@ public:
 
   // While the process stands still: finds what was written since `base` was captured, whose space
   // `base_space` held the process; what was not is taken over unread. `watched` are mappings that
-  // have been watched since.
+  // have been watched since, of which what is written from now on is noted.
   void note_unwritten(const std::vector<AddressRange>& watched, BaseMemory& base,
                       std::uint32_t base_space);
   // Mappings that we watch: the program does not.

@@ -287,10 +287,11 @@ void Capture::watch_memory() {
   watch_->enroll(pid_, collector_->caller(0), collector_->site(0), space.mappings());
   space.note_enrolled(watch_->enrolled());
   const std::optional<std::uint32_t> base_space = collector_->base_space(0);
-  if (knows && base_space) {
+  const bool asks = knows && base_space;
+  watch_->protect(pid_, !asks);
+  if (asks) {
     space.note_unwritten(watch_->watched(), base_->memory(), *base_space);
   }
-  watch_->protect(pid_);
 }
 
 bool Capture::collect_written() {

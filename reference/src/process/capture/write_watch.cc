@@ -117,14 +117,17 @@ void WriteWatch::enroll(pid_t pid, Tracee& thread, const CallSite& site,
   }
 }
 
-void WriteWatch::protect(pid_t pid) {
+void WriteWatch::protect(pid_t pid, bool all) {
   since_.reset();
   if (!faults_) {
     return;
   }
   PageScanner scanner(pid);
+  auto watched = watched_.begin();
   for (const AddressRange& range : enrolled_) {
-    if (!scanner.protect_written(range.start, range.end)) {
+    const bool before = watched != watched_.end() && watched->start == range.start;
+    watched += before ? 1 : 0;
+    if ((all || !before) && !scanner.protect_written(range.start, range.end)) {
       give_up("the kernel does not protect the memory (PAGEMAP_SCAN, Linux 6.7)");
       return;
     }

@@ -34,8 +34,10 @@ public:
   // pages that were not written since.
   const std::vector<AddressRange>& enrolled() const { return enrolled_; }
   const std::vector<AddressRange>& watched() const { return watched_; }
-  // Has everything that is written from now on noted. knows() nothing until captured().
-  void protect(pid_t pid);
+  // Has everything that is written from now on noted, in what was not watched() before or, with
+  // `all`, everywhere: before it is read, so that nothing is missed which somebody writes
+  // meanwhile. knows() nothing until captured().
+  void protect(pid_t pid, bool all);
   // What was protected is in the file `path` now, which is this checkpoint.
   void captured(const CheckpointId& id, const std::string& path);
 
