@@ -56,12 +56,13 @@ chroot "$root" dpkg -i /packages/librrpcp0_*.deb /packages/rrpcp-tools_*.deb /pa
   { tail -5 "$temporary/install.log"; fail "dpkg -i"; }
 mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
-trap 'umount "$root/proc" "$root/dev"; rm -rf "$temporary"' EXIT
+trap 'umount "$root/proc" "$root/dev" || umount -l "$root/proc" "$root/dev" || true; rm -rf --one-file-system "$temporary"' EXIT
 cat >"$root/tour.sh" <<'END'
 set -eu
 cd /tmp
-python3 -c 'import time; [print(i, flush=True) or time.sleep(0.1) for i in range(6000)]' > out.txt < /dev/null &
+python3 -c 'import time; [print(i, flush=True) or time.sleep(0.1) for i in range(6000)]' > out.txt 2> errors.txt < /dev/null &
 pid=$!
+trap 'kill "$pid" 2> /dev/null || true' EXIT # or nobody could unmount what it has open
 sleep 1
 pcp-capture "$pid" -o clock.pcp
 kill "$pid"
