@@ -41,11 +41,11 @@ using test::TempDir;
 using test::Watch;
 using Clock = std::chrono::steady_clock;
 
-// Which of a tool's system calls it is killed at: all of them with RRPCP_EVERY_CALL, so many that
-// it is killed more than 500 times with RRPCP_ALL, else one of so many; others in each round.
-std::uint64_t stride() {
+// Which of a tool's system calls it is killed at: all of them with RRPCP_EVERY_CALL, one of
+// `in_full` with RRPCP_ALL, else one of so many.
+std::uint64_t stride(std::uint64_t in_full) {
   return std::getenv("RRPCP_EVERY_CALL") != nullptr ? 1
-         : std::getenv("RRPCP_ALL") != nullptr      ? 3
+         : std::getenv("RRPCP_ALL") != nullptr      ? in_full
                                                     : 41;
 }
 
@@ -208,7 +208,7 @@ TEST(Kill, CaptureDoesNoHarmWhereverItIsKilled) {
   const std::uint64_t mappings =
       capture_process(subject.pid(), dir.file("before.pcp"), capture_options()).mappings;
   std::uint64_t kills = 0;
-  for (std::uint64_t nth = 0;; nth += stride()) {
+  for (std::uint64_t nth = 0;; nth += stride(6)) {
     std::uint64_t counted = 0;
     const FaultRun run = killed_capture(subject.pid(), dir.file("killed.pcp"), nth, false, counted);
     subject.expect_unharmed("a capture killed at call " + std::to_string(nth));
@@ -229,7 +229,7 @@ TEST(Kill, CaptureOfAStoppedProcessIsPutRightByTheNextOne) {
   TempDir dir;
   WatchFile watch(dir.file("watch"));
   Subject subject(watch);
-  for (std::uint64_t nth = 0;; nth += stride()) {
+  for (std::uint64_t nth = 0;; nth += stride(6)) {
     ::kill(subject.pid(), SIGSTOP);
     ASSERT_TRUE(eventually([&] { // also while a child is being made
       return ProcStatus::read(subject.pid(), subject.pid()).state == 'T';
@@ -317,7 +317,7 @@ TEST(Kill, RestoreLeavesNothingWhereverItIsKilled) {
   }
   ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
   std::uint64_t kills = 0;
-  for (std::uint64_t nth = 0;; nth += stride()) {
+  for (std::uint64_t nth = 0;; nth += stride(1)) {
     std::uint64_t counted = 0;
     const FaultRun run = test::run_with_faults(
         [&] {
