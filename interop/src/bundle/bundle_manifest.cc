@@ -186,18 +186,11 @@ private:
     entry.size = number<std::uint64_t>(member(json, "size"));
     entry.mode = number<std::uint32_t>(member(json, "mode"));
     entry.modified = number<std::int64_t>(member(json, "modified"));
-    const std::string digits = string(member(json, "sha256"));
-    if (digits.size() != 2 * entry.sha256.size()) {
-      throw bad("a digest is of the wrong size");
+    const std::optional<std::string> digest = from_hex(string(member(json, "sha256")));
+    if (!digest || digest->size() != entry.sha256.size()) {
+      throw bad("a digest is of the wrong size, or no number");
     }
-    for (std::size_t i = 0; i < entry.sha256.size(); ++i) {
-      const int high = digit(digits[2 * i]);
-      const int low = digit(digits[2 * i + 1]);
-      if (high < 0 || low < 0) {
-        throw bad("a digest is no number");
-      }
-      entry.sha256[i] = static_cast<std::uint8_t>(high << 4 | low);
-    }
+    std::copy(digest->begin(), digest->end(), entry.sha256.begin());
     const std::optional<std::string> decoded = decode(entry.name);
     const std::string folder = std::string(row->folder) + "/";
     if (entry.name.size() > kLongestName || !decoded || !decoded->starts_with(folder) ||

@@ -395,13 +395,13 @@ TEST_P(RealMirror, ShowsTheSameBackward) {
     words << random() % 1000 << " word\n";
   }
   words.close();
-  check_real(GetParam(), std::strlen(GetParam()) % 2 == 1, 12);
+  check_real(GetParam(), std::strlen(GetParam()) % 2 == 1, 8);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Programs, RealMirror,
     testing::Values(
-        "ls -l /usr/bin", "gzip -9 -c words", "sort -n words", "sha256sum words",
+        "ls -l /", "gzip -9 -c words", "sort -n words", "sha256sum words",
         "sqlite3 :memory: 'create table t(a); insert into t values(1); select * from t'",
         "python3 -c 'print(sum(map(hash, range(1000))))'",
         "perl -ne '$n += $_; print if /99/' words",
