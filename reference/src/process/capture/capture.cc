@@ -193,7 +193,9 @@ void Capture::refuse_group(Refusals& refusals) const {
     }
     const std::optional<std::string> text = try_read_file(proc_path(pid, "stat"));
     const ProcStat stat = text && !text->empty() ? ProcStat::parse(*text) : ProcStat();
-    const bool ours = pid == ::getpid() || stat.parent == ::getpid();
+    // What has ended (a copy that an earlier capture made, say) only has to be waited for by its
+    // parent, as the process itself will have to be.
+    const bool ours = pid == ::getpid() || stat.parent == ::getpid() || stat.state == 'Z';
     if ((stat.process_group == pid_ || stat.session == pid_) && !ours && !is_snapshot(pid)) {
       members += (members.empty() ? "" : ", ") + std::to_string(pid);
     }

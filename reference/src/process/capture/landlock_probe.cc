@@ -18,7 +18,7 @@ namespace {
 
 // What the child does: becomes the user, says so, and waits for its end. System calls only: it is
 // the child of a program with threads.
-[[noreturn]] void wait_as(std::uint32_t uid, std::uint32_t gid, int ready) {
+[[noreturn]] void wait_as(std::uint32_t uid, std::uint32_t gid, pid_t parent, int ready) {
   const std::uint64_t all = ~std::uint64_t{0}; // the program's handlers must not run here
   ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, nullptr, sizeof all);
   ::syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -30,6 +30,9 @@ namespace {
   // Becoming another user has hidden the process from others, and taken the signal back.
   ::syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
   ::syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  if (::syscall(SYS_getppid) != parent) { // it was killed before the signal was asked for
+    ::syscall(SYS_exit_group, 0);
+  }
   const char byte = 1;
   ::syscall(SYS_write, ready, &byte, 1);
   for (;;) {
@@ -61,9 +64,10 @@ pid_t LandlockProbe::child_of(std::uint32_t uid, std::uint32_t gid) {
   const ScopedFd reader(ends[0]);
   ScopedFd writer(ends[1]);
   // Without a signal at its end, so that the program that we are part of does not notice.
+  const pid_t parent = ::getpid();
   const pid_t child = static_cast<pid_t>(::syscall(SYS_clone, 0, 0, 0, 0, 0));
   if (child == 0) {
-    wait_as(uid, gid, writer.get());
+    wait_as(uid, gid, parent, writer.get());
   }
   writer.reset();
   char byte = 0;
