@@ -102,6 +102,32 @@ std::vector<Case> all_cases() {
 
 INSTANTIATE_TEST_SUITE_P(AllKinds, RoundTrip, testing::ValuesIn(all_cases()), case_name);
 
+// The kernel leaves private memory of files out of core files, and memory that is mapped from the
+// checkpoint is such.
+TEST(LazyRestore, HasItsMemoryInCoreFiles) {
+  const TempDir dir;
+  SubjectProcess subject("fragmented", dir.path());
+  ASSERT_TRUE(subject.there());
+  subject.stop();
+  CaptureOptions capture;
+  capture.profile = Profile::kRaw;
+  capture_process(subject.pid(), dir.file("c.pcp"), capture);
+  const std::string filter =
+      read_all("/proc/" + std::to_string(subject.pid()) + "/coredump_filter");
+  subject.kill();
+  for (const bool lazy : {false, true}) {
+    RestoreOptions options;
+    options.lazy = lazy;
+    const CheckpointReader reader = CheckpointReader::open(dir.file("c.pcp"));
+    RestoredProcess process = restore_process(reader, options);
+    const std::string own = "/proc/" + std::to_string(process.pid());
+    EXPECT_EQ(read_all(own + "/maps").find("c.pcp") != std::string::npos, lazy);
+    const unsigned long expected = std::stoul(filter, nullptr, 16) | (lazy ? 4u : 0u);
+    EXPECT_EQ(std::stoul(read_all(own + "/coredump_filter"), nullptr, 16), expected);
+    process.kill();
+  }
+}
+
 class SeriesRoundTrip : public RoundTrip {};
 
 // A process that goes on between captures, of which only what changed is stored, comes back as from

@@ -207,7 +207,8 @@ void add_late_space_ops(OpList& ops, schema::SpaceAttributes::Reader attributes)
 }
 
 std::vector<std::string> write_process_attributes(pid_t pid, schema::Process::Reader process,
-                                                  schema::SpaceAttributes::Reader space) {
+                                                  schema::SpaceAttributes::Reader space,
+                                                  bool mapped) {
   std::vector<std::string> failures;
   auto set = [&](const char* file, const char* what, const std::string& text) {
     const std::string path = proc_path(pid, file);
@@ -222,8 +223,13 @@ std::vector<std::string> write_process_attributes(pid_t pid, schema::Process::Re
   };
   set("oom_score_adj", "the out-of-memory adjustment",
       std::to_string(process.getOutOfMemoryAdjustment()));
+  constexpr std::uint32_t kAnonymousPrivate = 1, kFilePrivate = 4; // core(5)
+  std::uint32_t dumped = space.getCoreDumpFilter();
+  if (mapped && (dumped & kAnonymousPrivate) != 0) {
+    dumped |= kFilePrivate; // what the kernel takes for a file's is the process's own memory
+  }
   char filter[16];
-  std::snprintf(filter, sizeof filter, "%08x", space.getCoreDumpFilter());
+  std::snprintf(filter, sizeof filter, "%08x", dumped);
   const std::string path = proc_path(pid, "coredump_filter");
   const std::string content = try_read_file(path).value_or("");
   std::string_view now = content;

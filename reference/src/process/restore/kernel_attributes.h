@@ -28,8 +28,10 @@ void add_late_space_ops(OpList& ops, schema::SpaceAttributes::Reader attributes)
 void add_memory_policy_op(OpList& ops, schema::MemoryPolicy::Reader policy, MemoryRange range);
 
 // What only files of /proc can set, written by the restorer once the new process's address space
-// is there. Returns a sentence for each that could not be set.
+// is there. `mapped`: whether anonymous memory is mapped from the checkpoint's file, which core
+// files then have to include. Returns a sentence for each that could not be set.
 std::vector<std::string> write_process_attributes(pid_t pid, schema::Process::Reader process,
-                                                  schema::SpaceAttributes::Reader space);
+                                                  schema::SpaceAttributes::Reader space,
+                                                  bool mapped);
 
 } // namespace rrpcp::restore

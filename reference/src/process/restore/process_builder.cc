@@ -397,7 +397,8 @@ private:
     const auto space = state.getAddressSpaces()[plan_.task(0).getAddressSpace()];
     if (space.hasAttributes()) {
       process_.warnings() =
-          write_process_attributes(process_.pid(), plan_.process(), space.getAttributes());
+          write_process_attributes(process_.pid(), plan_.process(), space.getAttributes(),
+                                   !plan_.space().mapped_from_checkpoint().empty());
     }
   }
 
