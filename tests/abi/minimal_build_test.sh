@@ -31,22 +31,36 @@ mkdir "$temporary/out"
 
 cross() { # DEBIAN-ARCHITECTURE TRIPLET PROCESSOR FLAGS
   echo "== $1"
-  dpkg --add-architecture "$1"
   if ! { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
-    "g++-$2" "libcapnp-dev:$1" "libzstd-dev:$1" "libxxhash-dev:$1"; } >"$temporary/apt.log" 2>&1; then
+    "g++-$2"; } >"$temporary/apt.log" 2>&1; then
     tail -3 "$temporary/apt.log"
-    echo "not compiled for $1: its packages cannot be installed here (beside libcapnp-dev of this machine, or no mirror)"
+    echo "not compiled for $1: its compiler cannot be installed here"
     return
   fi
-  PKG_CONFIG_LIBDIR=/usr/lib/$2/pkgconfig cmake -S "$source" -B "$temporary/$1" "${options[@]}" \
-    -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR="$3" -DCMAKE_C_COMPILER="$2-gcc" \
-    -DCMAKE_CXX_COMPILER="$2-g++" -DCMAKE_LIBRARY_ARCHITECTURE="$2" >"$temporary/log" || fail "cmake for $1"
-  cmake --build "$temporary/$1" --target rrpcp_shared >>"$temporary/log" || { tail -40 "$temporary/log"; fail "build for $1"; }
   # shellcheck disable=SC2086 # a list of words
   "$2-g++" -std=c++17 $4 -D_FILE_OFFSET_BITS=64 -pthread -Wall -Wextra -Werror -O2 \
     -I "$source/reference/include" -c "$source/integrations/rr/PersistentCheckpoint.cc" -o "$temporary/$1.o" ||
     fail "the adapter for $1"
-  file -L "$temporary/$1/lib/librrpcp.so"
+  file -L "$temporary/$1.o"
+
+  # The library needs packages of that architecture, which is known to apt only meanwhile.
+  local known
+  known=$(dpkg --print-foreign-architectures)
+  dpkg --add-architecture "$1"
+  if { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+    "libcapnp-dev:$1" "libzstd-dev:$1" "libxxhash-dev:$1"; } >"$temporary/apt.log" 2>&1; then
+    PKG_CONFIG_LIBDIR=/usr/lib/$2/pkgconfig cmake -S "$source" -B "$temporary/$1" "${options[@]}" \
+      -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR="$3" -DCMAKE_C_COMPILER="$2-gcc" \
+      -DCMAKE_CXX_COMPILER="$2-g++" -DCMAKE_LIBRARY_ARCHITECTURE="$2" >"$temporary/log" || fail "cmake for $1"
+    cmake --build "$temporary/$1" --target rrpcp_shared >>"$temporary/log" || { tail -40 "$temporary/log"; fail "build for $1"; }
+    file -L "$temporary/$1/lib/librrpcp.so"
+  else
+    tail -3 "$temporary/apt.log"
+    echo "the library not compiled for $1: its packages cannot be installed here (beside libcapnp-dev of this machine, or no mirror)"
+    if ! grep -qx "$1" <<<"$known"; then
+      dpkg --remove-architecture "$1" && apt-get update -q >/dev/null 2>&1 || true
+    fi
+  fi
 }
 if [ "$(id -u)" = 0 ]; then
   cross i386 i686-linux-gnu i686 "-msse2 -D__MMX__ -D__SSE__ -D__SSE2__"
