@@ -196,21 +196,32 @@ def cut(directory):
 def between(directory):
     """Checkpoints between two events are found again, and wrong ones are noticed."""
     trace, _ = record(directory, COMPUTES, 0)
-    run("pcp-rr", "create-checkpoints", "--interval-ms", 150, "--bases", 0, "--profile", "raw", trace)
-    made = checkpoints(trace)
-    rows = json.loads(run("pcp-inspect", "list", "--json", trace + "/checkpoints").stdout)["checkpoints"]
-    inside = [row for row in rows if row["position"]["kind"] == "between"]
+    # How much is computed in so many milliseconds differs from machine to machine.
+    for interval in (150, 50, 15, 5):
+        shutil.rmtree(trace + "/checkpoints", ignore_errors=True)
+        run("pcp-rr", "create-checkpoints", "--interval-ms", interval, "--bases", 0, "--profile", "raw", trace)
+        rows = json.loads(run("pcp-inspect", "list", "--json", trace + "/checkpoints").stdout)["checkpoints"]
+        inside = [row for row in rows if row["position"]["kind"] == "between"]
+        if inside:
+            break
     assert inside, rows
+    made = checkpoints(trace)
     document = replayed(trace)
     assert len(document["segments"]) == len(made) + 1 and not wrong(document), document
     path = os.path.join(trace, "checkpoints", inside[0]["file"])
-    number = 2 + made.index(path)
+    number = 2 + rows.index(inside[0]) # rows are in the order of places, as segments are
     with open(path, "rb") as file:
         right = file.read()
     for what in ("memory", "general"):
         subprocess.run([FORGE, path, what], check=True, stdout=subprocess.DEVNULL)
-        found = wrong(replayed(trace, status=None))
-        assert found and set(found) <= set(range(number - 1, number + 3)), (what, found)
+        document = replayed(trace, status=None)
+        found = wrong(document)
+        # A place in a loop that was not found again: what is overwritten before the next event is not
+        # seen there, and that is said.
+        later = any(finding["code"] == "pcp-trace.replay-later"
+                    for item in document["segments"] for finding in item["findings"])
+        assert found or (what == "general" and later), (what, document)
+        assert set(found) <= set(range(number - 1, number + 3)), (what, found)
         with open(path, "wb") as file:
             file.write(right)
 
