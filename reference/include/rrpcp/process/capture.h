@@ -24,7 +24,8 @@ namespace RRPCP_PUBLIC rrpcp {
 //   "other-fd"      what the kernel keeps for a descriptor and does not tell: at restore /dev/null
 //   "changed-file"  at restore: an open or mapped file that differs from what it was
 //   "new-ids"       at restore: other process and thread ids than the captured ones
-//   "children"      at capture: child processes are left out
+//   "children"      at capture: child processes are left out, and with `kill` other processes of its
+//                   group or session
 //   "posix-timer"   timers of timer_create(2) are left out
 //   "deleted-file"  an open file without a name whose contents cannot be stored: zeros
 //   "seccomp"       filters that cannot be put back: the restored process is less confined
