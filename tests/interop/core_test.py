@@ -171,8 +171,18 @@ def look_with_others(core, program, bt):
             check(kinds.count("NT_PRSTATUS") == len(bt["threads"]) and "NT_FILE" in kinds,
                   "pyelftools shows %s" % kinds)
     if ALL and shutil.which("lldb"):
-        out = run(["lldb", "--no-lldbinit", "-b", "-c", core, program, "-o", "thread list"], timeout=900).stdout
-        check(len(re.findall(r"thread #\d+", out)) >= len(bt["threads"]), "lldb shows %s" % out)
+        out = run(["lldb", "--no-lldbinit", "-b", "-c", core, program, "-o", "thread list",
+                   "-o", "thread backtrace all"], timeout=900).stdout
+        tids = [int(tid) for tid in re.findall(r"thread #\d+: tid = (\d+)", out)]
+        # Callers as lldb counts them: functions that were compiled into others have frames of their own,
+        # at addresses of their own.
+        shown = [re.findall(r"frame #\d+: (0x[0-9a-f]+)", part)
+                 for part in re.split(r"thread #\d+, ", out)[1:]]
+        check(sorted(tids) == sorted(pcs(bt)) and len(shown) == len(tids), "lldb shows %s" % out)
+        for tid, frames in zip(tids, shown):
+            rest = iter(int(pc, 16) for pc in frames)
+            check(all(int(pc) in rest for pc in dict.fromkeys(pcs(bt)[tid])),
+                  "lldb shows other calls of %d: %s, not %s" % (tid, frames, pcs(bt)[tid]))
     if ALL and importlib.util.find_spec("drgn"):
         import drgn
         prog = drgn.Program()
