@@ -148,6 +148,14 @@ def pcs(bt):
     return {t["tid"]: [f["pc"] for f in t["frames"]] for t in bt["threads"]}
 
 
+def same_calls(one, other):
+    """The same places, but that a thread whose system call is about to begin again stands before its
+    instruction of two bytes: the end of a program interrupts calls."""
+    def same(a, b):
+        return a[1:] == b[1:] and abs(int(a[0]) - int(b[0])) in (0, 2)
+    return one.keys() == other.keys() and all(same(one[tid], other[tid]) for tid in one)
+
+
 def look_with_others(core, program, bt):
     notes = run(["eu-readelf", "-n", core]).stdout
     for name in ("PRSTATUS", "PRPSINFO", "AUXV", "FILE", "SIGINFO", "FPREGSET"):
@@ -198,7 +206,7 @@ def import_and_compare(core, folder, name, bt):
     result = json.loads(run([PCP("pcp-convert"), "--json", "--from", "core", core, "-o", path]).stdout)
     run([PCP("pcp-validate"), path])
     again = json.loads(run([PCP("pcp-inspect"), "--json", "bt", path]).stdout)
-    check(pcs(again) == pcs(bt), "%s: other calls:\n%s\n%s" % (name, pcs(again), pcs(bt)))
+    check(same_calls(pcs(again), pcs(bt)), "%s: other calls:\n%s\n%s" % (name, pcs(again), pcs(bt)))
     refused = run([PCP("pcp-restore"), path], expected=6)
     check("looking at only" in refused.stderr, refused.stderr)
     return path, result
