@@ -80,6 +80,13 @@ std::size_t read_at(int fd, std::span<std::byte> out, std::uint64_t offset,
   return done;
 }
 
+void read_padded(int fd, std::span<std::byte> out, std::uint64_t offset, std::uint64_t end,
+                 const std::string& name) {
+  const std::uint64_t wanted = std::min<std::uint64_t>(out.size(), end - std::min(offset, end));
+  const std::size_t done = read_at(fd, out.first(wanted), offset, name);
+  std::fill(out.begin() + static_cast<std::ptrdiff_t>(done), out.end(), std::byte{0});
+}
+
 void write_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset,
               const std::string& name, std::string_view what) {
   while (!bytes.empty()) {

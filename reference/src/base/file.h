@@ -23,6 +23,11 @@ std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit);
 std::size_t read_at(int fd, std::span<std::byte> out, std::uint64_t offset,
                     const std::string& name);
 
+// Reads what the file has before `end`, and zeros for all behind it: what a file had when its
+// length was seen, though others may add to it meanwhile. Throws Error(kSystem).
+void read_padded(int fd, std::span<std::byte> out, std::uint64_t offset, std::uint64_t end,
+                 const std::string& name);
+
 // Writes all of `bytes` at `offset`; handles short writes and EINTR. Throws Error(kSystem) with the
 // offset, in a sentence that begins with `what`.
 void write_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset,

@@ -90,12 +90,6 @@ bool lives_in_memory(int fd) {
          (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
 }
 
-// Reads [offset, offset + out.size()) of a file; what lies beyond its end reads as zeros.
-void read_padded(int fd, std::uint64_t offset, std::span<std::byte> out, const std::string& name) {
-  const std::size_t done = read_at(fd, out, offset, name);
-  std::fill(out.begin() + static_cast<std::ptrdiff_t>(done), out.end(), std::byte{0});
-}
-
 // Calls `sink` with consecutive pieces of a range.
 template <typename Sink>
 void each_piece(ObjectRange range, std::vector<std::byte>& buffer, Sink sink) {
@@ -464,6 +458,10 @@ std::vector<ObjectRange> ObjectTable::data_ranges(const MemoryObject& object) co
     at = end;
   }
   for (ObjectRange& range : ranges) {
+    range = clip(range, object.length); // the file may have grown
+    if (range.length == 0) {
+      continue;
+    }
     const std::uint64_t end = align_up(range.offset + range.length, page_size_);
     range.offset &= ~(page_size_ - 1);
     range.length = end - range.offset;
@@ -496,7 +494,7 @@ std::vector<std::string> ObjectTable::set_aside(PageSpool& spool) {
         PlacedRange placed{range, 0};
         bool first = true;
         each_piece(range, buffer, [&](std::uint64_t offset, std::span<std::byte> piece) {
-          read_padded(object.content.get(), offset, piece, object.name);
+          read_padded(object.content.get(), piece, offset, object.length, object.name);
           std::uint64_t place = spool.append(piece);
           if (std::exchange(first, false)) {
             placed.place = place;

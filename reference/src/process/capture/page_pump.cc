@@ -71,7 +71,8 @@ void PagePump::remote(RemoteMemory& memory, std::uint64_t address, std::uint64_t
   }
 }
 
-void PagePump::file(int fd, std::uint64_t offset, std::uint64_t length, const std::string& name) {
+void PagePump::file(int fd, std::uint64_t offset, std::uint64_t length, const std::string& name,
+                    std::uint64_t end) {
   read_remote();
   while (length > 0) {
     std::span<std::byte> out = room();
@@ -79,8 +80,7 @@ void PagePump::file(int fd, std::uint64_t offset, std::uint64_t length, const st
     add({Step::Kind::kData, nullptr, {}, out.size()});
     filled_ += out.size();
     length -= out.size();
-    const std::size_t done = read_at(fd, out, offset, name);
-    std::fill(out.begin() + static_cast<std::ptrdiff_t>(done), out.end(), std::byte{0});
+    read_padded(fd, out, offset, end, name);
     offset += out.size();
   }
 }

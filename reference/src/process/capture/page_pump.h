@@ -37,8 +37,9 @@ public:
   // Pages that are known to be as the base has them in the area of begin(), stored or as zeros. Not
   // looked at.
   void unchanged(std::uint64_t length);
-  // Pages of a file; what lies beyond its end reads as zeros. `name` is for errors.
-  void file(int fd, std::uint64_t offset, std::uint64_t length, const std::string& name);
+  // Pages of a file; what lies beyond its end, or beyond `end`, is zeros. `name` is for errors.
+  void file(int fd, std::uint64_t offset, std::uint64_t length, const std::string& name,
+            std::uint64_t end = UINT64_MAX);
   // Pages that lie in memory.
   void memory(std::span<const std::byte> pages);
   // Reads and appends what waits.

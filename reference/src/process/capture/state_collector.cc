@@ -510,7 +510,7 @@ void StateCollector::write_object(MemoryObject& object, PagePump& out,
   } else if (object.content) {
     for (const ObjectRange& range : objects_.data_ranges(object)) {
       skip_to(range.offset);
-      out.file(object.content.get(), range.offset, range.length, object.name);
+      out.file(object.content.get(), range.offset, range.length, object.name, object.length);
       at += range.length;
     }
   } else {
