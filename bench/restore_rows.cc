@@ -42,20 +42,6 @@ Runs write_pieces(const CheckpointReader& raw, const std::string& path) {
   return runs;
 }
 
-std::uint64_t restore(const std::string& path, bool lazy, const std::vector<MemoryPiece>& check,
-                      std::string& digest) {
-  const std::uint64_t begin = now();
-  const CheckpointReader reader = CheckpointReader::open(path);
-  RestoredProcess process = restore_process(reader, {.allow = {"new-ids"}, .lazy = lazy});
-  const std::uint64_t taken = now() - begin;
-  // A fast restore of something else would not count.
-  if (digest.empty()) {
-    digest = digest_of_memory(process.pid(), check);
-  }
-  process.kill();
-  return taken;
-}
-
 } // namespace
 
 void restore_rows(Bench& bench, const SavedFiles& files) {
@@ -70,12 +56,13 @@ void restore_rows(Bench& bench, const SavedFiles& files) {
   std::string default_digest;
 
   bench.note("restoring " + size + ", profile raw");
-  const auto lazy = race(
-      bench.rounds, 0,
-      {[&] { return std::vector<std::uint64_t>{map_in_new_process(files.raw, list)}; },
-       [&] {
-         return std::vector<std::uint64_t>{restore(files.raw, true, files.touched, raw_digest)};
-       }});
+  const auto lazy =
+      race(bench.rounds, 0,
+           {[&] { return std::vector<std::uint64_t>{map_in_new_process(files.raw, list)}; },
+            [&] {
+              return std::vector<std::uint64_t>{
+                  timed_restore(files.raw, true, files.touched, raw_digest)};
+            }});
   bench.report.add(
       {.what = "restore, raw, lazy (" + std::to_string(runs.count) + " runs)",
        .size = size,
@@ -88,7 +75,7 @@ void restore_rows(Bench& bench, const SavedFiles& files) {
   std::string copied_digest;
   const auto copied = race(bench.rounds, files.touched_bytes, {[&] {
                              return std::vector<std::uint64_t>{
-                                 restore(files.raw, false, files.touched, copied_digest)};
+                                 timed_restore(files.raw, false, files.touched, copied_digest)};
                            }});
   bench.report.add({.what = "restore, raw",
                     .size = size,
@@ -107,7 +94,7 @@ void restore_rows(Bench& bench, const SavedFiles& files) {
             [&] { return std::vector<std::uint64_t>{decompress_into_new_memory(compressed)}; },
             [&] {
               return std::vector<std::uint64_t>{
-                  restore(files.compressed, false, files.touched, default_digest)};
+                  timed_restore(files.compressed, false, files.touched, default_digest)};
             }});
   bench.report.add({.what = "restore, default",
                     .size = size,

@@ -87,19 +87,6 @@ private:
   bool told_ = false;
 };
 
-std::uint64_t restore(const std::string& path, bool lazy, const std::vector<MemoryPiece>& check,
-                      std::string& digest) {
-  const std::uint64_t begin = now();
-  const CheckpointReader reader = CheckpointReader::open(path);
-  RestoredProcess process = restore_process(reader, {.allow = {"new-ids"}, .lazy = lazy});
-  const std::uint64_t taken = now() - begin;
-  if (digest.empty()) {
-    digest = digest_of_memory(process.pid(), check);
-  }
-  process.kill();
-  return taken;
-}
-
 void save(Bench& bench, SubjectProcess& subject, const std::string& size) {
   bench.note("saving 1 % of " + size + ", profile raw");
   Chain chain(bench, subject, Profile::kRaw, "series-raw-");
@@ -164,11 +151,11 @@ void restore(Bench& bench, SubjectProcess& subject, const std::string& size, Pro
   const auto times = race(bench.rounds, subject.touched_bytes(),
                           {[&] {
                              return std::vector<std::uint64_t>{
-                                 restore(full, lazy, subject.touched(), full_digest)};
+                                 timed_restore(full, lazy, subject.touched(), full_digest)};
                            },
                            [&] {
-                             return std::vector<std::uint64_t>{
-                                 restore(chain.path(), lazy, subject.touched(), series_digest)};
+                             return std::vector<std::uint64_t>{timed_restore(
+                                 chain.path(), lazy, subject.touched(), series_digest)};
                            }});
   if (full_digest != series_digest) {
     throw Error(ErrorCode::kInternal, "a series restores other memory than a full checkpoint");

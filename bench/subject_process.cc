@@ -4,6 +4,8 @@
 #include "base/scoped_fd.h"
 #include "measure.h"
 #include "rrpcp/error.h"
+#include "rrpcp/process/restore.h"
+#include "rrpcp/reader.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -154,6 +156,19 @@ std::uint64_t map_in_new_process(const std::string& path, const std::string& lis
   if (!done) {
     throw Error(ErrorCode::kSystem, "the file cannot be mapped").in_file(path);
   }
+  return taken;
+}
+
+std::uint64_t timed_restore(const std::string& path, bool lazy,
+                            const std::vector<MemoryPiece>& check, std::string& digest) {
+  const std::uint64_t begin = now();
+  const CheckpointReader reader = CheckpointReader::open(path);
+  RestoredProcess process = restore_process(reader, {.allow = {"new-ids"}, .lazy = lazy});
+  const std::uint64_t taken = now() - begin;
+  if (digest.empty()) {
+    digest = digest_of_memory(process.pid(), check);
+  }
+  process.kill();
   return taken;
 }
 

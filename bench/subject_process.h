@@ -44,6 +44,12 @@ private:
 // XXH3-128 over these pieces of a process's memory, as text.
 std::string digest_of_memory(pid_t pid, const std::vector<MemoryPiece>& pieces);
 
+// Nanoseconds that opening and restoring a checkpoint takes; the new process is ended. Where
+// `digest` is empty, it becomes that of these pieces of its memory: a fast restore of something
+// else would not count. Throws Error.
+std::uint64_t timed_restore(const std::string& path, bool lazy,
+                            const std::vector<MemoryPiece>& check, std::string& digest);
+
 // Starts a process that maps the pieces that `list_path` names ("ADDRESS OFFSET LENGTH" a line)
 // from the file; returns the nanoseconds until it has done so.
 std::uint64_t map_in_new_process(const std::string& path, const std::string& list_path);

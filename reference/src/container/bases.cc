@@ -5,6 +5,7 @@
 #include "base/scoped_fd.h"
 #include "container/kj_errors.h"
 #include "container/manifest_bytes.h"
+#include "container/same_stream.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -76,20 +77,6 @@ void verify(const CheckpointReader& found, const BaseReference& base, const Base
   if (base.seal && found.seal_digest() != base.seal) {
     throw other(ErrorCode::kDamaged, "not its seal");
   }
-}
-
-bool same_stream(const CheckpointReader& a, const CheckpointReader& b) {
-  std::vector<std::byte> left, right;
-  for (std::uint64_t i = 0; i < a.chunk_count(); ++i) {
-    left.resize(a.chunk(i).length);
-    right.resize(b.chunk(i).length);
-    a.read_chunk(i, left);
-    b.read_chunk(i, right);
-    if (left != right) {
-      return false;
-    }
-  }
-  return true;
 }
 
 // Looks at one file; the first error of one that claims the id is kept.

@@ -1,5 +1,6 @@
 #include "model/base_memory.h"
 
+#include "model/find_mapping.h"
 #include "rrpcp/error.h"
 #include "rrpcp/page_run.h"
 
@@ -30,24 +31,6 @@ BaseMemory::BaseMemory(const CheckpointReader& base)
     sources_.push_back(&base.base(i));
   }
   sources_.push_back(&base);
-}
-
-std::optional<unsigned> BaseMemory::find_mapping(std::uint32_t space, std::uint64_t address) const {
-  const auto mappings = state_.getAddressSpaces()[space].getMappings();
-  unsigned low = 0;
-  unsigned high = mappings.size();
-  while (low < high) {
-    const unsigned middle = low + (high - low) / 2;
-    if (mappings[middle].getEnd() <= address) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  if (low == mappings.size() || mappings[low].getStart() > address) {
-    return std::nullopt;
-  }
-  return low;
 }
 
 bool BaseMemory::seek(capnp::List<schema::PageRun>::Reader runs, std::uint64_t page) {
@@ -87,14 +70,15 @@ std::optional<BaseMemory::Row> BaseMemory::find_run(capnp::List<schema::PageRun>
 
 std::optional<schema::Mapping::Reader> BaseMemory::enter(std::uint32_t space,
                                                          std::uint64_t address) {
-  const std::optional<unsigned> index = find_mapping(space, address);
+  const auto mappings = state_.getAddressSpaces()[space].getMappings();
+  const std::optional<unsigned> index = find_mapping(mappings, address);
   if (!index) {
     return std::nullopt;
   }
   if (cursor_.in_object || cursor_.owner != space || cursor_.mapping != *index) {
     cursor_ = {false, space, *index, 0, 0};
   }
-  return state_.getAddressSpaces()[space].getMappings()[*index];
+  return mappings[*index];
 }
 
 std::optional<BaseMemory::Row> BaseMemory::find(std::uint32_t space, std::uint64_t address) {
@@ -129,11 +113,12 @@ std::optional<BaseMemory::Row> BaseMemory::find_in_object(std::uint32_t object,
 
 std::optional<std::pair<std::uint32_t, std::uint64_t>>
 BaseMemory::object_at(std::uint32_t space, std::uint64_t address) const {
-  const std::optional<unsigned> index = find_mapping(space, address);
+  const auto mappings = state_.getAddressSpaces()[space].getMappings();
+  const std::optional<unsigned> index = find_mapping(mappings, address);
   if (!index) {
     return std::nullopt;
   }
-  const schema::Mapping::Reader mapping = state_.getAddressSpaces()[space].getMappings()[*index];
+  const schema::Mapping::Reader mapping = mappings[*index];
   if (mapping.getObject() == kNoIndex || mapping.getObject() >= state_.getMemoryObjects().size()) {
     return std::nullopt;
   }

@@ -70,7 +70,6 @@ private:
   std::optional<Row> find_run(capnp::List<schema::PageRun>::Reader runs, std::uint64_t page);
   // The mapping at an address, to which the cursor belongs then.
   std::optional<schema::Mapping::Reader> enter(std::uint32_t space, std::uint64_t address);
-  std::optional<unsigned> find_mapping(std::uint32_t space, std::uint64_t address) const;
 
   const CheckpointReader& base_;
   schema::State::Reader state_;

@@ -2,6 +2,7 @@
 
 #include "container/kj_errors.h"
 #include "model/backing_file.h"
+#include "model/find_mapping.h"
 #include "model/stream_cache.h"
 #include "rrpcp/error.h"
 
@@ -158,20 +159,8 @@ struct MemoryView::Impl {
 
   // The mapping that holds `address`.
   std::optional<schema::Mapping::Reader> find(std::uint64_t address) {
-    unsigned low = 0;
-    unsigned high = mappings.size();
-    while (low < high) {
-      unsigned middle = low + (high - low) / 2;
-      if (mappings[middle].getEnd() <= address) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    if (low == mappings.size() || mappings[low].getStart() > address) {
-      return std::nullopt;
-    }
-    return mappings[low];
+    const std::optional<unsigned> index = find_mapping(mappings, address);
+    return index ? std::optional(mappings[*index]) : std::nullopt;
   }
 };
 

@@ -1,6 +1,7 @@
 #include "store/same_content.h"
 
 #include "container/manifest_bytes.h"
+#include "container/same_stream.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -16,23 +17,6 @@ bool same_state(const CheckpointReader& a, const CheckpointReader& b) {
   const kj::Array<capnp::word> left = canonical_state(a.state());
   const kj::Array<capnp::word> right = canonical_state(b.state());
   return left.asBytes() == right.asBytes();
-}
-
-bool same_pages(const CheckpointReader& a, const CheckpointReader& b) {
-  if (a.footer().page_count != b.footer().page_count || a.chunk_count() != b.chunk_count()) {
-    return false;
-  }
-  std::vector<std::byte> left, right;
-  for (std::uint64_t i = 0; i < a.chunk_count(); ++i) {
-    left.resize(a.chunk(i).length);
-    right.resize(b.chunk(i).length);
-    a.read_chunk(i, left);
-    b.read_chunk(i, right);
-    if (left != right) {
-      return false;
-    }
-  }
-  return true;
 }
 
 bool is_other(const Section& section) {
@@ -79,7 +63,7 @@ ContentComparison compare_content(const std::string& path, const CheckpointReade
   try {
     const CheckpointReader existing = CheckpointReader::open(path);
     verify(existing);
-    const bool same = same_state(existing, checkpoint) && same_pages(existing, checkpoint) &&
+    const bool same = same_state(existing, checkpoint) && same_stream(existing, checkpoint) &&
                       same_sections(existing, checkpoint);
     return same ? ContentComparison::kSame : ContentComparison::kOther;
   } catch (const Error& error) {
