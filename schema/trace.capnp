@@ -205,4 +205,7 @@ enum TrappedInstruction {
   rdseed @4;
   xgetbv @5;
   rdpid @6;
+  xsave @7;
+  xsaveopt @8;
+  xsavec @9;
 }

@@ -40,6 +40,12 @@ TEST(TrappedInstructions, AreToldFromTheirBytes) {
   EXPECT_EQ(decode({0x66, 0x41, 0x0f, 0xc7, 0xf6}), (TrappedCode{Kind::RDRAND, 5, 14, 16}));
   EXPECT_EQ(decode({0x49, 0x0f, 0xc7, 0xff}), (TrappedCode{Kind::RDSEED, 4, 15, 64}));
   EXPECT_EQ(decode({0xf3, 0x41, 0x0f, 0xc7, 0xf8}), (TrappedCode{Kind::RDPID, 5, 8, 64}));
+  EXPECT_EQ(decode({0x0f, 0xc7, 0x64, 0x24, 0x40}), (TrappedCode{Kind::XSAVEC, 5, 0, 0}));
+  EXPECT_EQ(decode({0x48, 0x0f, 0xc7, 0x27}), (TrappedCode{Kind::XSAVEC, 4, 0, 0}));
+  EXPECT_EQ(decode({0x0f, 0xae, 0xa4, 0x24, 1, 0, 0, 0}), (TrappedCode{Kind::XSAVE, 8, 0, 0}));
+  EXPECT_EQ(decode({0x0f, 0xae, 0x25, 1, 0, 0, 0}), (TrappedCode{Kind::XSAVE, 7, 0, 0}));
+  EXPECT_EQ(decode({0x0f, 0xae, 0x24, 0xcd, 1, 0, 0, 0}), (TrappedCode{Kind::XSAVE, 8, 0, 0}));
+  EXPECT_EQ(decode({0x43, 0x0f, 0xae, 0x74, 0x85, 8}), (TrappedCode{Kind::XSAVEOPT, 6, 0, 0}));
 }
 
 TEST(TrappedInstructions, OthersAreNot) {
@@ -53,6 +59,12 @@ TEST(TrappedInstructions, OthersAreNot) {
   EXPECT_FALSE(decode({0x0f, 0xc7, 0x30}));       // vmptrld (%rax)
   EXPECT_FALSE(decode({0xf3, 0x0f, 0xc7, 0xf0})); // senduipi
   EXPECT_FALSE(decode({0xf0, 0x0f, 0xa2}));       // with LOCK
+  EXPECT_FALSE(decode({0x0f, 0xae, 0xf0}));       // mfence
+  EXPECT_FALSE(decode({0x0f, 0xae, 0x18}));       // stmxcsr (%rax)
+  EXPECT_FALSE(decode({0x0f, 0xae, 0x28}));       // xrstor (%rax)
+  EXPECT_FALSE(decode({0x66, 0x0f, 0xae, 0x30})); // clwb (%rax)
+  EXPECT_FALSE(decode({0x0f, 0xc7, 0x28}));       // xsaves (%rax)
+  EXPECT_FALSE(decode({0x0f, 0xae, 0x24}));       // cut off
 }
 
 ScannedCode scan(const std::vector<std::byte>& code, bool function) {

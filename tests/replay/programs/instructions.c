@@ -116,10 +116,68 @@ static void show_illegal(void) {
   signal(SIGILL, SIG_DFL);
 }
 
+static uint64_t thread_pointer(void) {
+  uint64_t value;
+  __asm__ volatile("mov %%fs:0, %0" : "=r"(value)); // System V ABI, AMD64 supplement: it is there
+  return value;
+}
+
+static unsigned char area[4096 + 64] __attribute__((aligned(64)));
+
+static void on_fault(int signal) {
+  (void)signal;
+  siglongjmp(escape, 1);
+}
+
+// Which components the processor takes for used (XINUSE), and what is stored of them. A value that
+// was pushed to the x87 stack and popped again may count as used or not.
+static void show_saved(void) {
+  if (!supports(1, 2, 27)) {
+    return;
+  }
+  unsigned words[4];
+  __cpuid_count(0xd, 1, words[0], words[1], words[2], words[3]);
+  uint64_t sums[3] = {0, 0, 0};
+  for (int way = 0; way < 3; ++way) {
+    memset(area, 0x55, sizeof area);
+    memset(area + 512, 0, 64);
+    __asm__ volatile("fldpi; fstp %%st(0)" : : : "st");
+    if (way == 0) {
+      __asm__ volatile("xsave %0" : "+m"(area) : "a"(7), "d"(0));
+    } else if (way == 1 && (words[0] & 1) != 0) {
+      __asm__ volatile("xsaveopt64 %%fs:(%1)"
+                       : "+m"(area)
+                       : "r"((uint64_t)area - thread_pointer()), "a"(7), "d"(0));
+    } else if (way == 2 && (words[0] & 2) != 0) {
+      __asm__ volatile("xsavec -64(%1,%2,8)" : "+m"(area) : "r"(area), "r"(8L), "a"(7), "d"(0));
+    }
+    uint64_t used;
+    memcpy(&used, area + 512, sizeof used);
+    for (size_t i = 0; i < sizeof area; ++i) {
+      sums[way] = sums[way] * 31 + area[i];
+    }
+    printf("saved %llx %016llx\n", (unsigned long long)used, (unsigned long long)sums[way]);
+  }
+  signal(SIGSEGV, on_fault);
+  if (sigsetjmp(escape, 1) == 0) {
+    __asm__ volatile("xsave (%0)" : : "r"(area + 1), "a"(7), "d"(0) : "memory");
+    printf("stored at an odd address\n");
+  }
+  if (sigsetjmp(escape, 1) == 0) {
+    __asm__ volatile("xsave (%0)" : : "r"(4096L), "a"(7), "d"(0) : "memory");
+    printf("stored where there is no memory\n");
+  }
+  signal(SIGSEGV, SIG_DFL);
+  signal(SIGILL, SIG_IGN);
+  __asm__ volatile("xsave %0" : "+m"(area) : "a"(3), "d"(0));
+  signal(SIGILL, SIG_DFL);
+}
+
 int main(void) {
   show_counter();
   show_random();
   show_processor();
+  show_saved();
   show_made_code();
   show_illegal();
   fflush(stdout);

@@ -8,7 +8,6 @@
 #include "support/temp_dir.h"
 
 #include <algorithm>
-#include <cpuid.h>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -39,6 +38,9 @@ struct Seen {
   std::vector<std::byte> extended;
   // Digests of pages.
   std::map<std::uint64_t, std::size_t> memory;
+  // The bytes about the stack pointer, for people.
+  std::uint64_t near = 0;
+  std::vector<std::byte> stack;
 
   std::string text() const {
     char line[256];
@@ -75,6 +77,21 @@ std::string difference(const Seen& forward, const Seen& backward) {
       text += line;
     }
   }
+  int words = 0;
+  for (std::size_t at = 0; at + 8 <= std::min(forward.stack.size(), backward.stack.size());
+       at += 8) {
+    std::uint64_t values[2];
+    std::memcpy(&values[0], forward.stack.data() + at, 8);
+    std::memcpy(&values[1], backward.stack.data() + at, 8);
+    if (values[0] != values[1] && ++words <= 16) {
+      char line[128];
+      std::snprintf(line, sizeof line, "\n  %llx: %llx and %llx",
+                    static_cast<unsigned long long>(forward.near + at),
+                    static_cast<unsigned long long>(values[0]),
+                    static_cast<unsigned long long>(values[1]));
+      text += line;
+    }
+  }
   return text;
 }
 
@@ -89,6 +106,14 @@ Seen look(Timeline& timeline, const Stop& stop) {
   constexpr std::uint32_t kXstate = 0x202; // NT_X86_XSTATE
   seen.extended = timeline.registers(tid, kXstate).value_or(std::vector<std::byte>(kInUse + 8));
   std::fill_n(seen.extended.begin() + kInUse, 8, std::byte{});
+  for (const TimelineTask& task : timeline.tasks()) {
+    if (task.tid == tid) {
+      constexpr std::uint64_t kAbout = 4096;
+      seen.near = (seen.registers.rsp & ~std::uint64_t{7}) - kAbout;
+      seen.stack.resize(2 * kAbout);
+      seen.stack.resize(timeline.read_memory(task.pid, seen.near, seen.stack));
+    }
+  }
   std::vector<std::byte> bytes;
   for (const TimelineProcess& process : timeline.processes()) {
     for (const TimelineMapping& mapping : timeline.mappings(process.pid)) {
@@ -138,20 +163,8 @@ protected:
   }
 
   void record(const std::string& command) {
-    run("cd '" + dir_.path() + "' && " + (in_use_follows_values() ? "" : "LD_BIND_NOW=1 ") +
-        "'" RRPCP_PCP_RR "' record -o '" + trace() + "' -- " + command +
+    run("cd '" + dir_.path() + "' && '" RRPCP_PCP_RR "' record -o '" + trace() + "' -- " + command +
         " > output 2> errors; true");
-  }
-
-  // Lazy binding leaves on the stack which extended registers the processor says are in use
-  // (XSAVEC). Where that depends on more than their values (Intel SDM, volume 1, section 13.6), it
-  // is another after a context switch, which no replay can know of: then there is no lazy binding.
-  // AMD's processors look at the values.
-  static bool in_use_follows_values() {
-    unsigned maximum = 0;
-    unsigned vendor[4] = {};
-    return __get_cpuid(0, &maximum, &vendor[0], &vendor[2], &vendor[1]) != 0 &&
-           std::string_view(reinterpret_cast<const char*>(vendor)) == "AuthenticAMD";
   }
 
   static void run(const std::string& command) {

@@ -111,6 +111,10 @@ std::optional<user_regs_struct> carry_out(const TrappedCode& code, const user_re
     __rdtscp(&auxiliary);
     after.*general_register(code.target) = auxiliary;
     return after;
+  case Kind::XSAVE:
+  case Kind::XSAVEOPT:
+  case Kind::XSAVEC:
+    return std::nullopt; // they change memory: Recorder::save_state()
   }
   return std::nullopt;
 }

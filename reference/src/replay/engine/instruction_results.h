@@ -10,7 +10,7 @@
 
 namespace rrpcp::replay {
 
-// The registers of `task`, which stands at the instruction with `before`, after it. Nothing where
+// What changes registers alone. The registers of `task`, which stands at the instruction with `before`, after it. Nothing where
 // the processor of `model` does not have the instruction, or faults: RDRAND, RDSEED and RDPID where
 // CPUID does not have them, XGETBV of a register that does not exist. Throws Error.
 std::optional<user_regs_struct> carry_out(const TrappedCode& code, const user_regs_struct& before,

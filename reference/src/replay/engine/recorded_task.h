@@ -105,6 +105,8 @@ struct RecordedTask {
   }
   // Shared by the tasks that share their handlers (CLONE_SIGHAND).
   std::shared_ptr<FaultActions> fault_actions = std::make_shared<FaultActions>();
+  // A signal that such instructions fault with is blocked or ignored.
+  bool shuns_faults() const { return (mask & kFaultBits) != 0 || fault_actions->ignores_any(); }
   // Shared by the tasks that share their memory.
   std::shared_ptr<ReplacedInstructions> replaced = std::make_shared<ReplacedInstructions>();
   std::shared_ptr<MadeCode> made_code = std::make_shared<MadeCode>();

@@ -146,6 +146,8 @@ private:
   bool on_made_code(RecordedTask& task, const user_regs_struct& registers, const siginfo_t& info);
   static bool step_over_write(RecordedTask& task, const user_regs_struct& registers);
   bool emulate(RecordedTask& task, const user_regs_struct& registers, siginfo_t& info);
+  bool save_state(RecordedTask& task, const user_regs_struct& registers,
+                  const ReplacedInstructions::Entry& replaced);
   void require_fault(RecordedTask& task);
   void keep_fault_action(RecordedTask& task, int signal);
 

@@ -182,6 +182,9 @@ bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers, si
   if (!code) {
     return false;
   }
+  if (saves_state(code->kind)) {
+    return save_state(task, registers, *task.replaced->find(registers.rip));
+  }
   std::optional<user_regs_struct> after;
   const bool denied = task.forgoes_counter && reads_counter(code->kind);
   if (!denied) {
@@ -203,7 +206,7 @@ bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers, si
   event.instruction = code->kind;
   event.registers = registers;
   event.registers_after = after;
-  if ((task.mask & kFaultBits) != 0 || task.fault_actions->ignores_any()) {
+  if (task.shuns_faults()) {
     keep_fault_action(task, raised);
     event.signal_mask = task.mask; // says so to a replay
   }

@@ -252,7 +252,7 @@ bool Recorder::on_made_code(RecordedTask& task, const user_regs_struct& register
     }
   }
   task.interrupting = false;
-  if ((task.mask & kFaultBits) != 0 || task.fault_actions->ignores_any()) {
+  if (task.shuns_faults()) {
     keep_fault_action(task, SIGSEGV);
   }
   return true;

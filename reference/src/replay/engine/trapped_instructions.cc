@@ -1,5 +1,7 @@
 #include "replay/engine/trapped_instructions.h"
 
+#include <algorithm>
+
 namespace rrpcp::replay {
 
 namespace {
@@ -22,6 +24,18 @@ bool is_legacy_prefix(unsigned byte) {
   default:
     return false; // 0xf0, LOCK, makes them undefined
   }
+}
+
+// Bytes of a memory operand from its ModRM byte on, `modrm`, which is followed by `next` (Intel SDM
+// volume 2, section 2.1.5). 0 where it is a register.
+std::size_t operand_length(unsigned modrm, unsigned next) {
+  const unsigned mode = modrm >> 6;
+  if (mode == 3) {
+    return 0;
+  }
+  const bool scaled = (modrm & 7) == 4; // a SIB byte
+  const bool wide = mode == 2 || (mode == 0 && (scaled ? next & 7 : modrm & 7) == 5);
+  return 1 + (scaled ? 1 : 0) + (wide ? 4 : mode == 1 ? 1 : 0);
 }
 
 } // namespace
@@ -47,6 +61,18 @@ std::optional<TrappedCode> decode_trapped(std::span<const std::byte> code) {
     return std::nullopt;
   }
   TrappedCode found;
+  // One that stores to memory; ModRM is `byte`.
+  auto store = [&](Kind kind) -> std::optional<TrappedCode> {
+    const std::size_t operand =
+        operand_length(byte, at < code.size() ? static_cast<unsigned>(code[at]) : 0);
+    const std::size_t end = at - 1 + operand;
+    if (operand == 0 || end > std::min(code.size(), kLongestInstruction)) {
+      return std::nullopt;
+    }
+    found.kind = kind;
+    found.length = static_cast<std::uint8_t>(end);
+    return found;
+  };
   switch (next()) {
   case 0x31:
     found.kind = Kind::RDTSC;
@@ -64,9 +90,25 @@ std::optional<TrappedCode> decode_trapped(std::span<const std::byte> code) {
       return std::nullopt;
     }
     break;
+  case 0xae:
+    byte = next();
+    if (byte > 0xff || small || repeat != 0) {
+      return std::nullopt; // CLWB, PTWRITE, …
+    }
+    switch (byte >> 3 & 7) {
+    case 4:
+      return store(Kind::XSAVE);
+    case 6:
+      return store(Kind::XSAVEOPT);
+    default:
+      return std::nullopt;
+    }
   case 0xc7: {
     byte = next();
     const unsigned operation = byte >> 3 & 7;
+    if (byte <= 0xff && operation == 4 && !small && repeat == 0) {
+      return store(Kind::XSAVEC);
+    }
     if (byte > 0xff || byte >> 6 != 3 || operation < 6) {
       return std::nullopt;
     }
@@ -108,8 +150,18 @@ std::string_view instruction_name(schema::TrappedInstruction instruction) {
     return "XGETBV";
   case Kind::RDPID:
     return "RDPID";
+  case Kind::XSAVE:
+    return "XSAVE";
+  case Kind::XSAVEOPT:
+    return "XSAVEOPT";
+  case Kind::XSAVEC:
+    return "XSAVEC";
   }
   return "an instruction";
+}
+
+bool saves_state(schema::TrappedInstruction instruction) {
+  return instruction == Kind::XSAVE || instruction == Kind::XSAVEOPT || instruction == Kind::XSAVEC;
 }
 
 unsigned long long user_regs_struct::*general_register(unsigned number) {
