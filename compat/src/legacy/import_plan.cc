@@ -11,9 +11,9 @@ namespace rrpcp::compat {
 
 namespace {
 
-using KernelMapping = legacy::rr2024::KernelMapping;
+using RrMapping = legacy::rr2024::KernelMapping;
 
-bool needs_object(KernelMapping::Reader mapping) {
+bool needs_object(RrMapping::Reader mapping) {
   const auto flags = static_cast<std::uint32_t>(mapping.getFlags());
   switch (arm_of(mapping)) {
   case Arm::kGuardSegment:
@@ -28,8 +28,8 @@ bool needs_object(KernelMapping::Reader mapping) {
 }
 
 // The trace's last record, not after the event, of the file that a mapping shows.
-const RrTraceMapping* find_record(const LegacyCheckpoint::Impl& legacy,
-                                  KernelMapping::Reader mapping, std::int64_t event) {
+const RrTraceMapping* find_record(const LegacyCheckpoint::Impl& legacy, RrMapping::Reader mapping,
+                                  std::int64_t event) {
   const std::string_view name = text(mapping.getFsname());
   const RrTraceMapping* found = nullptr;
   for (const RrTraceMapping& record : legacy.context->mappings()) {
@@ -66,7 +66,7 @@ public:
 
 private:
   // The object that a mapping shows: one of those planned, or a new one.
-  std::uint32_t place(KernelMapping::Reader mapping, std::uint32_t space, std::uint32_t index) {
+  std::uint32_t place(RrMapping::Reader mapping, std::uint32_t space, std::uint32_t index) {
     PlannedObject wanted;
     wanted.shared = is_shared(static_cast<std::uint32_t>(mapping.getFlags()));
     const Arm arm = arm_of(mapping);
@@ -138,20 +138,20 @@ private:
 
 } // namespace
 
-Arm arm_of(KernelMapping::Reader mapping) {
+Arm arm_of(RrMapping::Reader mapping) {
   const auto type = mapping.getMapType();
   switch (type.which()) {
-  case KernelMapping::MapType::FILE:
+  case RrMapping::MapType::FILE:
     return Arm::kFile;
-  case KernelMapping::MapType::GUARD_SEGMENT:
+  case RrMapping::MapType::GUARD_SEGMENT:
     return Arm::kGuardSegment;
-  case KernelMapping::MapType::SHARED_ANON:
+  case RrMapping::MapType::SHARED_ANON:
     return type.getSharedAnon().getIsSysVSegment() ? Arm::kSharedSystemV : Arm::kSharedAnon;
-  case KernelMapping::MapType::PRIVATE_ANON:
+  case RrMapping::MapType::PRIVATE_ANON:
     return Arm::kPrivateAnon;
-  case KernelMapping::MapType::SYSCALL_BUFFER:
+  case RrMapping::MapType::SYSCALL_BUFFER:
     return Arm::kSyscallBuffer;
-  case KernelMapping::MapType::RR_PAGE:
+  case RrMapping::MapType::RR_PAGE:
     return Arm::kRrPage;
   }
   throw Error(ErrorCode::kDamaged, "a mapping is of a kind that rr does not have");

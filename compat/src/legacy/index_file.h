@@ -12,6 +12,9 @@
 
 namespace rrpcp::compat {
 
+// The name of the index in a trace directory.
+inline constexpr const char* kIndexName = "checkpoints";
+
 // A decoded index of one of the two generations.
 struct IndexFile {
   Generation generation = Generation::kRr2022;

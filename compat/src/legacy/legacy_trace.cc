@@ -25,7 +25,6 @@ using namespace compat;
 
 constexpr std::uint64_t kMaxMessageFile = std::uint64_t{256} << 20;
 constexpr std::string_view kPrefix = "checkpoint-";
-constexpr std::string_view kIndexName = "checkpoints";
 constexpr std::string_view kMetadataName = "metadata";
 
 // Where an entry is in an index that others may have been removed from.

@@ -23,7 +23,6 @@ namespace {
 using namespace compat;
 
 constexpr std::uint64_t kMaxIndexFile = std::uint64_t{256} << 20;
-constexpr const char* kIndexName = "checkpoints";
 constexpr std::string_view kCheckpointPrefix = "checkpoint-";
 
 // The index without the entries at `positions`, packed. Root is the generation's type.

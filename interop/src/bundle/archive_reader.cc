@@ -14,7 +14,7 @@ namespace rrpcp {
 
 namespace {
 
-constexpr std::size_t kBlock = 256 << 10;
+constexpr std::size_t kReadBlock = 256 << 10;
 
 } // namespace
 
@@ -34,7 +34,7 @@ ArchiveReader::ArchiveReader(const std::string& path, const BundleLimits& limits
   report_.archive_bytes = static_cast<std::uint64_t>(status.st_size);
   ::archive_read_support_filter_zstd(archive_.get());
   ::archive_read_support_format_tar(archive_.get());
-  if (::archive_read_open_filename(archive_.get(), path.c_str(), kBlock) != ARCHIVE_OK) {
+  if (::archive_read_open_filename(archive_.get(), path.c_str(), kReadBlock) != ARCHIVE_OK) {
     throw Error(ErrorCode::kNotACheckpoint, "this is no bundle").in_file(path);
   }
   open_manifest();
@@ -101,7 +101,8 @@ void ArchiveReader::open_manifest() {
 }
 
 void ArchiveReader::content(std::uint64_t size, const Sink& sink) {
-  std::vector<std::byte> block(std::min<std::uint64_t>(std::max<std::uint64_t>(size, 1), kBlock));
+  std::vector<std::byte> block(
+      std::min<std::uint64_t>(std::max<std::uint64_t>(size, 1), kReadBlock));
   std::uint64_t done = 0;
   while (true) {
     const la_ssize_t n = ::archive_read_data(archive_.get(), block.data(), block.size());

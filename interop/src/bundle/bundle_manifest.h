@@ -3,10 +3,14 @@
 
 #include "rrpcp/interop/bundle.h"
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace rrpcp {
+
+// Times are in nanoseconds.
+inline constexpr std::int64_t kSecond = 1'000'000'000;
 
 inline constexpr const char* kBundleManifestName = "manifest.json";
 

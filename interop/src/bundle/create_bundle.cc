@@ -25,10 +25,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kBlock = 256 << 10;
-constexpr std::int64_t kSecond = 1'000'000'000;
+constexpr std::size_t kCopiedBlock = 256 << 10;
 
-struct Source {
+struct MemberSource {
   BundleEntry entry;
   std::string path; // to be read; empty: a directory
 };
@@ -44,7 +43,7 @@ std::uint64_t read_file(const std::string& path,
   if (!S_ISREG(status.st_mode)) {
     throw Error(ErrorCode::kInvalidArgument, "this is no regular file").in_file(path);
   }
-  std::vector<std::byte> block(kBlock);
+  std::vector<std::byte> block(kCopiedBlock);
   std::uint64_t total = 0;
   while (true) {
     const ssize_t n = ::read(fd.get(), block.data(), block.size());
@@ -148,7 +147,7 @@ public:
 
 private:
   void add(BundleKind kind, const std::string& name, const std::string& source) {
-    Source out;
+    MemberSource out;
     out.entry.kind = kind;
     out.entry.name = name;
     out.path = source;
@@ -262,7 +261,7 @@ private:
 
   // The manifest comes first in the archive, so everything is read twice.
   void digest() {
-    for (Source& source : sources_) {
+    for (MemberSource& source : sources_) {
       Sha256Stream hash;
       if (!source.path.empty()) {
         source.entry.size =
@@ -284,7 +283,7 @@ private:
     archive.begin(first);
     archive.data(std::as_bytes(std::span(manifest)));
     std::uint64_t done = 0;
-    for (const Source& source : sources_) {
+    for (const MemberSource& source : sources_) {
       archive.begin(source.entry);
       if (source.path.empty()) {
         continue;
@@ -317,7 +316,7 @@ private:
 
   const std::vector<std::string>& checkpoints_;
   const BundleCreateOptions& options_;
-  std::vector<Source> sources_;
+  std::vector<MemberSource> sources_;
   std::string trace_;
   BundleReport report_;
 };

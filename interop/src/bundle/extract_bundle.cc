@@ -18,8 +18,6 @@ namespace rrpcp {
 
 namespace {
 
-constexpr std::int64_t kSecond = 1'000'000'000;
-
 void write_all(int fd, std::span<const std::byte> bytes, const std::string& name) {
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd, bytes.data(), bytes.size());

@@ -14,8 +14,6 @@ namespace rrpcp {
 
 namespace {
 
-constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
-
 // Rows of zeros from this length on are not even holes of the core: processes reserve terabytes.
 constexpr std::uint64_t kLargeZeros = std::uint64_t{256} << 20;
 
@@ -39,7 +37,7 @@ public:
       switch (row.source) {
       case Source::kStream:
         piece(start, end, true);
-        plan_.copies.push_back({start, row.pages, row.first, kNoIndex, row.base});
+        plan_.copies.push_back({start, row.pages, row.first, schema::NO_INDEX, row.base});
         break;
       case Source::kZero:
         // Where a file is behind, a reader of the core would take the bytes from there.

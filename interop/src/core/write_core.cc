@@ -20,7 +20,7 @@ namespace rrpcp {
 
 namespace {
 
-constexpr std::uint64_t kBlock = std::uint64_t{1} << 20;
+constexpr std::uint64_t kWrittenBlock = std::uint64_t{1} << 20;
 
 // Random access to the file that is written; what is not written stays a hole.
 class CoreOutput {
@@ -291,7 +291,8 @@ private:
         if (part.object == schema::NO_INDEX) {
           bytes = stream_.pages(part.base, part.first + page, part.pages - page);
         } else {
-          block.resize(std::min((part.pages - page) * page_size_, std::max(kBlock, page_size_)));
+          block.resize(
+              std::min((part.pages - page) * page_size_, std::max(kWrittenBlock, page_size_)));
           files_.find(part.object)->read(part.first + page * page_size_, block);
           bytes = block;
         }

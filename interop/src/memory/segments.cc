@@ -5,8 +5,6 @@
 namespace rrpcp {
 namespace {
 
-constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
-
 // Collects segments from page 0 on.
 class Collector {
 public:
@@ -19,7 +17,7 @@ public:
     const std::uint64_t start = mapping.getStart();
     const std::uint64_t end = mapping.getEnd();
     const std::uint64_t pages = end > start ? (end - start) / page_size_ : 0;
-    const bool has_object = mapping.getObject() != kNoIndex;
+    const bool has_object = mapping.getObject() != schema::NO_INDEX;
     const std::uint64_t object_page = mapping.getObjectOffset() / page_size_;
     if (mapping.getRuns().size() != 0) {
       runs(mapping.getRuns(), 0, pages, [&](std::uint64_t page, std::uint64_t count) {
@@ -108,7 +106,8 @@ private:
           add({0, pages, Source::kStream, run.getFirst() + skipped});
           break;
         case schema::RunKind::BASE:
-          add({0, pages, Source::kStream, run.getFirst() + skipped, kNoIndex, run.getSource()});
+          add({0, pages, Source::kStream, run.getFirst() + skipped, schema::NO_INDEX,
+               run.getSource()});
           break;
         case schema::RunKind::BACKING:
           backing(first, pages);
@@ -168,7 +167,7 @@ void SourceCounts::add(const std::vector<Segment>& segments) {
       break;
     case Source::kStream:
       stream += segment.pages;
-      inherited += segment.base != kNoIndex ? segment.pages : 0;
+      inherited += segment.base != schema::NO_INDEX ? segment.pages : 0;
       break;
     case Source::kFile:
       file += segment.pages;

@@ -21,11 +21,7 @@ namespace rrpcp {
 namespace {
 
 constexpr std::uint64_t kLargestImage = std::uint64_t{256} << 20;
-constexpr std::size_t kBlock = 256 << 10;
-
-struct ElfEnd {
-  void operator()(Elf* elf) const { ::elf_end(elf); }
-};
+constexpr std::size_t kPieceOfFile = 256 << 10;
 
 // Sections that were not copied are not there.
 template <typename Ehdr> void forget_sections(int fd, std::uint64_t length) {
@@ -98,7 +94,7 @@ ScopedFd copy_image(schema::AddressSpace::Reader space, schema::Mapping::Reader 
   if (!copy) {
     return {};
   }
-  std::vector<std::byte> block(kBlock);
+  std::vector<std::byte> block(kPieceOfFile);
   std::uint64_t length = 0;
   for (const schema::Mapping::Reader mapping : space.getMappings()) {
     const bool belongs =

@@ -6,10 +6,15 @@
 #include "rrpcp/schema/state.capnp.h"
 
 #include <cstdint>
+#include <libelf.h>
 #include <optional>
 #include <string>
 
 namespace rrpcp {
+
+struct ElfEnd {
+  void operator()(Elf* elf) const { ::elf_end(elf); }
+};
 
 // The mapping that has `address`, or none.
 std::optional<schema::Mapping::Reader> mapping_at(schema::AddressSpace::Reader space,

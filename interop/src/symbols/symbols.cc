@@ -20,15 +20,11 @@ namespace rrpcp {
 
 namespace {
 
-constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
 // A symbol without a size is taken for what lies this close behind it.
 constexpr std::uint64_t kNearby = 4096;
 
 struct DwflEnd {
   void operator()(Dwfl* dwfl) const { ::dwfl_end(dwfl); }
-};
-struct ElfEnd {
-  void operator()(Elf* elf) const { ::elf_end(elf); }
 };
 struct Free {
   void operator()(void* memory) const { std::free(memory); }
@@ -116,7 +112,7 @@ struct Symbols::Impl {
     std::string name(reinterpret_cast<const char*>(name_bytes.begin()), name_bytes.size());
     std::string path;
     std::string problem;
-    if (mapping.getObject() != kNoIndex) {
+    if (mapping.getObject() != schema::NO_INDEX) {
       fd = open_module_file(state.getMemoryObjects()[mapping.getObject()].getFile(), files, path,
                             problem);
     }

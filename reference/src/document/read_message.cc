@@ -15,7 +15,7 @@ using capnp::DynamicList;
 using capnp::DynamicStruct;
 using capnp::DynamicValue;
 using capnp::schema::Type;
-using Kind = JsonValue::Kind;
+using JsonKind = JsonValue::Kind;
 
 constexpr std::uint64_t kMaxListSize = std::uint64_t{1} << 29;
 
@@ -46,11 +46,11 @@ std::string unhex(const std::string& place, std::string_view digits) {
 
 // Bytes that are text: a string, or {"bytes": HEX}.
 std::string text_bytes(const std::string& place, const JsonValue& json) {
-  if (json.kind == Kind::kString) {
+  if (json.kind == JsonKind::kString) {
     return json.text;
   }
-  if (json.kind == Kind::kObject && json.members.size() == 1 && json.members[0].name == "bytes" &&
-      json.members[0].value.kind == Kind::kString) {
+  if (json.kind == JsonKind::kObject && json.members.size() == 1 &&
+      json.members[0].name == "bytes" && json.members[0].value.kind == JsonKind::kString) {
     return unhex(place, json.members[0].value.text);
   }
   fail(place, "is neither a string nor an object with \"bytes\"");
@@ -58,7 +58,7 @@ std::string text_bytes(const std::string& place, const JsonValue& json) {
 
 template <typename T> T integer(const std::string& place, const JsonValue& json) {
   const bool wide = sizeof(T) == 8;
-  if (json.kind != (wide ? Kind::kString : Kind::kNumber)) {
+  if (json.kind != (wide ? JsonKind::kString : JsonKind::kNumber)) {
     fail(place, wide ? "is not a string of decimal digits" : "is not a number");
   }
   T value = 0;
@@ -74,7 +74,7 @@ class MessageReader {
 public:
   void read_struct(const std::string& place, const JsonValue& json,
                    DynamicStruct::Builder target) const {
-    if (json.kind != Kind::kObject) {
+    if (json.kind != JsonKind::kObject) {
       fail(place, "is not an object");
     }
     const JsonValue* which = nullptr;
@@ -115,7 +115,7 @@ private:
   // An arm without a value has no key of its own.
   static void set_arm(const std::string& place, const JsonValue& which,
                       DynamicStruct::Builder target) {
-    if (which.kind != Kind::kString) {
+    if (which.kind != JsonKind::kString) {
       fail(place + ".which", "is not the name of an arm");
     }
     KJ_IF_MAYBE (field, target.getSchema().findFieldByName(which.text.c_str())) {
@@ -147,7 +147,7 @@ private:
       return;
     }
     const capnp::Type type = field.getType();
-    if (type.isStruct() && json.kind == Kind::kNull) {
+    if (type.isStruct() && json.kind == JsonKind::kNull) {
       target.clear(field);
       return;
     }
@@ -164,10 +164,10 @@ private:
                   Set set, InitStruct init_struct, InitList init_list, Clear clear) const {
     switch (type.which()) {
     case Type::BOOL:
-      if (json.kind != Kind::kTrue && json.kind != Kind::kFalse) {
+      if (json.kind != JsonKind::kTrue && json.kind != JsonKind::kFalse) {
         fail(place, "is neither true nor false");
       }
-      set(json.kind == Kind::kTrue);
+      set(json.kind == JsonKind::kTrue);
       return;
     case Type::INT8:
       set(integer<std::int8_t>(place, json));
@@ -203,7 +203,7 @@ private:
       return;
     }
     case Type::DATA: {
-      if (form == DataForm::kHex && json.kind != Kind::kString) {
+      if (form == DataForm::kHex && json.kind != JsonKind::kString) {
         fail(place, "is not a string of hexadecimal digits");
       }
       const std::string bytes =
@@ -222,7 +222,7 @@ private:
       read_struct(place, json, init_struct());
       return;
     case Type::LIST:
-      if (json.kind != Kind::kArray || json.items.size() >= kMaxListSize) {
+      if (json.kind != JsonKind::kArray || json.items.size() >= kMaxListSize) {
         fail(place, "is not an array");
       }
       if (json.items.empty()) {
@@ -240,11 +240,11 @@ private:
   template <typename Set>
   static void read_enum(const std::string& place, const JsonValue& json, capnp::EnumSchema schema,
                         Set set) {
-    if (json.kind == Kind::kNumber) {
+    if (json.kind == JsonKind::kNumber) {
       set(capnp::DynamicEnum(schema, integer<std::uint16_t>(place, json)));
       return;
     }
-    if (json.kind == Kind::kString) {
+    if (json.kind == JsonKind::kString) {
       KJ_IF_MAYBE (enumerant, schema.findEnumerantByName(json.text.c_str())) {
         set(capnp::DynamicEnum(*enumerant));
         return;

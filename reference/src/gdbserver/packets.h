@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,8 @@ namespace rrpcp::gdbserver {
 
 // Longest packet that is taken, without "$" and checksum; what qSupported announces.
 inline constexpr std::size_t kMostPacketBytes = 1 << 20;
+// Bytes of memory or of a file that one answer carries: two digits each, or escaped.
+inline constexpr std::uint64_t kMostRead = kMostPacketBytes / 2;
 
 // What came from the debugger.
 struct Incoming {

@@ -14,7 +14,6 @@ namespace rrpcp::gdbserver {
 namespace {
 
 constexpr std::size_t kMostOpen = 1000;
-constexpr std::uint64_t kMostRead = 1 << 19;
 
 // The protocol has its own numbers: manual of gdb, "Errno Values".
 std::string failure(int error) {

@@ -243,7 +243,7 @@ std::string Server::transfer(Words words) {
 std::string Server::transfer_part(Words words, std::string_view document) {
   const std::uint64_t offset = words.hexadecimal();
   words.expect(",");
-  const std::uint64_t length = std::min<std::uint64_t>(words.hexadecimal(), kMostPacketBytes / 2);
+  const std::uint64_t length = std::min(words.hexadecimal(), kMostRead);
   words.expect_end();
   if (offset > document.size()) {
     throw BadPacket();

@@ -10,11 +10,7 @@
 
 namespace rrpcp::gdbserver {
 
-namespace {
-
-constexpr std::uint64_t kMostRead = 1 << 19; // half a packet
-
-} // namespace
+namespace {} // namespace
 
 std::optional<std::vector<std::byte>> Server::register_bytes(std::int32_t tid,
                                                              const RegisterInfo& info) {

@@ -10,8 +10,6 @@ namespace rrpcp {
 
 namespace {
 
-constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
-
 template <typename Function> void for_each_run_list(schema::State::Builder state, Function visit) {
   for (schema::AddressSpace::Builder space : state.getAddressSpaces()) {
     for (schema::Mapping::Builder mapping : space.getMappings()) {
@@ -89,7 +87,7 @@ std::optional<BaseMemory::Row> BaseMemory::find(std::uint32_t space, std::uint64
 
 std::uint64_t BaseMemory::zeros(std::uint32_t space, std::uint64_t address) {
   const auto mapping = enter(space, address);
-  if (!mapping || mapping->getObject() != kNoIndex) {
+  if (!mapping || mapping->getObject() != schema::NO_INDEX) {
     return 0;
   }
   const auto runs = mapping->getRuns();
@@ -119,7 +117,8 @@ BaseMemory::object_at(std::uint32_t space, std::uint64_t address) const {
     return std::nullopt;
   }
   const schema::Mapping::Reader mapping = mappings[*index];
-  if (mapping.getObject() == kNoIndex || mapping.getObject() >= state_.getMemoryObjects().size()) {
+  if (mapping.getObject() == schema::NO_INDEX ||
+      mapping.getObject() >= state_.getMemoryObjects().size()) {
     return std::nullopt;
   }
   return std::pair(mapping.getObject(), mapping.getObjectOffset() + (address - mapping.getStart()));
@@ -139,7 +138,7 @@ std::optional<std::uint32_t> BaseMemory::space_of_process(std::int32_t pid) cons
 }
 
 void BaseMemory::list_bases(schema::State::Builder state) const {
-  std::vector<std::uint32_t> numbers(sources_.size(), kNoIndex);
+  std::vector<std::uint32_t> numbers(sources_.size(), schema::NO_INDEX);
   for_each_run_list(state, [&](capnp::List<schema::PageRun>::Builder runs) {
     for (schema::PageRun::Builder run : runs) {
       if (run.getKind() == schema::RunKind::BASE) {
@@ -149,7 +148,7 @@ void BaseMemory::list_bases(schema::State::Builder state) const {
   });
   std::uint32_t count = 0;
   for (std::uint32_t& number : numbers) {
-    number = number == kNoIndex ? kNoIndex : count++;
+    number = number == schema::NO_INDEX ? schema::NO_INDEX : count++;
   }
   if (count == 0) {
     state.disownBases();
@@ -164,7 +163,7 @@ void BaseMemory::list_bases(schema::State::Builder state) const {
   });
   auto bases = state.initBases(count);
   for (std::size_t i = 0; i < sources_.size(); ++i) {
-    if (numbers[i] == kNoIndex) {
+    if (numbers[i] == schema::NO_INDEX) {
       continue;
     }
     const CheckpointReader& source = *sources_[i];

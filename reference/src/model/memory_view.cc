@@ -14,12 +14,6 @@
 
 namespace rrpcp {
 
-namespace {
-
-constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
-
-} // namespace
-
 struct MemoryView::Impl {
   const CheckpointReader& reader;
   BackingFiles files;
@@ -140,7 +134,7 @@ struct MemoryView::Impl {
   std::size_t read_mapping(schema::Mapping::Reader mapping, std::uint64_t offset,
                            std::span<std::byte> out) {
     auto from_object = [&](std::uint64_t at, std::span<std::byte> part) {
-      if (mapping.getObject() == kNoIndex) {
+      if (mapping.getObject() == schema::NO_INDEX) {
         throw bad_state("a mapping without a memory object needs one");
       }
       return read_object(mapping.getObject(), mapping.getObjectOffset() + at, part);
@@ -148,7 +142,7 @@ struct MemoryView::Impl {
     if (mapping.getRuns().size() != 0) {
       return read_runs(mapping.getRuns(), offset, out, from_object);
     }
-    if (mapping.getObject() != kNoIndex) {
+    if (mapping.getObject() != schema::NO_INDEX) {
       return from_object(offset, out);
     }
     std::fill(out.begin(), out.end(), std::byte{0});

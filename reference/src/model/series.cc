@@ -12,8 +12,6 @@ namespace rrpcp {
 
 namespace {
 
-constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
-
 // What writers use where the state does not say it yet.
 std::uint64_t own_chunk_pages(schema::State::Reader state) {
   const schema::PageStream::Reader stream = state.getPageStream();
@@ -31,8 +29,8 @@ SeriesCost series_cost(schema::State::Reader state) {
     for (const schema::PageRun::Reader run : runs) {
       if (is_of_stream(run.getKind())) {
         const bool base = run.getKind() == schema::RunKind::BASE;
-        ranges[base ? run.getSource() : kNoIndex].emplace_back(run.getFirst(),
-                                                               run.getFirst() + run.getPages());
+        ranges[base ? run.getSource() : schema::NO_INDEX].emplace_back(
+            run.getFirst(), run.getFirst() + run.getPages());
       }
     }
   };
@@ -46,11 +44,13 @@ SeriesCost series_cost(schema::State::Reader state) {
   }
   SeriesCost cost;
   for (auto& [source, list] : ranges) {
-    const std::uint64_t chunk_pages =
-        source == kNoIndex ? own_chunk_pages(state) : state.getBases()[source].getChunkPages();
+    const std::uint64_t chunk_pages = source == schema::NO_INDEX
+                                          ? own_chunk_pages(state)
+                                          : state.getBases()[source].getChunkPages();
     std::sort(list.begin(), list.end());
     // Where the stream ends; that of the own one is not in the state before it is finished.
-    std::uint64_t stream_end = source == kNoIndex ? 0 : state.getBases()[source].getPageCount();
+    std::uint64_t stream_end =
+        source == schema::NO_INDEX ? 0 : state.getBases()[source].getPageCount();
     for (const auto& [begin, end] : list) {
       stream_end = std::max(stream_end, end);
     }
@@ -62,7 +62,7 @@ SeriesCost series_cost(schema::State::Reader state) {
       }
       const std::uint64_t from = std::max(begin, next_page);
       cost.pages += end - from;
-      cost.own_pages += source == kNoIndex ? end - from : 0;
+      cost.own_pages += source == schema::NO_INDEX ? end - from : 0;
       const std::uint64_t first = std::max(from / chunk_pages, next_chunk);
       const std::uint64_t last = (end - 1) / chunk_pages + 1;
       if (last > first) {

@@ -1,6 +1,7 @@
 #include "process/call_gate.h"
 
 #include "base/bytes.h"
+#include "base/page.h"
 #include "process/interrupted_call.h"
 #include "rrpcp/error.h"
 
@@ -112,7 +113,6 @@ bool is_left_behind(std::span<const std::byte> bytes) {
 } // namespace
 
 std::optional<CallGate> CallGate::open(pid_t pid, const std::vector<ProcMapping>& mappings) {
-  constexpr std::size_t kPage = 4096;
   auto vdso = std::find_if(mappings.begin(), mappings.end(), [](const ProcMapping& mapping) {
     constexpr std::uint32_t kReadExecute = PROT_READ | PROT_EXEC;
     return mapping.name == "[vdso]" && mapping.protection == kReadExecute;

@@ -9,6 +9,9 @@
 
 namespace rrpcp {
 
+// What the kernel puts behind the path of a file that has none any more (proc_pid_maps(5)).
+inline constexpr std::string_view kDeleted = " (deleted)";
+
 // One line of proc_pid_maps(5).
 struct ProcMapping {
   std::uint64_t start = 0;

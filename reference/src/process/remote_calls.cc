@@ -1,5 +1,6 @@
 #include "process/remote_calls.h"
 
+#include "base/page.h"
 #include "process/interrupted_call.h"
 #include "process/remote_memory.h"
 #include "rrpcp/error.h"
@@ -23,8 +24,6 @@ namespace {
 
 // `syscall`, as the two lowest bytes of a little-endian word.
 constexpr std::uint64_t kSyscallInstruction = 0x050f;
-constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
-constexpr std::uint64_t kPage = 4096;
 
 // Offset of a `syscall` instruction in the memory [start, end); nothing where there is none.
 std::optional<std::uint64_t> search(RemoteMemory& memory, const ProcMapping& mapping) {

@@ -1,6 +1,7 @@
 #include "process/return_gate.h"
 
 #include "base/bytes.h"
+#include "base/page.h"
 #include "process/interrupted_call.h"
 #include "rrpcp/error.h"
 
@@ -22,8 +23,6 @@ namespace rrpcp {
 
 namespace {
 
-constexpr std::uint64_t kPage = 4096;
-constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
 constexpr std::uint64_t kNoChild = 0x7fffffff;
 
 // mov $15, %rax; syscall, as the C libraries have it, and the same with %eax.

@@ -15,6 +15,9 @@
 
 namespace rrpcp {
 
+// A mask with every signal in it.
+inline constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
+
 // Why a traced thread reported, decoded from the status word of waitpid(2).
 class TraceeStop {
 public:

@@ -28,10 +28,6 @@ namespace {
 
 constexpr std::size_t kBufferSize = 1u << 20;
 
-std::int64_t nanoseconds(const timespec& time) {
-  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
-}
-
 // A change within the clock tick in which a file was looked at leaves its times as they are: only
 // times that lie this far back say that nothing changed since.
 bool is_settled(const struct stat& status) {

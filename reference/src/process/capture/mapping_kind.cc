@@ -7,7 +7,6 @@ namespace rrpcp::capture {
 
 namespace {
 
-constexpr std::string_view kDeleted = " (deleted)";
 constexpr std::string_view kMemfdPrefix = "/memfd:";
 
 } // namespace

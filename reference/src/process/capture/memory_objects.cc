@@ -1,12 +1,14 @@
 #include "process/capture/memory_objects.h"
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/sparse_read.h"
 #include "model/elf_build_id.h"
 #include "process/capture/data_bytes.h"
 #include "process/named_file.h"
 #include "process/proc_file.h"
+#include "process/proc_maps.h"
 #include "process/remote_memory.h"
 #include "rrpcp/error.h"
 
@@ -29,12 +31,6 @@ namespace {
 constexpr std::size_t kPiece = 256 << 10;
 // How much of files is digested while the processes stand still, in all.
 constexpr std::uint64_t kMaxFrozenDigest = std::uint64_t{1} << 30;
-
-std::int64_t nanoseconds(const timespec& time) {
-  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
-}
-
-constexpr std::string_view kDeleted = " (deleted)";
 
 std::string map_file_path(pid_t pid, const ProcMapping& mapping) {
   char name[64];

@@ -1,10 +1,12 @@
 #include "process/capture/open_files.h"
 
+#include "base/clock.h"
 #include "process/capture/data_bytes.h"
 #include "process/capture/watched_path.h"
 #include "process/carried.h"
 #include "process/named_file.h"
 #include "process/proc_file.h"
+#include "process/proc_maps.h"
 #include "process/proc_status.h"
 #include "rrpcp/error.h"
 
@@ -30,12 +32,7 @@ namespace rrpcp::capture {
 
 namespace {
 
-constexpr std::string_view kDeleted = " (deleted)";
 constexpr std::uint32_t kPathOnly = O_PATH;
-
-std::int64_t nanoseconds(const timespec& time) {
-  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
-}
 
 std::string fd_path(pid_t tid, int fd) {
   return proc_path(tid, "fd/" + std::to_string(fd));

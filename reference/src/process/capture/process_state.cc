@@ -1,5 +1,6 @@
 #include "process/capture/process_state.h"
 
+#include "base/clock.h"
 #include "process/capture/data_bytes.h"
 #include "process/capture/task_state.h"
 #include "process/proc_file.h"
@@ -116,11 +117,6 @@ std::vector<PosixTimer> parse_posix_timers(std::string_view text) {
   std::sort(timers.begin(), timers.end(),
             [](const PosixTimer& a, const PosixTimer& b) { return a.id < b.id; });
   return timers;
-}
-
-std::uint64_t nanoseconds(const timespec& time) {
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 +
-         static_cast<std::uint64_t>(time.tv_nsec);
 }
 
 std::uint64_t microseconds(const timeval& time) {

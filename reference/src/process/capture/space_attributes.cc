@@ -1,5 +1,6 @@
 #include "process/capture/space_attributes.h"
 
+#include "base/page.h"
 #include "process/proc_file.h"
 #include "process/proc_smaps.h"
 #include "rrpcp/error.h"
@@ -28,7 +29,6 @@ std::uint32_t value_or_none(std::int64_t result) {
 // A page that nothing maps, far from where the kernel maps by its own choice: above the lowest
 // address that programs may map (vm.mmap_min_addr), with a page that nothing maps on either side.
 std::uint64_t find_free_page(const std::vector<ProcMapping>& mappings) {
-  constexpr std::uint64_t kPage = 4096;
   constexpr std::uint64_t kLowest = 0x20000;
   std::uint64_t free = kLowest;
   for (const ProcMapping& mapping : mappings) {

@@ -46,7 +46,6 @@ struct MemoryObjects::Use {
 
 namespace {
 
-constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
 // Owners, modes: the producer did not know them (spec/model.md).
 constexpr std::uint32_t kNotRecorded = 0xffffffff;
 // linux/shm.h: set in the mode of a segment that dies with its last attachment.
@@ -117,11 +116,11 @@ std::vector<MemoryObjects::Use> MemoryObjects::find_uses() const {
     return uses[index];
   };
   for (schema::AddressSpace::Reader space : state_.getAddressSpaces()) {
-    if (space.getExecutable() != kNoIndex) {
+    if (space.getExecutable() != schema::NO_INDEX) {
       use_of(space.getExecutable()).other = true;
     }
     for (schema::Mapping::Reader mapping : space.getMappings()) {
-      if (mapping.getObject() == kNoIndex) {
+      if (mapping.getObject() == schema::NO_INDEX) {
         continue;
       }
       Use& use = use_of(mapping.getObject());
@@ -134,7 +133,7 @@ std::vector<MemoryObjects::Use> MemoryObjects::find_uses() const {
   for (schema::OpenFile::Reader file : state_.getOpenFiles()) {
     if (file.isMemfd()) {
       use_of(file.getMemfd().getObject()).other = true;
-    } else if (file.isRegular() && file.getContentsObject() != kNoIndex) {
+    } else if (file.isRegular() && file.getContentsObject() != schema::NO_INDEX) {
       Use& use = use_of(file.getContentsObject());
       use.other = true;
       use.unlinked = true;

@@ -31,7 +31,6 @@ namespace rrpcp::restore {
 
 namespace {
 
-constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
 // End of a lock that reaches to the end of the file, however long it becomes.
 constexpr std::uint64_t kToTheEnd = INT64_MAX;
 // What fcntl(2) F_SETFL can change. O_ASYNC is left to the process: it needs an owner.
@@ -85,7 +84,7 @@ bool has_grown(int fd, schema::OpenFile::Reader file, schema::FileIdentity::Read
 bool is_acquired_late(schema::OpenFile::Reader file, std::int32_t pid) {
   return (file.isSocketEnd() && has_maker(file.getSocketEnd(), pid)) || file.isFifo() ||
          file.isDevice() || file.isMemfd() ||
-         (file.isRegular() && file.getContentsObject() != kNoIndex);
+         (file.isRegular() && file.getContentsObject() != schema::NO_INDEX);
 }
 
 // Whether the lock can be had, which no call but flock(2) itself tells.
@@ -204,7 +203,7 @@ void OpenFiles::open(std::size_t index, const MemoryObjects& objects, Obstacles&
   const bool carried = judge_open_file(file, who, state_.getProcesses()[0].getPid()).empty();
   switch (file.which()) {
   case schema::OpenFile::REGULAR:
-    out.opened = file.getContentsObject() != kNoIndex
+    out.opened = file.getContentsObject() != schema::NO_INDEX
                      ? open_unlinked(file, objects)
                      : open_regular(file, file.getRegular(), who, obstacles);
     break;
@@ -557,7 +556,7 @@ void OpenFiles::finish(ScopedFd& opened, schema::OpenFile::Reader file, const st
 TableFiles OpenFiles::add_to(DescriptorSet& set, std::uint32_t table) const {
   TableFiles result;
   result.table = table;
-  if (table == kNoIndex) {
+  if (table == schema::NO_INDEX) {
     return result;
   }
   for (schema::FileDescriptor::Reader descriptor : state_.getFileTables()[table].getDescriptors()) {
@@ -576,7 +575,7 @@ TableFiles OpenFiles::add_to(DescriptorSet& set, std::uint32_t table) const {
 
 std::vector<int> OpenFiles::numbers(std::uint32_t table) const {
   std::vector<int> numbers;
-  if (table != kNoIndex) {
+  if (table != schema::NO_INDEX) {
     for (schema::FileDescriptor::Reader descriptor :
          state_.getFileTables()[table].getDescriptors()) {
       numbers.push_back(descriptor.getFd());
@@ -586,7 +585,7 @@ std::vector<int> OpenFiles::numbers(std::uint32_t table) const {
 }
 
 int OpenFiles::highest_descriptor(std::uint32_t table) const {
-  if (table == kNoIndex) {
+  if (table == schema::NO_INDEX) {
     return -1;
   }
   auto descriptors = state_.getFileTables()[table].getDescriptors();
@@ -704,7 +703,7 @@ void OpenFiles::add_terminal_ops(OpList& ops, const TableFiles& files) const {
 }
 
 bool OpenFiles::has_resized_terminal(const TableFiles& files) const {
-  if (files.table == kNoIndex) {
+  if (files.table == schema::NO_INDEX) {
     return false;
   }
   for (schema::FileDescriptor::Reader descriptor :
@@ -725,7 +724,7 @@ bool OpenFiles::has_resized_terminal(const TableFiles& files) const {
 
 std::vector<std::size_t> OpenFiles::add_descriptor_ops(OpList& ops, const DescriptorSet& set,
                                                        const TableFiles& files) const {
-  if (files.table == kNoIndex) {
+  if (files.table == schema::NO_INDEX) {
     return {};
   }
   add_own_proc_ops(ops, set, files);
@@ -800,7 +799,7 @@ void OpenFiles::add_watch_ops(OpList& ops, const DescriptorSet& set,
 }
 
 void OpenFiles::add_owner_ops(OpList& ops, const TableFiles& files) const {
-  if (files.table == kNoIndex) {
+  if (files.table == schema::NO_INDEX) {
     return;
   }
   std::vector<bool> done(state_.getOpenFiles().size());
@@ -823,7 +822,7 @@ void OpenFiles::add_owner_ops(OpList& ops, const TableFiles& files) const {
 }
 
 void OpenFiles::add_lock_ops(OpList& ops, const TableFiles& files) const {
-  if (files.table == kNoIndex) {
+  if (files.table == schema::NO_INDEX) {
     return;
   }
   std::vector<bool> done(state_.getOpenFiles().size());

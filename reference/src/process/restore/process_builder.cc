@@ -35,8 +35,6 @@ namespace rrpcp::restore {
 
 namespace {
 
-constexpr std::uint32_t kNoteXstate = 0x202; // NT_X86_XSTATE
-constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
 // How long to wait for a sign of life before looking whether the process has died.
 constexpr long kPatienceNanoseconds = 20'000'000;
 
@@ -437,14 +435,14 @@ void set_stored_registers(Tracee& tracee, const CheckpointReader& reader, std::u
   };
   bool has_xstate = false;
   for (schema::RegisterSet::Reader set : stored.getRegisters()) {
-    if (set.getNoteType() == kNoteXstate) {
+    if (set.getNoteType() == NT_X86_XSTATE) {
       has_xstate = true;
-      std::optional<std::vector<std::byte>> area = tracee.register_set(kNoteXstate);
+      std::optional<std::vector<std::byte>> area = tracee.register_set(NT_X86_XSTATE);
       if (!area) {
         throw Error(ErrorCode::kUnsupportedState, "the kernel does not give the XSAVE area");
       }
       convert_xsave_area(bytes_of(set), from, *area, own);
-      tracee.set_register_set(kNoteXstate, *area);
+      tracee.set_register_set(NT_X86_XSTATE, *area);
     }
   }
   for (schema::RegisterSet::Reader set : stored.getRegisters()) {

@@ -35,8 +35,6 @@ namespace rrpcp::restore {
 
 namespace {
 
-constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
-constexpr std::uint32_t kNoteXstate = 0x202; // NT_X86_XSTATE
 constexpr int kLastSignal = 64;
 // asm/prctl.h
 constexpr int kArchReqXcompPerm = 0x1023;
@@ -224,7 +222,7 @@ void ProcessPlan::check_tasks(Obstacles& obstacles) const {
     const schema::Task::Reader thread = task(i);
     obstacles.add(judge_task(state_, thread));
     check_rseq(thread);
-    if (auto xstate = register_set(thread, kNoteXstate)) {
+    if (auto xstate = register_set(thread, NT_X86_XSTATE)) {
       needed |= xsave_components_in_use(*xstate);
       if ((xsave_components_in_use(*xstate) & ~own.features) == 0) {
         try {
@@ -294,7 +292,7 @@ void ProcessPlan::check_rseq(schema::Task::Reader task) const {
 
 void ProcessPlan::open_directories(Obstacles& obstacles) {
   const std::uint32_t index = task(0).getFileSystemContext();
-  if (index == kNoIndex) {
+  if (index == schema::NO_INDEX) {
     return;
   }
   schema::FileSystemContext::Reader context = state_.getFileSystemContexts()[index];
@@ -478,7 +476,7 @@ void ProcessPlan::add_descriptor_moving_ops(OpList& ops) const {
 
 void ProcessPlan::add_directory_ops(OpList& ops) const {
   const std::uint32_t index = task(0).getFileSystemContext();
-  if (index == kNoIndex) {
+  if (index == schema::NO_INDEX) {
     return;
   }
   if (root_directory_index_) {
@@ -496,7 +494,7 @@ void ProcessPlan::add_directory_ops(OpList& ops) const {
 
 void ProcessPlan::add_disposition_ops(OpList& ops) const {
   std::array<KernelSigaction, kLastSignal + 1> actions{};
-  if (const std::uint32_t index = task(0).getSignalHandlers(); index != kNoIndex) {
+  if (const std::uint32_t index = task(0).getSignalHandlers(); index != schema::NO_INDEX) {
     for (schema::SignalAction::Reader action :
          state_.getSignalHandlerTables()[index].getActions()) {
       if (action.getSignal() <= kLastSignal) {

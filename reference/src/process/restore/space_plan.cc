@@ -28,8 +28,6 @@ namespace rrpcp::restore {
 
 namespace {
 
-constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
-
 // Pages of raw chunks in a row from which on they are mapped from the file. Mapping costs some
 // 2 µs and reading some 0.7 µs a page, so below this reading is as fast and leaves fewer mappings.
 constexpr std::uint64_t kLeastMappedPages = 4;
@@ -79,7 +77,7 @@ bool has_guard_pages() {
   return kHas;
 }
 
-bool is_special(schema::MappingRole role) {
+bool is_kernels(schema::MappingRole role) {
   return role == schema::MappingRole::VDSO || role == schema::MappingRole::VVAR ||
          role == schema::MappingRole::VSYSCALL;
 }
@@ -100,7 +98,7 @@ SpacePlan::SpacePlan(const CheckpointReader& reader, std::uint32_t space,
     check(mapping, end, obstacles);
     end = mapping.getEnd();
     const MemoryRange range{mapping.getStart(), mapping.getEnd()};
-    if (is_special(mapping.getRole())) {
+    if (is_kernels(mapping.getRole())) {
       if (mapping.getRole() != schema::MappingRole::VSYSCALL) {
         special_ranges_.push_back(range);
       }
@@ -149,7 +147,7 @@ void SpacePlan::check(schema::Mapping::Reader mapping, std::uint64_t previous_en
   if (mapping.getObjectOffset() % page_size_ != 0) {
     throw damaged("its offset is not a multiple of the page size");
   }
-  if (!is_special(mapping.getRole())) {
+  if (!is_kernels(mapping.getRole())) {
     for (schema::PageRun::Reader run : mapping.getRuns()) {
       if (run.getKind() == schema::RunKind::UNKNOWN) {
         obstacles.add(ErrorCode::kUnsupportedState,
@@ -189,7 +187,7 @@ SpacePlan::PlannedMapping SpacePlan::plan_mapping(schema::Mapping::Reader mappin
   planned.sealed = mapping.getSealed();
   planned.policy = mapping.getMemoryPolicy();
   planned.name = text_of(mapping.getName());
-  if (mapping.getObject() != kNoIndex) {
+  if (mapping.getObject() != schema::NO_INDEX) {
     planned.object = mapping.getObject();
     planned.object_offset = mapping.getObjectOffset();
   }
@@ -397,7 +395,7 @@ void SpacePlan::add_descriptors(DescriptorSet& set) {
       writable_descriptors_[i] = set.add(objects_.descriptor(i, true));
     }
   }
-  if (space_.getExecutable() != kNoIndex && space_.getExecutable() < objects_.size() &&
+  if (space_.getExecutable() != schema::NO_INDEX && space_.getExecutable() < objects_.size() &&
       objects_.descriptor(space_.getExecutable(), false) >= 0) {
     executable_descriptor_ = set.add(objects_.descriptor(space_.getExecutable(), false));
   }

@@ -11,7 +11,7 @@ namespace rrpcp::restore {
 
 namespace {
 
-bool is_special(schema::MappingRole role) {
+bool is_vdso_part(schema::MappingRole role) {
   return role == schema::MappingRole::VDSO || role == schema::MappingRole::VVAR;
 }
 
@@ -41,7 +41,7 @@ std::vector<SpecialMove> plan_special_moves(schema::AddressSpace::Reader space,
   std::vector<SpecialMove> moves;
   auto next = own.begin();
   for (schema::Mapping::Reader mapping : space.getMappings()) {
-    if (!is_special(mapping.getRole())) {
+    if (!is_vdso_part(mapping.getRole())) {
       continue;
     }
     std::string name = text_of(mapping.getName());

@@ -1,5 +1,6 @@
 #include "replay/checkpoint/group_fork.h"
 
+#include "base/page.h"
 #include "container/kj_errors.h"
 #include "process/proc_maps.h"
 #include "process/remote_calls.h"
@@ -29,7 +30,6 @@ namespace rrpcp::replay {
 
 namespace {
 
-constexpr std::uint32_t kNoIndex = schema::NO_INDEX;
 constexpr std::size_t kPiece = 64 << 10;
 
 // What makes memory at one address the same kind of memory in two checkpoints.
@@ -58,7 +58,7 @@ bool is_shared(schema::Mapping::Reader mapping) {
 // are always mapped anew.
 std::string file_of(schema::State::Reader state, schema::Mapping::Reader mapping,
                     const char* which) {
-  if (mapping.getObject() == kNoIndex) {
+  if (mapping.getObject() == schema::NO_INDEX) {
     return "";
   }
   if (is_shared(mapping)) {
@@ -106,7 +106,7 @@ bool can_be_forked(schema::State::Reader state) {
       const bool special = mapping.getRole() == schema::MappingRole::VDSO ||
                            mapping.getRole() == schema::MappingRole::VVAR;
       bool known = true;
-      if (mapping.getObject() != kNoIndex) {
+      if (mapping.getObject() != schema::NO_INDEX) {
         const schema::MemoryObject::Reader object = state.getMemoryObjects()[mapping.getObject()];
         known = is_shared(mapping) ? object.isMemfd() || object.isAnonymous() : object.isFile();
       }
@@ -138,7 +138,7 @@ std::uint32_t space_of(schema::State::Reader state, std::uint32_t process) {
       return task.getAddressSpace();
     }
   }
-  return kNoIndex;
+  return schema::NO_INDEX;
 }
 
 // Changes one process, a fresh fork, from what it was in one checkpoint to what it is in another.
@@ -302,13 +302,12 @@ private:
     MemoryView after(to_, to_space_, files);
     std::vector<std::byte> wanted(kPiece);
     std::vector<std::byte> there(kPiece);
-    constexpr std::size_t kPage = 4096;
     const schema::AddressSpace::Reader space = to_.state().getAddressSpaces()[to_space_];
     for (schema::Mapping::Reader mapping : space.getMappings()) {
       if (mapping.getRole() == schema::MappingRole::VSYSCALL || is_shared(mapping)) {
         continue;
       }
-      const bool plain = mapping.getRuns().size() == 0 && mapping.getObject() == kNoIndex;
+      const bool plain = mapping.getRuns().size() == 0 && mapping.getObject() == schema::NO_INDEX;
       for (std::uint64_t at = mapping.getStart(); at < mapping.getEnd(); at += kPiece) {
         const std::size_t size = std::min<std::uint64_t>(kPiece, mapping.getEnd() - at);
         const std::size_t readable =
@@ -319,7 +318,7 @@ private:
         for (std::size_t page = 0; page < readable; page += kPage) {
           const std::uint64_t address = at + page;
           const std::span<std::byte> have = std::span(there).first(kPage);
-          if (is_fresh(address) && mapping.getObject() == kNoIndex) {
+          if (is_fresh(address) && mapping.getObject() == schema::NO_INDEX) {
             std::fill(have.begin(), have.end(), std::byte{0});
           } else if (is_fresh(address)) {
             memory_.read(address, have);

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <elf.h>
 #include <span>
 #include <string_view>
 
@@ -16,7 +17,7 @@ namespace rrpcp {
 
 namespace {
 
-using Kind = RegisterField::Kind;
+using FieldKind = RegisterField::Kind;
 
 struct General {
   std::string_view name;
@@ -55,14 +56,14 @@ constexpr General kGeneral[] = {
 };
 constexpr std::size_t kNumbered = 16;
 
-constexpr std::pair<std::string_view, Kind> kOthers[] = {
-    {"event", Kind::kEvent}, {"icount", Kind::kInstructions},
-    {"tid", Kind::kTid},     {"ticks", Kind::kTicks},
-    {"fip", Kind::kFip},     {"xinuse", Kind::kXinuse},
-    {"fop", Kind::kFop},     {"mxcsr", Kind::kMxcsr},
+constexpr std::pair<std::string_view, FieldKind> kOthers[] = {
+    {"event", FieldKind::kEvent}, {"icount", FieldKind::kInstructions},
+    {"tid", FieldKind::kTid},     {"ticks", FieldKind::kTicks},
+    {"fip", FieldKind::kFip},     {"xinuse", FieldKind::kXinuse},
+    {"fop", FieldKind::kFop},     {"mxcsr", FieldKind::kMxcsr},
 };
 
-void add_vectors(Kind kind, const char* prefix, std::vector<RegisterField>& fields) {
+void add_vectors(FieldKind kind, const char* prefix, std::vector<RegisterField>& fields) {
   for (unsigned i = 0; i < kNumbered; ++i) {
     fields.push_back({kind, prefix + std::to_string(i), i});
   }
@@ -76,7 +77,8 @@ void add_field(std::string_view name, std::vector<RegisterField>& fields) {
   }
   for (const General& general : kGeneral) {
     if (general.name == name) {
-      fields.push_back({Kind::kGeneral, std::string(name), static_cast<unsigned>(general.offset)});
+      fields.push_back(
+          {FieldKind::kGeneral, std::string(name), static_cast<unsigned>(general.offset)});
       return;
     }
   }
@@ -91,9 +93,9 @@ void add_field(std::string_view name, std::vector<RegisterField>& fields) {
       add_field(kGeneral[i].name, fields);
     }
   } else if (name == "xmm_x16") {
-    add_vectors(Kind::kXmm, "xmm", fields);
+    add_vectors(FieldKind::kXmm, "xmm", fields);
   } else if (name == "ymm_x16") {
-    add_vectors(Kind::kYmm, "ymm", fields);
+    add_vectors(FieldKind::kYmm, "ymm", fields);
   } else {
     throw Error(ErrorCode::kInvalidArgument, "there is no register '" + std::string(name) + "'")
         .with_hint("event, icount, tid, ticks, ip, flags, orig_rax, fsbase, gsbase, rax to r15, cs "
@@ -119,7 +121,6 @@ namespace replay {
 
 namespace {
 
-constexpr std::uint32_t kNoteXstate = 0x202; // NT_X86_XSTATE
 // The XSAVE area: Intel SDM volume 1, section 13.4.
 constexpr std::size_t kFop = 6;
 constexpr std::size_t kFip = 8;
@@ -129,9 +130,9 @@ constexpr std::size_t kXstateBv = 512;
 constexpr unsigned kAvxComponent = 2;
 constexpr std::size_t kVectorBytes = 16;
 
-bool is_extended(Kind kind) {
-  return kind == Kind::kXmm || kind == Kind::kYmm || kind == Kind::kXinuse || kind == Kind::kFip ||
-         kind == Kind::kFop || kind == Kind::kMxcsr;
+bool is_extended(FieldKind kind) {
+  return kind == FieldKind::kXmm || kind == FieldKind::kYmm || kind == FieldKind::kXinuse ||
+         kind == FieldKind::kFip || kind == FieldKind::kFop || kind == FieldKind::kMxcsr;
 }
 
 // Copies from an area; what it does not have is zeros.
@@ -155,23 +156,23 @@ std::vector<std::byte> value_of(const RegisterField& field, const TaskRegisters&
     return bytes;
   };
   switch (field.kind) {
-  case Kind::kEvent:
+  case FieldKind::kEvent:
     return from(registers.event);
-  case Kind::kInstructions:
+  case FieldKind::kInstructions:
     return from(registers.instructions);
-  case Kind::kTid:
+  case FieldKind::kTid:
     return from(registers.tid);
-  case Kind::kTicks:
+  case FieldKind::kTicks:
     return from(registers.ticks);
-  case Kind::kGeneral: {
+  case FieldKind::kGeneral: {
     std::uint64_t value = 0;
     std::memcpy(&value, reinterpret_cast<const std::byte*>(&registers.general) + field.index,
                 sizeof value);
     return from(value);
   }
-  case Kind::kXmm:
+  case FieldKind::kXmm:
     return extended(kXmm + kVectorBytes * field.index, kVectorBytes);
-  case Kind::kYmm: {
+  case FieldKind::kYmm: {
     std::vector<std::byte> bytes = extended(kXmm + kVectorBytes * field.index, kVectorBytes);
     // A component that is not in use is all zeros, whatever the area has there.
     std::vector<std::byte> high(kVectorBytes);
@@ -183,21 +184,21 @@ std::vector<std::byte> value_of(const RegisterField& field, const TaskRegisters&
     bytes.insert(bytes.end(), high.begin(), high.end());
     return bytes;
   }
-  case Kind::kXinuse:
+  case FieldKind::kXinuse:
     return extended(kXstateBv, sizeof(std::uint64_t));
-  case Kind::kFip:
+  case FieldKind::kFip:
     return extended(kFip, sizeof(std::uint64_t));
-  case Kind::kFop:
+  case FieldKind::kFop:
     return extended(kFop, sizeof(std::uint16_t));
-  case Kind::kMxcsr:
+  case FieldKind::kMxcsr:
     return extended(kMxcsr, sizeof(std::uint32_t));
   }
   return {};
 }
 
-bool is_decimal(Kind kind) {
-  return kind == Kind::kEvent || kind == Kind::kInstructions || kind == Kind::kTid ||
-         kind == Kind::kTicks;
+bool is_decimal(FieldKind kind) {
+  return kind == FieldKind::kEvent || kind == FieldKind::kInstructions || kind == FieldKind::kTid ||
+         kind == FieldKind::kTicks;
 }
 
 } // namespace
@@ -207,7 +208,7 @@ void read_registers(const Tracee& tracee, const std::vector<RegisterField>& fiel
   out.general = tracee.registers();
   if (std::any_of(fields.begin(), fields.end(),
                   [](const RegisterField& field) { return is_extended(field.kind); })) {
-    out.extended = tracee.register_set(kNoteXstate).value_or(std::vector<std::byte>());
+    out.extended = tracee.register_set(NT_X86_XSTATE).value_or(std::vector<std::byte>());
   }
 }
 

@@ -1,5 +1,6 @@
 #include "replay/engine/call_memory.h"
 
+#include "base/page.h"
 #include "trace/call_table.h"
 
 #include <algorithm>
@@ -22,7 +23,6 @@ constexpr std::uint64_t kMultiMessage = sizeof(mmsghdr);
 constexpr std::uint64_t kMaxAddress = sizeof(sockaddr_storage);
 constexpr std::uint64_t kMaxTexts = 1 << 16;
 constexpr std::uint64_t kMaxText = 128 << 10; // MAX_ARG_STRLEN
-constexpr std::uint64_t kPageSize = 4096;
 constexpr std::uint64_t kEverything = ~std::uint64_t{0};
 
 enum class View { kInputs, kOutputs, kPayload };
@@ -62,7 +62,7 @@ public:
       add(address, std::min<std::uint64_t>(value<std::uint64_t>(call_[extent.from]), extent.size));
       break;
     case Extent::Kind::kPages:
-      add(address, call_[extent.from] / kPageSize + 1);
+      add(address, call_[extent.from] / kPage + 1);
       break;
     case Extent::Kind::kText:
       text(address, extent.size);
@@ -126,8 +126,8 @@ private:
     while (address != 0 && address < kAddressEnd && length < most) {
       // Not beyond the page, which may be the last.
       const std::uint64_t at = address + length;
-      const std::uint64_t wanted = std::min(
-          {static_cast<std::uint64_t>(piece.size()), most - length, kPageSize - at % kPageSize});
+      const std::uint64_t wanted =
+          std::min({static_cast<std::uint64_t>(piece.size()), most - length, kPage - at % kPage});
       const std::size_t read = memory_.read_some(at, std::span(piece).first(wanted));
       const auto found = std::span(piece).first(read);
       const auto zero = std::find(found.begin(), found.end(), std::byte{0});

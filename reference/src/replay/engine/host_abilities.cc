@@ -1,5 +1,6 @@
 #include "rrpcp/replay/host_abilities.h"
 
+#include "base/page.h"
 #include "base/scoped_fd.h"
 #include "process/page_scan.h"
 #include "replay/engine/host_trials.h"
@@ -113,7 +114,6 @@ bool breakpoints_fire() {
 
 // Whether code that the program may not write can be changed, in the traced process alone.
 bool can_change_code() {
-  constexpr std::size_t kPage = 4096;
   void* page = ::mmap(nullptr, kPage, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) {
     return false;
@@ -172,7 +172,6 @@ bool can_open_mapped_files() {
   if (!file || ::ftruncate(file.get(), 1) != 0) {
     return false;
   }
-  constexpr std::size_t kPage = 4096;
   void* page = ::mmap(nullptr, kPage, PROT_READ, MAP_SHARED, file.get(), 0);
   if (page == MAP_FAILED) {
     return false;

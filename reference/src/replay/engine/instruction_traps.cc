@@ -15,8 +15,6 @@ namespace rrpcp::replay {
 
 namespace {
 
-constexpr long kSetCpuid = 0x1012; // ARCH_SET_CPUID
-
 bool counter_traps() {
   return TrialProcess([] {
            if (::prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0) != 0) {

@@ -5,6 +5,9 @@
 
 namespace rrpcp::replay {
 
+// ARCH_SET_CPUID of asm/prctl.h, which the C library does not have.
+inline constexpr long kSetCpuid = 0x1012;
+
 struct InstructionTraps {
   // They are replaced in the program's memory: all, or those that the processor does not trap.
   bool trapped_too = true;

@@ -1,14 +1,10 @@
 #include "replay/engine/made_code.h"
 
+#include "base/page.h"
+
 #include <algorithm>
 
 namespace rrpcp::replay {
-
-namespace {
-
-constexpr std::uint64_t kPage = 4096; // of x86-64
-
-} // namespace
 
 bool MadeCode::contains(std::uint64_t address) const {
   auto after = ranges_.upper_bound(address);

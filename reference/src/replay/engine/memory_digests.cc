@@ -1,6 +1,7 @@
 #include "replay/engine/memory_digests.h"
 
 #include "base/hash.h"
+#include "base/page.h"
 #include "process/proc_maps.h"
 #include "replay/engine/changed_pages.h"
 
@@ -13,7 +14,6 @@ namespace rrpcp::replay {
 
 namespace {
 
-constexpr std::uint64_t kPage = 4096; // of x86-64
 constexpr std::uint64_t kPiece = 64 << 10;
 
 bool is_zero(std::span<const std::byte> bytes) {

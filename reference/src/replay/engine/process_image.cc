@@ -7,6 +7,7 @@
 #include "process/remote_calls.h"
 #include "process/remote_memory.h"
 #include "replay/engine/injected_calls.h"
+#include "replay/engine/instruction_traps.h"
 #include "rrpcp/error.h"
 #include "rrpcp/output.h"
 #include "rrpcp/writer.h"
@@ -31,7 +32,6 @@ namespace {
 
 constexpr std::uint64_t kUserCodeSegment64 = 0x33; // asm/segment.h
 constexpr std::uint64_t kMaxWords = 1 << 20;
-constexpr std::uint64_t kSetCpuid = 0x1012; // ARCH_SET_CPUID of asm/prctl.h
 
 // Address of the auxiliary vector behind the arguments and the environment (System V ABI, AMD64
 // supplement, "Process Initialization").

@@ -29,7 +29,6 @@
 namespace rrpcp::replay {
 
 inline constexpr std::uint64_t kCloneUntraced = 0x00800000; // CLONE_UNTRACED
-inline constexpr std::uint32_t kNoteXstate = 0x202;         // NT_X86_XSTATE
 
 // One recording. Has the scheduler run the program's tasks one at a time, knows what their stops
 // mean, and gives the event writer what they learn from outside. Use from one thread, which becomes

@@ -1,5 +1,6 @@
 // Files that tasks have mapped: what they hold, and what calls change of them.
 
+#include "base/page.h"
 #include "base/scoped_fd.h"
 #include "process/proc_file.h"
 #include "process/proc_maps.h"
@@ -28,12 +29,10 @@ namespace rrpcp::replay {
 
 namespace {
 
-constexpr std::uint64_t kPiece = 1 << 20; // bytes that are read at once
-constexpr std::uint64_t kPageSize = 4096;
-constexpr std::uint64_t kAppend = 0x10; // RWF_APPEND of linux/fs.h
+constexpr std::uint64_t kReadAtOnce = 1 << 20; // bytes that are read at once
+constexpr std::uint64_t kAppend = 0x10;        // RWF_APPEND of linux/fs.h
 
 std::string strip(std::string path) {
-  constexpr std::string_view kDeleted = " (deleted)";
   if (path.ends_with(kDeleted)) {
     path.resize(path.size() - kDeleted.size());
   }
@@ -169,7 +168,7 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
   EventData& event = writer_->event();
   EventData::Mapping& mapping = event.mapping.emplace();
   mapping.offset = call[5];
-  mapping.length = (call[1] + kPageSize - 1) & ~(kPageSize - 1);
+  mapping.length = (call[1] + kPage - 1) & ~(kPage - 1);
   mapping.path = path;
   if (!shared && !mapped.object && !is_hollow(status)) {
     mapping.file = writer_->keep_file(file.get(), path);
@@ -248,7 +247,7 @@ void Recorder::record_object(std::uint32_t number, int fd, std::uint64_t offset,
     const std::uint64_t stop = hole >= 0 ? std::min<std::uint64_t>(hole, end) : end;
     for (at = begin; at < stop;) {
       ByteRange range;
-      const std::span<std::byte> room = event.append(std::min(kPiece, stop - at), range);
+      const std::span<std::byte> room = event.append(std::min(kReadAtOnce, stop - at), range);
       ssize_t n = 0;
       do {
         n = ::pread(fd, room.data(), room.size(), static_cast<off_t>(at));
@@ -400,9 +399,10 @@ void Recorder::record_segment(RecordedTask& task, std::uint64_t address) {
     record_object(*file.object, opened.get(), 0, found->length(), fresh);
     return;
   }
-  for (std::uint64_t at = 0; at < found->length(); at += kPiece) {
+  for (std::uint64_t at = 0; at < found->length(); at += kReadAtOnce) {
     ByteRange range;
-    const std::span<std::byte> room = event.append(std::min(kPiece, found->length() - at), range);
+    const std::span<std::byte> room =
+        event.append(std::min(kReadAtOnce, found->length() - at), range);
     task.memory.read(address + at, room);
     if (fresh && std::all_of(room.begin(), room.end(),
                              [](std::byte byte) { return byte == std::byte{0}; })) {

@@ -1,6 +1,7 @@
 // Instructions that no replay can foresee: replacing them, and carrying them out.
 
 #include "base/bytes.h"
+#include "base/page.h"
 #include "process/proc_maps.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/injected_calls.h"
@@ -24,7 +25,6 @@ namespace {
 using State = RecordedTask::State;
 using Kind = schema::TrappedInstruction;
 
-constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kAddressSpace = std::uint64_t{1} << 47;
 
 bool reads_counter(Kind kind) {

@@ -3,6 +3,7 @@
 // round. The faults in between are the recorder's, and no events.
 
 #include "base/bytes.h"
+#include "base/page.h"
 #include "process/proc_maps.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/injected_calls.h"
@@ -30,7 +31,6 @@ namespace {
 
 using State = RecordedTask::State;
 
-constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kWritable = PROT_READ | PROT_WRITE;
 constexpr std::uint64_t kExecutable = PROT_READ | PROT_EXEC;
 constexpr const char* kNotRecorded = "the program has memory that is writable and executable at "

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <elf.h>
 #include <optional>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -221,7 +222,7 @@ void Recorder::put_back_info(RecordedTask& task, siginfo_t& info) {
 }
 
 void Recorder::note_extended_registers(RecordedTask& task) {
-  std::optional<std::vector<std::byte>> area = task.tracee.register_set(kNoteXstate);
+  std::optional<std::vector<std::byte>> area = task.tracee.register_set(NT_X86_XSTATE);
   if (!area) {
     return;
   }

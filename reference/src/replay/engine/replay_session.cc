@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <elf.h>
 #include <sys/ptrace.h>
 #include <utility>
 
@@ -17,7 +18,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint32_t kNoteXstate = 0x202; // NT_X86_XSTATE
 // Bytes of an event's data that are held in memory; of one with more, pieces while it is applied.
 constexpr std::uint64_t kMostHeld = 1 << 20;
 
@@ -243,12 +243,12 @@ bool ReplaySession::apply(Deadline deadline) {
 // The processor that recorded may have other registers, or have them elsewhere in its XSAVE area.
 void ReplaySession::set_extended_registers(Tracee& tracee, std::span<const std::byte> area) {
   if (same_layout_) {
-    tracee.set_register_set(kNoteXstate, area);
+    tracee.set_register_set(NT_X86_XSTATE, area);
     return;
   }
-  if (std::optional<std::vector<std::byte>> own = tracee.register_set(kNoteXstate)) {
+  if (std::optional<std::vector<std::byte>> own = tracee.register_set(NT_X86_XSTATE)) {
     restore::convert_xsave_area(area, recorded_layout_, *own, own_layout_);
-    tracee.set_register_set(kNoteXstate, *own);
+    tracee.set_register_set(NT_X86_XSTATE, *own);
   }
 }
 

@@ -1,5 +1,6 @@
 // System calls: what a replay makes itself for the kernel's view of a process to be right.
 
+#include "base/page.h"
 #include "process/proc_maps.h"
 #include "process/remote_calls.h"
 #include "replay/engine/call_memory.h"
@@ -21,7 +22,6 @@ namespace rrpcp::replay {
 namespace {
 
 // linux/mman.h, newer than some headers
-constexpr std::uint64_t kPageSize = 4096;
 constexpr std::uint64_t kPopulateWrite = 23;
 constexpr std::uint64_t kDontNeedLocked = 24;
 constexpr std::uint64_t kGuardInstall = 102;
@@ -195,8 +195,8 @@ void ReplaySession::move(Task& task, const SystemCall& call) {
   const std::uint64_t flags = kept | (kept != 0 ? call[3] & MREMAP_DONTUNMAP : 0);
   // What the kernel had joined while recording may be several mappings here, or the other way
   // round, and many kernels move one at a time.
-  const std::uint64_t length = (call[1] + kPageSize - 1) & ~(kPageSize - 1);
-  const std::uint64_t wanted = (call[2] + kPageSize - 1) & ~(kPageSize - 1);
+  const std::uint64_t length = (call[1] + kPage - 1) & ~(kPage - 1);
+  const std::uint64_t wanted = (call[2] + kPage - 1) & ~(kPage - 1);
   std::vector<ProcMapping> pieces;
   for (ProcMapping& mapping : read_mappings(task.tracee.tid())) {
     if (mapping.start < call[0] + length && mapping.end > call[0]) {

@@ -1,5 +1,6 @@
 // The way of a replayed task to an instruction that it has made itself, maybe on this way.
 
+#include "base/page.h"
 #include "process/proc_maps.h"
 #include "process/proc_status.h"
 #include "process/remote_calls.h"
@@ -26,7 +27,6 @@ namespace rrpcp::replay {
 
 namespace {
 
-constexpr std::uint64_t kPage = 4096; // of x86-64
 constexpr int kChangeable = PROT_READ | PROT_WRITE | PROT_EXEC;
 
 bool has_trap(std::uint64_t address, std::span<const std::uint64_t> traps) {

@@ -1,5 +1,6 @@
 #include "replay/travel/counted_code.h"
 
+#include "base/page.h"
 #include "replay/engine/trapped_instructions.h"
 #include "rrpcp/error.h"
 
@@ -16,7 +17,6 @@ namespace {
 
 using Layout = CountedLayout;
 
-constexpr std::uint64_t kPage = 4096;
 // Blocks that are made at once, from what a block leads to.
 constexpr std::size_t kMostAhead = 400;
 // Numbers of general registers as instructions have them.

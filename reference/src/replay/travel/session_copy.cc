@@ -1,5 +1,6 @@
 #include "replay/travel/session_copy.h"
 
+#include "base/page.h"
 #include "process/proc_file.h"
 #include "process/proc_maps.h"
 #include "replay/engine/injected_calls.h"
@@ -9,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <elf.h>
 #include <fcntl.h>
 #include <functional>
 #include <sched.h>
@@ -23,9 +25,6 @@
 namespace rrpcp::replay {
 
 namespace {
-
-constexpr std::uint32_t kNoteXstate = 0x202; // NT_X86_XSTATE
-constexpr std::size_t kPage = 4096;
 
 struct Source {
   Tracee* tracee = nullptr;
@@ -199,8 +198,8 @@ private:
   }
 
   static void give_state(Tracee& made, const Source& source) {
-    if (const auto extended = source.tracee->register_set(kNoteXstate)) {
-      made.set_register_set(kNoteXstate, *extended);
+    if (const auto extended = source.tracee->register_set(NT_X86_XSTATE)) {
+      made.set_register_set(NT_X86_XSTATE, *extended);
     }
     made.set_signal_mask(source.tracee->signal_mask());
     made.set_registers(source.tracee->registers());
