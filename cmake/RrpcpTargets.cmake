@@ -48,6 +48,24 @@ function(rrpcp_precompile name)
   set(RRPCP_PRECOMPILED ${name} PARENT_SCOPE)
 endfunction()
 
+# What is left is mostly the code that every file has the compiler make of the same templates. Files of
+# a library are therefore compiled some at a time; who changes files again and again says OFF. Each
+# file still stands on its own: clang's builds compile them one by one.
+option(RRPCP_UNITY "Compile several files of a library at a time (g++ only)" ON)
+if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(RRPCP_UNITY OFF)
+endif()
+
+function(rrpcp_compile_together target)
+  if(RRPCP_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
+    # The compiler takes the files for headers of the one that includes them, and sees bounds exceeded
+    # where it inlines more (GCC bug 105329).
+    target_compile_options(${target} PRIVATE
+      $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage;-Wno-array-bounds;-Wno-stringop-overflow>)
+  endif()
+endfunction()
+
 # In a folder that sets RRPCP_TEST_CODE, code is not checked for undefined behaviour: that doubles the
 # time to compile it, and what is tested lies elsewhere.
 function(rrpcp_target_defaults target)
