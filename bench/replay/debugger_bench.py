@@ -72,6 +72,7 @@ class Front:
     def connect(self):
         host, port = self.address.split(":")
         self.connection = socket.create_connection((host, int(port)))
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self
 
     def ask(self, text):
