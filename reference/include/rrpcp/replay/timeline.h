@@ -90,6 +90,9 @@ enum class StopReason {
   kExit,
   // With RunSettings::fork: a process was made; `child` is its pid.
   kFork,
+  // With RunSettings::vfork: the process that `tid` made has executed a program or ended, and `tid`
+  // goes on.
+  kVforkDone,
   // With RunSettings::exec: the process executes another program now.
   kExec,
   // With RunSettings::threads: `tid` made the thread `child`.

@@ -134,6 +134,7 @@ private:
   void leave_counted();
   Sliced arrive();
   bool apply(Walk& walk);
+  bool ends_vfork();
   bool find(Walk& walk, const Stop& stop, const Moment& moment, const Moment& before);
   bool wants(const Walk& walk, pid_t pid, pid_t tid) const;
   std::optional<Stop> arrival(const Walk& walk);

@@ -10,7 +10,9 @@
 #include <csignal>
 #include <cstring>
 #include <sched.h>
+#include <span>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <utility>
 
@@ -717,6 +719,29 @@ std::vector<std::byte> Traveller::value_of(const Breakpoint& breakpoint) {
   return {};
 }
 
+// Whether by the current event a call returns that has made a process and waited for it.
+bool Traveller::ends_vfork() {
+  if (session_->current().kind != EventKind::kSystemCallFinished) {
+    return false;
+  }
+  const pid_t tid = session_->runner();
+  const user_regs_struct registers = session_->tracee(tid).registers(); // of the call's entry
+  std::uint64_t flags = 0;
+  switch (registers.orig_rax) {
+  case SYS_vfork:
+    return true;
+  case SYS_clone:
+    flags = registers.rdi;
+    break;
+  case SYS_clone3: // its flags come first (clone(2))
+    session_->memory(tid).read_some(registers.rdi, std::as_writable_bytes(std::span(&flags, 1)));
+    break;
+  default:
+    break;
+  }
+  return (flags & CLONE_VFORK) != 0;
+}
+
 // Lets the current event take effect. True: the walk ends.
 bool Traveller::apply(Walk& walk) {
   ReplaySession& session = *session_;
@@ -745,6 +770,7 @@ bool Traveller::apply(Walk& walk) {
       }
     }
   }
+  const bool vfork_done = wanted && walk.settings.vfork && ends_vfork();
   const std::int64_t number = now_.event;
   if (counted_run_ && !keeps_code()) {
     leave_counted();
@@ -791,6 +817,9 @@ bool Traveller::apply(Walk& walk) {
         return true;
       }
     }
+  }
+  if (vfork_done && find(walk, stop_of(StopReason::kVforkDone, task_after), now_, now_)) {
+    return true;
   }
   if (call >= 0 && (walk.settings.calls->empty() ||
                     std::find(walk.settings.calls->begin(), walk.settings.calls->end(), call) !=
