@@ -223,6 +223,41 @@ TEST_F(LongComputation, PlacesAreCountedLater) {
   EXPECT_EQ(timeline.here(), second);
 }
 
+// A checkpoint is made without counting, and is the place that it is when that is asked.
+TEST_F(LongComputation, CheckpointsAreCountedLater) {
+  Timeline timeline = open();
+  stop_at(timeline, "rare");
+  timeline.run(Direction::kForward);
+  const Seen second = look(timeline, timeline.run(Direction::kForward));
+  const std::uint64_t counted = timeline.costs().counted_instructions;
+  const std::uint64_t number = timeline.make_checkpoint();
+  EXPECT_EQ(timeline.costs().counted_instructions, counted);
+  timeline.run(Direction::kForward);
+  const Seen fourth = look(timeline, timeline.run(Direction::kForward));
+  const std::uint64_t other = timeline.make_checkpoint();
+  timeline.run(Direction::kBackward);
+  timeline.go_to_checkpoint(number);
+  Stop stop;
+  stop.reason = StopReason::kBreakpoint;
+  stop.tid = timeline.current_task();
+  EXPECT_EQ(look(timeline, stop), second);
+  EXPECT_EQ(look(timeline, timeline.run(Direction::kBackward)).values[0], second.values[0] - 8);
+  EXPECT_EQ(look(timeline, timeline.run(Direction::kForward)), second);
+  timeline.go_to_checkpoint(other);
+  EXPECT_EQ(look(timeline, stop), fourth);
+  timeline.go_to_checkpoint(number);
+  const std::vector<TimelineCheckpoint> list = timeline.checkpoints();
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(look(timeline, stop), second);
+  EXPECT_EQ(timeline.here(), list[0].place);
+  timeline.go_to(list[1].place);
+  EXPECT_EQ(look(timeline, stop), fourth);
+  EXPECT_LT(list[0].place, list[1].place);
+  timeline.forget_checkpoint(number);
+  timeline.go_to_checkpoint(other);
+  EXPECT_EQ(timeline.here(), list[1].place);
+}
+
 TEST_F(LongComputation, AnInterruptionLeavesItAtAPlace) {
   Timeline timeline = open();
   const BreakpointId common = stop_at(timeline, "common");

@@ -29,6 +29,17 @@ constexpr std::byte kTrapInstruction{0xcc};
 
 using CodeBytes = std::array<std::byte, kLongestInstruction>;
 
+// However long it takes: whoever looks again and again gives the processor to others.
+TraceeStop await_stop(Tracee& tracee) {
+  const pid_t tid = tracee.tid();
+  const TraceeStop stop = tracee.wait();
+  if (stop.gone()) {
+    throw Error(ErrorCode::kProcessGone,
+                "a replayed process was killed by somebody, task " + std::to_string(tid));
+  }
+  return stop;
+}
+
 std::span<const std::byte> code_at(RemoteMemory& memory, std::uint64_t address, CodeBytes& code) {
   return std::span(code).first(memory.read_some(address, code));
 }
@@ -109,7 +120,7 @@ bool step_natively(ReplaySession& session) {
   const auto await = [&] {
     for (;;) {
       session.count_stop();
-      const TraceeStop stop = tracee.wait_stop();
+      const TraceeStop stop = await_stop(tracee);
       if (stop.signal() == SIGTRAP) {
         return true;
       }
@@ -378,7 +389,7 @@ bool CountedRun::run_copies(std::uint64_t& left, CountedOutcome& outcome, bool f
     TraceeStop stop;
     for (;;) {
       session_.count_stop();
-      stop = tracee_->wait_stop(std::chrono::hours(1));
+      stop = await_stop(*tracee_);
       const int signal = stop.signal();
       if (stop.syscall_stop()) {
         throw Error(ErrorCode::kInternal, "a system call was made in counted code");

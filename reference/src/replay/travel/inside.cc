@@ -23,8 +23,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Looks are longer than what lies between two bases took, by a quarter and this.
-constexpr std::chrono::milliseconds kMore(2);
+// Looks take as long as what lies between two bases took, at least this.
+constexpr std::chrono::milliseconds kLeastLook(1);
 constexpr std::size_t kMostSightings = 256; // of an address
 // Instructions before a place, of which more will be wanted, at which a base is made; if others are
 // further away than that.
@@ -185,8 +185,8 @@ std::optional<Traveller::Happening> Traveller::latest_inside(std::size_t newest,
   for (std::size_t at = searched; !found && !interrupted && at > oldest;) {
     --at;
     Walk look = way_from(at);
-    const auto length = bases_[at + 1]->clock - bases_[at]->clock;
-    look.until = Clock::now() + length + length / 4 + kMore;
+    look.until = Clock::now() + std::max<std::chrono::nanoseconds>(
+                                    bases_[at + 1]->clock - bases_[at]->clock, kLeastLook);
     const Outcome outcome = walk(look);
     interrupted = outcome == Outcome::kInterrupted;
     if (outcome == Outcome::kFound) {
@@ -231,17 +231,41 @@ Stop Traveller::backward_inside(const RunSettings& settings) {
   return found->stop;
 }
 
-// Counts where a task stands from its event's beginning.
-void Traveller::count_from_event() {
+// Counts where a task stands, from the base before a place that is known to be before it.
+void Traveller::count_from(const Place& place) {
   const Meeting meeting(*session_);
   drop_inside(now_.event);
-  restart({now_.event, Base::kInside});
+  restart(place);
   const RunSettings settings;
   Walk way{settings};
   way.blind = true;
   way.counts = true;
   way.meeting = &meeting;
   walk(way);
+}
+
+std::unique_ptr<KeptState> Traveller::keep_uncounted() {
+  if (now_.base == 0) {
+    return nullptr;
+  }
+  return std::make_unique<KeptState>(KeptState{now_, copy_here(), clock()});
+}
+
+// What is known of the order of bases is that those of the state's computation that were there when
+// it was kept, and were not counted, are before it.
+void Traveller::go_to(const KeptState& state) {
+  start_from(*state.copy, state.moment, state.clock);
+  const auto is_counted = [&](const Base& base) {
+    return base.place.event == now_.event && !base.is_inside() && base.place.instructions != 0;
+  };
+  if (std::any_of(bases_.begin(), bases_.end(), [&](const auto& base) {
+        return is_counted(*base) && (base->kept != 0 || !base->copy);
+      })) {
+    count_from({now_.event, 0});
+    return;
+  }
+  std::erase_if(bases_, [&](const std::unique_ptr<Base>& base) { return is_counted(*base); });
+  keep_inside();
 }
 
 // One instruction back, or to before the range, as far as that is behind the base; nothing where it

@@ -39,6 +39,13 @@ struct Base {
   unsigned kept = 0;
 };
 
+// A state on the way to an event where nobody has counted, kept for the user.
+struct KeptState {
+  Moment moment;
+  std::unique_ptr<SessionCopy> copy;
+  std::chrono::nanoseconds clock{};
+};
+
 class Traveller {
 public:
   Traveller(std::string directory, TimelineSettings settings, std::int64_t target);
@@ -61,6 +68,9 @@ public:
   // Keeps the state here; nothing where it has arrived at the event.
   void keep(const Place& place);
   void release(const Place& place);
+  // The same where here() would have to count a long computation; nothing where it would not.
+  std::unique_ptr<KeptState> keep_uncounted();
+  void go_to(const KeptState& state);
   // Stores the state of a place that has not arrived at its event. Returns the file's path.
   std::string store(const Place& place, const WriterOptions& writer);
   std::vector<StoredCheckpoint> stored() const;
@@ -170,7 +180,7 @@ private:
                                          bool& interrupted);
   std::optional<std::size_t> seen_before(std::size_t newest, std::size_t oldest) const;
   std::optional<Stop> step_back_inside(const RunSettings& settings);
-  void count_from_event();
+  void count_from(const Place& place);
   bool make_base_inside();
   void keep_inside();
   void start_inside(const Moment& moment, bool near);

@@ -174,7 +174,7 @@ void Traveller::did_not_come(const Moment& moment) {
 Place Traveller::here() {
   session();
   if (now_.base != 0) {
-    count_from_event();
+    count_from({now_.event, Base::kInside});
   } else if (!now_.is_counted()) {
     const Moment moment = now_;
     go_to_moment(moment);
