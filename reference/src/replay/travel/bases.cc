@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 
 // Bases are at least so far apart, in time of replay.
 constexpr std::chrono::milliseconds kLeastInterval(20);
-// Making them takes at most this part of the time.
+// Making them takes about this part of the time at most.
 constexpr int kPart = 15;
 constexpr std::size_t kMostBases = 64;
 
@@ -155,7 +155,10 @@ void Traveller::insert_base(std::unique_ptr<Base> base, Clock::time_point begun)
   if (clock_since_) {
     *clock_since_ += took; // it is no time of replay
   }
-  base_interval_ = std::max<std::chrono::nanoseconds>(kLeastInterval, took * kPart);
+  // On a busy machine one may take a hundred times as long as the others.
+  const std::chrono::nanoseconds cost = base_interval_ / kPart;
+  base_interval_ = std::max<std::chrono::nanoseconds>(
+      kLeastInterval, kPart * (3 * cost + std::min<std::chrono::nanoseconds>(took, 4 * cost)) / 4);
 }
 
 void Traveller::make_base() {
