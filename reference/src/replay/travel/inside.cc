@@ -15,6 +15,7 @@
 #include "rrpcp/error.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace rrpcp::replay {
@@ -108,29 +109,31 @@ void Traveller::start_inside(const Moment& moment, bool near) {
 }
 
 void Traveller::note_sighting(std::uint64_t address) {
-  std::vector<std::chrono::nanoseconds>& seen = sightings_[address];
-  if (seen.size() >= kMostSightings) {
+  if (now_.base == 0) {
+    return;
+  }
+  std::set<std::uint64_t>& seen = sightings_[address];
+  seen.insert(now_.base);
+  if (seen.size() > kMostSightings) {
     seen.erase(seen.begin());
   }
-  seen.push_back(clock());
 }
 
 // The base before the latest known sighting of a breakpoint before base `newest`.
 std::optional<std::size_t> Traveller::seen_before(std::size_t newest, std::size_t oldest) const {
-  std::optional<std::chrono::nanoseconds> latest;
+  std::uint64_t latest = 0;
   for (const auto& [id, breakpoint] : breakpoints_) {
     const auto seen = sightings_.find(breakpoint.address);
     if (seen == sightings_.end()) {
       continue;
     }
-    for (std::chrono::nanoseconds at : seen->second) {
-      if (at >= bases_[oldest]->clock && at <= bases_[newest]->clock && (!latest || at > *latest)) {
-        latest = at;
-      }
+    const auto behind = seen->second.lower_bound(bases_[newest]->number);
+    if (behind != seen->second.begin()) {
+      latest = std::max(latest, *std::prev(behind));
     }
   }
-  for (std::size_t at = newest; latest && at-- > oldest;) {
-    if (bases_[at]->clock <= *latest) {
+  for (std::size_t at = newest; at-- > oldest + 1;) {
+    if (bases_[at]->number <= latest) {
       return at;
     }
   }

@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -165,6 +166,7 @@ private:
   Stop forward(const RunSettings& settings);
   Stop backward(const RunSettings& settings);
   Stop step_back(const RunSettings& settings);
+  std::int64_t behind_latest_of(pid_t task, std::int64_t event);
   // The latest happening before `until`, which is counted, and not before `from`.
   std::optional<Happening> latest_before(const Place& until, const Place& from,
                                          const RunSettings& settings, pid_t except,
@@ -224,8 +226,8 @@ private:
   std::chrono::nanoseconds clock_before_{};
   std::optional<std::chrono::steady_clock::time_point> clock_since_; // it goes since
   std::chrono::nanoseconds base_interval_{};
-  // When breakpoints were met, by address.
-  std::map<std::uint64_t, std::vector<std::chrono::nanoseconds>> sightings_;
+  // Numbers of the bases behind which breakpoints were met, by address.
+  std::map<std::uint64_t, std::set<std::uint64_t>> sightings_;
   std::uint64_t stops_before_ = 0; // of sessions that have ended
   std::uint64_t bases_made_ = 0;
   std::uint64_t counted_ = 0;

@@ -292,6 +292,18 @@ Stop Traveller::backward(const RunSettings& settings) {
   return found->stop;
 }
 
+// The first place at which a task is as it is at the beginning of its way to the event.
+std::int64_t Traveller::behind_latest_of(pid_t task, std::int64_t event) {
+  for (std::int64_t before = event - 1; before >= start_.event; --before) {
+    const EventFacts& facts = index_.facts(before);
+    if (facts.task == task || facts.runner == task ||
+        (facts.kind == EventKind::kNewTask && facts.child == task)) {
+      return before + 1;
+    }
+  }
+  return start_.event;
+}
+
 Stop Traveller::step_back(const RunSettings& settings) {
   const pid_t tid = settings.step;
   RunSettings quiet = settings;
@@ -312,6 +324,10 @@ Stop Traveller::step_back(const RunSettings& settings) {
     if (runs(here.event) && here.instructions != 0) {
       if (!here.arrived()) {
         target = Moment::of({here.event, here.instructions - 1});
+        if (target->count == 0) {
+          // Forward it stops right behind the event before, whatever others did since.
+          target->event = behind_latest_of(tid, here.event);
+        }
       } else if (index_.facts(here.event).has_way) {
         target = Moment::last_of(here.event);
       } else if (here.event > start_.event && index_.facts(here.event - 1).task == tid &&
@@ -346,20 +362,22 @@ Stop Traveller::step_back(const RunSettings& settings) {
         target ? (target->at_last ? Place{target->event, 0} : target->place()) : start_;
     // What happens to others in between is met first.
     if (!breakpoints_.empty() && from.event < here.event) {
+      // On the way to its event others may run already.
+      const std::int64_t own = target && !runs(from.event) ? from.event - 1 : from.event;
       bool others = false;
-      for (std::int64_t event = from.event + 1; event < here.event && !others; ++event) {
+      for (std::int64_t event = own + 1; event < here.event && !others; ++event) {
         others = index_.facts(event).runner != tid;
       }
       others = others || (here.instructions != 0 && !runs(here.event));
       if (others) {
         bool interrupted = false;
         const std::optional<Happening> found =
-            latest_before(here, Place{from.event, Place::kArrived}, quiet, tid, interrupted);
+            latest_before(here, Place{own, Place::kArrived}, quiet, tid, interrupted);
         if (interrupted) {
           go_to(here);
           return stop_of(StopReason::kInterrupted, tid);
         }
-        if (found && found->before.event > from.event) {
+        if (found && found->before.event > own && (!target || found->before != *target)) {
           go_to_moment(found->before);
           return found->stop;
         }
@@ -370,6 +388,9 @@ Stop Traveller::step_back(const RunSettings& settings) {
       return stop_of(StopReason::kStartOfHistory, session_->runner());
     }
     go_to_moment(*target, true);
+    if (target->at_last && now_.is_counted() && now_.count == 0 && breakpoints_.empty()) {
+      go_to(Place{behind_latest_of(stop.tid, now_.event), 0});
+    }
     if (const TaskState* task = session_->state().find_task(stop.tid)) {
       stop.pid = task->pid;
     }
