@@ -5,8 +5,9 @@ usage: debugger_bench.py PCP-RR [EVENTS [REPETITIONS]]
 Prints, measured in one run on this machine, medians:
 - the time to the first prompt of gdb at the end of a recording with EVENTS (1,000,000) events and 20 checkpoints,
   against that of gdb alone on a replay that stands there already;
-- reverse-continue to a breakpoint that was met a second of replay ago, against running that second forward: in a
-  program that makes system calls (bases are there), and in one that only computes (its start is the only base);
+- reverse-continue to a breakpoint that was passed a second of replay ago, against running that second forward: in
+  a program that makes system calls, and in one that only computes; to one that was met on the way, and to one that
+  was put only at the end;
 - reverse-stepi near a base, in stops of the traced process and in time, early and late in the recording;
 - a watchpoint met before a loop of 10,000,000 iterations, looked for from its end, against gdb's own `record full`
   on the same program. gdb records 5,000 iterations of it, which is counted up: all of them take it hours.
@@ -72,6 +73,7 @@ class Front:
     def connect(self):
         host, port = self.address.split(":")
         self.connection = socket.create_connection((host, int(port)))
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self
 
     def ask(self, text):
@@ -171,20 +173,24 @@ def a_second_back(directory, name, calls):
                           "-DCALL_EVERY=%d" % (rate / calls if calls else 1 << 60))
     trace = os.path.join(directory, "computing-%d" % calls)
     record(trace, path)
-    front = Front(trace).connect()
-    forward, backward = [], []
-    for _ in range(REPETITIONS):
-        front.ask("vRun;;")
-        front.ask("vCont;c")
-        front.ask("Z0,%x,1" % symbols["mark"])
-        front.ask("vCont;c")
-        forward.append(front.timed("vCont;c"))
-        backward.append(front.timed("bc", "T05"))
-        front.ask("z0,%x,1" % symbols["mark"])
-    front.end()
-    forward, backward = map(statistics.median, (forward, backward))
-    print("reverse-continue to a breakpoint %.2f s of replay ago, %s: %.2f s, %.1f times that"
-          % (forward, name, backward, backward / forward), flush=True)
+    put, take = ("%s0,%x,1" % (letter, symbols["mark"]) for letter in "Zz")
+    for met in (True, False):
+        front = Front(trace).connect()
+        forward, backward = [], []
+        for _ in range(REPETITIONS if met else 1): # once it was met, it has been
+            front.ask("vRun;;")
+            front.ask("vCont;c")
+            if met:
+                front.ask(put)
+                front.ask("vCont;c")
+            forward.append(front.timed("vCont;c") / (1 if met else 2))
+            front.ask(put)
+            backward.append(front.timed("bc", "T05"))
+            front.ask(take)
+        front.end()
+        forward, backward = map(statistics.median, (forward, backward))
+        print("reverse-continue to a breakpoint %.2f s of replay ago, %s, %s: %.2f s, %.1f times that (at most 2)"
+              % (forward, name, "met on the way" if met else "put at the end", backward, backward / forward), flush=True)
 
 
 def against_gdb(directory):

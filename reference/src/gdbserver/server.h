@@ -200,6 +200,7 @@ private:
   bool swbreak_ = false;
   bool hwbreak_ = false;
   bool fork_events_ = false;
+  bool vfork_events_ = false;
   bool exec_events_ = false;
   bool error_messages_ = false; // "E.TEXT"
   bool error_strings_ = false;  // "Enn;HEX": lldb
@@ -211,6 +212,9 @@ private:
   std::set<int> passed_signals_; // numbers of the protocol
   std::optional<std::vector<std::int64_t>> calls_;
   std::map<EntryKey, Entry> breakpoints_;
+  // The task of whose vfork(2) was told, and not yet that it is done: the debugger leaves its
+  // breakpoints out until then. 0: there is none.
+  std::int32_t in_vfork_ = 0;
   std::string sent_;         // the latest packet, to be sent again
   std::string stop_;         // the latest stop reply
   std::int32_t stopped_ = 0; // its task

@@ -192,6 +192,7 @@ std::string Server::make_checkpoint(const std::vector<std::string>& arguments) {
     return "The program is not being run.";
   }
   SessionCheckpoint made;
+  debuggee_.here(); // its place is shown
   made.alive = debuggee_.make_checkpoint();
   made.place = debuggee_.place_of_checkpoint(*made.alive);
   made.where = arguments.empty() ? place_text(made.place) : one_line(arguments[0]);

@@ -164,17 +164,18 @@ std::string Server::supported(Words words) {
     swbreak_ = swbreak_ || feature == "swbreak+";
     hwbreak_ = hwbreak_ || feature == "hwbreak+";
     fork_events_ = fork_events_ || feature == "fork-events+";
+    vfork_events_ = vfork_events_ || feature == "vfork-events+";
     exec_events_ = exec_events_ || feature == "exec-events+";
     error_messages_ = error_messages_ || feature == "error-message+";
   }
-  // lldb's handling of forks is for processes that it can let go. Of vfork(2) nothing is told: gdb
-  // would take all breakpoints out until the child has executed a program.
+  // lldb's handling of forks is for processes that it can let go.
   fork_events_ = fork_events_ && swbreak_;
+  vfork_events_ = vfork_events_ && swbreak_;
   return "PacketSize=" + hex_number(kMostPacketBytes) +
          ";QStartNoAckMode+;qXfer:features:read+;qXfer:auxv:read+;qXfer:exec-file:read+"
          ";qXfer:siginfo:read+;qXfer:siginfo:write+;qXfer:libraries-svr4:read+"
          ";qXfer:memory-map:read+;multiprocess+;hwbreak+;swbreak+;ConditionalBreakpoints+"
-         ";vContSupported+;QPassSignals+;QCatchSyscalls+;fork-events+;exec-events+;error-message+"
+         ";vContSupported+;QPassSignals+;QCatchSyscalls+;fork-events+;vfork-events+;exec-events+;error-message+"
          ";binary-upload+;ReverseContinue+;ReverseStep+";
 }
 

@@ -123,7 +123,14 @@ std::string Server::run_timeline(Direction direction, RunSettings settings) {
     return !passed_signals_.contains(to_protocol_signal(signal));
   };
   const bool forward = direction == Direction::kForward;
+  if (const std::int32_t tid = std::exchange(in_vfork_, forward ? in_vfork_ : 0);
+      !forward && tid != 0) {
+    // Before the call there is nothing to wait for: the debugger puts its breakpoints in again, and
+    // asks once more.
+    return stop_reply(SIGTRAP, tid, "vforkdone:;");
+  }
   settings.fork = forward && fork_events_ && settings.step == 0;
+  settings.vfork = forward && vfork_events_ && settings.step == 0;
   settings.exec = forward && exec_events_;
   settings.calls = calls_;
   at_exit_.reset();
@@ -195,7 +202,12 @@ std::string Server::stop_text(const Stop& stop, Direction direction) {
     }
     break;
   case StopReason::kFork:
-    reason = "fork:" + thread_text(stop.child, stop.child) + ";";
+    reason = (stop.vfork ? "vfork:" : "fork:") + thread_text(stop.child, stop.child) + ";";
+    in_vfork_ = stop.vfork ? tid : in_vfork_;
+    break;
+  case StopReason::kVforkDone:
+    reason = "vforkdone:;";
+    in_vfork_ = 0;
     break;
   case StopReason::kExec: {
     std::string path;
@@ -319,6 +331,7 @@ std::string Server::restart(Words words) {
   at_exit_.reset();
   exited_ = false;
   backward_next_ = false;
+  in_vfork_ = 0;
   stopped_ = 0;
   just_restarted_ = true;
   return stop_reply(SIGTRAP, 0, {});

@@ -257,6 +257,29 @@ def catches(directory):
              r'"rent"', r"Breakpoint 3, print_account", r'"books and music"')
 
 
+# vfork: a debugger leaves its breakpoints out until the child has ended or executed a program.
+def vforks(directory):
+    trace = os.path.join(directory, "trace")
+    printed = record(trace, os.path.join(FIXTURES, "vforks")).stdout
+    check(b"spawned: 5" in printed, "the program printed %r" % printed)
+    caught = gdb(trace, ["catch vfork", "break waitpid", *["continue"] * 4, "when", "reverse-continue", "when",
+                         "continue", "delete 1", *["continue"] * 4, "info breakpoints"])
+    child = r"Catchpoint 1 \(vforked process \d+\)"
+    in_order(caught, r"Catchpoint 1 \(vfork\)", child, r"Breakpoint 2, .*waitpid", child, r"Breakpoint 2, .*waitpid",
+             r"Completed event: \d+", child, r"Breakpoint 2, .*waitpid", r"Breakpoint 2, .*waitpid",
+             r"Breakpoint 2, .*waitpid")
+    events = [int(event) for event in re.findall(r"Completed event: (\d+)", caught)]
+    check(len(events) == 2 and events[1] < events[0], "it went to events %s" % events, caught)
+    # Without a word to the person, all breakpoints are met, in both directions.
+    passed = gdb(trace, ["break waitpid", *["continue"] * 6, *["reverse-continue"] * 6])
+    check(passed.count("Breakpoint 1, ") == 10, "breakpoints were missed", passed)
+    # Backward right from the call.
+    back = gdb(trace, ["tbreak main", "continue", "stepi", "catch vfork", "break waitpid", "continue", "continue", "continue",
+                       "reverse-continue", "when"])
+    child = child.replace("1", "2", 1)
+    in_order(back, child, r"Breakpoint 3, .*waitpid", child, r"Breakpoint 3, .*waitpid", r"Completed event: \d+")
+
+
 # Where there is nothing to start: one line.
 def refused(directory):
     trace = os.path.join(directory, "trace")

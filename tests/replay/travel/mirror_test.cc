@@ -234,7 +234,11 @@ protected:
       timeline.go_to(forward.back().place);
     }
     steps_ += forward.size() - 1;
-    for (std::size_t i = forward.size() - 1; i-- > 0;) {
+    std::size_t left = forward.size() - 1;
+    if (forward.back().stop.tid != settings.step) {
+      --left; // the step was stopped by another task's signal: it has executed nothing
+    }
+    for (std::size_t i = left; i-- > 0;) {
       const Stop stop = timeline.run(Direction::kBackward, settings);
       const Seen seen = look(timeline, stop);
       ASSERT_TRUE(same_state(seen, forward[i])) << "step " << i << difference(forward[i], seen);

@@ -90,6 +90,9 @@ enum class StopReason {
   kExit,
   // With RunSettings::fork: a process was made; `child` is its pid.
   kFork,
+  // With RunSettings::vfork: the process that `tid` made has executed a program or ended, and `tid`
+  // goes on.
+  kVforkDone,
   // With RunSettings::exec: the process executes another program now.
   kExec,
   // With RunSettings::threads: `tid` made the thread `child`.
@@ -288,10 +291,12 @@ public:
   // kInvalidArgument, and the Timeline stands at the start of the event then.
   void go_to(const Place& place);
 
-  // Keeps the state alive as a checkpoint and returns its number, from 1.
+  // Keeps the state alive as a checkpoint and returns its number, from 1. Counts nothing.
   std::uint64_t make_checkpoint();
-  std::vector<TimelineCheckpoint> checkpoints() const;
-  // Throw kNotFound where there is none of that number.
+  // Both count where those are that were made within long computations, as here().
+  std::vector<TimelineCheckpoint> checkpoints();
+  Place place_of_checkpoint(std::uint64_t number);
+  // Throw kNotFound where there is none of that number, as does the one before.
   void forget_checkpoint(std::uint64_t number);
   void go_to_checkpoint(std::uint64_t number);
   // Stores the state as a checkpoint of the trace, with its exact place, and returns the file's

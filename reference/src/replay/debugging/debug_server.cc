@@ -7,6 +7,8 @@
 #include "rrpcp/error.h"
 
 #include <cerrno>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string_view>
 #include <sys/socket.h>
 
@@ -60,6 +62,10 @@ struct DebugServer::Impl {
   }
 
   End serve(int socket, int listener) {
+    // A packet is not to wait for the other side's acknowledgement of the one before (tcp(7)).
+    // Other kinds of sockets do not know it.
+    const int at_once = 1;
+    ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof at_once);
     gdbserver::ServerSettings own;
     own.process = settings.process;
     own.restart = settings.restart;

@@ -82,15 +82,6 @@ std::optional<Place> TimelineDebuggee::place_of_ticks(std::int32_t tid, std::int
   return std::nullopt;
 }
 
-Place TimelineDebuggee::place_of_checkpoint(std::uint64_t number) {
-  for (const TimelineCheckpoint& checkpoint : timeline_.checkpoints()) {
-    if (checkpoint.number == number) {
-      return checkpoint.place;
-    }
-  }
-  throw Error(ErrorCode::kNotFound, "there is no checkpoint " + std::to_string(number));
-}
-
 void TimelineDebuggee::set_registers(std::int32_t tid, std::uint32_t note,
                                      std::span<const std::byte> bytes) {
   diversion_.value().set_registers(tid, note, bytes);

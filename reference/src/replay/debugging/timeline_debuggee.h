@@ -37,7 +37,9 @@ public:
   std::uint64_t make_checkpoint() override { return timeline_.make_checkpoint(); }
   void forget_checkpoint(std::uint64_t number) override { timeline_.forget_checkpoint(number); }
   void go_to_checkpoint(std::uint64_t number) override { timeline_.go_to_checkpoint(number); }
-  Place place_of_checkpoint(std::uint64_t number) override;
+  Place place_of_checkpoint(std::uint64_t number) override {
+    return timeline_.place_of_checkpoint(number);
+  }
   std::string store() override { return timeline_.store(); }
   std::vector<StoredCheckpoint> stored_checkpoints() override {
     return timeline_.stored_checkpoints();

@@ -80,6 +80,7 @@ void ReplaySession::check_processor() const {
 }
 
 void ReplaySession::load() {
+  used_before_ = {};
   if (events_.at_end()) {
     return;
   }
@@ -147,12 +148,12 @@ bool ReplaySession::has_way() const {
          current_.kind != EventKind::kPreemption;
 }
 
-Way ReplaySession::advance(std::span<const std::uint64_t> traps,
-                           const std::atomic<bool>* interrupt) {
+Way ReplaySession::advance(std::span<const std::uint64_t> traps, const std::atomic<bool>* interrupt,
+                           Deadline until) {
   if (arrived_) {
     return Way::kArrived;
   }
-  const Way way = reach(task(runner()), {std::nullopt, traps, interrupt});
+  const Way way = reach(task(runner()), {until, traps, interrupt});
   arrived_ = way == Way::kArrived;
   return way;
 }

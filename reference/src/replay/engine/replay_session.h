@@ -110,8 +110,10 @@ public:
   bool has_way() const;
   // Lets it execute until it comes to the event, whose effects step() applies then, or is about to
   // execute the instruction at one of the addresses `traps` (without the one where it stands: it is
-  // a trap at once), or `interrupt` is set. Needs has_way().
-  Way advance(std::span<const std::uint64_t> traps, const std::atomic<bool>* interrupt = nullptr);
+  // a trap at once), or `interrupt` is set, or about `until`, if that comes first: it is at an
+  // arbitrary instruction then. Needs has_way().
+  Way advance(std::span<const std::uint64_t> traps, const std::atomic<bool>* interrupt = nullptr,
+              std::optional<std::chrono::steady_clock::time_point> until = {});
   // Whether advance() came to the event.
   bool arrived() const { return arrived_; }
   // How often a task was waited for on its way.
@@ -167,11 +169,13 @@ private:
   Way reach(Task& task, const Limits& limits);
   Way run_with_traps(Task& task, const Limits& limits);
   Way run_to_stop(Task& task, const Limits& limits);
-  std::optional<TraceeStop> await_stop(Task& task, const std::atomic<bool>* interrupt = nullptr);
+  std::optional<TraceeStop> await_stop(Task& task, const std::atomic<bool>* interrupt = nullptr,
+                                       Deadline deadline = {});
   void compare_inputs(Task& task);
   void compare_output(Task& task);
   void compare_memory(Task& task);
   // The way to code that the program makes: session_made_code.cc.
+  TraceeStop step_once(Task& task);
   bool is_changeable(Task& task, std::uint64_t address);
   void protect_code(Task& task, int protection);
   Way run_to_changeable_code(Task& task, const Limits& limits);
@@ -231,6 +235,8 @@ private:
   std::uint64_t event_before_at_ = 0; // EventData::time of the event before the current one
   std::uint64_t comparisons_ = 0;
   bool arrived_ = false; // at the current event
+  // Of processor time, by the task on its way to the current event, as far as it was interrupted.
+  std::chrono::nanoseconds used_before_{};
   // By real process and page: whether the page is writable and executable at once. Forgotten
   // whenever mappings change.
   std::map<std::pair<pid_t, std::uint64_t>, bool> changeable_;

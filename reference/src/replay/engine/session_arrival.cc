@@ -97,24 +97,34 @@ Way ReplaySession::run_with_traps(Task& task, const Limits& limits) {
 
 // Waits for a stop of a task that runs, however long it computes; but not for ever: what took the
 // recorded program some time does not take a replay many times that.
-// Nothing where `interrupt` was set.
-std::optional<TraceeStop> ReplaySession::await_stop(Task& task,
-                                                    const std::atomic<bool>* interrupt) {
-  const std::chrono::milliseconds kLookAgain(interrupt != nullptr ? 50 : 2000);
+// Nothing where `interrupt` was set, or the deadline has passed.
+std::optional<TraceeStop> ReplaySession::await_stop(Task& task, const std::atomic<bool>* interrupt,
+                                                    Deadline deadline) {
+  const std::chrono::microseconds kLookAgain(interrupt != nullptr ? 50'000 : 2'000'000);
   constexpr std::chrono::seconds kAlwaysAllowed(120);
   constexpr int kTimesAllowed = 50;
   const std::chrono::nanoseconds begun = processor_time(task.pid);
   const std::chrono::nanoseconds recorded(
       current_.time > event_before_at_ ? current_.time - event_before_at_ : 0);
   for (;;) {
-    if (const std::optional<TaskReport> report = waiter_.wait_for(kLookAgain, task.tracee.tid())) {
+    std::chrono::microseconds wait = kLookAgain;
+    if (deadline) {
+      const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
+          *deadline - std::chrono::steady_clock::now());
+      wait = std::clamp(left, std::chrono::microseconds::zero(), kLookAgain);
+    }
+    if (const std::optional<TaskReport> report = waiter_.wait_for(wait, task.tracee.tid())) {
       ++stops_;
       return task.tracee.take_report(report->status);
+    }
+    const std::chrono::nanoseconds used = used_before_ + processor_time(task.pid) - begun;
+    if (deadline && std::chrono::steady_clock::now() >= *deadline) {
+      used_before_ = used;
+      return std::nullopt;
     }
     if (interrupt != nullptr && interrupt->load(std::memory_order_relaxed)) {
       return std::nullopt;
     }
-    const std::chrono::nanoseconds used = processor_time(task.pid) - begun;
     if (used > kAlwaysAllowed + kTimesAllowed * recorded) {
       diverged(
           "the program has computed for " +
@@ -129,31 +139,14 @@ std::optional<TraceeStop> ReplaySession::await_stop(Task& task,
 Way ReplaySession::run_to_stop(Task& task, const Limits& limits) {
   task.tracee.resume(PTRACE_SYSEMU);
   for (;;) {
-    TraceeStop stop;
-    if (limits.deadline) {
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-          std::max(*limits.deadline - std::chrono::steady_clock::now(),
-                   std::chrono::steady_clock::duration::zero()));
-      std::optional<TraceeStop> in_time = task.tracee.wait_for(left);
-      if (!in_time) {
-        task.tracee.interrupt();
-        in_time = task.tracee.wait();
-        if (in_time->event_stop()) {
-          return Way::kInterrupted;
-        }
-      }
-      stop = *in_time;
-    } else {
-      std::optional<TraceeStop> next = await_stop(task, limits.interrupt);
+    std::optional<TraceeStop> next = await_stop(task, limits.interrupt, limits.deadline);
+    if (!next) {
+      next = interrupt_running(task.tracee);
       if (!next) {
-        task.tracee.interrupt();
-        next = task.tracee.wait();
-        if (next->event_stop()) {
-          return Way::kInterrupted;
-        }
+        return Way::kInterrupted;
       }
-      stop = *next;
     }
+    const TraceeStop stop = *next;
     if (stop.gone()) {
       throw Error(ErrorCode::kProcessGone, "a replayed process was killed by somebody at event " +
                                                std::to_string(state_.event) + ", task " +

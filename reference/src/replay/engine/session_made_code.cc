@@ -63,6 +63,17 @@ void ReplaySession::protect_code(Task& task, int protection) {
   task.tracee.set_registers(at_user(registers));
 }
 
+// An interruption that came too late for a stop before is passed over.
+TraceeStop ReplaySession::step_once(Task& task) {
+  for (;;) {
+    task.tracee.resume(PTRACE_SYSEMU_SINGLESTEP);
+    const TraceeStop stop = *await_stop(task);
+    if (!stop.event_stop()) {
+      return stop;
+    }
+  }
+}
+
 // Lets the task run with its code's page as it is, but for `ud2` in place of the instruction;
 // whenever the program writes to the page, it does so undisturbed, and the page is looked at again.
 Way ReplaySession::run_to_changeable_code(Task& task, const Limits& limits) {
@@ -98,8 +109,7 @@ Way ReplaySession::run_to_changeable_code(Task& task, const Limits& limits) {
       set_fault_action(task.tracee, task.memory, site(task), SIGSEGV, *action);
       task.tracee.set_signal_mask(mask);
     }
-    task.tracee.resume(PTRACE_SYSEMU_SINGLESTEP);
-    if (await_stop(task)->signal() != SIGTRAP) {
+    if (step_once(task).signal() != SIGTRAP) {
       diverged("it faults on its way to the instruction");
     }
     if (has_trap(task.tracee.registers().rip, limits.traps)) {
@@ -142,8 +152,7 @@ Way ReplaySession::run_to_unseen_code(Task& task, const Limits& limits) {
         (limits.interrupt != nullptr && limits.interrupt->load(std::memory_order_relaxed))) {
       return Way::kInterrupted;
     }
-    task.tracee.resume(PTRACE_SYSEMU_SINGLESTEP);
-    const TraceeStop stop = *await_stop(task);
+    const TraceeStop stop = step_once(task);
     if (has_trap(task.tracee.registers().rip, limits.traps)) {
       return Way::kTrap;
     }

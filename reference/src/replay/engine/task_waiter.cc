@@ -2,9 +2,13 @@
 
 #include "rrpcp/error.h"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <pthread.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -33,6 +37,28 @@ TaskWaiter::~TaskWaiter() {
     const sigset_t set = child_signal();
     ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
   }
+}
+
+std::optional<TraceeStop> interrupt_running(Tracee& tracee) {
+  tracee.interrupt();
+  TraceeStop stop = tracee.wait();
+  if (!stop.event_stop()) {
+    return stop;
+  }
+  std::array<siginfo_t, 32> pending{};
+  __ptrace_peeksiginfo_args range{0, 0, static_cast<std::int32_t>(pending.size())};
+  const long count = ::ptrace(PTRACE_PEEKSIGINFO, tracee.tid(), &range, pending.data());
+  const bool faulted = std::any_of(
+      pending.begin(), pending.begin() + std::max(count, 0L), [](const siginfo_t& info) {
+        return info.si_code > 0 &&
+               (info.si_signo == SIGTRAP || info.si_signo == SIGSEGV || info.si_signo == SIGBUS ||
+                info.si_signo == SIGILL || info.si_signo == SIGFPE);
+      });
+  if (!faulted) {
+    return std::nullopt;
+  }
+  tracee.resume(PTRACE_SYSEMU);
+  return tracee.wait();
 }
 
 std::optional<TaskReport> TaskWaiter::wait_with(int flags, pid_t wanted) {

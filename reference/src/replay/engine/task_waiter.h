@@ -1,6 +1,8 @@
 // Waiting for reports of traced tasks.
 #pragma once
 
+#include "process/tracee.h"
+
 #include <chrono>
 #include <optional>
 #include <sys/types.h>
@@ -12,6 +14,11 @@ struct TaskReport {
   pid_t tid = 0;
   int status = 0;
 };
+
+// Interrupts a task that was resumed by PTRACE_SYSEMU. Nothing: it stands between two instructions.
+// Else it had stopped, or its latest instruction has faulted (an `int3` too), which the kernel
+// reports only after the interruption: what it stands at then. Throws Error.
+std::optional<TraceeStop> interrupt_running(Tracee& tracee);
 
 // Waits for whichever task of the calling thread reports first. Blocks SIGCHLD in the calling
 // thread while it lives, to be able to wait with a time limit. Use from the tracing thread.

@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 
 // Bases are at least so far apart, in time of replay.
 constexpr std::chrono::milliseconds kLeastInterval(20);
-// Making them takes at most this part of the time.
+// Making them takes about this part of the time at most.
 constexpr int kPart = 15;
 constexpr std::size_t kMostBases = 64;
 
@@ -62,8 +62,22 @@ void Traveller::start_at(Base& base) {
     session_ = std::make_unique<ReplaySession>(directory_, std::move(how));
     session_->run_to(base.place.event);
   }
-  now_ = Moment::of(base.place);
+  now_ = base.is_inside() ? Moment::at_base(base.place.event, base.number) : Moment::of(base.place);
   clock_before_ = base.clock;
+  clock_since_.reset();
+}
+
+void Traveller::start_from(SessionCopy& copy, const Moment& moment, std::chrono::nanoseconds at) {
+  counted_run_.reset();
+  code_.clear();
+  if (session_) {
+    stops_before_ += session_->stops();
+  }
+  ReplayOptions how = options();
+  session_.reset();
+  session_ = copy.start(directory_, std::move(how));
+  now_ = moment;
+  clock_before_ = at;
   clock_since_.reset();
 }
 
@@ -121,29 +135,43 @@ bool Traveller::base_is_due() const {
          (after == nullptr || !after->copy || after->clock - here >= base_interval_ / 2);
 }
 
+std::unique_ptr<Base> Traveller::new_base(const Place& place) {
+  auto made = std::make_unique<Base>();
+  made->place = place;
+  made->clock = clock();
+  made->copy = std::make_unique<SessionCopy>(*session_);
+  made->most_memory = made->copy->most_memory();
+  made->number = ++bases_made_;
+  return made;
+}
+
+void Traveller::insert_base(std::unique_ptr<Base> base, Clock::time_point begun) {
+  auto at = std::find_if(bases_.begin(), bases_.end(), [&](const std::unique_ptr<Base>& other) {
+    return other->place > base->place;
+  });
+  bases_.insert(at, std::move(base));
+  thin_out();
+  const auto took = Clock::now() - begun;
+  if (clock_since_) {
+    *clock_since_ += took; // it is no time of replay
+  }
+  // On a busy machine one may take a hundred times as long as the others.
+  const std::chrono::nanoseconds cost = base_interval_ / kPart;
+  base_interval_ = std::max<std::chrono::nanoseconds>(
+      kLeastInterval, kPart * (3 * cost + std::min<std::chrono::nanoseconds>(took, 4 * cost)) / 4);
+}
+
 void Traveller::make_base() {
   for (const std::unique_ptr<Base>& base : bases_) {
     if (base->copy && base->place == now_.place()) {
       return;
     }
   }
-  const Clock::time_point begun = Clock::now();
-  auto made = std::make_unique<Base>();
-  made->place = now_.place();
-  made->clock = clock();
-  made->copy = std::make_unique<SessionCopy>(*session_);
-  made->most_memory = made->copy->most_memory();
-  made->number = ++bases_made_;
-  auto at = std::find_if(bases_.begin(), bases_.end(), [&](const std::unique_ptr<Base>& base) {
-    return base->place > made->place;
-  });
-  bases_.insert(at, std::move(made));
-  thin_out();
-  const auto took = Clock::now() - begun;
-  if (clock_since_) {
-    *clock_since_ += took; // it is no time of replay
+  if (now_.count != 0) {
+    drop_inside(now_.event); // nobody knows which of them are before it
   }
-  base_interval_ = std::max<std::chrono::nanoseconds>(kLeastInterval, took * kPart);
+  const Clock::time_point begun = Clock::now();
+  insert_base(new_base(now_.place()), begun);
 }
 
 // What the bases occupy at most until the next one is made.
@@ -181,12 +209,17 @@ void Traveller::thin_out() {
     too_large = most_base_memory() > settings_.base_memory;
   }
   const std::chrono::nanoseconds here = clock();
+  // Where somebody stands, and what was made just now, is wanted next.
+  const auto is_wanted = [&](const Base& base) {
+    return base.number == bases_made_ || (now_.base != 0 && base.number == now_.base);
+  };
+  bool all = false;
   while (alive > kMostBases || too_large) {
     std::size_t worst = 0;
     double least = 0;
     for (std::size_t i = 1; i < bases_.size(); ++i) {
       const Base& base = *bases_[i];
-      if (!base.copy || base.kept != 0) {
+      if (!base.copy || base.kept != 0 || (!all && is_wanted(base))) {
         continue;
       }
       const auto after = i + 1 < bases_.size() ? bases_[i + 1]->clock : here;
@@ -199,7 +232,11 @@ void Traveller::thin_out() {
       }
     }
     if (worst == 0) {
-      return; // the user's own, all of them
+      if (all || !too_large) {
+        return; // the user's own, all of them
+      }
+      all = true;
+      continue;
     }
     bases_.erase(bases_.begin() + static_cast<std::ptrdiff_t>(worst));
     --alive;
@@ -278,6 +315,9 @@ void Traveller::look_for_stored() {
     }
     if (place <= start_ || place.event > trace_.event_count()) {
       continue;
+    }
+    if (place.instructions != 0) {
+      drop_inside(place.event); // nobody knows which of them are before it
     }
     auto made = std::make_unique<Base>();
     made->place = place;

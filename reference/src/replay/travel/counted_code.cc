@@ -194,7 +194,45 @@ void CountedCode::note_finding(std::uint32_t uncounted, std::uint32_t id) {
   store(kCx, Layout::kFindings);
 }
 
+bool CountedCode::is_site(std::uint64_t pc) const {
+  return (sites_.met && sites_.met->address == pc) ||
+         std::find(sites_.addresses.begin(), sites_.addresses.end(), pc) != sites_.addresses.end();
+}
+
+// Leaves where the registers are those of the state that is looked for.
+void CountedCode::look_at_registers(std::uint64_t pc, std::uint32_t count) {
+  if (!sites_.met || sites_.met->address != pc) {
+    return;
+  }
+  store(kAx, Layout::kScratch + 8 * kAx);
+  store(kCx, Layout::kScratch + 8 * kCx);
+  std::vector<std::uint32_t> others;
+  for (unsigned number = 0; number < sites_.met->registers.size(); ++number) {
+    if (number == kAx || number == kCx) {
+      load(kAx, Layout::kScratch + 8 * number);
+    } else {
+      bytes({0x48u | (number >= 8 ? 4u : 0u), 0x89, 0xc0 | ((number & 7) << 3)}); // mov rax, reg
+    }
+    load(kCx, Layout::kMet + 8 * number);
+    bytes({0x48, 0xf7, 0xd0});             // not rax
+    bytes({0x48, 0x8d, 0x4c, 0x01, 0x01}); // lea rcx, [rcx + rax + 1]: wanted - has
+    bytes({0xe3, 5});                      // jrcxz: the same
+    bytes({0xe9});
+    others.push_back(here());
+    value32(0);
+  }
+  load(kAx, Layout::kScratch + 8 * kAx);
+  load(kCx, Layout::kScratch + 8 * kCx);
+  exit({ExitKind::kMet, pc, false, count});
+  for (std::uint32_t at : others) {
+    patch32(at, here() - (at + 4));
+  }
+  load(kAx, Layout::kScratch + 8 * kAx);
+  load(kCx, Layout::kScratch + 8 * kCx);
+}
+
 void CountedCode::look_at_address(std::uint64_t pc, std::uint32_t count) {
+  look_at_registers(pc, count);
   const auto found = std::find(sites_.addresses.begin(), sites_.addresses.end(), pc);
   if (found == sites_.addresses.end()) {
     return;
@@ -662,8 +700,7 @@ std::uint32_t CountedCode::make_block(std::uint64_t pc, std::uint32_t most, Make
   std::uint64_t next = pc;
   bool special = false;
   while (instructions.size() < most) {
-    if (!instructions.empty() && std::find(sites_.addresses.begin(), sites_.addresses.end(),
-                                           next) != sites_.addresses.end()) {
+    if (!instructions.empty() && is_site(next)) {
       break;
     }
     std::optional<Decoded> decoded = decode(next);
@@ -718,8 +755,7 @@ std::uint32_t CountedCode::make_block(std::uint64_t pc, std::uint32_t most, Make
   }
   origins_[here()] = {};
   if (special) {
-    if (std::find(sites_.addresses.begin(), sites_.addresses.end(), next) !=
-        sites_.addresses.end()) {
+    if (is_site(next)) {
       jump_to(next);
     } else {
       exit({ExitKind::kSpecial, next});

@@ -12,6 +12,7 @@
 #include "process/remote_memory.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -38,12 +39,23 @@ struct AccessedBytes {
   bool operator==(const AccessedBytes&) const = default;
 };
 
+// An instruction that is about to be executed with these general registers, in the order of their
+// numbers in instructions.
+struct MetState {
+  std::uint64_t address = 0;
+  std::array<std::uint64_t, 16> registers{};
+
+  bool operator==(const MetState&) const = default;
+};
+
 // What is looked for while a task executes.
 struct CountedSites {
   // About to execute the instruction at one of these.
   std::vector<std::uint64_t> addresses = {};
   std::vector<WatchedBytes> watched = {};
   std::vector<AccessedBytes> accessed = {};
+  // Stops at this, in any case and before all others.
+  std::optional<MetState> met = {};
   // Notes the latest finding and goes on, instead of stopping.
   bool record = false;
   // Without `record`: of the first address, stops at this arrival only.
@@ -51,7 +63,7 @@ struct CountedSites {
 
   bool operator==(const CountedSites& other) const {
     return addresses == other.addresses && record == other.record && accessed == other.accessed &&
-           watched.size() == other.watched.size() &&
+           met == other.met && watched.size() == other.watched.size() &&
            std::equal(watched.begin(), watched.end(), other.watched.begin(),
                       [](const WatchedBytes& a, const WatchedBytes& b) {
                         return a.address == b.address && a.length == b.length;
@@ -75,6 +87,7 @@ struct CountedLayout {
   static constexpr std::uint32_t kScratch = 0x40;  // registers 0 to 7
   static constexpr std::uint32_t kDistance = 0x80; // and 8 bytes that stay zero
   static constexpr std::uint32_t kOld = 0x100;     // watched bytes
+  static constexpr std::uint32_t kMet = 0x300;     // registers of a state that is looked for
   static constexpr std::size_t kMostWatched = 64;
   // Tables of 65536 entries: addresses of the program by their lowest 16 bits and where their
   // copies are; the same by bits 8 to 23.
@@ -93,6 +106,7 @@ public:
     kLimit,    // the counter has run out: fewer are left than the block at `pc` has
     kEnd,      // of a shortened block, before `pc`
     kAddress,  // about to execute `pc`, one of the sites
+    kMet,      // about to execute `pc`, with the registers of the state that is looked for
     kWatched,  // bytes have changed; `pc` is next
     kSpecial,  // the instruction at `pc` is not one that can be copied
   };
@@ -164,7 +178,9 @@ private:
   void emit_lookup();
   void count(std::uint32_t instructions, std::uint64_t pc);
   void note_finding(std::uint32_t uncounted, std::uint32_t id);
+  bool is_site(std::uint64_t pc) const;
   void look_at_address(std::uint64_t pc, std::uint32_t count);
+  void look_at_registers(std::uint64_t pc, std::uint32_t count);
   void look_at_watched(std::uint32_t uncounted, std::uint64_t next, bool saved);
   bool look_at_accessed(const Decoded& decoded, std::uint32_t uncounted);
   void push_return_address(std::uint64_t value);

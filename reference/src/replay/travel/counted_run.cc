@@ -29,6 +29,17 @@ constexpr std::byte kTrapInstruction{0xcc};
 
 using CodeBytes = std::array<std::byte, kLongestInstruction>;
 
+// However long it takes: whoever looks again and again gives the processor to others.
+TraceeStop await_stop(Tracee& tracee) {
+  const pid_t tid = tracee.tid();
+  const TraceeStop stop = tracee.wait();
+  if (stop.gone()) {
+    throw Error(ErrorCode::kProcessGone,
+                "a replayed process was killed by somebody, task " + std::to_string(tid));
+  }
+  return stop;
+}
+
 std::span<const std::byte> code_at(RemoteMemory& memory, std::uint64_t address, CodeBytes& code) {
   return std::span(code).first(memory.read_some(address, code));
 }
@@ -42,6 +53,20 @@ bool starts_with(std::span<const std::byte> code, std::initializer_list<unsigned
 bool begins_event(const EventData& event, std::span<const std::byte> code, std::uint64_t address) {
   return starts_with(code, {0x0f, 0x05}) || starts_with(code, {0xcc}) ||
          (event.kind == EventKind::kTrap && event.registers->rip == address);
+}
+
+// Of a string instruction that repeats itself.
+std::optional<std::uint64_t> repeating_length(std::span<const std::byte> code) {
+  ZydisDecoder decoder;
+  ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+  ZydisDecodedInstruction instruction;
+  if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, nullptr, code.data(), code.size(),
+                                                  &instruction)) ||
+      (instruction.attributes &
+       (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) == 0) {
+    return std::nullopt;
+  }
+  return instruction.length;
 }
 
 // Where 2 GiB can be addressed absolutely and nobody has anything.
@@ -65,6 +90,21 @@ std::uint64_t free_place(const std::vector<ProcMapping>& mappings) {
 
 } // namespace
 
+std::array<std::uint64_t, 16> numbered_registers(const user_regs_struct& registers) {
+  std::array<std::uint64_t, 16> values{};
+  for (unsigned number = 0; number < values.size(); ++number) {
+    values[number] = registers.*general_register(number);
+  }
+  return values;
+}
+
+bool stands_at_repeating(ReplaySession& session) {
+  CodeBytes bytes{};
+  const pid_t tid = session.runner();
+  return repeating_length(code_at(session.memory(tid), session.tracee(tid).registers().rip, bytes))
+      .has_value();
+}
+
 bool step_natively(ReplaySession& session) {
   const pid_t tid = session.runner();
   Tracee& tracee = session.tracee(tid);
@@ -75,18 +115,12 @@ bool step_natively(ReplaySession& session) {
   if (begins_event(session.current(), code, address)) {
     return false;
   }
-  ZydisDecoder decoder;
-  ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-  ZydisDecodedInstruction instruction;
-  const bool known = ZYAN_SUCCESS(
-      ZydisDecoderDecodeInstruction(&decoder, nullptr, code.data(), code.size(), &instruction));
-  const bool repeats =
-      known && (instruction.attributes &
-                (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) != 0;
+  const std::optional<std::uint64_t> repeating = repeating_length(code);
+  const bool repeats = repeating.has_value();
   const auto await = [&] {
     for (;;) {
       session.count_stop();
-      const TraceeStop stop = tracee.wait_stop();
+      const TraceeStop stop = await_stop(tracee);
       if (stop.signal() == SIGTRAP) {
         return true;
       }
@@ -101,7 +135,7 @@ bool step_natively(ReplaySession& session) {
   };
   if (repeats) {
     // As a whole, not an element at a time: it goes on behind itself.
-    const std::uint64_t behind = address + instruction.length;
+    const std::uint64_t behind = address + *repeating;
     std::byte before{};
     memory.read(behind, std::span(&before, 1));
     memory.write(behind, std::span(&kTrapInstruction, 1));
@@ -355,7 +389,7 @@ bool CountedRun::run_copies(std::uint64_t& left, CountedOutcome& outcome, bool f
     TraceeStop stop;
     for (;;) {
       session_.count_stop();
-      stop = tracee_->wait_stop(std::chrono::hours(1));
+      stop = await_stop(*tracee_);
       const int signal = stop.signal();
       if (stop.syscall_stop()) {
         throw Error(ErrorCode::kInternal, "a system call was made in counted code");
@@ -423,6 +457,13 @@ bool CountedRun::run_copies(std::uint64_t& left, CountedOutcome& outcome, bool f
         target = code_->shortened(pc, static_cast<std::uint32_t>(counter));
       }
       continue;
+    case Exit::kMet:
+      findings(counter);
+      leave_at(pc, counter);
+      outcome.executed += begun - counter;
+      outcome.end = End::kMet;
+      ended = true;
+      return true;
     case Exit::kAddress:
     case Exit::kWatched:
       leave_at(pc, counter);
@@ -471,6 +512,9 @@ CountedOutcome CountedRun::run(std::uint64_t limit, const std::atomic<bool>* int
         for (std::size_t i = 0; i < old.size(); ++i) {
           set_variable(static_cast<std::uint32_t>(Layout::kOld + 8 * i), old[i]);
         }
+        for (std::size_t i = 0; sites_.met && i < sites_.met->registers.size(); ++i) {
+          set_variable(static_cast<std::uint32_t>(Layout::kMet + 8 * i), sites_.met->registers[i]);
+        }
         set_variable(Layout::kTimes, times);
         set_variable(Layout::kFindings, 0);
         prepared = true;
@@ -496,7 +540,13 @@ CountedOutcome CountedRun::run(std::uint64_t limit, const std::atomic<bool>* int
       }
       times = variable(Layout::kTimes);
     } else if (!first) {
-      const std::uint64_t address = tracee_->registers().rip;
+      const user_regs_struct registers = tracee_->registers();
+      const std::uint64_t address = registers.rip;
+      if (sites_.met && sites_.met->address == address &&
+          sites_.met->registers == numbered_registers(registers)) {
+        outcome.end = End::kMet;
+        return outcome;
+      }
       const auto found = std::find(sites_.addresses.begin(), sites_.addresses.end(), address);
       if (found != sites_.addresses.end()) {
         const auto site = static_cast<std::size_t>(found - sites_.addresses.begin());

@@ -4,6 +4,7 @@
 #include "replay/engine/replay_session.h"
 #include "replay/travel/counted_code.h"
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -22,6 +23,8 @@ struct CountedOutcome {
     // instruction that the recorder carried out, or one that faults.)
     kEvent,
     kAddress,
+    // Where the general registers are those of CountedSites::met; the instruction is not executed.
+    kMet,
     kWatched,
     kAccessed,
     kInterrupted,
@@ -90,6 +93,13 @@ private:
   bool cannot_ = false;
   std::vector<ProcMapping> mappings_;
 };
+
+// The general registers in the order of their numbers in instructions.
+std::array<std::uint64_t, 16> numbered_registers(const user_regs_struct& registers);
+
+// Whether the instruction at which the current event's task stands is a string instruction that
+// repeats itself: it may have been interrupted in the middle.
+bool stands_at_repeating(ReplaySession& session);
 
 // Executes one instruction natively; a string instruction as a whole. False: it is the one by which
 // the event comes about, and was not executed.

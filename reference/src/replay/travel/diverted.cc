@@ -20,6 +20,7 @@ namespace rrpcp {
 using replay::AdoptedTask;
 using replay::at_user;
 using replay::InjectedCalls;
+using replay::interrupt_running;
 using replay::TaskReport;
 using replay::TaskState;
 
@@ -158,12 +159,7 @@ std::optional<TraceeStop> Diversion::Impl::wait(AdoptedTask& task,
       return task.tracee.take_report(report->status);
     }
     if (interrupt != nullptr && interrupt->load(std::memory_order_relaxed)) {
-      task.tracee.interrupt();
-      const TraceeStop stop = task.tracee.wait();
-      if (stop.event_stop()) {
-        return std::nullopt;
-      }
-      return stop;
+      return interrupt_running(task.tracee);
     }
   }
 }

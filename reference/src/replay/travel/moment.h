@@ -23,15 +23,23 @@ struct Moment {
   // At the instruction by which the event comes about, which has not been executed.
   bool at_last = false;
   std::vector<Leg> legs = {};
+  // Number of the base on the way to the event from which `count` goes; 0: its beginning. (Such
+  // a base is somewhere in a computation, which nobody has counted.)
+  std::uint64_t base = 0;
 
   bool operator==(const Moment&) const = default;
 
   static Moment of(const Place& place) { return {place.event, place.instructions, false, {}}; }
   static Moment arrived(std::int64_t event) { return {event, Place::kArrived, false, {}}; }
   static Moment last_of(std::int64_t event) { return {event, 0, true, {}}; }
+  static Moment at_base(std::int64_t event, std::uint64_t number) {
+    return {event, 0, false, {}, number};
+  }
 
   bool is_arrived() const { return count == Place::kArrived; }
-  bool is_counted() const { return legs.empty() && !at_last; }
+  bool is_counted() const { return base == 0 && is_settled(); }
+  // The same, if need be from its base.
+  bool is_settled() const { return legs.empty() && !at_last; }
   Place place() const { return {event, count}; }
 
   Moment after(std::uint64_t instructions) const {

@@ -56,6 +56,8 @@ std::string_view stop_reason_name(StopReason reason) {
     return "exit";
   case StopReason::kFork:
     return "fork";
+  case StopReason::kVforkDone:
+    return "vfork done";
   case StopReason::kExec:
     return "exec";
   case StopReason::kThreadBegin:

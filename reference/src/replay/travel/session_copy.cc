@@ -326,6 +326,15 @@ SessionCopy::~SessionCopy() {
   kill_tasks(copied_.tasks);
 }
 
+AdoptedTask& SessionCopy::task(pid_t tid) {
+  for (AdoptedTask& task : copied_.tasks) {
+    if (task.tid == tid) {
+      return task;
+    }
+  }
+  throw Error(ErrorCode::kInternal, "a copied task is missing");
+}
+
 CopiedTasks SessionCopy::copy() {
   std::map<std::uint32_t, int> objects;
   for (const auto& [number, fd] : copied_.objects) {
@@ -334,12 +343,8 @@ CopiedTasks SessionCopy::copy() {
   return Copying(
              state_,
              [&](pid_t tid) {
-               for (AdoptedTask& task : copied_.tasks) {
-                 if (task.tid == tid) {
-                   return Source{&task.tracee, task.pid, task.site};
-                 }
-               }
-               throw Error(ErrorCode::kInternal, "a copied task is missing");
+               AdoptedTask& task = this->task(tid);
+               return Source{&task.tracee, task.pid, task.site};
              },
              objects)
       .run();

@@ -40,6 +40,8 @@ public:
   // The same without a session.
   CopiedTasks copy();
   const SupervisorState& state() const { return state_; }
+  // A task by its recorded id; it must not be resumed.
+  AdoptedTask& task(pid_t tid);
   // Bytes of memory that it occupies now: the proportional set size of its processes (smaps_rollup
   // of proc(5)), and shared memory. Grows as others change what they share with it.
   std::uint64_t memory() const;

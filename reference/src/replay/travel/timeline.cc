@@ -27,11 +27,24 @@ using replay::TaskState;
 using replay::Traveller;
 
 struct Timeline::Impl {
+  struct Checkpoint {
+    Place place = {};
+    std::unique_ptr<replay::KeptState> state = {}; // its place is not counted yet
+  };
+
   Traveller traveller;
-  std::map<std::uint64_t, Place> checkpoints = {};
+  std::map<std::uint64_t, Checkpoint> checkpoints = {};
   std::uint64_t latest_checkpoint = 0;
 
   ReplaySession& session() { return traveller.session(); }
+
+  Checkpoint& checkpoint(std::uint64_t number) {
+    const auto found = checkpoints.find(number);
+    if (found == checkpoints.end()) {
+      throw Error(ErrorCode::kNotFound, "there is no checkpoint " + std::to_string(number));
+    }
+    return found->second;
+  }
 
   // Any task of a process.
   pid_t task_of(std::int32_t pid) {
@@ -283,35 +296,60 @@ void Timeline::go_to(const Place& place) {
 }
 
 std::uint64_t Timeline::make_checkpoint() {
-  const Place place = here();
-  impl_->traveller.keep(place);
-  impl_->checkpoints[++impl_->latest_checkpoint] = place;
+  Traveller& traveller = impl_->traveller;
+  traveller.session();
+  Impl::Checkpoint made;
+  made.state = traveller.keep_uncounted();
+  if (!made.state) {
+    made.place = here();
+    traveller.keep(made.place);
+  }
+  impl_->checkpoints[++impl_->latest_checkpoint] = std::move(made);
   return impl_->latest_checkpoint;
 }
 
-std::vector<TimelineCheckpoint> Timeline::checkpoints() const {
+std::vector<TimelineCheckpoint> Timeline::checkpoints() {
   std::vector<TimelineCheckpoint> list;
-  for (const auto& [number, place] : impl_->checkpoints) {
-    list.push_back({number, place});
+  for (const auto& [number, checkpoint] : impl_->checkpoints) {
+    list.push_back({number, place_of_checkpoint(number)});
   }
   return list;
 }
 
-void Timeline::forget_checkpoint(std::uint64_t number) {
-  const auto found = impl_->checkpoints.find(number);
-  if (found == impl_->checkpoints.end()) {
-    throw Error(ErrorCode::kNotFound, "there is no checkpoint " + std::to_string(number));
+Place Timeline::place_of_checkpoint(std::uint64_t number) {
+  Impl::Checkpoint& checkpoint = impl_->checkpoint(number);
+  if (checkpoint.state) {
+    Traveller& traveller = impl_->traveller;
+    const std::unique_ptr<replay::KeptState> back = traveller.keep_uncounted();
+    const Place place = back ? Place{} : here();
+    traveller.go_to(*checkpoint.state);
+    checkpoint.place = here();
+    traveller.keep(checkpoint.place);
+    checkpoint.state.reset();
+    if (back) {
+      traveller.go_to(*back);
+    } else {
+      traveller.go_to(place);
+    }
   }
-  impl_->traveller.release(found->second);
-  impl_->checkpoints.erase(found);
+  return checkpoint.place;
+}
+
+void Timeline::forget_checkpoint(std::uint64_t number) {
+  const Impl::Checkpoint& checkpoint = impl_->checkpoint(number);
+  if (!checkpoint.state) {
+    impl_->traveller.release(checkpoint.place);
+  }
+  impl_->checkpoints.erase(number);
 }
 
 void Timeline::go_to_checkpoint(std::uint64_t number) {
-  const auto found = impl_->checkpoints.find(number);
-  if (found == impl_->checkpoints.end()) {
-    throw Error(ErrorCode::kNotFound, "there is no checkpoint " + std::to_string(number));
+  const Impl::Checkpoint& checkpoint = impl_->checkpoint(number);
+  if (checkpoint.state) {
+    impl_->traveller.go_to(*checkpoint.state);
+  } else {
+    impl_->traveller.go_to(checkpoint.place);
   }
-  impl_->traveller.go_to(found->second);
 }
 
 std::string Timeline::store(const WriterOptions& options) {

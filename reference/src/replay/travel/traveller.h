@@ -5,6 +5,7 @@
 #include "replay/engine/replay_session.h"
 #include "replay/travel/counted_run.h"
 #include "replay/travel/event_index.h"
+#include "replay/travel/meeting.h"
 #include "replay/travel/moment.h"
 #include "replay/travel/session_copy.h"
 #include "rrpcp/replay/timeline.h"
@@ -14,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,7 +23,10 @@ namespace rrpcp::replay {
 
 // A state to start from: kept alive, stored in the trace, or the start of the trace.
 struct Base {
+  // Of one on the way to an event that nobody has counted: kInside.
   Place place;
+  static constexpr std::uint64_t kInside = Place::kArrived - 1;
+  bool is_inside() const { return place.instructions == kInside; }
   std::unique_ptr<SessionCopy> copy;
   std::string path; // stored
   // Time of replay from the start, roughly: what it takes to come here.
@@ -33,6 +38,13 @@ struct Base {
   bool measured = false;
   // Checkpoints of the user that are here; it stays while there are any.
   unsigned kept = 0;
+};
+
+// A state on the way to an event where nobody has counted, kept for the user.
+struct KeptState {
+  Moment moment;
+  std::unique_ptr<SessionCopy> copy;
+  std::chrono::nanoseconds clock{};
 };
 
 class Traveller {
@@ -57,6 +69,9 @@ public:
   // Keeps the state here; nothing where it has arrived at the event.
   void keep(const Place& place);
   void release(const Place& place);
+  // The same where here() would have to count a long computation; nothing where it would not.
+  std::unique_ptr<KeptState> keep_uncounted();
+  void go_to(const KeptState& state);
   // Stores the state of a place that has not arrived at its event. Returns the file's path.
   std::string store(const Place& place, const WriterOptions& writer);
   std::vector<StoredCheckpoint> stored() const;
@@ -85,12 +100,28 @@ private:
     bool near = false;
     // What happens to this task does not count.
     pid_t except = 0;
+    // Not beyond this one, which is ahead; what happens there does not count.
+    const Meeting* meeting = nullptr;
+    // Counts all instructions on the way to it.
+    bool counts = false;
+    // What is where it stands counts too.
+    bool with_start = false;
+    // Makes no bases.
+    bool without_bases = false;
+    // Gives up about then.
+    std::optional<std::chrono::steady_clock::time_point> until = {};
     std::optional<Happening> found = {};
 
     bool steps(pid_t tid) const { return !record && !blind && settings.step == tid; }
   };
-  enum class Outcome { kFound, kLimit, kEnd, kInterrupted };
-  enum class Sliced { kArrived, kFound, kLimit, kInterrupted };
+  enum class Outcome { kFound, kLimit, kEnd, kInterrupted, kTooLong };
+  enum class Sliced { kArrived, kFound, kLimit, kMet, kInterrupted, kTooLong };
+  // The end of a search.
+  struct Goal {
+    std::optional<Place> limit = {};
+    bool with_limit = false;
+    const Meeting* meeting = nullptr;
+  };
   struct Code { // a mapping that can be executed
     std::uint64_t start = 0;
     std::uint64_t end = 0;
@@ -114,9 +145,12 @@ private:
   void leave_counted();
   Sliced arrive();
   bool apply(Walk& walk);
+  bool ends_vfork();
   bool find(Walk& walk, const Stop& stop, const Moment& moment, const Moment& before);
   bool wants(const Walk& walk, pid_t pid, pid_t tid) const;
   std::optional<Stop> arrival(const Walk& walk);
+  bool meets(const Walk& walk) const;
+  std::optional<std::chrono::steady_clock::time_point> next_look(const Walk& walk) const;
   std::optional<Stop> breakpoint_at(std::uint64_t address);
   const std::vector<Code>& code_of(pid_t pid);
   const Code* code_at(pid_t pid, std::uint64_t address);
@@ -132,20 +166,41 @@ private:
   Stop forward(const RunSettings& settings);
   Stop backward(const RunSettings& settings);
   Stop step_back(const RunSettings& settings);
+  std::int64_t behind_latest_of(pid_t task, std::int64_t event);
   // The latest happening before `until`, which is counted, and not before `from`.
   std::optional<Happening> latest_before(const Place& until, const Place& from,
                                          const RunSettings& settings, pid_t except,
+                                         bool& interrupted, bool with_until = false);
+  void go_to_moment(const Moment& moment, bool near = false, bool counts = true);
+  bool follow(const Moment::Leg& leg);
+  [[noreturn]] void did_not_come(const Moment& moment);
+
+  // The same where nothing is counted: inside.cc.
+  Stop backward_inside(const RunSettings& settings);
+  std::optional<Happening> latest_inside(std::size_t newest, const Goal& goal,
+                                         const RunSettings& settings, pid_t except,
                                          bool& interrupted);
-  void go_to_moment(const Moment& moment, bool near = false);
+  std::optional<std::size_t> seen_before(std::size_t newest, std::size_t oldest) const;
+  std::optional<Stop> step_back_inside(const RunSettings& settings);
+  void count_from(const Place& place);
+  bool make_base_inside();
+  void keep_inside();
+  void start_inside(const Moment& moment, bool near);
+  void drop_inside(std::int64_t event, std::uint64_t after = 0);
+  void note_sighting(std::uint64_t address);
+  const Base& base_of(const Moment& moment) const;
   void stand_after_interruption(const Moment& from, std::uint64_t address);
 
   // States to start from: bases.cc.
   ReplayOptions options();
   void start_at(Base& base);
+  void start_from(SessionCopy& copy, const Moment& moment, std::chrono::nanoseconds clock);
   Base& base_before(const Place& place, bool with_it = true);
   void restart(const Place& place);
   bool base_is_due() const;
   void make_base();
+  std::unique_ptr<Base> new_base(const Place& place);
+  void insert_base(std::unique_ptr<Base> base, std::chrono::steady_clock::time_point begun);
   std::uint64_t most_base_memory() const;
   void measure_bases();
   void thin_out();
@@ -171,6 +226,8 @@ private:
   std::chrono::nanoseconds clock_before_{};
   std::optional<std::chrono::steady_clock::time_point> clock_since_; // it goes since
   std::chrono::nanoseconds base_interval_{};
+  // Numbers of the bases behind which breakpoints were met, by address.
+  std::map<std::uint64_t, std::set<std::uint64_t>> sightings_;
   std::uint64_t stops_before_ = 0; // of sessions that have ended
   std::uint64_t bases_made_ = 0;
   std::uint64_t counted_ = 0;

@@ -10,7 +10,9 @@
 #include <csignal>
 #include <cstring>
 #include <sched.h>
+#include <span>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <utility>
 
@@ -237,9 +239,15 @@ Traveller::Outcome Traveller::walk(Walk& walk) {
 }
 
 Traveller::Outcome Traveller::walk_on(Walk& walk) {
-  bool at_start = true; // what is where it stands is not found again
+  bool at_start = !walk.with_start; // what is where it stands is not found again
   for (;;) {
     ReplaySession& session = *session_;
+    if (walk.meeting != nullptr && session.event() > walk.meeting->event()) {
+      throw Error(ErrorCode::kDivergence,
+                  "the replay did not come again where it was, before event " +
+                      std::to_string(walk.meeting->event()))
+          .in_file(directory_);
+    }
     if (walk.limit && now_.is_counted() && now_.place() >= *walk.limit) {
       if (walk.with_limit && !at_start && !now_.is_arrived() && session.has_way()) {
         bool conditions = false;
@@ -260,11 +268,14 @@ Traveller::Outcome Traveller::walk_on(Walk& walk) {
     if (is_interrupted(walk)) {
       return Outcome::kInterrupted;
     }
+    if (walk.until && std::chrono::steady_clock::now() >= *walk.until) {
+      return Outcome::kTooLong;
+    }
     if (!now_.is_arrived()) {
       const bool near = walk.near && walk.limit && now_.is_counted() && now_.count == 0 &&
                         walk.limit->event - now_.event <= kNearEvents &&
                         base_before(now_.place()).place.event < walk.limit->event - kNearEvents;
-      if (near || base_is_due()) {
+      if (near || (!walk.without_bases && base_is_due())) {
         leave_counted();
         make_base();
       }
@@ -274,6 +285,10 @@ Traveller::Outcome Traveller::walk_on(Walk& walk) {
           return Outcome::kFound;
         case Sliced::kInterrupted:
           return Outcome::kInterrupted;
+        case Sliced::kTooLong:
+          return Outcome::kTooLong;
+        case Sliced::kMet:
+          return Outcome::kLimit;
         case Sliced::kLimit:
           at_start = false;
           continue;
@@ -325,35 +340,71 @@ Traveller::Sliced Traveller::slice(Walk& walk, bool at_start) {
   const bool writable = std::any_of(addresses.begin(), addresses.end(), [&](std::uint64_t address) {
     return code_at(pid, address)->writable;
   });
-  if (limited || looked_at || writable || !watches(walk, pid).empty()) {
+  const bool counts = walk.counts && meets(walk);
+  if (limited || looked_at || writable || counts || !watches(walk, pid).empty()) {
     return counted(walk, addresses, at_start);
   }
   return native(walk, addresses, at_start);
+}
+
+// Whether the walk may come to its end before the current event.
+bool Traveller::meets(const Walk& walk) const {
+  return walk.meeting != nullptr && walk.meeting->event() == now_.event;
+}
+
+// When a task that runs freely is to be interrupted.
+std::optional<std::chrono::steady_clock::time_point> Traveller::next_look(const Walk& walk) const {
+  if (walk.until || walk.record || walk.without_bases || walk.meeting != nullptr) {
+    return walk.until;
+  }
+  const std::chrono::nanoseconds left = base_of(now_).clock + base_interval_ - clock();
+  return std::chrono::steady_clock::now() +
+         std::clamp(left, base_interval_ / 4, std::chrono::nanoseconds(base_interval_));
 }
 
 Traveller::Sliced Traveller::native(Walk& walk, const std::vector<std::uint64_t>& addresses,
                                     bool at_start) {
   ReplaySession& session = *session_;
   Tracee& tracee = session.tracee(session.runner());
-  const Moment from = now_;
+  Moment from = now_;
   std::map<std::uint64_t, std::uint64_t> arrivals;
   std::uint64_t stops = 0;
+  std::vector<std::uint64_t> all = addresses;
+  if (meets(walk) && !std::binary_search(all.begin(), all.end(), walk.meeting->address())) {
+    all.insert(std::upper_bound(all.begin(), all.end(), walk.meeting->address()),
+               walk.meeting->address());
+  }
   std::uint64_t address = tracee.registers().rip;
-  bool here = std::binary_search(addresses.begin(), addresses.end(), address);
-  if (here && !at_start) {
-    if (const std::optional<Stop> stop = breakpoint_at(address)) {
-      if (find(walk, *stop, now_, now_)) {
-        return Sliced::kFound;
+  bool here = std::binary_search(all.begin(), all.end(), address);
+  // What is where the task stands now.
+  const auto look = [&] {
+    if (meets(walk) && address == walk.meeting->address() && walk.meeting->is_here(session)) {
+      return Sliced::kMet;
+    }
+    if (std::binary_search(addresses.begin(), addresses.end(), address)) {
+      if (const std::optional<Stop> stop = breakpoint_at(address)) {
+        note_sighting(address);
+        if (find(walk, *stop, now_, now_)) {
+          return Sliced::kFound;
+        }
       }
+    }
+    return Sliced::kArrived; // goes on
+  };
+  if (here && !at_start) {
+    if (const Sliced found = look(); found != Sliced::kArrived) {
+      return found;
     }
   }
   for (;;) {
     std::vector<std::uint64_t> without;
-    std::span<const std::uint64_t> traps = addresses;
+    std::span<const std::uint64_t> traps = all;
+    bool at_event = false;
     if (here) {
       if (!step_natively(session)) {
         // The instruction is the event's.
-        for (std::uint64_t other : addresses) {
+        at_event = true;
+        for (std::uint64_t other : all) {
           if (other != address) {
             without.push_back(other);
           }
@@ -365,24 +416,34 @@ Traveller::Sliced Traveller::native(Walk& walk, const std::vector<std::uint64_t>
         now_ = now_.after(1);
       }
     }
-    switch (session.advance(traps, walk.settings.interrupt)) {
+    switch (session.advance(traps, walk.settings.interrupt, next_look(walk))) {
     case Way::kArrived:
       return Sliced::kArrived;
     case Way::kInterrupted:
-      stand_after_interruption(from, tracee.registers().rip);
-      return Sliced::kInterrupted;
+      if (is_interrupted(walk)) {
+        stand_after_interruption(from, tracee.registers().rip);
+        return Sliced::kInterrupted;
+      }
+      if (walk.until && std::chrono::steady_clock::now() >= *walk.until) {
+        return Sliced::kTooLong;
+      }
+      here = at_event && tracee.registers().rip == address;
+      if (!here && !std::binary_search(all.begin(), all.end(), tracee.registers().rip) &&
+          make_base_inside()) {
+        from = now_;
+        arrivals.clear();
+      }
+      continue;
     case Way::kTrap:
       break;
     }
     address = tracee.registers().rip;
     here = true;
     now_ = from.at_arrival(address, ++arrivals[address]);
-    if (const std::optional<Stop> stop = breakpoint_at(address)) {
-      if (find(walk, *stop, now_, now_)) {
-        return Sliced::kFound;
-      }
+    if (const Sliced found = look(); found != Sliced::kArrived) {
+      return found;
     }
-    if (walk.record && ++stops > kMostStops) {
+    if ((walk.record || meets(walk)) && ++stops > kMostStops) {
       return counted(walk, addresses, true);
     }
   }
@@ -472,6 +533,9 @@ Traveller::Sliced Traveller::counted(Walk& walk, const std::vector<std::uint64_t
     }
   }
   sites.record = walk.record && !conditions;
+  if (meets(walk)) {
+    sites.met = walk.meeting->met_state();
+  }
   Tracee& tracee = session.tracee(runner);
   const auto hit = [&](std::uint64_t address) {
     const std::optional<Stop> stop = breakpoint_at(address);
@@ -481,6 +545,9 @@ Traveller::Sliced Traveller::counted(Walk& walk, const std::vector<std::uint64_t
     const std::uint64_t address = tracee.registers().rip;
     return std::binary_search(addresses.begin(), addresses.end(), address) && hit(address);
   };
+  if (!at_start && meets(walk) && walk.meeting->is_here(session)) {
+    return Sliced::kMet;
+  }
   if (!at_start && hit_here()) {
     return Sliced::kFound;
   }
@@ -522,11 +589,26 @@ Traveller::Sliced Traveller::counted(Walk& walk, const std::vector<std::uint64_t
         near = false;
         leave_counted();
         make_base();
-      } else if (now_.is_counted() && clock() - base_before(now_.place()).clock >= base_interval_) {
+      } else if (!walk.without_bases && now_.is_counted() &&
+                 clock() - base_before(now_.place()).clock >= base_interval_) {
         leave_counted();
         if (base_is_due()) {
           make_base();
         }
+      }
+      if (walk.until && std::chrono::steady_clock::now() >= *walk.until) {
+        return Sliced::kTooLong;
+      }
+      if (meets(walk) && walk.meeting->is_here(session)) {
+        return Sliced::kMet;
+      }
+      if (hit_here()) {
+        return Sliced::kFound;
+      }
+      continue;
+    case End::kMet:
+      if (walk.meeting->is_here(session)) {
+        return Sliced::kMet;
       }
       if (hit_here()) {
         return Sliced::kFound;
@@ -637,6 +719,29 @@ std::vector<std::byte> Traveller::value_of(const Breakpoint& breakpoint) {
   return {};
 }
 
+// Whether by the current event a call returns that has made a process and waited for it.
+bool Traveller::ends_vfork() {
+  if (session_->current().kind != EventKind::kSystemCallFinished) {
+    return false;
+  }
+  const pid_t tid = session_->runner();
+  const user_regs_struct registers = session_->tracee(tid).registers(); // of the call's entry
+  std::uint64_t flags = 0;
+  switch (registers.orig_rax) {
+  case SYS_vfork:
+    return true;
+  case SYS_clone:
+    flags = registers.rdi;
+    break;
+  case SYS_clone3: // its flags come first (clone(2))
+    session_->memory(tid).read_some(registers.rdi, std::as_writable_bytes(std::span(&flags, 1)));
+    break;
+  default:
+    break;
+  }
+  return (flags & CLONE_VFORK) != 0;
+}
+
 // Lets the current event take effect. True: the walk ends.
 bool Traveller::apply(Walk& walk) {
   ReplaySession& session = *session_;
@@ -665,6 +770,7 @@ bool Traveller::apply(Walk& walk) {
       }
     }
   }
+  const bool vfork_done = wanted && walk.settings.vfork && ends_vfork();
   const std::int64_t number = now_.event;
   if (counted_run_ && !keeps_code()) {
     leave_counted();
@@ -711,6 +817,9 @@ bool Traveller::apply(Walk& walk) {
         return true;
       }
     }
+  }
+  if (vfork_done && find(walk, stop_of(StopReason::kVforkDone, task_after), now_, now_)) {
+    return true;
   }
   if (call >= 0 && (walk.settings.calls->empty() ||
                     std::find(walk.settings.calls->begin(), walk.settings.calls->end(), call) !=

@@ -4,9 +4,17 @@
 #include "rrpcp/error.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 namespace rrpcp::replay {
+
+namespace {
+
+// A place that is met more often on the way is counted.
+constexpr std::uint64_t kMostFollowed = 100;
+
+} // namespace
 
 Traveller::Traveller(std::string directory, TimelineSettings settings, std::int64_t target)
     : directory_(std::move(directory)), settings_(std::move(settings)),
@@ -60,9 +68,13 @@ void Traveller::go_to(const Place& place, bool near) {
   if (session_ && now_.is_counted() && now_.place() == place) {
     return;
   }
-  const bool ahead = session_ && now_.is_counted() && now_.place() < place;
+  // On the way to the current event or at it: what is not counted may be ahead of another place
+  // there.
+  const bool ahead =
+      session_ && (now_.is_counted() ? now_.place() < place : now_.event < place.event);
   const Base& base = base_before(place);
-  if (!ahead || base.place > now_.place()) {
+  const bool newer = now_.is_counted() ? base.place > now_.place() : base.place.event > now_.event;
+  if (!ahead || newer) {
     restart(place);
   }
   const RunSettings settings;
@@ -89,10 +101,17 @@ void Traveller::go_to(const Place& place, bool near) {
   }
 }
 
-// By the way on which it was reached.
-void Traveller::go_to_moment(const Moment& moment, bool near) {
-  go_to(moment.place(), near);
-  if (moment.is_counted()) {
+// By the way on which it was reached. Without `counts` as fast as it can be.
+void Traveller::go_to_moment(const Moment& moment, bool near, bool counts) {
+  if (moment.base != 0) {
+    start_inside(moment, near);
+  } else if (const Base& last = base_before(Place{moment.event, Place::kArrived});
+             moment.at_last && last.is_inside() && last.place.event == moment.event) {
+    start_inside(Moment::at_base(moment.event, last.number), false);
+  } else {
+    go_to(moment.place(), near);
+  }
+  if (moment.is_settled()) {
     return;
   }
   ReplaySession& session = *session_;
@@ -106,6 +125,12 @@ void Traveller::go_to_moment(const Moment& moment, bool near) {
     return;
   }
   for (const Moment::Leg& leg : moment.legs) {
+    if (!counts && leg.address != 0 && leg.times <= kMostFollowed) {
+      if (follow(leg)) {
+        continue;
+      }
+      did_not_come(moment);
+    }
     CountedSites sites;
     if (leg.address != 0) {
       sites.addresses = {leg.address};
@@ -118,18 +143,39 @@ void Traveller::go_to_moment(const Moment& moment, bool near) {
     const auto wanted =
         leg.address != 0 ? CountedOutcome::End::kAddress : CountedOutcome::End::kLimit;
     if (outcome.end != wanted) {
-      session_.reset();
-      throw Error(ErrorCode::kDivergence,
-                  "the replay did not come again where it was, behind event " +
-                      std::to_string(moment.event))
-          .in_file(directory_);
+      did_not_come(moment);
     }
   }
 }
 
+// Runs freely until it has come to the address so many times.
+bool Traveller::follow(const Moment::Leg& leg) {
+  const std::uint64_t address = leg.address;
+  for (std::uint64_t left = leg.times; left > 0; --left) {
+    if (session_->tracee(session_->runner()).registers().rip == address &&
+        !step_natively(*session_)) {
+      return false;
+    }
+    if (session_->advance(std::span(&address, 1)) != Way::kTrap) {
+      return false;
+    }
+  }
+  now_ = now_.at_arrival(address, leg.times);
+  return true;
+}
+
+void Traveller::did_not_come(const Moment& moment) {
+  session_.reset();
+  throw Error(ErrorCode::kDivergence, "the replay did not come again where it was, behind event " +
+                                          std::to_string(moment.event))
+      .in_file(directory_);
+}
+
 Place Traveller::here() {
   session();
-  if (!now_.is_counted()) {
+  if (now_.base != 0) {
+    count_from({now_.event, Base::kInside});
+  } else if (!now_.is_counted()) {
     const Moment moment = now_;
     go_to_moment(moment);
   }
@@ -139,7 +185,9 @@ Place Traveller::here() {
 // A run that was interrupted somewhere stands at a place that can be named: where the task is at
 // this address for the first time.
 void Traveller::stand_after_interruption(const Moment& from, std::uint64_t address) {
-  restart(from.place());
+  if (from.base == 0) {
+    restart(from.place());
+  }
   go_to_moment(from);
   CountedSites sites;
   sites.addresses = {address};
@@ -178,11 +226,32 @@ Stop Traveller::forward(const RunSettings& settings) {
 
 std::optional<Traveller::Happening> Traveller::latest_before(const Place& until, const Place& from,
                                                              const RunSettings& settings,
-                                                             pid_t except, bool& interrupted) {
+                                                             pid_t except, bool& interrupted,
+                                                             bool with_until) {
   Place limit = until;
-  bool with_limit = false;
+  bool with_limit = with_until;
   while (limit > from) {
-    const Place base = base_before(limit, false).place;
+    const Base& last = base_before(limit, false);
+    if (last.is_inside()) {
+      std::size_t newest = 0;
+      while (bases_[newest].get() != &last) {
+        ++newest;
+      }
+      std::size_t oldest = newest;
+      while (bases_[oldest]->is_inside()) {
+        --oldest;
+      }
+      const Place before = bases_[oldest]->place;
+      std::optional<Happening> found =
+          latest_inside(newest, {limit, with_limit, nullptr}, settings, except, interrupted);
+      if (found || interrupted || before <= start_) {
+        return found;
+      }
+      limit = before;
+      with_limit = true;
+      continue;
+    }
+    const Place base = last.place;
     restart(base);
     const Place begun = now_.place(); // of an older one, where that cannot be used
     Walk way{settings, limit, with_limit};
@@ -205,6 +274,9 @@ std::optional<Traveller::Happening> Traveller::latest_before(const Place& until,
 }
 
 Stop Traveller::backward(const RunSettings& settings) {
+  if (now_.base != 0) {
+    return backward_inside(settings);
+  }
   const Place here = this->here();
   bool interrupted = false;
   const std::optional<Happening> found = latest_before(here, start_, settings, 0, interrupted);
@@ -216,8 +288,20 @@ Stop Traveller::backward(const RunSettings& settings) {
     go_to(start_);
     return stop_of(StopReason::kStartOfHistory, session_->runner());
   }
-  go_to_moment(found->before);
+  go_to_moment(found->before, false, found->before.base == 0);
   return found->stop;
+}
+
+// The first place at which a task is as it is at the beginning of its way to the event.
+std::int64_t Traveller::behind_latest_of(pid_t task, std::int64_t event) {
+  for (std::int64_t before = event - 1; before >= start_.event; --before) {
+    const EventFacts& facts = index_.facts(before);
+    if (facts.task == task || facts.runner == task ||
+        (facts.kind == EventKind::kNewTask && facts.child == task)) {
+      return before + 1;
+    }
+  }
+  return start_.event;
 }
 
 Stop Traveller::step_back(const RunSettings& settings) {
@@ -225,6 +309,9 @@ Stop Traveller::step_back(const RunSettings& settings) {
   RunSettings quiet = settings;
   quiet.step = 0;
   for (;;) {
+    if (const std::optional<Stop> stop = step_back_inside(settings)) {
+      return *stop;
+    }
     const Place here = this->here();
     // Where the task's previous instruction begins.
     std::optional<Moment> target;
@@ -237,6 +324,10 @@ Stop Traveller::step_back(const RunSettings& settings) {
     if (runs(here.event) && here.instructions != 0) {
       if (!here.arrived()) {
         target = Moment::of({here.event, here.instructions - 1});
+        if (target->count == 0) {
+          // Forward it stops right behind the event before, whatever others did since.
+          target->event = behind_latest_of(tid, here.event);
+        }
       } else if (index_.facts(here.event).has_way) {
         target = Moment::last_of(here.event);
       } else if (here.event > start_.event && index_.facts(here.event - 1).task == tid &&
@@ -271,20 +362,22 @@ Stop Traveller::step_back(const RunSettings& settings) {
         target ? (target->at_last ? Place{target->event, 0} : target->place()) : start_;
     // What happens to others in between is met first.
     if (!breakpoints_.empty() && from.event < here.event) {
+      // On the way to its event others may run already.
+      const std::int64_t own = target && !runs(from.event) ? from.event - 1 : from.event;
       bool others = false;
-      for (std::int64_t event = from.event + 1; event < here.event && !others; ++event) {
+      for (std::int64_t event = own + 1; event < here.event && !others; ++event) {
         others = index_.facts(event).runner != tid;
       }
       others = others || (here.instructions != 0 && !runs(here.event));
       if (others) {
         bool interrupted = false;
         const std::optional<Happening> found =
-            latest_before(here, Place{from.event, Place::kArrived}, quiet, tid, interrupted);
+            latest_before(here, Place{own, Place::kArrived}, quiet, tid, interrupted);
         if (interrupted) {
           go_to(here);
           return stop_of(StopReason::kInterrupted, tid);
         }
-        if (found && found->before.event > from.event) {
+        if (found && found->before.event > own && (!target || found->before != *target)) {
           go_to_moment(found->before);
           return found->stop;
         }
@@ -295,6 +388,9 @@ Stop Traveller::step_back(const RunSettings& settings) {
       return stop_of(StopReason::kStartOfHistory, session_->runner());
     }
     go_to_moment(*target, true);
+    if (target->at_last && now_.is_counted() && now_.count == 0 && breakpoints_.empty()) {
+      go_to(Place{behind_latest_of(stop.tid, now_.event), 0});
+    }
     if (const TaskState* task = session_->state().find_task(stop.tid)) {
       stop.pid = task->pid;
     }
