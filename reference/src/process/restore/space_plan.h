@@ -102,6 +102,7 @@ private:
                  std::uint64_t first, std::uint64_t bytes);
   bool may_map_from_file(const PlannedMapping& planned, std::uint64_t bytes) const;
   void limit_mappings();
+  void join_mapped(PlannedMapping& mapping) const;
   void plan_keys(Obstacles& obstacles);
   void add_segment_ops(OpList& ops) const;
   int descriptor_number(const PlannedMapping& mapping, const DescriptorSet& set) const;
