@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <linux/prctl.h>
+#include <map>
 #include <memory>
 #include <span>
 #include <sys/mman.h>
@@ -310,13 +311,13 @@ void SpacePlan::plan_raw(PlannedMapping& planned, std::uint64_t address, std::ui
     mapped -= page_size_;
   }
   if (may_map_from_file(planned, mapped)) {
-    planned.pieces.push_back({Piece::Way::kMap, address, mapped, file_offset, file});
+    planned.pieces.push_back({Piece::Way::kMap, address, mapped, file_offset, file, first});
   } else {
     mapped = 0;
   }
   if (mapped < bytes) {
-    planned.pieces.push_back(
-        {Piece::Way::kRead, address + mapped, bytes - mapped, file_offset + mapped, file});
+    planned.pieces.push_back({Piece::Way::kRead, address + mapped, bytes - mapped,
+                              file_offset + mapped, file, first + mapped / page_size_});
     planned.needs_writing = true;
   }
 }
@@ -360,6 +361,37 @@ void SpacePlan::limit_mappings() {
         mapping.needs_writing = true;
       }
     }
+  }
+  copy_dense_reads();
+}
+
+// Where most of a chunk is to be read, all processors take part, and it is verified, as what has to
+// be decoded is: reading chunks of which little is needed would take longer than the new process
+// does alone.
+void SpacePlan::copy_dense_reads() {
+  const auto chunk_of = [&](const Piece& piece) {
+    return std::pair(piece.file, piece.first / files_[piece.file]->header().chunk_pages);
+  };
+  std::map<std::pair<std::uint32_t, std::uint64_t>, std::uint64_t> read; // bytes, by chunk
+  for (const PlannedMapping& mapping : mappings_) {
+    for (const Piece& piece : mapping.pieces) {
+      if (piece.way == Piece::Way::kRead) {
+        read[chunk_of(piece)] += piece.bytes;
+      }
+    }
+  }
+  for (PlannedMapping& mapping : mappings_) {
+    std::erase_if(mapping.pieces, [&](const Piece& piece) {
+      if (piece.way != Piece::Way::kRead) {
+        return false;
+      }
+      const auto [file, chunk] = chunk_of(piece);
+      if (read[{file, chunk}] * 2 < files_[file]->chunk(chunk).length) {
+        return false;
+      }
+      plan_copy(mapping, piece.address, file, piece.first, piece.bytes);
+      return true;
+    });
   }
 }
 
