@@ -419,6 +419,7 @@ void SpacePlan::join_mapped(PlannedMapping& mapping) const {
           next.file_offset - whole.file_offset == next.address - whole.address) {
         whole.bytes = address - whole.address;
         over.insert(over.end(), so_far.begin(), so_far.end());
+        whole.read_over = !over.empty();
         so_far.clear();
         end = k + 1;
       } else if (next.way == Piece::Way::kRead && so_far.size() < kMostReadBetween) {
@@ -679,7 +680,8 @@ void SpacePlan::add_mapping_ops(OpList& ops, const DescriptorSet& set) const {
                          "",
                          OpFailure::Policy::kFatal,
                          {piece.address, piece.address + piece.bytes}},
-                        SYS_mmap, piece.address, piece.bytes, protection,
+                        SYS_mmap, piece.address, piece.bytes,
+                        piece.read_over ? protection : mapping.protection,
                         MAP_PRIVATE | MAP_FIXED | (mapping.flags & MAP_NORESERVE),
                         set.number(file_descriptors_[piece.file]), piece.file_offset);
       }

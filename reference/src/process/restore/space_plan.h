@@ -70,6 +70,7 @@ private:
     std::uint64_t file_offset;
     std::uint32_t file = 0;  // index in files_
     std::uint64_t first = 0; // page of that file's page stream
+    bool read_over = false;  // kMap: other pages are read over some of it
   };
   struct PlannedMapping {
     MemoryRange range;
