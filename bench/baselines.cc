@@ -4,6 +4,7 @@
 #include "base/page_buffer.h"
 #include "base/scoped_fd.h"
 #include "measure.h"
+#include "process/proc_file.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <cstddef>
 #include <dirent.h>
 #include <fcntl.h>
+#include <future>
 #include <memory>
 #include <span>
 #include <sys/mman.h>
@@ -217,6 +219,45 @@ std::uint64_t decompress_into_new_memory(const CheckpointReader& reader) {
   });
   const std::uint64_t taken = now() - begin;
   ::munmap(memory, chunks.size() * step);
+  return taken;
+}
+
+std::uint64_t read_mapping_files(pid_t pid) {
+  const std::uint64_t begin = now();
+  const auto read = [&](const char* name) { read_proc_file(proc_path(pid, name)); };
+  std::future<void> policies = std::async(std::launch::async, read, "numa_maps");
+  read("smaps");
+  try {
+    policies.get();
+  } catch (const Error&) {
+    // A kernel without CONFIG_NUMA.
+  }
+  return now() - begin;
+}
+
+std::uint64_t copy_over_mapped(const CheckpointReader& file, std::uint64_t pages) {
+  constexpr std::uint64_t kPage = 4096;
+  constexpr std::uint64_t kAtOnce = 512;
+  const std::uint64_t length = file.file_size();
+  const std::uint64_t distance = length / kPage / pages * kPage;
+  void* memory =
+      ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.fd(), 0);
+  if (memory == MAP_FAILED || distance == 0) {
+    throw system_error(errno, "cannot map").in_file(file.name());
+  }
+  const std::uint64_t begin = now();
+  on_all_processors((pages + kAtOnce - 1) / kAtOnce, [&](std::uint64_t i, unsigned) {
+    std::vector<iovec> pieces;
+    for (std::uint64_t page = i * kAtOnce; page < std::min(pages, (i + 1) * kAtOnce); ++page) {
+      pieces.push_back({static_cast<std::byte*>(memory) + page * distance, kPage});
+    }
+    if (::preadv(file.fd(), pieces.data(), static_cast<int>(pieces.size()),
+                 static_cast<off_t>(i * kAtOnce * kPage)) < 0) {
+      throw system_error(errno, "cannot read").in_file(file.name());
+    }
+  });
+  const std::uint64_t taken = now() - begin;
+  ::munmap(memory, length);
   return taken;
 }
 

@@ -42,6 +42,16 @@ std::uint64_t decompress_into_new_memory(const CheckpointReader& reader);
 // bytes, on all processors.
 std::uint64_t hash_chunks(const CheckpointReader& reader);
 
+// Reads what the kernel tells of a process's mappings only by going through all of its pages:
+// /proc/PID/smaps and, beside it, /proc/PID/numa_maps. The least that a capture can take of what
+// little was written.
+std::uint64_t read_mapping_files(pid_t pid);
+
+// Copies so many pages from the file's beginning over a private mapping of the file, evenly
+// scattered, on all processors: the least that a restore can take which maps a file under pages of
+// others.
+std::uint64_t copy_over_mapped(const CheckpointReader& file, std::uint64_t pages);
+
 // Opens a file, reads its header, footer, and manifest, which lie at known places, and closes it.
 std::uint64_t read_ends(const std::string& path, std::uint64_t manifest_offset,
                         std::uint64_t manifest_length);

@@ -115,6 +115,14 @@ void save(Bench& bench, SubjectProcess& subject, const std::string& size) {
                     .baseline_name = "a twentieth of a full one",
                     .baseline = raw[0][0] / 20,
                     .least_ratio = 1});
+  const auto floor =
+      race(bench.rounds, 0,
+           {[&] { return std::vector<std::uint64_t>{read_mapping_files(subject.pid())}; }});
+  bench.report.add({.what = "reading what the mappings are alone",
+                    .size = size,
+                    .figure = floor[0][0],
+                    .baseline_name = "the whole save of 1 %",
+                    .baseline = raw[1][0]});
   bench.report.add({.what = "save of 1 %, raw: process frozen",
                     .size = size,
                     .figure = raw[1][1],
@@ -167,6 +175,22 @@ void restore(Bench& bench, SubjectProcess& subject, const std::string& size, Pro
                     .baseline_name = "one and a half times a full one",
                     .baseline = times[0][0] * 3 / 2,
                     .least_ratio = 1});
+  if (lazy) {
+    const CheckpointReader whole = CheckpointReader::open(full);
+    const CheckpointReader last = CheckpointReader::open(chain.path());
+    std::uint64_t pages = last.footer().page_count;
+    for (std::size_t i = 1; i < last.base_count(); ++i) { // but for the first, the full one
+      pages += last.base(i).footer().page_count;
+    }
+    const auto floor =
+        race(bench.rounds, subject.touched_bytes(),
+             {[&] { return std::vector<std::uint64_t>{copy_over_mapped(whole, pages)}; }});
+    bench.report.add({.what = "copying " + std::to_string(pages) + " pages over a file alone",
+                      .size = size,
+                      .figure = floor[0][0],
+                      .baseline_name = "the whole restore from depth " + std::to_string(kDepth),
+                      .baseline = times[1][0]});
+  }
   std::filesystem::remove(full);
   chain.remove();
 }

@@ -418,6 +418,50 @@ TEST(MemoryWatchOthers, AWatchOfTheProgramsOwnIsLeftAlone) {
   }
 }
 
+// A program that writes one page after the other, round by round, fast or slowly, before, while and
+// after it stands still: at every instant each page has the number of this round or of the last
+// one, the earlier pages that of this one.
+TEST(MemoryWatchOthers, AProgramAtWorkIsSeenAtOneInstant) {
+  constexpr std::size_t kPages = 300;
+  for (const unsigned pause : {0u, 30u, 500u}) { // microseconds between two pages
+    auto* const memory = static_cast<std::uint64_t*>(::mmap(
+        nullptr, kPages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(memory, MAP_FAILED);
+    std::memset(memory, 0, kPages * kPage);
+    const ChildProcess child([&] {
+      for (std::size_t i = 0;; ++i) {
+        reinterpret_cast<volatile std::uint64_t*>(memory)[i % kPages * (kPage / 8)] =
+            1 + i / kPages;
+        if (i == 10) {
+          ChildProcess::announce_ready();
+        }
+        if (pause != 0) {
+          ::usleep(pause);
+        }
+      }
+      return 0;
+    });
+    const TempDir directory;
+    MemoryWatch watch;
+    std::string base;
+    for (unsigned number = 0; number < 8; ++number) {
+      const std::string path = directory.file(std::to_string(number) + ".pcp");
+      capture_process(child.pid(), path, with_base(base), watch);
+      const CheckpointReader reader = CheckpointReader::open(path);
+      MemoryView view(reader, 0);
+      std::vector<std::uint64_t> found(kPages);
+      for (std::size_t i = 0; i < kPages; ++i) {
+        view.read(reinterpret_cast<std::uintptr_t>(memory) + i * kPage,
+                  std::as_writable_bytes(std::span(&found[i], 1)));
+      }
+      EXPECT_TRUE(std::is_sorted(found.rbegin(), found.rend())) << path << ", pause " << pause;
+      EXPECT_LE(found.front() - found.back(), 1u) << path << ", pause " << pause;
+      base = path;
+    }
+    ::munmap(memory, kPages * kPage);
+  }
+}
+
 // After execve(2) there is nothing that was watched; the process is the same one.
 TEST(MemoryWatchOthers, AnotherProgramIsAnotherMemory) {
   std::array<int, 2> orders{};

@@ -101,6 +101,34 @@ std::uint64_t BaseMemory::zeros(std::uint32_t space, std::uint64_t address) {
   return runs[cursor_.run].getPages() - (page - cursor_.run_page);
 }
 
+std::vector<std::pair<std::uint64_t, std::uint64_t>> BaseMemory::known(std::uint32_t space) const {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
+  const auto add = [&](std::uint64_t start, std::uint64_t end) {
+    if (!ranges.empty() && ranges.back().second == start) {
+      ranges.back().second = end;
+    } else if (start < end) {
+      ranges.emplace_back(start, end);
+    }
+  };
+  for (const schema::Mapping::Reader mapping : state_.getAddressSpaces()[space].getMappings()) {
+    const bool zero_by_itself = mapping.getObject() == kNoIndex;
+    const auto runs = mapping.getRuns();
+    if (runs.size() == 0 && zero_by_itself) {
+      add(mapping.getStart(), mapping.getEnd());
+    }
+    std::uint64_t at = mapping.getStart();
+    for (const schema::PageRun::Reader run : runs) {
+      const std::uint64_t end = at + run.getPages() * page_size_;
+      if (is_of_stream(run.getKind()) ||
+          (zero_by_itself && run.getKind() == schema::RunKind::ZERO)) {
+        add(at, end);
+      }
+      at = end;
+    }
+  }
+  return ranges;
+}
+
 std::optional<BaseMemory::Row> BaseMemory::find_in_object(std::uint32_t object,
                                                           std::uint64_t offset) {
   if (!cursor_.in_object || cursor_.owner != object) {

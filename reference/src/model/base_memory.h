@@ -37,6 +37,9 @@ public:
   std::optional<Row> find(std::uint32_t space, std::uint64_t address);
   // How many pages from [address, …) on the base has as zeros without bytes; 0: it has not.
   std::uint64_t zeros(std::uint32_t space, std::uint64_t address);
+  // The addresses [first, second) of one of its spaces where find() or zeros() finds something, in
+  // order, neighbours joined.
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> known(std::uint32_t space) const;
   // The same as find() at a byte offset of one of its memory objects.
   std::optional<Row> find_in_object(std::uint32_t object, std::uint64_t offset);
   // The memory object that is mapped shared at an address, and the offset there.

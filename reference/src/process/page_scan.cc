@@ -10,6 +10,7 @@
 #include <string>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <utility>
 
 namespace rrpcp {
 
@@ -57,31 +58,31 @@ constexpr std::uint64_t kEntryGuard = std::uint64_t{1} << 58;
 constexpr std::size_t kRegions = 1024;
 constexpr std::size_t kBufferWords = kRegions * sizeof(ScanRegion) / sizeof(std::uint64_t);
 
+} // namespace
+
 // Joins neighbours of the same kind before they reach the sink.
-class RangeJoiner {
+class PageScanner::RowJoiner {
 public:
-  explicit RangeJoiner(const std::function<void(const TouchedRange&)>& sink) : sink_(sink) {}
-  void add(const TouchedRange& range) {
-    if (range_.end == range.start && range_.file == range.file && range_.end != range_.start) {
-      range_.end = range.end;
+  explicit RowJoiner(std::function<void(const Row&)> sink) : sink_(std::move(sink)) {}
+  void add(const Row& row) {
+    if (row_.end == row.start && row_.categories == row.categories && row_.end != row_.start) {
+      row_.end = row.end;
       return;
     }
     flush();
-    range_ = range;
+    row_ = row;
   }
   void flush() {
-    if (range_.start != range_.end) {
-      sink_(range_);
+    if (row_.start != row_.end) {
+      sink_(row_);
     }
-    range_ = {};
+    row_ = {};
   }
 
 private:
-  const std::function<void(const TouchedRange&)>& sink_;
-  TouchedRange range_;
+  const std::function<void(const Row&)> sink_;
+  Row row_;
 };
-
-} // namespace
 
 PageScanner::PageScanner(pid_t pid)
     : pid_(pid), page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))),
@@ -100,7 +101,10 @@ void PageScanner::scan(std::uint64_t start, std::uint64_t end,
   if (start >= end) {
     return;
   }
-  if (use_ioctl_ && scan_by_ioctl(start, end, Query::kTouched, sink)) {
+  const auto row_sink = [&](const Row& row) {
+    sink({row.start, row.end, (row.categories & kCategoryFile) != 0});
+  };
+  if (use_ioctl_ && scan_by_ioctl(start, end, Query::kTouched, row_sink)) {
     return;
   }
   use_ioctl_ = false;
@@ -122,12 +126,21 @@ bool PageScanner::is_watched(std::uint64_t address) {
 
 bool PageScanner::take_written(std::uint64_t start, std::uint64_t end,
                                const std::function<void(const TouchedRange&)>& sink) {
-  return scan_by_ioctl(start, end, Query::kWritten, sink);
+  return scan_by_ioctl(start, end, Query::kWritten, [&](const Row& row) {
+    sink({row.start, row.end, false});
+  });
 }
 
-bool PageScanner::scan_absent(std::uint64_t start, std::uint64_t end,
-                              const std::function<void(const TouchedRange&)>& sink) {
-  return scan_by_ioctl(start, end, Query::kAbsent, sink);
+bool PageScanner::scan_watched(std::uint64_t start, std::uint64_t end,
+                               const std::function<void(const WatchedRange&)>& sink) {
+  return scan_by_ioctl(start, end, Query::kWatched, [&](const Row& row) {
+    const bool absent = (row.categories & (kCategoryPresent | kCategorySwapped)) == 0;
+    const bool guard = (row.categories & kCategoryGuard) != 0;
+    const bool written = (row.categories & kCategoryWritten) != 0;
+    if (absent || guard || written) { // and not only swapped out
+      sink({row.start, row.end, written, absent, guard});
+    }
+  });
 }
 
 bool PageScanner::protect_written(std::uint64_t start, std::uint64_t end) {
@@ -156,20 +169,22 @@ bool PageScanner::protect_written(std::uint64_t start, std::uint64_t end) {
 
 bool PageScanner::has_ioctl() {
   const auto start = reinterpret_cast<std::uintptr_t>(buffer_.data()) & ~(page_size_ - 1);
-  return scan_by_ioctl(start, start + page_size_, Query::kTouched, [](const TouchedRange&) {});
+  return scan_by_ioctl(start, start + page_size_, Query::kTouched, [](const Row&) {});
 }
 
 void PageScanner::scan_guards(std::uint64_t start, std::uint64_t end,
                               const std::function<void(const TouchedRange&)>& sink) {
   if (use_ioctl_ && knows_guards_ && start < end) {
-    scan_by_ioctl(start, end, Query::kGuards, sink);
+    scan_by_ioctl(start, end, Query::kGuards, [&](const Row& row) {
+      sink({row.start, row.end, false});
+    });
   }
 }
 
 // False where the kernel does not know the ioctl; nothing was reported then.
 bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, Query query,
-                                const std::function<void(const TouchedRange&)>& sink) {
-  RangeJoiner joiner(sink);
+                                const std::function<void(const Row&)>& sink) {
+  RowJoiner joiner(sink);
   while (start < end) {
     ScanArguments arguments{};
     arguments.size = sizeof arguments;
@@ -197,10 +212,12 @@ bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, Query qu
       arguments.category_anyof_mask = kCategoryPresent | kCategorySwapped;
       arguments.return_mask = kCategoryWritten;
       break;
-    case Query::kAbsent:
-      arguments.category_inverted = kCategoryPresent | kCategorySwapped;
-      arguments.category_mask = kCategoryPresent | kCategorySwapped;
-      arguments.return_mask = kCategoryPresent;
+    case Query::kWatched: // written, or not present, and what it is then, in one walk
+      arguments.flags = kFlagOnlyWatched;
+      arguments.category_inverted = kCategoryPresent;
+      arguments.category_anyof_mask = kCategoryWritten | kCategoryPresent;
+      arguments.return_mask = kCategoryWritten | kCategoryPresent | kCategorySwapped |
+                              (knows_guards_ ? kCategoryGuard : 0);
       break;
     }
     int count = ::ioctl(pagemap_.get(), kPagemapScan, &arguments);
@@ -229,8 +246,7 @@ bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, Query qu
     for (int i = 0; i < count; ++i) {
       ScanRegion region;
       std::memcpy(&region, bytes + static_cast<std::size_t>(i) * sizeof region, sizeof region);
-      joiner.add({std::max(region.start, start), std::min(region.end, end),
-                  (region.categories & kCategoryFile) != 0});
+      joiner.add({std::max(region.start, start), std::min(region.end, end), region.categories});
       reached = region.end;
     }
     // Where the kernel fills its own buffer of 512 regions and then comes to the end of the range,
@@ -248,7 +264,9 @@ bool PageScanner::scan_by_ioctl(std::uint64_t start, std::uint64_t end, Query qu
 
 void PageScanner::scan_by_pagemap(std::uint64_t start, std::uint64_t end,
                                   const std::function<void(const TouchedRange&)>& sink) {
-  RangeJoiner joiner(sink);
+  RowJoiner joiner([&](const Row& row) {
+    sink({row.start, row.end, (row.categories & kCategoryFile) != 0});
+  });
   while (start < end) {
     std::uint64_t wanted = std::min<std::uint64_t>((end - start) / page_size_, buffer_.size());
     ssize_t n = ::pread(pagemap_.get(), buffer_.data(), wanted * sizeof(std::uint64_t),
@@ -265,8 +283,8 @@ void PageScanner::scan_by_pagemap(std::uint64_t start, std::uint64_t end,
     }
     for (std::uint64_t i = 0; i < count; ++i) {
       if ((buffer_[i] & (kEntryPresent | kEntrySwapped)) != 0 && (buffer_[i] & kEntryGuard) == 0) {
-        joiner.add(
-            {start + i * page_size_, start + (i + 1) * page_size_, (buffer_[i] & kEntryFile) != 0});
+        joiner.add({start + i * page_size_, start + (i + 1) * page_size_,
+                    (buffer_[i] & kEntryFile) != 0 ? kCategoryFile : 0});
       }
     }
     start += count * page_size_;

@@ -20,6 +20,15 @@ struct TouchedRange {
   bool file = false;
 };
 
+// Pages in a row of memory that is watched (PageScanner::is_watched()).
+struct WatchedRange {
+  std::uint64_t start = 0;
+  std::uint64_t end = 0;
+  bool written = false; // since they were protected, or touched for the first time
+  bool absent = false;  // never touched, or given back
+  bool guard = false;   // a guard page (madvise(2) MADV_GUARD_INSTALL)
+};
+
 // Scans the page tables of one process: with the PAGEMAP_SCAN ioctl (Linux 6.7), else by reading
 // /proc/PID/pagemap, which costs time for untouched address space too. Needs the right to trace
 // the process. One thread at a time.
@@ -44,9 +53,12 @@ public:
   // that.
   bool take_written(std::uint64_t start, std::uint64_t end,
                     const std::function<void(const TouchedRange&)>& sink);
-  // Calls `sink` for what is not touched, or not any more. Both take a fraction of scan().
-  bool scan_absent(std::uint64_t start, std::uint64_t end,
-                   const std::function<void(const TouchedRange&)>& sink);
+  // Calls `sink` for the rows of pages within [start, end), which is watched, that were written
+  // (which may be guard pages too), that are guard pages or that are absent, in order; the others
+  // are as they were, or swapped out so. Protects nothing. False where the kernel cannot do that.
+  // Both take a fraction of scan().
+  bool scan_watched(std::uint64_t start, std::uint64_t end,
+                    const std::function<void(const WatchedRange&)>& sink);
   // Protects the touched pages within [start, end), which is watched, that are not protected. False
   // where that cannot be.
   bool protect_written(std::uint64_t start, std::uint64_t end);
@@ -65,9 +77,16 @@ public:
 
 private:
   // What is asked of the ioctl.
-  enum class Query { kTouched, kGuards, kWritten, kAbsent };
+  enum class Query { kTouched, kGuards, kWritten, kWatched };
+  // A row of pages of the same categories, which are bits of the ioctl.
+  struct Row {
+    std::uint64_t start = 0;
+    std::uint64_t end = 0;
+    std::uint64_t categories = 0;
+  };
+  class RowJoiner;
   bool scan_by_ioctl(std::uint64_t start, std::uint64_t end, Query query,
-                     const std::function<void(const TouchedRange&)>& sink);
+                     const std::function<void(const Row&)>& sink);
   void scan_by_pagemap(std::uint64_t start, std::uint64_t end,
                        const std::function<void(const TouchedRange&)>& sink);
 

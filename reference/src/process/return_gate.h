@@ -78,6 +78,8 @@ public:
   // Memory for what calls give back.
   std::uint64_t results() const { return start_; }
   static constexpr std::uint64_t kResultSize = 4096;
+  // Of all memory that is written, which begins at results().
+  std::uint64_t size() const { return size_; }
 
   // Makes the memory zero; throws Error.
   void close();

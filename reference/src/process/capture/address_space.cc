@@ -154,42 +154,119 @@ void AddressSpaceCollector::set_aside_missing(pid_t copy, PageSpool& spool) {
   }
 }
 
-void AddressSpaceCollector::note_unwritten(const std::vector<AddressRange>& watched,
-                                           BaseMemory& base, std::uint32_t base_space) {
-  watched_ = watched;
+namespace {
+
+// Adds a range behind the others, joined with the last one where they meet.
+void add_range(std::vector<AddressRange>& ranges, std::uint64_t start, std::uint64_t end) {
+  if (start >= end) {
+    return;
+  }
+  if (!ranges.empty() && ranges.back().end >= start) {
+    ranges.back().end = std::max(ranges.back().end, end);
+  } else {
+    ranges.push_back({start, end});
+  }
+}
+
+// Calls `inside` for the parts of [start, end) that lie in one of the ranges, which are in order,
+// and `outside` for the others.
+template <typename Inside, typename Outside>
+void cut(std::uint64_t start, std::uint64_t end, const std::vector<AddressRange>& ranges,
+         Inside inside, Outside outside) {
+  auto next = std::lower_bound(ranges.begin(), ranges.end(), start + 1, comes_before);
+  while (start < end) {
+    if (next == ranges.end() || next->start >= end) {
+      outside(start, end);
+      return;
+    }
+    if (next->start > start) {
+      outside(start, next->start);
+      start = next->start;
+    }
+    const std::uint64_t to = std::min(next->end, end);
+    inside(start, to);
+    start = to;
+    ++next;
+  }
+}
+
+} // namespace
+
+void AddressSpaceCollector::note_written(std::uint64_t start, std::uint64_t end) {
+  written_.push_back({start, end});
+  written_bytes_ += end - start;
+}
+
+bool AddressSpaceCollector::find_written(const ProcMapping& mapping, const WrittenBefore& before,
+                                         PageScanner& scanner) {
+  // Rows that are protected one by one, rather than all pages being walked once more.
+  constexpr std::size_t kMostAlone = 64;
+  std::vector<AddressRange> gaps; // nothing can be read there
+  std::vector<AddressRange> guards;
+  std::vector<AddressRange> now;
+  const auto look = [&] {
+    gaps.clear();
+    guards.clear();
+    return scanner.scan_watched(mapping.start, mapping.end, [&](const WatchedRange& range) {
+      if (range.absent || range.guard) {
+        add_range(gaps, range.start, range.end);
+      }
+      if (range.guard) {
+        add_range(guards, range.start, range.end);
+      } else if (range.written) {
+        now.push_back({range.start, range.end});
+      }
+    });
+  };
+  if (!look()) {
+    return false;
+  }
+  // What is protected is read after that, so that nothing is missed which somebody writes
+  // meanwhile: it would be seen the next time.
+  const bool few = now.size() <= kMostAlone;
+  const std::vector<AddressRange> alone =
+      few ? now : std::vector<AddressRange>{{mapping.start, mapping.end}};
+  const auto note = [&](const TouchedRange& range) { now.push_back({range.start, range.end}); };
+  for (const AddressRange& range : alone) {
+    if (!scanner.take_written(range.start, range.end, note)) {
+      return false;
+    }
+  }
+  if (!few && !look()) { // nothing is a gap that was protected as written
+    return false;
+  }
+  cut(
+      mapping.start, mapping.end, before.written,
+      [&](std::uint64_t start, std::uint64_t end) {
+        now.push_back({start, end});
+      },
+      [](std::uint64_t, std::uint64_t) {});
+  std::sort(now.begin(), now.end(),
+            [](const AddressRange& a, const AddressRange& b) { return a.start < b.start; });
+  std::vector<AddressRange> changed;
+  for (const AddressRange& range : now) {
+    add_range(changed, range.start, range.end);
+  }
+  const auto nothing = [](std::uint64_t, std::uint64_t) {};
+  const auto written = [&](std::uint64_t start, std::uint64_t end) { note_written(start, end); };
+  cut(mapping.start, mapping.end, gaps, nothing, [&](std::uint64_t start, std::uint64_t end) {
+    cut(start, end, changed, written, [&](std::uint64_t from, std::uint64_t to) {
+      // What the base does not have is read: that should not be.
+      cut(
+          from, to, before.known,
+          [&](std::uint64_t a, std::uint64_t b) { add_range(unwritten_, a, b); }, written);
+    });
+  });
+  guards_.insert(guards_.end(), guards.begin(), guards.end());
+  return true;
+}
+
+void AddressSpaceCollector::note_unwritten(const WrittenBefore& before) {
+  watched_ = before.watched;
   unwritten_.clear();
   written_.clear();
   guards_.clear();
   written_bytes_ = 0;
-  const auto add = [](std::vector<AddressRange>& ranges, std::uint64_t start, std::uint64_t end) {
-    if (start == end) {
-      return;
-    }
-    if (!ranges.empty() && ranges.back().end == start) {
-      ranges.back().end = end;
-    } else {
-      ranges.push_back({start, end});
-    }
-  };
-  const auto written = [&](std::uint64_t start, std::uint64_t end) {
-    add(written_, start, end);
-    written_bytes_ += end - start;
-  };
-  // Pages that are as they were, as far as the base has them.
-  const auto unwritten = [&](std::uint64_t start, std::uint64_t end) {
-    for (std::uint64_t at = start; at < end;) {
-      const auto row = base.find(base_space, at);
-      const std::uint64_t known = row ? row->pages : base.zeros(base_space, at);
-      const std::uint64_t pages = std::max<std::uint64_t>(known, 1);
-      const std::uint64_t next = pages < (end - at) / page_size_ ? at + pages * page_size_ : end;
-      if (known != 0) {
-        add(unwritten_, at, next);
-      } else {
-        written(at, next); // that should not be
-      }
-      at = next;
-    }
-  };
   PageScanner scanner(pid_);
   for (const ProcMapping& mapping : mappings_) {
     const MappingKind kind = mapping_kind(mapping);
@@ -207,57 +284,17 @@ void AddressSpaceCollector::note_unwritten(const std::vector<AddressRange>& watc
     if (!is_within(mapping, watched_)) {
       scanner.scan(mapping.start, mapping.end, [&](const TouchedRange& touched) {
         if (!touched.file) {
-          written(touched.start, touched.end);
+          note_written(touched.start, touched.end);
         }
       });
       note_guards();
-      continue;
-    }
-    struct Part {
-      std::uint64_t start, end;
-      bool absent; // or a guard page: nothing can be read
-    };
-    std::vector<Part> parts;
-    const auto note = [&](bool absent) {
-      return [&parts, absent](const TouchedRange& range) {
-        parts.push_back({range.start, range.end, absent});
-      };
-    };
-    if (!scanner.take_written(mapping.start, mapping.end, note(false)) ||
-        !scanner.scan_absent(mapping.start, mapping.end, note(true))) {
+    } else if (!find_written(mapping, before, scanner)) {
       watched_.clear();
       unwritten_.clear();
       written_.clear();
       written_bytes_ = UINT64_MAX; // everything is compared
       return;
     }
-    const std::size_t known = guards_.size();
-    note_guards();
-    for (std::size_t i = known; i < guards_.size(); ++i) {
-      parts.push_back({guards_[i].start, guards_[i].end, true});
-    }
-    std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) {
-      return std::tuple(a.start, !a.absent) < std::tuple(b.start, !b.absent);
-    });
-    std::uint64_t at = mapping.start;
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      const Part& part = parts[i];
-      unwritten(at, std::max(at, part.start));
-      if (part.absent) {
-        at = std::max(at, part.end);
-        continue;
-      }
-      // Guard pages count as written too.
-      std::uint64_t from = std::max(at, part.start);
-      for (; i + 1 < parts.size() && parts[i + 1].start < part.end; ++i) {
-        const Part& guard = parts[i + 1];
-        written(from, std::max(from, guard.start));
-        from = std::max(from, guard.end);
-      }
-      written(from, std::max(from, part.end));
-      at = std::max(at, std::max(from, part.end));
-    }
-    unwritten(at, std::max(at, mapping.end));
   }
 }
 
@@ -293,55 +330,73 @@ bool AddressSpaceCollector::examine_before(const MemoryReport& report) {
                   [](const Area& area) { return area.kind == MappingKind::kOther; })) {
     return false; // files that cannot be opened are read through the process, whatever their size
   }
-  set_aside_written_ = true;
   return true;
 }
 
-void AddressSpaceCollector::set_aside_written() {
-  std::uint64_t most = written_bytes_;
-  for (const Area& area : areas_) {
-    most += area.kind == MappingKind::kVdso ? area.mapping.length() : 0;
-  }
-  aside_ = PageBuffer(most);
-  ::madvise(aside_.data(), aside_.size(), MADV_HUGEPAGE); // fewer faults, while it stands still
-  SavedArea saved{{0, UINT64_MAX}, {}, guards_};
-  RemoteMemory memory(pid_);
-  std::vector<iovec> ranges;
-  std::size_t filled = 0;
-  std::size_t read = 0; // of what is filled
-  const auto flush = [&] {
-    memory.read_ranges(ranges, aside_.span().subspan(read, filled - read));
-    ranges.clear();
-    read = filled;
-  };
-  const auto set_aside = [&](std::uint64_t start, std::uint64_t end) {
-    if (start >= end) {
-      return;
-    }
-    if (ranges.size() == IOV_MAX) {
-      flush();
-    }
-    ranges.push_back({reinterpret_cast<void*>(start), end - start});
-    saved.pages.push_back({{start, end - start}, filled});
+void AddressSpaceCollector::plan_aside() {
+  aside_ranges_.clear();
+  next_aside_ = 0;
+  std::uint64_t filled = 0;
+  const auto add = [&](std::uint64_t start, std::uint64_t end) {
+    aside_ranges_.push_back({{start, end - start}, filled});
     filled += end - start;
   };
   auto next = written_.begin();
-  for (const Area& area : areas_) {
-    if (area.kind == MappingKind::kVdso) {
-      set_aside(area.mapping.start, area.mapping.end);
-      continue;
+  for (const ProcMapping& mapping : mappings_) {
+    if (mapping_kind(mapping) == MappingKind::kVdso) {
+      add(mapping.start, mapping.end);
     }
-    for (; next != written_.end() && next->start < area.mapping.end; ++next) {
-      // Neighbours of two mappings may have been joined.
-      set_aside(std::max(next->start, area.mapping.start), std::min(next->end, area.mapping.end));
-      if (next->end > area.mapping.end) {
-        break;
-      }
+    for (; next != written_.end() && next->start < mapping.end; ++next) {
+      add(next->start, next->end);
     }
   }
-  flush();
+  aside_->reserve(filled, false);
+}
+
+void AddressSpaceCollector::read_aside() {
+  constexpr std::size_t kPart = 128; // ranges
+  static_assert(kPart <= IOV_MAX);
+  RemoteMemory memory(pid_);
+  std::vector<iovec> ranges;
+  for (;;) {
+    const std::size_t first = next_aside_.fetch_add(kPart);
+    if (first >= aside_ranges_.size()) {
+      return;
+    }
+    const std::size_t end = std::min(first + kPart, aside_ranges_.size());
+    ranges.clear();
+    for (std::size_t i = first; i < end; ++i) {
+      ranges.push_back(
+          {reinterpret_cast<void*>(aside_ranges_[i].range.offset), aside_ranges_[i].range.length});
+    }
+    const PlacedRange& last = aside_ranges_[end - 1];
+    const std::uint64_t place = aside_ranges_[first].place;
+    memory.read_ranges(ranges,
+                       aside_->span().subspan(place, last.place + last.range.length - place));
+  }
+}
+
+void AddressSpaceCollector::finish_aside(AddressRange ours) {
+  RemoteMemory memory(pid_);
+  const auto read_again = [&](std::uint64_t start, std::uint64_t end) {
+    for (const PlacedRange& placed : aside_ranges_) {
+      const std::uint64_t from = std::max(start, placed.range.offset);
+      const std::uint64_t to = std::min(end, placed.range.offset + placed.range.length);
+      if (from < to) {
+        memory.read(from,
+                    aside_->span().subspan(placed.place + (from - placed.range.offset), to - from));
+      }
+    }
+  };
+  read_again(ours.start, ours.end);
+  for (const ProcMapping& mapping : mappings_) {
+    if (mapping_kind(mapping) == MappingKind::kVdso) {
+      read_again(mapping.start, mapping.end);
+    }
+  }
   saved_.clear();
-  saved_.push_back(std::move(saved));
+  saved_.push_back({{0, UINT64_MAX}, aside_ranges_, guards_});
+  set_aside_written_ = true;
 }
 
 const AddressSpaceCollector::SavedArea*
@@ -634,7 +689,7 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
       }
       skip_to(pages->range.offset);
       if (set_aside_written_) {
-        out.memory(aside_.span().subspan(pages->place, pages->range.length));
+        out.memory(aside_->span().subspan(pages->place, pages->range.length));
       } else {
         out.file(spool.fd(), pages->place, pages->range.length, "pages set aside");
       }

@@ -1,8 +1,8 @@
 // What a checkpoint says of one address space.
 #pragma once
 
-#include "base/page_buffer.h"
 #include "process/capture/address_range.h"
+#include "process/capture/aside_memory.h"
 #include "process/capture/memory_objects.h"
 #include "process/capture/page_pump.h"
 #include "process/capture/page_spool.h"
@@ -16,6 +16,7 @@
 #include "rrpcp/page_run.h"
 #include "rrpcp/schema/memory.capnp.h"
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -34,6 +35,13 @@ struct MemoryReport {
 
 // Throws Error.
 MemoryReport read_memory_report(pid_t pid);
+
+// What is known of the memory of a watched process before it stands still.
+struct WrittenBefore {
+  std::vector<AddressRange> watched; // mappings that have been watched since the base was made
+  std::vector<AddressRange> written; // parts of them that are protected again already; in order
+  std::vector<AddressRange> known;   // where the base has the memory; in order
+};
 
 // Collects one address space: first, while its process stands still, what a copy of the process
 // (fork(2)) would not have; then, from the process or a copy of it, mappings and pages.
@@ -62,20 +70,31 @@ public:
   // copy does not have (MADV_DONTFORK).
   void set_aside_missing(pid_t copy, PageSpool& spool);
 
-  // While the process stands still: finds what was written since `base` was captured, whose space
-  // `base_space` held the process; what was not is taken over unread. `watched` are mappings that
-  // have been watched since, of which what is written from now on is noted.
-  void note_unwritten(const std::vector<AddressRange>& watched, BaseMemory& base,
-                      std::uint32_t base_space);
+  // While the process stands still: finds what was written since the base was captured; what was
+  // not is taken over unread. From then on whatever is written is noted for the next time. Uses
+  // nothing that others of these functions change, so that another thread may do it between
+  // note_enrolled() and examine_before(). Throws Error.
+  void note_unwritten(const WrittenBefore& before);
   // Mappings that we watch: the program does not.
   void note_enrolled(std::vector<AddressRange> enrolled) { enrolled_ = std::move(enrolled); }
   // Bytes of private memory that was, or may have been; all of it without note_unwritten().
   std::uint64_t written_bytes() const { return written_bytes_; }
-  // While the process stands still, instead of a copy: examine() with what was asked before it
-  // stood still, if that is about the mappings that it has; then everything that was written is set
-  // aside, and the process may go on. False: nothing was done.
+  // Instead of a copy, all on a process that stands still until all is set aside, which it may go
+  // on then: sets aside everything that was written.
+  //
+  // The memory for it, which lives as long as what is read here.
+  void lend_aside(AsideMemory& memory) { aside_ = &memory; }
+  // After note_unwritten(): where what was written will lie.
+  void plan_aside();
+  // Reads what plan_aside() has found. Several threads may do so at once: each takes a part. Then
+  // it is all there when the last one comes back.
+  void read_aside();
+  // Reads again what was read of a range, because we had bytes of ours there then; and what nobody
+  // reads in read_aside(): the code that the kernel maps, where a CallGate is.
+  void finish_aside(AddressRange ours);
+  // examine() with what was asked before the process stood still, if that is about the mappings
+  // that it has. False: nothing was done.
   bool examine_before(const MemoryReport& report);
-  void set_aside_written();
 
   // From now on everything is read from `source`, the process or a copy of it. Returns areas that a
   // copy has without their contents (MADV_WIPEONFORK) and that were not set aside: with such, the
@@ -127,6 +146,10 @@ private:
     std::vector<PageRun> runs;
   };
 
+  // Of a mapping that is watched: what is in it. False where the kernel does not say.
+  bool find_written(const ProcMapping& mapping, const WrittenBefore& before, PageScanner& scanner);
+  void note_written(std::uint64_t start, std::uint64_t end);
+
   void examine_areas(const std::vector<ProcMemoryArea>& memory);
   void add_area(const ProcMemoryArea& memory);
   bool locked_on_fault(const ProcMemoryArea& memory) const;
@@ -158,10 +181,13 @@ private:
   std::vector<AddressRange> enrolled_;  // mappings, in order
   std::vector<AddressRange> watched_;   // those of which all is written that is not unwritten
   std::vector<AddressRange> unwritten_; // in order
-  std::vector<AddressRange> written_;   // or not watched; in order
+  std::vector<AddressRange> written_;   // or not watched; in order, each in one mapping
   std::uint64_t written_bytes_ = UINT64_MAX;
   std::vector<AddressRange> guards_; // pages, in order
-  PageBuffer aside_;                 // what set_aside_written() has read
+  // What read_aside() reads, in order of their addresses, and where that is taken from.
+  std::vector<PlacedRange> aside_ranges_;
+  std::atomic<std::size_t> next_aside_ = 0;
+  AsideMemory* aside_ = nullptr;
   bool set_aside_written_ = false;
   std::vector<ProcMemoryArea> missing_; // mappings that a copy does not have
   std::vector<Area> areas_;

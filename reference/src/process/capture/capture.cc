@@ -23,6 +23,7 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <optional>
 #include <sys/ptrace.h>
@@ -45,6 +46,8 @@ constexpr int kMaxUselessCopies = 3;
 
 // Bytes of memory that are set aside while a process stands still, rather than having it copied.
 constexpr std::uint64_t kMostSetAside = std::uint64_t{64} << 20;
+// More than was written before it stood still.
+constexpr std::uint64_t kSpareAside = std::uint64_t{1} << 20;
 
 std::uint64_t since(Clock::time_point start) {
   return static_cast<std::uint64_t>(
@@ -71,11 +74,16 @@ public:
 private:
   // Looks at the process before it is disturbed. Throws what makes a capture impossible.
   void look();
+  // What was written since the base was made, as far as that can be done before.
+  void look_at_written();
   // Child processes.
   void refuse_surroundings(Refusals& refusals) const;
   void refuse_group(Refusals& refusals) const;
-  // With a watch: sees what was written since the base was made, and has what comes next noted.
+  // With a watch: has noted what is written from now on. Where the watch knows the base, what was
+  // written since that was made is found, and read, in another thread.
   void watch_memory();
+  // In that thread, which says in `found` when it has found all.
+  void find_written(bool reads, std::promise<void> found);
   // Opens the base, where there is to be one.
   void open_base();
   // Stops the process and has it collected, from a copy where that can be.
@@ -116,7 +124,10 @@ private:
   std::unique_ptr<StateCollector> collector_;
   std::optional<Snapshot> copy_;
   std::optional<HeldBase> base_;
-  std::optional<MemoryReport> report_; // before the process was stopped, for collect_written()
+  std::optional<MemoryReport> report_;  // before the process was stopped, for collect_written()
+  std::optional<WrittenBefore> before_; // where the watch knows the base
+  std::future<void> found_;             // what was written, while the process stands still
+  std::future<void> read_;
   Clock::time_point frozen_at_;
   std::int64_t frozen_at_wall_clock_ = 0;
 };
@@ -157,8 +168,34 @@ void Capture::look() {
   if (watch_ != nullptr && base_ && watch_->knows(pid_, base_->checkpoint())) {
     report_ = read_memory_report(pid_);
     areas_ = report_->areas;
+    if (options_.after != AfterCapture::kKill) {
+      look_at_written();
+    }
   } else if (status->locked != 0) {
     areas_ = read_memory_areas(pid_);
+  }
+}
+
+void Capture::look_at_written() {
+  const std::optional<std::uint32_t> space = base_->memory().space_of_process(pid_);
+  if (!space) {
+    return;
+  }
+  before_.emplace();
+  for (const auto& [start, end] : base_->memory().known(*space)) {
+    before_->known.push_back({start, end});
+  }
+  std::vector<ProcMapping> mappings;
+  for (const ProcMemoryArea& area : areas_) {
+    mappings.push_back(area.mapping);
+  }
+  before_->written = watch_->take_early(pid_, mappings);
+  std::uint64_t bytes = kSpareAside;
+  for (const AddressRange& range : before_->written) {
+    bytes += (range.end - range.start) / 4 * 5;
+  }
+  if (bytes <= kMostSetAside) {
+    watch_->aside().reserve(bytes, true);
   }
 }
 
@@ -254,6 +291,23 @@ void Capture::check_cancelled() const {
 
 void Capture::freeze() {
   check_cancelled();
+  message_ = std::make_unique<capnp::MallocMessageBuilder>();
+  collector_ = std::make_unique<StateCollector>(
+      CollectorOptions{.allow = options_.allow,
+                       .inspect_only = options_.inspect_only,
+                       .max_unlinked_bytes = options_.max_unlinked_bytes,
+                       .embed_files = options_.embed_files,
+                       .spool_directory = directory_of(path_),
+                       .return_code = return_code_,
+                       .base = base_ ? &base_->memory() : nullptr,
+                       .at_mappings = [this] {
+                         if (before_) {
+                           watch_memory();
+                         }
+                       }});
+  if (const std::optional<ProcStatus> status = ProcStatus::try_read(pid_, pid_)) {
+    collector_->expect_user(status->uids[0], status->gids[0]);
+  }
   frozen_at_ = Clock::now();
   frozen_at_wall_clock_ = wall_clock();
   group_.emplace(pid_, [this] { check_cancelled(); });
@@ -263,21 +317,14 @@ void Capture::freeze() {
     process.threads.push_back(&thread);
   }
   result_.tasks = process.threads.size();
-  message_ = std::make_unique<capnp::MallocMessageBuilder>();
-  collector_ = std::make_unique<StateCollector>(
-      CollectorOptions{.allow = options_.allow,
-                       .inspect_only = options_.inspect_only,
-                       .max_unlinked_bytes = options_.max_unlinked_bytes,
-                       .embed_files = options_.embed_files,
-                       .spool_directory = directory_of(path_),
-                       .return_code = return_code_,
-                       .base = base_ ? &base_->memory() : nullptr});
   refuse_surroundings(collector_->refusals());
   collector_->collect_frozen({process}, message_->initRoot<schema::Manifest>().initState());
   collector_->space(0).note_locked(areas_);
   collector_->refusals().throw_if_any(pid_);
   check_cancelled();
-  watch_memory();
+  if (!before_) {
+    watch_memory();
+  }
 }
 
 void Capture::watch_memory() {
@@ -285,25 +332,52 @@ void Capture::watch_memory() {
     return;
   }
   AddressSpaceCollector& space = collector_->space(0);
-  const bool knows = base_ && watch_->knows(pid_, base_->checkpoint());
   watch_->enroll(pid_, collector_->caller(0), collector_->site(0), space.mappings());
   space.note_enrolled(watch_->enrolled());
-  const std::optional<std::uint32_t> base_space = collector_->base_space(0);
-  const bool asks = knows && base_space;
-  watch_->protect(pid_, !asks);
-  if (asks) {
-    space.note_unwritten(watch_->watched(), base_->memory(), *base_space);
+  watch_->protect(pid_, !before_);
+  if (before_) {
+    before_->watched = watch_->watched();
+    // Other gates write where nobody knows that it was they.
+    const bool reads = report_ && collector_->site(0).way_back != nullptr;
+    space.lend_aside(watch_->aside());
+    std::promise<void> found;
+    found_ = found.get_future();
+    read_ = std::async(std::launch::async, &Capture::find_written, this, reads, std::move(found));
+  }
+}
+
+void Capture::find_written(bool reads, std::promise<void> found) {
+  AddressSpaceCollector& space = collector_->space(0);
+  try {
+    space.note_unwritten(*before_);
+    if (space.written_bytes() <= kMostSetAside) {
+      space.plan_aside();
+    } else {
+      reads = false;
+    }
+  } catch (...) {
+    found.set_exception(std::current_exception());
+    return;
+  }
+  found.set_value();
+  if (reads) {
+    space.read_aside();
   }
 }
 
 bool Capture::collect_written() {
-  if (!report_ || collector_->space(0).written_bytes() > kMostSetAside ||
+  if (found_.valid()) {
+    found_.get();
+  }
+  if (!report_ || !before_ || collector_->space(0).written_bytes() > kMostSetAside ||
       !collector_->examine_before(*report_)) {
+    if (read_.valid()) {
+      read_.get();
+    }
     return false;
   }
   collector_->ask(0, collector_->caller(0), manifest().getState());
-  collector_->close(0);
-  collector_->set_aside_written();
+  collector_->close_and_set_aside([this] { read_.get(); });
   thaw();
   return true;
 }
@@ -363,6 +437,7 @@ void Capture::collect() {
       }
       if (!group_) {
         ++useless_copies;
+        before_.reset(); // what was written was asked already
         continue;
       }
     }
@@ -431,6 +506,9 @@ void Capture::drop_copy() {
 
 void Capture::clean_up() noexcept {
   try {
+    if (read_.valid()) {
+      read_.wait();
+    }
     // In this order: the process is rid of our code while it still stands still, goes on, and is
     // stopped for a moment to be rid of the copy.
     collector_.reset();

@@ -154,6 +154,9 @@ void StateCollector::collect_frozen(const std::vector<StoppedProcess>& processes
     space->collector.collect_frozen();
   }
   open_gates();
+  if (options_.at_mappings) {
+    options_.at_mappings();
+  }
   // What refuses the capture is known before anything is done to a thread.
   if (!options_.supervised) {
     for (pid_t owner : file_tables_) {
@@ -343,8 +346,17 @@ bool StateCollector::examine_before(const MemoryReport& report) {
   return true;
 }
 
-void StateCollector::set_aside_written() {
-  spaces_.front()->collector.set_aside_written();
+void StateCollector::close_and_set_aside(const std::function<void()>& until_read) {
+  Space& space = *spaces_.front();
+  AddressRange ours{0, 0};
+  if (space.way_back) {
+    ours.start = space.way_back->results();
+    ours.end = ours.start + space.way_back->size();
+  }
+  close(0);
+  space.collector.read_aside();
+  until_read();
+  space.collector.finish_aside(ours);
   set_aside_shared();
 }
 

@@ -61,6 +61,9 @@ struct CollectorOptions {
   // What pages are compared with, so that those which it holds at their place are not stored again;
   // must outlive the collector. The writer's header fields have base_runs then. May be null.
   BaseMemory* base = nullptr;
+  // Called by collect_frozen() when the mappings are known and before a thread is made to do
+  // anything: what takes long can be begun in another thread. May be empty.
+  std::function<void()> at_mappings = {};
 };
 
 // Fills a State from processes that somebody else has stopped and will let go on: it neither
@@ -96,6 +99,8 @@ public:
   StateCollector& operator=(const StateCollector&) = delete;
   ~StateCollector();
 
+  // Before the processes are stopped: makes ready what is asked of threads of this user.
+  void expect_user(std::uint32_t uid, std::uint32_t gid) { landlock_.child_of(uid, gid); }
   // What has to be read while the processes stand still: tasks, processes, files, mappings. `state`
   // must be empty. Returns early, with nothing done to any thread, where refusals() has something
   // already; but a thread that stands where the calls of a killed tracer have left it is made as
@@ -119,11 +124,12 @@ public:
   void set_aside(std::size_t space, const std::vector<AddressRange>& wiped);
   // Instead of a copy of the only space, of which it is known what was written (note_unwritten()):
   // takes what every mapping is from `report`, which was made before the process stood still. False
-  // where that is not about the mappings of now: nothing was done. Else ask(), close(), and
-  // set_aside_written(), which sets aside all that has to be stored, and the process may go on;
-  // examine() is done.
+  // where that is not about the mappings of now: nothing was done. Else ask(),
+  // close_and_set_aside() instead of close(), which returns when all is set aside that has to be
+  // stored, and the process may go on; examine() is done.
   bool examine_before(const MemoryReport& report);
-  void set_aside_written();
+  // `until_read` waits for other threads that are in read_aside() of the space.
+  void close_and_set_aside(const std::function<void()>& until_read);
   // The space of the base that had the memory of one of these; nothing without a base.
   std::optional<std::uint32_t> base_space(std::size_t space) const;
   // Asks `thread`, which belongs to a process or to its copy, for signal handlers and the end of

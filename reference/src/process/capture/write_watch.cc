@@ -80,6 +80,23 @@ bool WriteWatch::open(pid_t pid, Tracee& thread, const CallSite& site) {
   return true;
 }
 
+std::vector<AddressRange> WriteWatch::take_early(pid_t pid,
+                                                 const std::vector<ProcMapping>& mappings) {
+  since_.reset();
+  std::vector<AddressRange> written;
+  PageScanner scanner(pid);
+  for (const ProcMapping& mapping : mappings) {
+    if (mapping_kind(mapping) == MappingKind::kPrivateAnonymous &&
+        scanner.is_watched(mapping.start) &&
+        !scanner.take_written(mapping.start, mapping.end, [&](const TouchedRange& range) {
+          written.push_back({range.start, range.end});
+        })) {
+      break; // the rest is found later
+    }
+  }
+  return written;
+}
+
 void WriteWatch::enroll(pid_t pid, Tracee& thread, const CallSite& site,
                         const std::vector<ProcMapping>& mappings) {
   enrolled_.clear();

@@ -3,6 +3,7 @@
 
 #include "base/scoped_fd.h"
 #include "process/capture/address_range.h"
+#include "process/capture/aside_memory.h"
 #include "process/capture/scratch_memory.h"
 #include "process/proc_maps.h"
 #include "process/tracee.h"
@@ -25,6 +26,13 @@ public:
   // Whether what was written to this very process since the checkpoint in this file was made is
   // known.
   bool knows(pid_t pid, const CheckpointReader& base) const;
+
+  // Before the process stands still, where it knows() the base: protects again what was written
+  // since then, which has to be read when it does stand still. knows() nothing from now on, until
+  // captured(). Returns what that is, in order.
+  std::vector<AddressRange> take_early(pid_t pid, const std::vector<ProcMapping>& mappings);
+  // For what a capture sets aside; kept for the next one.
+  AsideMemory& aside() { return aside_; }
 
   // While the process stands still: registers its memory, where that was not done yet. `thread` is
   // a stopped one. Where it cannot be, problem() says why.
@@ -56,6 +64,7 @@ private:
   // Of its file: an id does not tell two files apart of which somebody wants that (spec/series.md).
   std::uint64_t device_ = 0;
   std::uint64_t inode_ = 0;
+  AsideMemory aside_;
   std::string problem_ = "nothing was captured yet";
 };
 

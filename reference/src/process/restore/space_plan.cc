@@ -11,13 +11,16 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <linux/prctl.h>
+#include <map>
 #include <memory>
 #include <span>
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <tuple>
 #include <unistd.h>
+#include <utility>
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -37,6 +40,8 @@ constexpr std::uint64_t kLeastMappedPagesOverFile = 64;
 constexpr std::uint64_t kSpareMappings = 4096;
 constexpr std::uint64_t kUsualMappingLimit = 65530; // vm.max_map_count
 constexpr std::size_t kMaxPiecesOfRead = 1024;      // UIO_MAXIOV
+// Pieces that are read over a file that is mapped, between two pieces of it.
+constexpr std::size_t kMostReadBetween = 16;
 // Ends of the user half: with four levels of page tables, and with five.
 constexpr std::uint64_t kFourLevelEnd = 0x7ffffffff000;
 constexpr std::uint64_t kFiveLevelEnd = 0xfffffffffff000;
@@ -304,13 +309,13 @@ void SpacePlan::plan_raw(PlannedMapping& planned, std::uint64_t address, std::ui
     mapped -= page_size_;
   }
   if (may_map_from_file(planned, mapped)) {
-    planned.pieces.push_back({Piece::Way::kMap, address, mapped, file_offset, file});
+    planned.pieces.push_back({Piece::Way::kMap, address, mapped, file_offset, file, first});
   } else {
     mapped = 0;
   }
   if (mapped < bytes) {
-    planned.pieces.push_back(
-        {Piece::Way::kRead, address + mapped, bytes - mapped, file_offset + mapped, file});
+    planned.pieces.push_back({Piece::Way::kRead, address + mapped, bytes - mapped,
+                              file_offset + mapped, file, first + mapped / page_size_});
     planned.needs_writing = true;
   }
 }
@@ -346,6 +351,7 @@ void SpacePlan::limit_mappings() {
     }
   }
   for (PlannedMapping& mapping : mappings_) {
+    join_mapped(mapping);
     for (const Piece& piece : mapping.pieces) {
       if (piece.way == Piece::Way::kMap) {
         mapped_from_file_.push_back({piece.address, piece.address + piece.bytes});
@@ -354,6 +360,77 @@ void SpacePlan::limit_mappings() {
       }
     }
   }
+  copy_dense_reads();
+}
+
+// Where most of a chunk is to be read, all processors take part, and it is verified, as what has to
+// be decoded is: reading chunks of which little is needed would take longer than the new process
+// does alone.
+void SpacePlan::copy_dense_reads() {
+  const auto chunk_of = [&](const Piece& piece) {
+    return std::pair(piece.file, piece.first / files_[piece.file]->header().chunk_pages);
+  };
+  std::map<std::pair<std::uint32_t, std::uint64_t>, std::uint64_t> read; // bytes, by chunk
+  for (const PlannedMapping& mapping : mappings_) {
+    for (const Piece& piece : mapping.pieces) {
+      if (piece.way == Piece::Way::kRead) {
+        read[chunk_of(piece)] += piece.bytes;
+      }
+    }
+  }
+  for (PlannedMapping& mapping : mappings_) {
+    std::erase_if(mapping.pieces, [&](const Piece& piece) {
+      if (piece.way != Piece::Way::kRead) {
+        return false;
+      }
+      const auto [file, chunk] = chunk_of(piece);
+      if (read[{file, chunk}] * 2 < files_[file]->chunk(chunk).length) {
+        return false;
+      }
+      plan_copy(mapping, piece.address, file, piece.first, piece.bytes);
+      return true;
+    });
+  }
+}
+
+// Of a series, pages of later files lie scattered between those of an early one, which has former
+// pages in their places. Rather than in many pieces, that one is mapped as a whole, and the few
+// pages are read over it: a page takes a fraction of a mapping.
+void SpacePlan::join_mapped(PlannedMapping& mapping) const {
+  std::vector<Piece>& pieces = mapping.pieces;
+  std::vector<Piece> kept;
+  kept.reserve(pieces.size());
+  for (std::size_t i = 0; i < pieces.size();) {
+    Piece whole = pieces[i];
+    std::size_t end = i + 1;         // of what `whole` covers
+    std::vector<Piece> over, so_far; // what is read over it; before the next piece of its own
+    std::uint64_t address = whole.address + whole.bytes;
+    for (std::size_t k = end; whole.way == Piece::Way::kMap && k < pieces.size(); ++k) {
+      const Piece& next = pieces[k];
+      if (next.address != address || next.way == Piece::Way::kZero) {
+        break;
+      }
+      address += next.bytes;
+      // The last page of anonymous memory stays anonymous, as plan_raw() has it.
+      const bool is_last = !mapping.object && address == mapping.range.end;
+      if (!is_last && next.file == whole.file &&
+          next.file_offset - whole.file_offset == next.address - whole.address) {
+        whole.bytes = address - whole.address;
+        over.insert(over.end(), so_far.begin(), so_far.end());
+        whole.read_over = !over.empty();
+        so_far.clear();
+        end = k + 1;
+      } else if (next.way == Piece::Way::kRead && so_far.size() < kMostReadBetween) {
+        so_far.push_back(next);
+      } else {
+        break;
+      }
+    }
+    kept.push_back(whole);
+    kept.insert(kept.end(), over.begin(), over.end());
+    i = end;
+  }
+  pieces = std::move(kept);
 }
 
 void SpacePlan::plan_keys(Obstacles& obstacles) {
@@ -601,7 +678,8 @@ void SpacePlan::add_mapping_ops(OpList& ops, const DescriptorSet& set) const {
                          "",
                          OpFailure::Policy::kFatal,
                          {piece.address, piece.address + piece.bytes}},
-                        SYS_mmap, piece.address, piece.bytes, mapping.protection,
+                        SYS_mmap, piece.address, piece.bytes,
+                        piece.read_over ? protection : mapping.protection,
                         MAP_PRIVATE | MAP_FIXED | (mapping.flags & MAP_NORESERVE),
                         set.number(file_descriptors_[piece.file]), piece.file_offset);
       }
@@ -610,6 +688,24 @@ void SpacePlan::add_mapping_ops(OpList& ops, const DescriptorSet& set) const {
 }
 
 void SpacePlan::add_reading_ops(OpList& ops, const DescriptorSet& set) const {
+  std::vector<const Piece*> reads;
+  for (const PlannedMapping& mapping : mappings_) {
+    for (const Piece& piece : mapping.pieces) {
+      if (piece.way == Piece::Way::kZero) {
+        ops.add({"clearing",
+                 "",
+                 OpFailure::Policy::kFatal,
+                 {piece.address, piece.address + piece.bytes}},
+                restorer::OpKind::kZero, piece.address, piece.bytes);
+      } else if (piece.way == Piece::Way::kRead) {
+        reads.push_back(&piece);
+      }
+    }
+  }
+  // In the order of the files: of a series, those of one file lie scattered between others.
+  std::sort(reads.begin(), reads.end(), [](const Piece* a, const Piece* b) {
+    return std::tie(a->file, a->file_offset) < std::tie(b->file, b->file_offset);
+  });
   std::vector<iovec> pieces;
   std::uint32_t file = 0;
   std::uint64_t file_start = 0;
@@ -627,27 +723,17 @@ void SpacePlan::add_reading_ops(OpList& ops, const DescriptorSet& set) const {
     pieces.clear();
     bytes = 0;
   };
-  for (const PlannedMapping& mapping : mappings_) {
-    for (const Piece& piece : mapping.pieces) {
-      if (piece.way == Piece::Way::kZero) {
-        ops.add({"clearing",
-                 "",
-                 OpFailure::Policy::kFatal,
-                 {piece.address, piece.address + piece.bytes}},
-                restorer::OpKind::kZero, piece.address, piece.bytes);
-      } else if (piece.way == Piece::Way::kRead) {
-        if (pieces.size() == kMaxPiecesOfRead || piece.file != file ||
-            piece.file_offset != file_start + bytes) {
-          flush();
-        }
-        if (pieces.empty()) {
-          file = piece.file;
-          file_start = piece.file_offset;
-        }
-        pieces.push_back({reinterpret_cast<void*>(piece.address), piece.bytes});
-        bytes += piece.bytes;
-      }
+  for (const Piece* piece : reads) {
+    if (pieces.size() == kMaxPiecesOfRead || piece->file != file ||
+        piece->file_offset != file_start + bytes) {
+      flush();
     }
+    if (pieces.empty()) {
+      file = piece->file;
+      file_start = piece->file_offset;
+    }
+    pieces.push_back({reinterpret_cast<void*>(piece->address), piece->bytes});
+    bytes += piece->bytes;
   }
   flush();
 }

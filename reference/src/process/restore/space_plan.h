@@ -68,7 +68,9 @@ private:
     std::uint64_t bytes;
     // In the checkpoint's file, or a base's.
     std::uint64_t file_offset;
-    std::uint32_t file = 0; // index in files_
+    std::uint32_t file = 0;  // index in files_
+    std::uint64_t first = 0; // page of that file's page stream
+    bool read_over = false;  // kMap: other pages are read over some of it
   };
   struct PlannedMapping {
     MemoryRange range;
@@ -102,6 +104,8 @@ private:
                  std::uint64_t first, std::uint64_t bytes);
   bool may_map_from_file(const PlannedMapping& planned, std::uint64_t bytes) const;
   void limit_mappings();
+  void join_mapped(PlannedMapping& mapping) const;
+  void copy_dense_reads();
   void plan_keys(Obstacles& obstacles);
   void add_segment_ops(OpList& ops) const;
   int descriptor_number(const PlannedMapping& mapping, const DescriptorSet& set) const;
