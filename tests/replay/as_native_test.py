@@ -44,6 +44,8 @@ sleep 1000 | sleep 1000 & job=$!
 kill -STOP %%
 stopped
 kill -KILL %%
+# (wait does not wait for one that bash still takes for stopped.)
+while jobs -s | grep -q .; do sleep 0.02; done
 wait $job
 echo "killed"
 """
