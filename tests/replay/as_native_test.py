@@ -66,7 +66,7 @@ until grep -q attached said; do sleep 0.05; done
 kill -0 $$
 kill -INT $other
 wait $other
-sed 's/([0-9]*/(PID/' later
+head -n 1 later | sed 's/([0-9]*/(PID/'
 """
 
 # gdb(1) stops, steps, calls a function, changes memory, watches it, and follows a fork.
