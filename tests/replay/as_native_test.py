@@ -102,6 +102,7 @@ CASES = {
     "filters": ["@filters"],
     "early_alarms": ["@early_alarms"],
     "killed": ["@killed"],
+    "vdso": ["@vdso"],
     "debugger": ["@debugger"],
     "call_tracer": ["@call_tracer"],
     "attacher": ["@attacher"],
