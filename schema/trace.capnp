@@ -90,7 +90,7 @@ struct Event {
     }
     signal :group {
       # A signal handler was entered: registersAfter, extendedRegisters, signalMask and the frame
-      # in `memory`.
+      # in `memory`. With the last two causes none was.
       info @26 :Data;
       # siginfo_t, 128 bytes.
       cause @27 :SignalCause;
@@ -100,7 +100,8 @@ struct Event {
     preemption @29 :Void;
     # The task was stopped at an arbitrary place. What it did since its event before this one is
     # not replayed but applied: registersAfter, extendedRegisters, `memory` and `shared` have all
-    # that it may have changed.
+    # that it may have changed. So is what a recorded tracer has changed of the task's registers
+    # (ptrace(2)), and with signalMask of its mask, where the task stood still.
   }
 
   followed @30 :List(FollowedMapping);
@@ -195,6 +196,12 @@ enum SignalCause {
   # made anew once the handler has returned.
   fault @1;
   # The task's own instruction raised it: with `registers` of that instruction.
+  reported @2;
+  # The same, but a recorded task that traces this one was told of it, and no handler was entered:
+  # the task stands at `registers`, which registersAfter repeats.
+  stepped @3;
+  # As reported, after the task has executed one instruction from its event before this one, as a
+  # recorded tracer wanted it (PTRACE_SINGLESTEP).
 }
 
 enum TrappedInstruction {

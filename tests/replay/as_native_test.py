@@ -44,6 +44,8 @@ sleep 1000 | sleep 1000 & job=$!
 kill -STOP %%
 stopped
 kill -KILL %%
+# (wait does not wait for one that bash still takes for stopped.)
+while jobs -s | grep -q .; do sleep 0.02; done
 wait $job
 echo "killed"
 """
@@ -51,6 +53,45 @@ echo "killed"
 MANUAL = """
 printf '.TH small 1 2020-01-01\\n.SH NAME\\nsmall \\\\- a page\\n' | gzip > small.1.gz
 MANPAGER=cat MANWIDTH=60 LC_ALL=C man -l small.1.gz
+"""
+
+# strace(1) follows a tree of processes, and attaches to the shell.
+STRACE = """
+rm -f calls.* said
+strace -ff -qq -e trace=execve,exit_group -e signal=none -o calls sh -c 'echo hi; /bin/true | cat; exit 3'
+echo "status $?"
+cat calls.* | sed 's/0x[0-9a-f]* //' | sort
+strace -p $$ -e trace=kill -e signal=none -o later 2> said & other=$!
+until grep -q attached said; do sleep 0.05; done
+kill -0 $$
+kill -INT $other
+wait $other
+head -n 1 later | sed 's/([0-9]*/(PID/'
+"""
+
+# gdb(1) stops, steps, calls a function, changes memory, watches it, and follows a fork.
+GDB = r"""
+cat > script <<END
+set pagination off
+set can-use-hw-watchpoints 0
+set print thread-events off
+break main
+run
+stepi
+x/i \$pc
+p (long)strlen("four")
+p (long)\$rsp % 8
+tbreak fork
+continue
+finish
+catch syscall exit_group
+set follow-fork-mode parent
+continue
+p \$rax
+set \$rdi = 9
+continue
+END
+gdb -nx -batch -x script "$0" 2>&1 | grep -v -e process -e libthread -e 'Run till' -e '^[$]3 = ' -e 'Value returned' -e ' at 0x7'
 """
 
 # name: command, "@" for one of the fixtures
@@ -61,7 +102,13 @@ CASES = {
     "filters": ["@filters"],
     "early_alarms": ["@early_alarms"],
     "killed": ["@killed"],
+    "vdso": ["@vdso"],
+    "debugger": ["@debugger"],
+    "call_tracer": ["@call_tracer"],
+    "attacher": ["@attacher"],
     "jobs": ["bash", "-c", JOBS],
+    "strace": ["sh", "-c", STRACE],
+    "gdb": ["sh", "-c", GDB, "@family"],
     # man(1) of Debian keeps its helpers in a sandbox of libseccomp.
     "man": ["sh", "-c", MANUAL],
 }
@@ -91,8 +138,8 @@ def last_event(trace):
 
 
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
-    if CASE == "man" and shutil.which("man") is None:
-        print("skipped: there is no man(1)")
+    if CASE in ("man", "strace", "gdb") and shutil.which(CASE) is None:
+        print(f"skipped: there is no {CASE}(1)")
         sys.exit(77)
     words = [os.path.join(FIXTURES, word[1:]) if word.startswith("@") else word
              for word in CASES[CASE]]

@@ -90,7 +90,7 @@ PageScanner::PageScanner(pid_t pid)
   std::string path = proc_path(pid, "pagemap");
   pagemap_.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!pagemap_) {
-    throw errno == ENOENT
+    throw errno == ENOENT || errno == ESRCH
         ? Error(ErrorCode::kProcessGone, "process " + std::to_string(pid) + " ended meanwhile")
         : system_error(errno, "cannot open").in_file(path);
   }

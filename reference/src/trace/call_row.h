@@ -113,6 +113,8 @@ enum class Care : std::uint8_t {
   kPersonality,   // personality(2)
   kProtectionKey, // pkey_alloc(2)
   kOtherProcess,  // process_vm_writev(2): writes into another process
+  kTracing,       // ptrace(2): of other recorded tasks
+  kWaiting,       // wait4(2), waitid(2): for tasks that are traced so
   kAffinity,      // sched_setaffinity(2), sched_getaffinity(2)
 };
 

@@ -111,6 +111,10 @@ public:
   // kSignal
   ByteRange signal_info; // 128 bytes
   schema::SignalCause cause = schema::SignalCause::ASYNCHRONOUS;
+  // The task comes to it by one instruction, with which it was stepped.
+  bool is_step() const {
+    return kind == EventKind::kSignal && cause == schema::SignalCause::STEPPED;
+  }
   // kTrap
   schema::TrappedInstruction instruction = schema::TrappedInstruction::RDTSC;
 

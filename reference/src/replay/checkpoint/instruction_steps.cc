@@ -37,7 +37,7 @@ struct Code {
 // Whether what the task stands at is the event: a system call, or an instruction that never gets by
 // without one.
 bool begins_event(const EventData& event, const Code& code, std::uint64_t address) {
-  return code.is_system_call() ||
+  return code.is_system_call() || event.is_step() ||
          (event.kind == EventKind::kTrap && event.registers->rip == address);
 }
 

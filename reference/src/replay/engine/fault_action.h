@@ -24,6 +24,20 @@ inline bool ignores(const FaultAction& action) {
   return action[0] == 1; // SIG_IGN
 }
 
+// Whether the task's own instruction has raised the signal.
+inline bool is_synchronous(const siginfo_t& info) {
+  switch (info.si_signo) {
+  case SIGILL:
+  case SIGTRAP:
+  case SIGBUS:
+  case SIGFPE:
+  case SIGSEGV:
+    return info.si_code > 0;
+  default:
+    return false;
+  }
+}
+
 // Of the two signals that such instructions fault with: SIGSEGV where the processor traps them,
 // SIGILL where they were replaced.
 struct FaultActions {

@@ -16,10 +16,13 @@
 #include <capnp/message.h>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <elf.h>
 #include <fcntl.h>
 #include <optional>
+#include <span>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -45,8 +48,49 @@ std::uint64_t auxv_address(RemoteMemory& memory, std::uint64_t stack_pointer) {
   throw Error(ErrorCode::kInternal, "the new program's stack has no auxiliary vector");
 }
 
-// Takes the vDSO's address out of the auxiliary vector, and features that the program is not told.
-void change_auxv(RemoteMemory& memory, std::uint64_t stack_pointer, const CpuidModel& model) {
+// Hides the functions of the vDSO `image`: its symbols are undefined then, and whoever looks for
+// one makes the system call. False where it is not what a kernel maps.
+bool hide_functions(std::span<std::byte> image) {
+  const auto read = [&](auto& value, std::uint64_t offset) {
+    if (offset > image.size() || image.size() - offset < sizeof value) {
+      return false;
+    }
+    std::memcpy(&value, image.data() + offset, sizeof value);
+    return true;
+  };
+  Elf64_Ehdr header;
+  if (!read(header, 0) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) {
+    return false;
+  }
+  for (unsigned i = 0; i < header.e_shnum; ++i) {
+    Elf64_Shdr section;
+    if (!read(section, header.e_shoff + i * sizeof section)) {
+      return false;
+    }
+    if (section.sh_type != SHT_DYNSYM) {
+      continue;
+    }
+    Elf64_Sym symbol;
+    for (std::uint64_t at = 0; at < section.sh_size; at += sizeof symbol) {
+      if (!read(symbol, section.sh_offset + at)) {
+        return false;
+      }
+      if (symbol.st_shndx != SHN_ABS) { // the names of versions stay
+        symbol.st_shndx = SHN_UNDEF;
+        symbol.st_value = 0;
+        symbol.st_size = 0;
+        std::memcpy(image.data() + section.sh_offset + at, &symbol, sizeof symbol);
+      }
+    }
+    return true;
+  }
+  return false;
+}
+
+// Takes the address of a vDSO that is not there out of the auxiliary vector, and features that the
+// program is not told.
+void change_auxv(RemoteMemory& memory, std::uint64_t stack_pointer, const CpuidModel& model,
+                 bool vdso) {
   auto put = [&](std::uint64_t address, std::uint64_t value) {
     memory.write(address, std::as_bytes(std::span(&value, 1)));
   };
@@ -56,7 +100,9 @@ void change_auxv(RemoteMemory& memory, std::uint64_t stack_pointer, const CpuidM
     case AT_NULL:
       return;
     case AT_SYSINFO_EHDR:
-      put(at, AT_IGNORE);
+      if (!vdso) {
+        put(at, AT_IGNORE);
+      }
       break;
     case AT_HWCAP: // edx of leaf 1
       if (!model.native()) {
@@ -118,11 +164,21 @@ void prepare_program(Tracee& task, const InstructionTraps& traps, const CpuidMod
       calls.require("unmapping the vDSO's data", SYS_munmap, mapping.start, mapping.length());
     }
   }
+  bool shown = false;
   if (vdso) {
-    calls.require("unmapping the vDSO", SYS_munmap, vdso->start, vdso->length());
+    std::vector<std::byte> image(vdso->length());
+    memory.read(vdso->start, image);
+    shown = hide_functions(image);
+    if (shown) {
+      calls.require("replacing the vDSO", SYS_mmap, vdso->start, vdso->length(), PROT_READ,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, ~std::uint64_t{0}, 0);
+      memory.write(vdso->start, image);
+    } else {
+      calls.require("unmapping the vDSO", SYS_munmap, vdso->start, vdso->length());
+    }
   }
   site.close();
-  change_auxv(memory, registers.rsp, model);
+  change_auxv(memory, registers.rsp, model, shown);
   user_regs_struct restored = registers;
   restored.orig_rax = ~std::uint64_t{0};
   task.set_registers(restored);

@@ -14,9 +14,9 @@ namespace rrpcp::replay {
 // trace directory.
 using KeepFile = std::function<std::string(const std::string& path, pid_t pid)>;
 
-// Makes a process that has just been given a new program recordable: unmaps the vDSO, takes its
-// address from the auxiliary vector, so that the program makes real system calls, and has the
-// processor trap what it can of `traps`. The auxiliary vector says of the processor what `model`
+// Makes a process that has just been given a new program recordable: hides the functions of the
+// vDSO, so that the program makes real system calls, and has the processor trap what it can of
+// `traps`. The auxiliary vector says of the processor what `model`
 // does. `task` is in the system-call stop at the end of
 // execve(2); afterwards it is in an event stop with its registers unchanged. Throws Error:
 // kUnsupportedState for a 32-bit program.

@@ -4,6 +4,7 @@
 #include "process/remote_memory.h"
 #include "process/tracee.h"
 #include "replay/engine/changed_pages.h"
+#include "replay/engine/emulated_tracee.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/made_code.h"
 #include "replay/engine/replaced_instructions.h"
@@ -35,11 +36,12 @@ struct RecordedTask {
     kRunning, // the one that executes its program
     kInCall,  // in a system call that was begun by an event of its own
     kStopped, // in a group stop
+    kTraced,  // in a stop that the recorded task that traces it has to end
     kDying,   // was killed where it stood; its end has not been reported yet
   };
 
-  RecordedTask(pid_t task, pid_t process, Tracee traced)
-      : tid(task), pid(process), tracee(std::move(traced)), memory(task) {}
+  RecordedTask(pid_t task, pid_t process, Tracee own)
+      : tid(task), pid(process), tracee(std::move(own)), memory(task) {}
 
   pid_t tid;
   pid_t pid;
@@ -126,6 +128,25 @@ struct RecordedTask {
 
   // Event from which on its memory is to be digested. Shared by the tasks that share their memory.
   std::shared_ptr<std::int64_t> next_digest = std::make_shared<std::int64_t>(0);
+
+  // The thread that is told of its end, and that thread's process; 0: the recorder.
+  pid_t parent = 0;
+  pid_t parent_process = 0;
+  // Set where a recorded task traces it.
+  std::unique_ptr<EmulatedTracee> traced;
+  // It stands at the entry of a call of which the kernel knows nothing yet: a recorded tracer may
+  // have changed its registers. With `emulated_entry` (PTRACE_SYSEMU) the call is not made.
+  bool at_entry = false;
+  bool emulated_entry = false;
+  // The call is skipped, as the tracer wants it: it may have set the result.
+  bool skipped = false;
+  // The entry that comes next was shown to the tracer already.
+  bool entry_shown = false;
+  // A signal that the tracer wants delivered: it is told of it no more.
+  std::optional<siginfo_t> passing;
+  // Its wait4(2) waits in pause(2): for tracees that are no children of its process.
+  bool paused = false;
+  RequestEffects effects;
 
   // set_tid_address(2), CLONE_CHILD_CLEARTID; 0: none.
   std::uint64_t clear_tid = 0;

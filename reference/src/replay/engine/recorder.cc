@@ -19,6 +19,7 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace rrpcp::replay {
@@ -153,8 +154,18 @@ void Recorder::handle_reports() {
 }
 
 void Recorder::run_task(RecordedTask& task) {
-  if (!task.held.empty()) {
+  if (task.at_entry) {
+    leave_entry(task);
+    return;
+  }
+  if (task.passing && !pass_to_task(task)) {
+    return;
+  }
+  if (!task.held.empty() && !task.passing) {
     raise_held(task);
+  }
+  if (task.traced) {
+    task.traced->exec_call = -1;
   }
   const pid_t tid = task.tid;
   task.state = State::kRunning;
@@ -162,7 +173,7 @@ void Recorder::run_task(RecordedTask& task) {
     task.slice = std::make_unique<PageDigests>(task.tid, task.memory, PageRange(), task.made_code);
   }
   task.resumed_at = Clock::now();
-  task.tracee.resume(PTRACE_SYSCALL, std::exchange(task.resume_signal, 0));
+  task.tracee.resume(way_to_run(task), std::exchange(task.resume_signal, 0));
   bool running = true;
   while (running) {
     RecordedTask& going_on = *scheduler_.find(tid);
@@ -175,6 +186,15 @@ void Recorder::run_task(RecordedTask& task) {
 
 // Looks at a stop. Returns true where the task was let go on in the middle of its program.
 bool Recorder::handle(RecordedTask& task, const TraceeStop& stop) {
+  const pid_t tid = task.tid;
+  const bool running = handle_stop(task, stop);
+  if (RecordedTask* after = scheduler_.find(tid); !running && after != nullptr && after->traced) {
+    settle(*after);
+  }
+  return running;
+}
+
+bool Recorder::handle_stop(RecordedTask& task, const TraceeStop& stop) {
   if (stop.gone()) {
     on_gone(task, stop);
     return false;
@@ -203,6 +223,10 @@ bool Recorder::handle(RecordedTask& task, const TraceeStop& stop) {
     if (std::memcmp(&task.boundary, &registers, sizeof registers) != 0) {
       preempt(task);
     }
+    if (task.traced) {
+      trace_stopped_group(task, WSTOPSIG(stop.status()));
+      return false;
+    }
     task.tracee.resume(PTRACE_LISTEN);
     task.state = State::kStopped;
     return false;
@@ -210,6 +234,10 @@ bool Recorder::handle(RecordedTask& task, const TraceeStop& stop) {
   if (stop.event_stop()) {
     if (task.state == State::kStopped) { // SIGCONT
       task.state = State::kReady;
+      if (task.traced && std::exchange(task.traced->listening, false)) {
+        note_continued(task.pid);
+        task.traced->interrupted = true;
+      }
       return false;
     }
     if (task.interrupting && task.state == State::kRunning) {
@@ -218,9 +246,12 @@ bool Recorder::handle(RecordedTask& task, const TraceeStop& stop) {
       task.state = State::kReady;
       return false;
     }
+    if (on_end_of_group_stop(task)) {
+      return false;
+    }
     const bool running = task.state == State::kRunning;
     if (running) {
-      task.tracee.resume(PTRACE_SYSCALL);
+      task.tracee.resume(way_to_run(task));
     } else {
       task.state = State::kReady;
     }

@@ -22,6 +22,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <sys/user.h>
 #include <vector>
@@ -46,6 +47,7 @@ private:
   void run_task(RecordedTask& task);
   void handle_reports();
   bool handle(RecordedTask& task, const TraceeStop& stop);
+  bool handle_stop(RecordedTask& task, const TraceeStop& stop);
   void resume_call(RecordedTask& task);
   void notice_once(const std::string& text);
   void stop_if_told() const;
@@ -53,6 +55,7 @@ private:
   // System calls, from their entry to their end: recorder_calls.cc.
   void require_64_bit(const RecordedTask& task) const;
   bool on_entry(RecordedTask& task);
+  void enter_call(RecordedTask& task);
   void note_inputs(RecordedTask& task);
   void prepare_call(RecordedTask& task);
   void answer(RecordedTask& task, std::int64_t result, const std::string& what);
@@ -125,8 +128,78 @@ private:
   void raise_held(RecordedTask& task);
   static void pend_blocked(RecordedTask& task);
   static void put_back_info(RecordedTask& task, siginfo_t& info);
+  void pass_on(RecordedTask& task, const siginfo_t& info);
   void preempt(RecordedTask& task);
   void note_extended_registers(RecordedTask& task);
+
+  // Tasks that recorded tasks trace, and their stops: recorder_tracees.cc.
+  static int way_to_run(RecordedTask& task);
+  void stop_traced(RecordedTask& task, EmulatedTracee::Stop stop, int code, std::uint64_t message);
+  void stop_at_signal(RecordedTask& task, const siginfo_t& info);
+  void settle(RecordedTask& task);
+  bool shows_entry(RecordedTask& task);
+  bool shows_exit(RecordedTask& task);
+  void leave_entry(RecordedTask& task);
+  void enter_otherwise(RecordedTask& task, const user_regs_struct& wanted);
+  void record_called_off(RecordedTask& task);
+  void record_skipped(RecordedTask& task, user_regs_struct registers);
+  bool on_traced_signal(RecordedTask& task, const user_regs_struct& registers,
+                        const siginfo_t& info);
+  void note_continued(pid_t process);
+  bool on_end_of_group_stop(RecordedTask& task);
+  void on_traced_fork(RecordedTask& task, RecordedTask& child, int event);
+  void trace_stopped_group(RecordedTask& task, int signal);
+  bool pass_to_task(RecordedTask& task);
+  void tell_tracer(pid_t process, pid_t tracee, int code, int status);
+  static void put_back_told(RecordedTask& task, siginfo_t& info);
+  void on_tracee_gone(const RecordedTask& task, int status);
+  void release_tracees(pid_t tracer);
+  // What the tracer asks for: recorder_ptrace.cc.
+  using Request = std::int64_t (Recorder::*)(RecordedTask& tracer, RecordedTask& tracee);
+  struct RequestRow;
+  static const RequestRow kRequests[];
+  void prepare_ptrace(RecordedTask& task);
+  void record_request(RecordedTask& task);
+  std::int64_t be_traced(RecordedTask& task);
+  std::int64_t attach_to(RecordedTask& tracer);
+  std::int64_t give(RecordedTask& tracer, std::uint64_t address, std::span<const std::byte> bytes);
+  static bool take(RecordedTask& tracer, std::uint64_t address, std::span<std::byte> bytes);
+  static user_regs_struct shown_registers(RecordedTask& tracee);
+  static void note_changed(RecordedTask& tracer, RecordedTask& tracee, bool extended);
+  void go_on(RecordedTask& tracee, EmulatedTracee::Mode mode, int signal);
+  void let_go(RecordedTask& tracee, int signal);
+  std::int64_t resume_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t detach_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t kill_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t interrupt_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t listen_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t peek_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t poke_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t peek_user_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t poke_user_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t get_registers_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t set_registers_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t register_set_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t options_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t message_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t signal_info_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t set_signal_info_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t queued_signals_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t get_mask_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t set_mask_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t call_info_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t base_request(RecordedTask& tracer, RecordedTask& tracee);
+  std::int64_t rseq_request(RecordedTask& tracer, RecordedTask& tracee);
+  // How it waits: recorder_waits.cc.
+  struct WaitFor;
+  void prepare_wait(RecordedTask& task);
+  void finish_wait(RecordedTask& task, user_regs_struct& registers);
+  bool take_tracee(RecordedTask& task, const WaitFor& wanted, std::int64_t& result);
+  void put_wait_result(RecordedTask& task, const WaitFor& wanted, pid_t tid, int status,
+                       bool ended);
+  bool waits_for_any(const WaitFor& wanted) const;
+  bool kernel_would_wait(const RecordedTask& task, const WaitFor& wanted) const;
+  void put_back_told_in_call(RecordedTask& task, std::int64_t result);
 
   // Instructions that no replay can foresee: recorder_instructions.cc.
   void replace_in_program(RecordedTask& task);
@@ -164,6 +237,7 @@ private:
   std::optional<int> status_;
   int images_ = 0;
   MappedFiles files_;
+  std::vector<EndedTracee> ended_tracees_;
   std::set<std::string> noticed_;
   std::vector<CallRange> ranges_;
   RangeDigest digest_;

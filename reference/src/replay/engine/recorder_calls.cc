@@ -87,7 +87,19 @@ bool Recorder::on_entry(RecordedTask& task) {
   task.output = 0;
   task.arguments_changed = false;
   task.digests.reset();
+  task.effects.clear();
   note_inputs(task);
+  if (!shows_entry(task)) {
+    enter_call(task);
+  }
+  return false;
+}
+
+// The kernel gets the call that the task stands at the entry of.
+void Recorder::enter_call(RecordedTask& task) {
+  if (shows_exit(task)) {
+    return;
+  }
   prepare_call(task);
   switch (task.call.number) {
   case SYS_exit:
@@ -122,7 +134,6 @@ bool Recorder::on_entry(RecordedTask& task) {
   if (leader_ends) {
     record_end_of_leader(task);
   }
-  return false;
 }
 
 // What the call reads, before anything of it is changed for the kernel: a replay compares it.
@@ -209,6 +220,12 @@ void Recorder::prepare_call(RecordedTask& task) {
     break;
   case Care::kPersonality:
     prepare_personality(task);
+    break;
+  case Care::kTracing:
+    prepare_ptrace(task);
+    break;
+  case Care::kWaiting:
+    prepare_wait(task);
     break;
   }
   if (task.forced_result) {
@@ -408,6 +425,13 @@ void Recorder::begin_call(RecordedTask& task) {
 
 void Recorder::on_call_end(RecordedTask& task) {
   user_regs_struct registers = task.tracee.registers();
+  if (std::exchange(task.skipped, false)) {
+    record_skipped(task, registers);
+    if (task.traced) {
+      task.traced->call_ended = true;
+    }
+    return;
+  }
   if (task.forced_result) {
     registers.rax = static_cast<std::uint64_t>(*task.forced_result);
     registers.orig_rax = ~std::uint64_t{0};
@@ -425,6 +449,9 @@ void Recorder::on_call_end(RecordedTask& task) {
   }
   if (std::exchange(task.untraced, false)) {
     put_back_untraced(task, task);
+  }
+  if (call_row(task.call).care == Care::kWaiting && !task.forced_result) {
+    finish_wait(task, registers);
   }
   task.boundary = registers;
   const auto result = static_cast<std::int64_t>(registers.rax);
@@ -460,6 +487,9 @@ void Recorder::on_call_end(RecordedTask& task) {
     event.registers_after = registers;
     writer_->write();
     end_call(task);
+    if (task.traced) {
+      task.traced->call_ended = true;
+    }
     return;
   }
   if (task.call.number != SYS_rt_sigreturn && is_restart(result)) {
@@ -474,12 +504,23 @@ void Recorder::on_call_end(RecordedTask& task) {
     registers.orig_rax = ~std::uint64_t{0};
     event.registers_after = registers;
   }
+  put_back_told_in_call(task, result);
   record_outputs(task, result);
   replace_in_new_code(task, result);
   tell_made_code(task);
   record_digests(task);
+  if (task.traced) {
+    if (std::exchange(task.traced->extended_changed, false)) {
+      note_extended_registers(task);
+    }
+    if (std::exchange(task.traced->mask_changed, false)) {
+      note_mask(task);
+    }
+    task.traced->call_ended = true;
+  }
   writer_->write();
   end_call(task);
+  record_request(task);
 }
 
 void Recorder::end_call(RecordedTask& task) {

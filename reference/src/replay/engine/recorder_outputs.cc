@@ -74,6 +74,13 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   for (const CallRange& range : ranges_) {
     writer_->add_memory(task.memory, range.address, range.length, event.memory);
   }
+  for (const RequestEffects::Range& range : task.effects.memory) {
+    if (range.tid == 0) {
+      writer_->add_memory(task.memory, range.address, range.length, event.memory);
+    } else if (RecordedTask* owner = scheduler_.find(range.tid)) {
+      record_foreign_write(task, *owner, range.address, range.length);
+    }
+  }
   if (task.digests) {
     task.digests->visit_changes(task.tid, task.memory,
                                 [&](std::uint64_t address, std::span<const std::byte> page) {
@@ -103,7 +110,8 @@ void Recorder::record_digests(RecordedTask& task) {
   bool foreign = false;
   ranges_.clear();
   for (const auto& [tid, other] : scheduler_.tasks()) {
-    if (other.get() == &task || other->state == RecordedTask::State::kReady) {
+    if (other.get() == &task || other->state == RecordedTask::State::kReady ||
+        (other->state == RecordedTask::State::kTraced && !other->in_call)) {
       continue;
     }
     if (other->replaced != task.replaced) {

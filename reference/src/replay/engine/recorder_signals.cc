@@ -38,16 +38,20 @@ constexpr std::uint32_t kFpuMagic = 0x46505853;
 constexpr std::uint64_t kFpuLegacySize = 512;
 constexpr std::uint64_t kFpuTrailer = 4;
 
-bool is_synchronous(const siginfo_t& info) {
-  switch (info.si_signo) {
-  case SIGILL:
-  case SIGTRAP:
-  case SIGBUS:
-  case SIGFPE:
-  case SIGSEGV:
-    return info.si_code > 0;
-  default:
+// Whether the default action of the signal ends the process.
+bool ends_by_default(int signal) {
+  switch (signal) {
+  case SIGCHLD:
+  case SIGCONT:
+  case SIGURG:
+  case SIGWINCH:
+  case SIGSTOP:
+  case SIGTSTP:
+  case SIGTTIN:
+  case SIGTTOU:
     return false;
+  default:
+    return true;
   }
 }
 
@@ -64,15 +68,28 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
         return false;
       }
       task.state = State::kRunning;
-      task.tracee.resume(PTRACE_SYSCALL);
+      task.tracee.resume(way_to_run(task));
       return true;
     }
     if (emulate(task, registers, info)) {
+      if (task.traced && task.traced->steps()) {
+        task.traced->stepped = true;
+      }
       return false;
     }
     signal = info.si_signo;
   }
+  put_back_told(task, info);
   const bool boundary = std::memcmp(&registers, &task.boundary, sizeof registers) == 0;
+  if (boundary && task.passing && task.passing->si_signo == signal) {
+    info = *std::exchange(task.passing, std::nullopt);
+    task.tracee.set_signal_info(info);
+    pass_on(task, info);
+    return false;
+  }
+  if (task.traced) {
+    return on_traced_signal(task, registers, info);
+  }
   const bool raised = boundary && !task.held.empty() && task.held.front().si_signo == signal;
   if (!raised) {
     put_back_info(task, info);
@@ -116,6 +133,31 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
   task.state = State::kRunning;
   task.tracee.resume(PTRACE_SYSCALL);
   return true;
+}
+
+// Delivers the signal of a signal-delivery stop in which the task stands where an event has brought
+// it: its tracer has seen it.
+void Recorder::pass_on(RecordedTask& task, const siginfo_t& info) {
+  const ProcStatus status = ProcStatus::read(task.pid, task.tid);
+  const std::uint64_t bit = std::uint64_t{1} << (info.si_signo - 1);
+  if ((status.caught & bit) != 0) {
+    deliver(task, info, schema::SignalCause::ASYNCHRONOUS, std::nullopt);
+    if (task.traced && task.traced->steps()) {
+      task.traced->stepped = true; // the step ends at the handler's first instruction
+    }
+    return;
+  }
+  if (task.traced && task.traced->wants(PTRACE_O_TRACEEXIT) && !task.traced->exit_told &&
+      (status.ignored & bit) == 0 && ends_by_default(info.si_signo)) {
+    task.traced->exit_told = true;
+    task.passing = info;
+    stop_traced(task, EmulatedTracee::Stop::kEvent, SIGTRAP | PTRACE_EVENT_EXIT << 8,
+                static_cast<std::uint64_t>(info.si_signo));
+    return;
+  }
+  note_futexes_of_process(task.pid);
+  task.resume_signal = info.si_signo;
+  task.state = State::kReady;
 }
 
 // Lets the task enter its handler.

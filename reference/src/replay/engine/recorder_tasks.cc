@@ -64,6 +64,9 @@ void Recorder::on_new_task(RecordedTask& task) {
   const bool thread = (arguments.flags & CLONE_THREAD) != 0;
   RecordedTask& child = scheduler_.add(
       std::make_unique<RecordedTask>(tid, thread ? task.pid : tid, Tracee::adopt(tid, false)));
+  const bool sibling = thread || (arguments.flags & CLONE_PARENT) != 0;
+  child.parent = sibling ? task.parent : task.tid;
+  child.parent_process = sibling ? task.parent_process : task.pid;
   child.site = task.site;
   child.mask = task.mask;
   child.forgoes_counter = task.forgoes_counter;
@@ -90,6 +93,9 @@ void Recorder::on_new_task(RecordedTask& task) {
                        : std::make_shared<ReplacedInstructions>(*task.replaced);
   child.made_code = (arguments.flags & CLONE_VM) != 0 ? task.made_code
                                                       : std::make_shared<MadeCode>(*task.made_code);
+  const bool untraced =
+      task.untraced || (task.call.number == SYS_clone && (task.call[0] & kCloneUntraced) != 0);
+  const int told = untraced ? 0 : task.tracee.last_stop().event();
   scheduler_.await_first(child);
   EventData& event = writer_->begin(EventKind::kNewTask, task);
   if (!task.begun) {
@@ -130,6 +136,16 @@ void Recorder::on_new_task(RecordedTask& task) {
     scheduler_.report_again(child);
   }
   task.state = State::kInCall;
+  if (task.traced) {
+    if ((arguments.flags & CLONE_VFORK) != 0) {
+      task.traced->vfork_child = tid;
+      task.traced->vfork_done = true;
+    }
+    on_traced_fork(task, child, told);
+    if (task.state == State::kTraced) {
+      return;
+    }
+  }
   task.tracee.resume(PTRACE_SYSCALL);
   if ((arguments.flags & CLONE_VFORK) == 0) {
     if (std::optional<TraceeStop> stop = scheduler_.await_call(task)) {
@@ -282,6 +298,8 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     task.forgoes_counter = caller->forgoes_counter;
     task.says_not_random = caller->says_not_random;
     task.affinity = caller->affinity;
+    task.traced = std::move(caller->traced);
+    task.passing = caller->passing;
     caller->tracee.release();
     scheduler_.erase(former);
   }
@@ -292,8 +310,17 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     }
   }
   for (pid_t tid : gone) {
+    on_tracee_gone(*scheduler_.find(tid), 0);
     scheduler_.find(tid)->tracee.release();
     scheduler_.erase(tid);
+    release_tracees(tid);
+  }
+  if (former != task.tid) {
+    for (const auto& [tid, other] : scheduler_.tasks()) {
+      if (other->traced && other->traced->tracer == former) {
+        other->traced->tracer = task.tid;
+      }
+    }
   }
   std::string image;
   try {
@@ -330,6 +357,11 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   writer_->write();
   task.boundary = task.tracee.registers();
   task.state = State::kReady;
+  if (task.traced) {
+    task.traced->executed = true;
+    task.traced->former = former;
+    task.traced->exec_call = static_cast<long>(entered.registers->orig_rax);
+  }
 }
 
 // What the kernel did to the memory of a dead task, as `survivor` sees it: the word of
@@ -419,14 +451,17 @@ void Recorder::record_end_of_leader(RecordedTask& task) {
   record_abandoned_futexes(task);
   writer_->write();
   task.end_recorded = true;
+  release_tracees(task.tid);
 }
 
 void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
+  const pid_t ended = task.tid;
   if (task.end_recorded) {
     if (task.tid == first_process_) {
       status_ = stop.status();
     }
-    scheduler_.erase(task.tid);
+    on_tracee_gone(task, stop.status());
+    scheduler_.erase(ended);
     return;
   }
   if (task.in_call && !task.begun) {
@@ -454,7 +489,9 @@ void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
   if (task.tid == first_process_) {
     status_ = stop.status();
   }
-  scheduler_.erase(task.tid);
+  on_tracee_gone(task, stop.status());
+  scheduler_.erase(ended);
+  release_tracees(ended);
 }
 
 } // namespace rrpcp::replay

@@ -42,7 +42,7 @@ constexpr std::byte kTrapInstruction{0xcc}; // int3
 
 bool ends_in_fault(const EventData& event) {
   return event.kind == EventKind::kTrap || event.kind == EventKind::kExit ||
-         (event.kind == EventKind::kSignal && event.cause == schema::SignalCause::FAULT);
+         (event.kind == EventKind::kSignal && event.cause != schema::SignalCause::ASYNCHRONOUS);
 }
 
 } // namespace
@@ -137,7 +137,8 @@ std::optional<TraceeStop> ReplaySession::await_stop(Task& task, const std::atomi
 }
 
 Way ReplaySession::run_to_stop(Task& task, const Limits& limits) {
-  task.tracee.resume(PTRACE_SYSEMU);
+  const int way = current_.is_step() ? PTRACE_SYSEMU_SINGLESTEP : PTRACE_SYSEMU;
+  task.tracee.resume(way);
   for (;;) {
     std::optional<TraceeStop> next = await_stop(task, limits.interrupt, limits.deadline);
     if (!next) {
@@ -204,7 +205,7 @@ Way ReplaySession::run_to_stop(Task& task, const Limits& limits) {
       }
     }
     // Somebody's signal: nothing of the recording.
-    task.tracee.resume(PTRACE_SYSEMU);
+    task.tracee.resume(way);
   }
 }
 

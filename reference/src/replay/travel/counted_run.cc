@@ -51,7 +51,7 @@ bool starts_with(std::span<const std::byte> code, std::initializer_list<unsigned
 }
 
 bool begins_event(const EventData& event, std::span<const std::byte> code, std::uint64_t address) {
-  return starts_with(code, {0x0f, 0x05}) || starts_with(code, {0xcc}) ||
+  return starts_with(code, {0x0f, 0x05}) || starts_with(code, {0xcc}) || event.is_step() ||
          (event.kind == EventKind::kTrap && event.registers->rip == address);
 }
 

@@ -235,8 +235,7 @@ std::vector<std::byte> Timeline::auxiliary_vector(std::int32_t pid) const {
       trace().directory() + "/" + std::string(events.event().getExec().getImage().cStr()));
   std::vector<std::uint64_t> words;
   for (schema::AuxiliaryEntry::Reader entry : reader.state().getAddressSpaces()[0].getAuxv()) {
-    // A program that is recorded has no vDSO and is not told of one: whoever looked for it there
-    // would find nothing mapped.
+    // The vDSO of a program that is recorded has no functions: nobody needs to look for it.
     words.push_back(entry.getType() == AT_SYSINFO_EHDR ? AT_IGNORE : entry.getType());
     words.push_back(entry.getValue());
   }
