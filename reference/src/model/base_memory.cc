@@ -111,7 +111,7 @@ std::vector<std::pair<std::uint64_t, std::uint64_t>> BaseMemory::known(std::uint
     }
   };
   for (const schema::Mapping::Reader mapping : state_.getAddressSpaces()[space].getMappings()) {
-    const bool zero_by_itself = mapping.getObject() == kNoIndex;
+    const bool zero_by_itself = mapping.getObject() == schema::NO_INDEX;
     const auto runs = mapping.getRuns();
     if (runs.size() == 0 && zero_by_itself) {
       add(mapping.getStart(), mapping.getEnd());

@@ -33,21 +33,21 @@ namespace {
 constexpr std::size_t kPiece = 64 << 10;
 
 // What makes memory at one address the same kind of memory in two checkpoints.
-struct Kind {
+struct PieceKind {
   std::uint32_t flags = 0;
   std::uint32_t advice = 0;
   std::uint16_t pkey = 0;
   std::string file;           // empty: anonymous
   std::uint64_t distance = 0; // of the address from the offset in the file
 
-  bool operator==(const Kind&) const = default;
+  bool operator==(const PieceKind&) const = default;
 };
 
 struct Piece {
   std::uint64_t start = 0;
   std::uint64_t end = 0;
   std::uint32_t protection = 0;
-  Kind kind;
+  PieceKind kind;
 };
 
 bool is_shared(schema::Mapping::Reader mapping) {

@@ -27,10 +27,6 @@ using Clock = std::chrono::steady_clock;
 // Looks take as long as what lies between two bases took, at least this.
 constexpr std::chrono::milliseconds kLeastLook(1);
 constexpr std::size_t kMostSightings = 256; // of an address
-// Instructions before a place, of which more will be wanted, at which a base is made; if others are
-// further away than that.
-constexpr std::uint64_t kNear = 400;
-constexpr std::uint64_t kFar = 2000;
 
 } // namespace
 

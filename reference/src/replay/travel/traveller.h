@@ -21,6 +21,11 @@
 
 namespace rrpcp::replay {
 
+// Where places near one, or near the limit of a walk, will be wanted, a base is made so many
+// instructions before it, if others are further away than the second.
+inline constexpr std::uint64_t kNear = 400;
+inline constexpr std::uint64_t kFar = 2000;
+
 // A state to start from: kept alive, stored in the trace, or the start of the trace.
 struct Base {
   // Of one on the way to an event that nobody has counted: kInside.

@@ -24,10 +24,6 @@ namespace {
 constexpr std::uint64_t kMostStops = 100;
 // Instructions after which it is looked whether a base is due.
 constexpr std::uint64_t kBasePiece = 30'000'000;
-// Where places near the limit of a walk will be wanted, a base is made so far before it, if others
-// are further away than that.
-constexpr std::uint64_t kNear = 400;
-constexpr std::uint64_t kFar = 2000;
 // The same in events.
 constexpr std::int64_t kNearEvents = 10;
 
