@@ -325,6 +325,9 @@ void Capture::freeze() {
   if (!before_) {
     watch_memory();
   }
+  if (found_.valid()) {
+    found_.get();
+  }
 }
 
 void Capture::watch_memory() {
@@ -366,9 +369,6 @@ void Capture::find_written(bool reads, std::promise<void> found) {
 }
 
 bool Capture::collect_written() {
-  if (found_.valid()) {
-    found_.get();
-  }
   if (!report_ || !before_ || collector_->space(0).written_bytes() > kMostSetAside ||
       !collector_->examine_before(*report_)) {
     if (read_.valid()) {
