@@ -22,7 +22,7 @@ constexpr const char* kBeginning = R"(#define _GNU_SOURCE
 
 volatile long g[8];
 static char from[300], to[300];
-static sigjmp_buf back;
+static __thread sigjmp_buf back;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 __attribute__((noinline)) void handler(int number) { g[number & 7] += number; }
