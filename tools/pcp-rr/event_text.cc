@@ -80,8 +80,17 @@ std::string signal_text(schema::Event::Signal::Reader signal) {
   if (signal.getInfo().size() >= sizeof number) {
     std::memcpy(&number, signal.getInfo().begin(), sizeof number);
   }
-  const bool fault = signal.getCause() == schema::SignalCause::FAULT;
-  return "signal " + signal_name(number) + (fault ? ", raised by the instruction" : "");
+  std::string text = "signal " + signal_name(number);
+  switch (signal.getCause()) {
+  case schema::SignalCause::FAULT:
+    return text + ", raised by the instruction";
+  case schema::SignalCause::REPORTED:
+    return text + ", raised by the instruction and told to a tracer";
+  case schema::SignalCause::STEPPED:
+    return text + ", after a tracer's step";
+  default:
+    return text;
+  }
 }
 
 std::string written_text(schema::Event::Reader event) {
