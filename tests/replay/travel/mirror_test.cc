@@ -145,8 +145,9 @@ protected:
     program_ = test::generate_program(seed);
     std::ofstream(dir_.file("program.c")) << program_.source;
     const char* const levels[] = {"-O0", "-O1", "-O2"};
+    // The programs push to the stack behind the compiler's back.
     run("cd '" + dir_.path() + "' && cc " + levels[seed % 3] +
-        " -w -g0 -no-pie -pthread -o program program.c && nm program > symbols");
+        " -w -g0 -no-pie -pthread -mno-red-zone -o program program.c && nm program > symbols");
     record("./program");
     std::ifstream symbols(dir_.file("symbols"));
     std::string address;
