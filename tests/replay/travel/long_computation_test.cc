@@ -70,7 +70,7 @@ protected:
     std::ofstream(dir_.file("program.c")) << kProgram;
     const std::string command = "cd '" + dir_.path() +
                                 "' && cc -O1 -w -no-pie -o program program.c && nm program > "
-                                "symbols && LD_BIND_NOW=1 '" RRPCP_PCP_RR "' record -q -o trace "
+                                "symbols && '" RRPCP_PCP_RR "' record -q -o trace "
                                 "-- ./program > output 2> errors";
     ASSERT_EQ(std::system(command.c_str()), 0);
     std::ifstream symbols(dir_.file("symbols"));
