@@ -2,6 +2,7 @@
 
 #include "replay/engine/injected_calls.h"
 #include "replay/engine/task_waiter.h"
+#include "replay/travel/replaced_code.h"
 #include "rrpcp/error.h"
 
 #include <algorithm>
@@ -65,6 +66,7 @@ struct Diversion::Impl {
                                                           std::uint64_t except);
   void remove(RemoteMemory& memory, const std::vector<std::pair<std::uint64_t, std::byte>>& before);
   std::optional<Stop> call(AdoptedTask& task, RemoteMemory& memory);
+  bool carry_out(AdoptedTask& task, RemoteMemory& memory, const siginfo_t& info);
   std::optional<TraceeStop> wait(AdoptedTask& task, const std::atomic<bool>* interrupt);
 };
 
@@ -222,6 +224,25 @@ std::optional<Stop> Diversion::Impl::call(AdoptedTask& task, RemoteMemory& memor
   return std::nullopt;
 }
 
+// Has the task execute an instruction that the recording has replaced: what it says here is nobody
+// else's. False where that is not what the signal is of, or where it faults.
+bool Diversion::Impl::carry_out(AdoptedTask& task, RemoteMemory& memory, const siginfo_t& info) {
+  if (info.si_signo != SIGILL) {
+    return false;
+  }
+  const std::uint64_t address = task.tracee.registers().rip;
+  const std::optional<replay::ReplacedBytes> original =
+      replay::replaced_at(task.pid, memory, address);
+  if (!original) {
+    return false;
+  }
+  memory.write(address, *original);
+  task.tracee.resume(PTRACE_SINGLESTEP);
+  const TraceeStop stop = task.tracee.wait_stop();
+  memory.write(address, replay::kUndefinedInstruction);
+  return stop.signal() == SIGTRAP && task.tracee.registers().rip != address;
+}
+
 Stop Diversion::run(std::int32_t tid, bool step, const std::atomic<bool>* interrupt) {
   AdoptedTask& task = impl_->task(tid);
   const pid_t pid = impl_->state.find_task(tid)->pid;
@@ -290,6 +311,12 @@ Stop Diversion::run(std::int32_t tid, bool step, const std::atomic<bool>* interr
     }
     if (info.si_code <= 0) {
       continue; // somebody's
+    }
+    if (impl_->carry_out(task, memory, info)) {
+      if (step) {
+        return impl_->stop_of(StopReason::kStep, tid);
+      }
+      continue;
     }
     impl_->signals[tid] = info;
     Stop found = impl_->stop_of(StopReason::kSignal, tid);
