@@ -224,7 +224,9 @@ std::uint64_t decompress_into_new_memory(const CheckpointReader& reader) {
 
 std::uint64_t read_mapping_files(pid_t pid) {
   const std::uint64_t begin = now();
-  const auto read = [&](const char* name) { read_proc_file(proc_path(pid, name)); };
+  const auto read = [&](const char* name) {
+    process::read_proc_file(process::proc_path(pid, name));
+  };
   std::future<void> policies = std::async(std::launch::async, read, "numa_maps");
   read("smaps");
   try {

@@ -26,7 +26,7 @@ constexpr unsigned kDepth = 8;
 
 std::vector<std::byte> read_memory(const SubjectProcess& subject) {
   std::vector<std::byte> bytes(subject.touched_bytes());
-  RemoteMemory memory(subject.pid());
+  process::RemoteMemory memory(subject.pid());
   std::size_t at = 0;
   for (const MemoryPiece& piece : subject.touched()) {
     memory.read(piece.address, std::span(bytes).subspan(at, piece.length));

@@ -101,7 +101,7 @@ void read_all(std::span<const std::byte> bytes) {
   limits.max_chunk_bytes = 1 << 20;
   tried([&] {
     const TraceReader trace = TraceReader::open(directory(), limits);
-    EventData event;
+    trace::EventData event;
     tried([&] {
       std::int64_t count = 0;
       for (EventReader events = trace.events(); !events.at_end() && count < 1000;

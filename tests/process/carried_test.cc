@@ -28,9 +28,9 @@ capnp::Data::Reader as_data(std::string_view text) {
   return {reinterpret_cast<const capnp::byte*>(text.data()), text.size()};
 }
 
-std::vector<std::string> names(const std::vector<Judgement>& judged) {
+std::vector<std::string> names(const std::vector<process::Judgement>& judged) {
   std::vector<std::string> names;
-  for (const Judgement& judgement : judged) {
+  for (const process::Judgement& judgement : judged) {
     names.push_back(judgement.allow_name.empty() ? "never" : judgement.allow_name);
   }
   return names;
@@ -48,7 +48,7 @@ protected:
     tasks[1].setTid(101);
   }
 
-  std::vector<std::string> judge() { return names(judge_state(state_.asReader())); }
+  std::vector<std::string> judge() { return names(process::judge_state(state_.asReader())); }
 
   std::unique_ptr<capnp::MallocMessageBuilder> message_ =
       std::make_unique<capnp::MallocMessageBuilder>();
@@ -82,21 +82,23 @@ TEST_F(JudgedState, WhatIsForLookingAtOnly) {
 }
 
 TEST_F(JudgedState, NamespacesAreComparedWithOurs) {
-  const NamespaceIds own = read_namespaces(0, 0);
+  const process::NamespaceIds own = process::read_namespaces(0, 0);
   auto set = state_.initNamespaceSets(1)[0];
   auto user = set.initUser();
   user.setDevice(own[0].device);
   user.setInode(own[0].inode);
-  const std::vector<std::byte> boot = read_boot_id();
+  const std::vector<std::byte> boot = process::read_boot_id();
   state_.initClocks().setBootId({reinterpret_cast<const capnp::byte*>(boot.data()), boot.size()});
   for (auto task : state_.getTasks()) {
     task.setNamespaces(0);
   }
   EXPECT_THAT(judge(), IsEmpty());
-  EXPECT_FALSE(has_foreign_user_namespace(state_.asReader(), state_.getTasks()[0].asReader()));
+  EXPECT_FALSE(
+      process::has_foreign_user_namespace(state_.asReader(), state_.getTasks()[0].asReader()));
   set.getUser().setInode(own[0].inode + 1);
   EXPECT_THAT(judge(), ElementsAre("namespaces"));
-  EXPECT_TRUE(has_foreign_user_namespace(state_.asReader(), state_.getTasks()[0].asReader()));
+  EXPECT_TRUE(
+      process::has_foreign_user_namespace(state_.asReader(), state_.getTasks()[0].asReader()));
 }
 
 TEST_F(JudgedState, AfterANewStartIdsMeanNothing) {
@@ -112,10 +114,10 @@ TEST_F(JudgedState, AfterANewStartIdsMeanNothing) {
 class JudgedFile : public testing::Test {
 protected:
   std::vector<std::string> judge() {
-    return names(judge_open_file(file_.asReader(), "descriptor 5", 100));
+    return names(process::judge_open_file(file_.asReader(), "descriptor 5", 100));
   }
   std::string first_text() {
-    return judge_open_file(file_.asReader(), "descriptor 5", 100).front().what;
+    return process::judge_open_file(file_.asReader(), "descriptor 5", 100).front().what;
   }
 
   std::unique_ptr<capnp::MallocMessageBuilder> message_ =
@@ -210,20 +212,22 @@ TEST_F(JudgedFile, LeaseThatSomebodyWaitsFor) {
 }
 
 TEST(MemoryPolicy, LinesOfNumaMaps) {
-  EXPECT_EQ(parse_memory_policy("default anon=1 N0=1"), MemoryPolicy{});
-  EXPECT_EQ(parse_memory_policy("bind:0-1,9 file=/x"),
-            (MemoryPolicy{2, {std::byte{3}, std::byte{2}}}));
-  EXPECT_EQ(parse_memory_policy("bind=static:0 anon=1"),
-            (MemoryPolicy{2 | 1 << 15, {std::byte{1}}}));
-  EXPECT_EQ(parse_memory_policy("prefer (many):0"), (MemoryPolicy{5, {std::byte{1}}}));
-  EXPECT_EQ(parse_memory_policy("local"), (MemoryPolicy{4, {}}));
-  EXPECT_ANY_THROW(parse_memory_policy("better:0"));
-  EXPECT_ANY_THROW(parse_memory_policy("bind:99999"));
+  EXPECT_EQ(process::parse_memory_policy("default anon=1 N0=1"), process::MemoryPolicy{});
+  EXPECT_EQ(process::parse_memory_policy("bind:0-1,9 file=/x"),
+            (process::MemoryPolicy{2, {std::byte{3}, std::byte{2}}}));
+  EXPECT_EQ(process::parse_memory_policy("bind=static:0 anon=1"),
+            (process::MemoryPolicy{2 | 1 << 15, {std::byte{1}}}));
+  EXPECT_EQ(process::parse_memory_policy("prefer (many):0"),
+            (process::MemoryPolicy{5, {std::byte{1}}}));
+  EXPECT_EQ(process::parse_memory_policy("local"), (process::MemoryPolicy{4, {}}));
+  EXPECT_ANY_THROW(process::parse_memory_policy("better:0"));
+  EXPECT_ANY_THROW(process::parse_memory_policy("bind:99999"));
 }
 
 TEST(FdInfo, LeaseThatSomebodyWaitsFor) {
-  const FdInfo info = FdInfo::parse("lock:\t1: LEASE  BREAKING  UNLCK 12 08:01:55 0 EOF\n"
-                                    "lock:\t2: LEASE  ACTIVE    WRITE 12 08:01:55 0 EOF\n");
+  const process::FdInfo info =
+      process::FdInfo::parse("lock:\t1: LEASE  BREAKING  UNLCK 12 08:01:55 0 EOF\n"
+                             "lock:\t2: LEASE  ACTIVE    WRITE 12 08:01:55 0 EOF\n");
   ASSERT_EQ(info.locks.size(), 2u);
   EXPECT_TRUE(info.locks[0].breaking);
   EXPECT_FALSE(info.locks[0].is_read);
@@ -232,11 +236,11 @@ TEST(FdInfo, LeaseThatSomebodyWaitsFor) {
 }
 
 TEST(ProcStatus, RightsAndTags) {
-  const ProcStatus status =
-      ProcStatus::parse("NSpid:\t500\t7\n"
-                        "CapBnd:\t00000000000000ff\nCapAmb:\t0000000000000001\n"
-                        "untag_mask:\t0x7fffffffffffffff\n"
-                        "SpeculationIndirectBranch:\tconditional disabled\n");
+  const process::ProcStatus status =
+      process::ProcStatus::parse("NSpid:\t500\t7\n"
+                                 "CapBnd:\t00000000000000ff\nCapAmb:\t0000000000000001\n"
+                                 "untag_mask:\t0x7fffffffffffffff\n"
+                                 "SpeculationIndirectBranch:\tconditional disabled\n");
   EXPECT_THAT(status.thread_ids, ElementsAre(500, 7));
   EXPECT_EQ(status.bounding, 0xffu);
   EXPECT_EQ(status.ambient, 1u);
@@ -250,9 +254,9 @@ TEST(NamedFile, FindsWhatThePathNames) {
   std::ofstream(path) << "x";
   struct stat status {};
   ASSERT_EQ(::stat(path.c_str(), &status), 0);
-  EXPECT_EQ(find_named_file(::getpid(), path, status, true), path);
+  EXPECT_EQ(process::find_named_file(::getpid(), path, status, true), path);
   status.st_ino += 1;
-  EXPECT_EQ(find_named_file(::getpid(), path, status, true), "");
+  EXPECT_EQ(process::find_named_file(::getpid(), path, status, true), "");
 }
 
 } // namespace

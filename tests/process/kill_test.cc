@@ -113,7 +113,7 @@ public:
       ::_exit(127);
     }
     watch_.expect_well("start");
-    const std::vector<ProcMapping> mappings = read_mappings(pid_);
+    const std::vector<process::ProcMapping> mappings = process::read_mappings(pid_);
     mappings_ = describe(mappings);
     vdso_ = vdso(mappings);
   }
@@ -129,7 +129,7 @@ public:
   // Nothing was left in the process, and it gets on.
   void expect_unharmed(const std::string& after) {
     watch_.expect_well(after);
-    const std::vector<ProcMapping> mappings = read_mappings(pid_);
+    const std::vector<process::ProcMapping> mappings = process::read_mappings(pid_);
     EXPECT_EQ(describe(mappings), mappings_) << after;
     EXPECT_EQ(vdso(mappings), vdso_) << after << ": the vDSO has changed";
     EXPECT_TRUE(eventually([&] { return !has_zombie(); })) << after << ": a child stays";
@@ -137,9 +137,9 @@ public:
 
 private:
   // What a program itself may let grow is left out.
-  static std::string describe(const std::vector<ProcMapping>& mappings) {
+  static std::string describe(const std::vector<process::ProcMapping>& mappings) {
     std::string text;
-    for (const ProcMapping& mapping : mappings) {
+    for (const process::ProcMapping& mapping : mappings) {
       if (mapping.name != "[heap]" && mapping.name != "[stack]") {
         text += std::to_string(mapping.start) + "-" + std::to_string(mapping.end) + " " +
                 std::to_string(mapping.protection) + " " + mapping.name + "\n";
@@ -148,11 +148,11 @@ private:
     return text;
   }
 
-  std::vector<std::byte> vdso(const std::vector<ProcMapping>& mappings) const {
-    for (const ProcMapping& mapping : mappings) {
+  std::vector<std::byte> vdso(const std::vector<process::ProcMapping>& mappings) const {
+    for (const process::ProcMapping& mapping : mappings) {
       if (mapping.name == "[vdso]") {
         std::vector<std::byte> bytes(mapping.length());
-        RemoteMemory(pid_).read(mapping.start, bytes);
+        process::RemoteMemory(pid_).read(mapping.start, bytes);
         return bytes;
       }
     }
@@ -161,8 +161,8 @@ private:
 
   // A child of the subject's own is waited for at once.
   bool has_zombie() const {
-    for (pid_t child : read_children(pid_)) {
-      std::optional<ProcStatus> status = ProcStatus::try_read(child, child);
+    for (pid_t child : process::read_children(pid_)) {
+      std::optional<process::ProcStatus> status = process::ProcStatus::try_read(child, child);
       if (status && status->state == 'Z') {
         return true;
       }
@@ -232,16 +232,16 @@ TEST(Kill, CaptureOfAStoppedProcessIsPutRightByTheNextOne) {
   for (std::uint64_t nth = 0;; nth += stride(6)) {
     ::kill(subject.pid(), SIGSTOP);
     ASSERT_TRUE(eventually([&] { // also while a child is being made
-      return ProcStatus::read(subject.pid(), subject.pid()).state == 'T';
+      return process::ProcStatus::read(subject.pid(), subject.pid()).state == 'T';
     }));
     std::uint64_t counted = 0;
     killed_capture(subject.pid(), dir.file("killed.pcp"), nth, true, counted);
     const std::string after = "a capture killed at its ptrace call " + std::to_string(nth);
     ASSERT_TRUE(eventually([&] {
-      return ProcStatus::read(subject.pid(), subject.pid()).state == 'T';
+      return process::ProcStatus::read(subject.pid(), subject.pid()).state == 'T';
     })) << after;
     capture_process(subject.pid(), dir.file("next.pcp"), capture_options());
-    EXPECT_EQ(ProcStatus::read(subject.pid(), subject.pid()).state, 'T') << after;
+    EXPECT_EQ(process::ProcStatus::read(subject.pid(), subject.pid()).state, 'T') << after;
     ::kill(subject.pid(), SIGCONT);
     subject.expect_unharmed(after);
     if (counted <= nth || HasFailure()) {
@@ -259,7 +259,7 @@ TEST(Kill, SegmentsGoWithWhoMadeThem) {
     ASSERT_EQ(::pipe(ready), 0);
     const pid_t maker = ::fork();
     if (maker == 0) {
-      restore::SegmentKeeper keeper;
+      process::restore::SegmentKeeper keeper;
       if (keeper.make(key, 4096, 0600, 0) >= 0 && keep) {
         keeper.keep();
       }
@@ -342,7 +342,7 @@ TEST(Kill, RestoreLeavesNothingWhereverItIsKilled) {
     }
     if (left == 0) {
       watch.expect_well(after);
-      for (pid_t child : read_children(::getpid())) {
+      for (pid_t child : process::read_children(::getpid())) {
         ::kill(child, SIGKILL);
         ::waitpid(child, nullptr, __WALL);
       }

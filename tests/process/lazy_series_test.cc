@@ -69,7 +69,7 @@ public:
   // In the parent.
   void step(pid_t pid, unsigned step) const {
     ::kill(pid, SIGUSR1);
-    RemoteMemory memory(pid);
+    process::RemoteMemory memory(pid);
     while (memory.read_value<unsigned>(start() + kPages * kPage) != step) {
       ::usleep(500);
     }
@@ -79,7 +79,7 @@ public:
   }
   std::vector<std::byte> content(pid_t pid) const {
     std::vector<std::byte> bytes(kPages * kPage);
-    RemoteMemory(pid).read(start(), bytes);
+    process::RemoteMemory(pid).read(start(), bytes);
     return bytes;
   }
   std::uint64_t start() const { return reinterpret_cast<std::uintptr_t>(memory_); }
@@ -87,7 +87,7 @@ public:
   std::uint32_t protection(pid_t pid) const {
     std::uint32_t found = ~0u;
     bool first = true;
-    for (const ProcMapping& mapping : read_mappings(pid)) {
+    for (const process::ProcMapping& mapping : process::read_mappings(pid)) {
       if (mapping.start < start() + kPages * kPage && mapping.end > start()) {
         if (!first && mapping.protection != found) {
           return ~0u;
@@ -100,7 +100,7 @@ public:
   }
   std::size_t mappings(pid_t pid) const {
     std::size_t count = 0;
-    for (const ProcMapping& mapping : read_mappings(pid)) {
+    for (const process::ProcMapping& mapping : process::read_mappings(pid)) {
       count += mapping.start < start() + kPages * kPage && mapping.end > start() ? 1 : 0;
     }
     return count;

@@ -199,7 +199,8 @@ public:
 private:
   // Until it is blocked: only then its memory stays as it is.
   void await_read() const {
-    while (!read_proc_file(proc_path(pid(), "syscall")).starts_with("0 ")) { // SYS_read
+    while (!process::read_proc_file(process::proc_path(pid(), "syscall"))
+                .starts_with("0 ")) { // SYS_read
       ::usleep(100);
     }
   }
@@ -222,9 +223,9 @@ CaptureOptions with_base(const std::string& base) {
 void expect_same_memory(const std::string& path, pid_t pid) {
   const CheckpointReader reader = CheckpointReader::open(path);
   MemoryView view(reader, 0);
-  RemoteMemory memory(pid);
+  process::RemoteMemory memory(pid);
   std::vector<std::byte> stored, live;
-  for (const ProcMapping& mapping : read_mappings(pid)) {
+  for (const process::ProcMapping& mapping : process::read_mappings(pid)) {
     const bool special = mapping.name.starts_with("[v");
     if (mapping.shared || mapping.inode != 0 || special || (mapping.protection & PROT_READ) == 0) {
       continue;
@@ -241,9 +242,9 @@ void expect_same_memory(const std::string& path, pid_t pid) {
 }
 
 bool is_watched(pid_t pid) {
-  const std::vector<ProcMemoryArea> areas = read_memory_areas(pid);
+  const std::vector<process::ProcMemoryArea> areas = process::read_memory_areas(pid);
   return std::any_of(areas.begin(), areas.end(),
-                     [](const ProcMemoryArea& area) { return area.has_flag("uw"); });
+                     [](const process::ProcMemoryArea& area) { return area.has_flag("uw"); });
 }
 
 class MemoryWatchSeries : public testing::TestWithParam<unsigned> {};
@@ -394,7 +395,8 @@ TEST(MemoryWatchOthers, AWatchOfTheProgramsOwnIsLeftAlone) {
   std::string base;
   unsigned number = 0;
   const auto is_blocked = [&] {
-    return read_proc_file(proc_path(child.pid(), "syscall")).starts_with("0 "); // SYS_read
+    return process::read_proc_file(process::proc_path(child.pid(), "syscall"))
+        .starts_with("0 "); // SYS_read
   };
   for (const char order : {'w', 'p', 'w', 'p', 'w'}) {
     const std::string path = directory.file(std::to_string(++number) + ".pcp");
@@ -481,15 +483,16 @@ TEST(MemoryWatchOthers, AnotherProgramIsAnotherMemory) {
   capture_process(child.pid(), first, with_base(""), watch);
   ASSERT_EQ(::write(orders[1], "", 1), 1);
   const auto is_another = [&] {
-    const std::vector<ProcMapping> mappings = read_mappings(child.pid()); // none for a moment
+    const std::vector<process::ProcMapping> mappings =
+        process::read_mappings(child.pid()); // none for a moment
     return !mappings.empty() && mappings.front().name.find("sleep") != std::string::npos;
   };
   while (!is_another()) {
     ::usleep(1000);
   }
-  while (
-      !read_proc_file(proc_path(child.pid(), "syscall")).starts_with("230 ")) { // clock_nanosleep
-    ::usleep(1000); // the loader is at work
+  while (!process::read_proc_file(process::proc_path(child.pid(), "syscall"))
+              .starts_with("230 ")) { // clock_nanosleep
+    ::usleep(1000);                   // the loader is at work
   }
   const std::string second = directory.file("b.pcp"), third = directory.file("c.pcp");
   capture_process(child.pid(), second, with_base(first), watch);

@@ -22,7 +22,7 @@ namespace {
 constexpr std::size_t kTouchedPage = 4096;
 
 TEST(ProcMaps, LinesOfEveryKind) {
-  auto mappings = parse_mappings(
+  auto mappings = process::parse_mappings(
       "561cd51d6000-561cd51d8000 r--p 00001000 fe:00 247134                     /usr/bin/a b\n"
       "7ffe0000-7fff0000 rw-s 00000000 00:01 12 /dev/zero (deleted)\n"
       "7ffd12345000-7ffd12366000 rw-p 00000000 00:00 0                          [stack]\n"
@@ -42,7 +42,7 @@ TEST(ProcMaps, LinesOfEveryKind) {
 }
 
 TEST(ProcStat, NamesMayHoldAnything) {
-  ProcStat stat = ProcStat::parse("12 (a) b) S 3) R 1 7 9 0 -1 4194560 1 2 3\n");
+  process::ProcStat stat = process::ProcStat::parse("12 (a) b) S 3) R 1 7 9 0 -1 4194560 1 2 3\n");
   EXPECT_EQ(stat.state, 'R');
   EXPECT_EQ(stat.parent, 1);
   EXPECT_EQ(stat.process_group, 7);
@@ -50,37 +50,38 @@ TEST(ProcStat, NamesMayHoldAnything) {
 }
 
 TEST(ProcStatus, OwnProcess) {
-  ProcStatus status = ProcStatus::read(::getpid(), ::getpid());
+  process::ProcStatus status = process::ProcStatus::read(::getpid(), ::getpid());
   EXPECT_EQ(status.process, ::getpid());
   EXPECT_EQ(status.parent, ::getppid());
   EXPECT_EQ(status.uids[1], ::geteuid());
   EXPECT_EQ(status.tracer, 0);
-  ProcStatus odd =
-      ProcStatus::parse("Name:\ta\\nb\\\\c\nSigBlk:\tfffffffe7ffbfeff\nGroups:\t1 22 \n");
+  process::ProcStatus odd =
+      process::ProcStatus::parse("Name:\ta\\nb\\\\c\nSigBlk:\tfffffffe7ffbfeff\nGroups:\t1 22 \n");
   EXPECT_EQ(odd.name, "a\nb\\c");
   EXPECT_EQ(odd.blocked, 0xfffffffe7ffbfeffu);
   EXPECT_EQ(odd.groups, (std::vector<std::uint32_t>{1, 22}));
 }
 
 TEST(ProcAuxv, OwnProcess) {
-  auto entries = read_auxv(::getpid());
-  EXPECT_EQ(find_auxv(entries, AT_PAGESZ), ::getauxval(AT_PAGESZ));
-  EXPECT_EQ(find_auxv(entries, AT_ENTRY), ::getauxval(AT_ENTRY));
-  EXPECT_FALSE(find_auxv(entries, 0xfffff));
+  auto entries = process::read_auxv(::getpid());
+  EXPECT_EQ(process::find_auxv(entries, AT_PAGESZ), ::getauxval(AT_PAGESZ));
+  EXPECT_EQ(process::find_auxv(entries, AT_ENTRY), ::getauxval(AT_ENTRY));
+  EXPECT_FALSE(process::find_auxv(entries, 0xfffff));
 }
 
 TEST(ProcFdInfo, LinesOfEveryKind) {
-  FdInfo info = FdInfo::parse("pos:\t17\nflags:\t0102002\nmnt_id:\t15\nino:\t99\n"
-                              "lock:\t1: POSIX  ADVISORY  WRITE 1234 fe:00:5678 10 19\n"
-                              "lock:\t2: FLOCK  ADVISORY  READ 1234 fe:00:5678 0 EOF\n"
-                              "eventfd-count:               2a\neventfd-id: 3\n"
-                              "eventfd-semaphore: 1\n"
-                              "tfd:        5 events:       19 data:         deadbeef  pos:0 "
-                              "ino:61af sdev:7\n");
+  process::FdInfo info =
+      process::FdInfo::parse("pos:\t17\nflags:\t0102002\nmnt_id:\t15\nino:\t99\n"
+                             "lock:\t1: POSIX  ADVISORY  WRITE 1234 fe:00:5678 10 19\n"
+                             "lock:\t2: FLOCK  ADVISORY  READ 1234 fe:00:5678 0 EOF\n"
+                             "eventfd-count:               2a\neventfd-id: 3\n"
+                             "eventfd-semaphore: 1\n"
+                             "tfd:        5 events:       19 data:         deadbeef  pos:0 "
+                             "ino:61af sdev:7\n");
   EXPECT_EQ(info.position, 17u);
   EXPECT_EQ(info.flags, 0102002u);
   ASSERT_EQ(info.locks.size(), 2u);
-  EXPECT_EQ(info.locks[0].kind, FdLock::Kind::kPosix);
+  EXPECT_EQ(info.locks[0].kind, process::FdLock::Kind::kPosix);
   EXPECT_TRUE(info.locks[0].exclusive);
   EXPECT_EQ(info.locks[0].start, 10u);
   EXPECT_EQ(info.locks[0].end, 19u);
@@ -96,10 +97,10 @@ TEST(ProcFdInfo, LinesOfEveryKind) {
 }
 
 // Pages of [start, …) that a scanner finds, by number.
-std::vector<std::uint64_t> touched_pages(PageScanner& scanner, std::uint64_t start,
+std::vector<std::uint64_t> touched_pages(process::PageScanner& scanner, std::uint64_t start,
                                          std::size_t length) {
   std::vector<std::uint64_t> pages;
-  scanner.scan(start, start + length, [&](const TouchedRange& range) {
+  scanner.scan(start, start + length, [&](const process::TouchedRange& range) {
     EXPECT_FALSE(range.file);
     for (std::uint64_t at = range.start; at < range.end; at += kTouchedPage) {
       pages.push_back((at - start) / kTouchedPage);
@@ -127,7 +128,7 @@ TEST(PageScanner, BothWaysFindTheTouchedPages) {
   // include/linux/mm.h), or where a hypervisor turns the read into a write. What it counts as pages
   // of the process's own says which.
   std::vector<std::uint64_t> expected = written;
-  for (const ProcMemoryArea& mapped : read_memory_areas(::getpid())) {
+  for (const process::ProcMemoryArea& mapped : process::read_memory_areas(::getpid())) {
     if (mapped.mapping.contains(start)) {
       ASSERT_EQ(mapped.swapped, 0u);
       if (mapped.anonymous == (written.size() + 1) * kTouchedPage) {
@@ -137,7 +138,7 @@ TEST(PageScanner, BothWaysFindTheTouchedPages) {
       }
     }
   }
-  PageScanner scanner(::getpid());
+  process::PageScanner scanner(::getpid());
   const bool has_ioctl = scanner.has_ioctl();
   if (has_ioctl) {
     EXPECT_EQ(touched_pages(scanner, start, kLength), expected);
@@ -164,12 +165,12 @@ TEST(PageScanner, ManyRangesComeInOrderAndOnce) {
     }
     const auto start = reinterpret_cast<std::uint64_t>(area);
     for (bool ioctl : {true, false}) {
-      PageScanner scanner(::getpid());
+      process::PageScanner scanner(::getpid());
       if (!ioctl) {
         scanner.use_pagemap();
       }
       std::size_t next = 0;
-      scanner.scan(start, start + length, [&](const TouchedRange& range) {
+      scanner.scan(start, start + length, [&](const process::TouchedRange& range) {
         EXPECT_EQ(range.start, start + 2 * next * kPage);
         EXPECT_EQ(range.end, range.start + kPage);
         ++next;
@@ -181,10 +182,10 @@ TEST(PageScanner, ManyRangesComeInOrderAndOnce) {
 }
 
 TEST(ProcTasks, OwnThreadAndChildren) {
-  std::vector<pid_t> threads = read_thread_ids(::getpid());
+  std::vector<pid_t> threads = process::read_thread_ids(::getpid());
   EXPECT_NE(std::find(threads.begin(), threads.end(), ::getpid()), threads.end());
-  EXPECT_TRUE(read_thread_ids(0x3fffff).empty());
-  EXPECT_TRUE(read_children(::getpid()).empty());
+  EXPECT_TRUE(process::read_thread_ids(0x3fffff).empty());
+  EXPECT_TRUE(process::read_children(::getpid()).empty());
 }
 
 } // namespace

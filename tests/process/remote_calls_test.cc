@@ -32,7 +32,7 @@ constexpr std::uintptr_t kOptions = PTRACE_O_TRACESYSGOOD;
 
 // Waits until the (only) thread of `pid` sleeps in the kernel.
 void wait_until_asleep(pid_t pid) {
-  while (ProcStatus::read(pid, pid).state != 'S') {
+  while (process::ProcStatus::read(pid, pid).state != 'S') {
     ::usleep(1000);
   }
 }
@@ -45,16 +45,16 @@ int undisturbed_sleep() {
 }
 
 void make_calls(pid_t pid, std::optional<std::uint64_t> instruction) {
-  Tracee tracee = Tracee::seize(pid, kOptions);
+  process::Tracee tracee = process::Tracee::seize(pid, kOptions);
   tracee.stop();
   user_regs_struct before = tracee.registers();
   {
-    RemoteCalls calls(tracee, instruction);
+    process::RemoteCalls calls(tracee, instruction);
     EXPECT_EQ(calls.call(SYS_getpid), pid);
     EXPECT_EQ(calls.call(SYS_close, -1), -EBADF);
     std::uint64_t address = calls.require("mapping", SYS_mmap, 0, 8192, PROT_READ | PROT_WRITE,
                                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    RemoteMemory memory(pid);
+    process::RemoteMemory memory(pid);
     memory.write(address, std::as_bytes(std::span("hello")));
     EXPECT_EQ(memory.read_value<char>(address + 1), 'e');
     EXPECT_EQ(calls.call(SYS_munmap, address, 8192), 0);
@@ -68,7 +68,8 @@ void make_calls(pid_t pid, std::optional<std::uint64_t> instruction) {
 TEST(RemoteCalls, SleepingProcessNoticesNothing) {
   ChildProcess child(undisturbed_sleep);
   wait_until_asleep(child.pid());
-  auto instruction = find_syscall_instruction(child.pid(), read_mappings(child.pid()));
+  auto instruction =
+      process::find_syscall_instruction(child.pid(), process::read_mappings(child.pid()));
   ASSERT_TRUE(instruction);
   make_calls(child.pid(), instruction);
   make_calls(child.pid(), instruction);
@@ -97,7 +98,8 @@ TEST(RemoteCalls, RunningProcessNoticesNothing) {
     }
     return sum == again ? 0 : 1;
   });
-  auto instruction = find_syscall_instruction(child.pid(), read_mappings(child.pid()));
+  auto instruction =
+      process::find_syscall_instruction(child.pid(), process::read_mappings(child.pid()));
   for (int i = 0; i < 20; ++i) {
     make_calls(child.pid(), instruction);
   }
@@ -122,18 +124,19 @@ TEST(RemoteCalls, SignalsWaitAndKeepTheirInformation) {
     return signals_seen == 123 ? 0 : 1;
   });
   wait_until_asleep(child.pid());
-  auto instruction = find_syscall_instruction(child.pid(), read_mappings(child.pid()));
-  Tracee tracee = Tracee::seize(child.pid(), kOptions);
+  auto instruction =
+      process::find_syscall_instruction(child.pid(), process::read_mappings(child.pid()));
+  process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
   tracee.stop();
   {
-    RemoteCalls calls(tracee, instruction);
+    process::RemoteCalls calls(tracee, instruction);
     for (int value = 1; value <= 3; ++value) {
       sigval argument{};
       argument.sival_int = value;
       ASSERT_EQ(::sigqueue(child.pid(), SIGRTMIN, argument), 0);
       EXPECT_EQ(calls.call(SYS_getpid), child.pid());
     }
-    EXPECT_EQ(tracee.queued_signals(SignalQueue::kProcess).size(), 3u);
+    EXPECT_EQ(tracee.queued_signals(process::SignalQueue::kProcess).size(), 3u);
   }
   tracee.detach();
   EXPECT_EQ(child.wait(), 0);
@@ -147,8 +150,9 @@ TEST(RemoteCalls, StoppedProcessStaysStopped) {
   });
   int status = 0;
   ASSERT_EQ(::waitpid(child.pid(), &status, WUNTRACED), child.pid());
-  make_calls(child.pid(), find_syscall_instruction(child.pid(), read_mappings(child.pid())));
-  while (ProcStatus::read(child.pid(), child.pid()).state != 'T') {
+  make_calls(child.pid(),
+             process::find_syscall_instruction(child.pid(), process::read_mappings(child.pid())));
+  while (process::ProcStatus::read(child.pid(), child.pid()).state != 'T') {
     ::usleep(1000);
   }
   ::kill(child.pid(), SIGCONT);
@@ -157,17 +161,18 @@ TEST(RemoteCalls, StoppedProcessStaysStopped) {
 
 TEST(RemoteCalls, StopThatArrivesMeanwhileTakesEffect) {
   ChildProcess child(undisturbed_sleep);
-  auto instruction = find_syscall_instruction(child.pid(), read_mappings(child.pid()));
-  Tracee tracee = Tracee::seize(child.pid(), kOptions);
+  auto instruction =
+      process::find_syscall_instruction(child.pid(), process::read_mappings(child.pid()));
+  process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
   tracee.stop();
   {
-    RemoteCalls calls(tracee, instruction);
+    process::RemoteCalls calls(tracee, instruction);
     ::kill(child.pid(), SIGSTOP);
     EXPECT_EQ(calls.call(SYS_getpid), child.pid());
     EXPECT_EQ(calls.call(SYS_getpid), child.pid());
   }
   tracee.detach();
-  while (ProcStatus::read(child.pid(), child.pid()).state != 'T') {
+  while (process::ProcStatus::read(child.pid(), child.pid()).state != 'T') {
     ::usleep(1000);
   }
   ::kill(child.pid(), SIGCONT);
@@ -176,10 +181,11 @@ TEST(RemoteCalls, StopThatArrivesMeanwhileTakesEffect) {
 
 TEST(RemoteCalls, KilledProcessIsReported) {
   ChildProcess child(undisturbed_sleep);
-  auto instruction = find_syscall_instruction(child.pid(), read_mappings(child.pid()));
-  Tracee tracee = Tracee::seize(child.pid(), kOptions);
+  auto instruction =
+      process::find_syscall_instruction(child.pid(), process::read_mappings(child.pid()));
+  process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
   tracee.stop();
-  RemoteCalls calls(tracee, instruction);
+  process::RemoteCalls calls(tracee, instruction);
   ::kill(child.pid(), SIGKILL);
   try {
     calls.call(SYS_getpid);
@@ -190,11 +196,12 @@ TEST(RemoteCalls, KilledProcessIsReported) {
 }
 
 // A second process that traces `pid`, runs `body` with a gate and dies without cleaning up.
-void trace_and_die(pid_t pid, const std::function<void(RemoteCalls&)>& body) {
+void trace_and_die(pid_t pid, const std::function<void(process::RemoteCalls&)>& body) {
   ChildProcess tracer([&] {
-    Tracee tracee = Tracee::seize(pid, kOptions | PTRACE_O_TRACECLONE);
+    process::Tracee tracee = process::Tracee::seize(pid, kOptions | PTRACE_O_TRACECLONE);
     tracee.stop();
-    std::optional<CallGate> gate = CallGate::open(pid, read_mappings(pid));
+    std::optional<process::CallGate> gate =
+        process::CallGate::open(pid, process::read_mappings(pid));
     if (!gate) {
       return 3;
     }
@@ -202,7 +209,7 @@ void trace_and_die(pid_t pid, const std::function<void(RemoteCalls&)>& body) {
       tracee.resume(PTRACE_CONT);
       tracee.stop();
     }
-    RemoteCalls calls(tracee, *gate);
+    process::RemoteCalls calls(tracee, *gate);
     body(calls);
     ::kill(::getpid(), SIGKILL);
     return 4;
@@ -230,9 +237,9 @@ int undisturbed_count() {
 TEST(CallGate, ThreadSurvivesTheDeathOfItsTracer) {
   for (auto program : {undisturbed_count, undisturbed_sleep}) {
     ChildProcess child(program);
-    trace_and_die(child.pid(), [](RemoteCalls&) {});
-    trace_and_die(child.pid(), [](RemoteCalls& calls) { calls.call(SYS_getppid); });
-    trace_and_die(child.pid(), [](RemoteCalls& calls) {
+    trace_and_die(child.pid(), [](process::RemoteCalls&) {});
+    trace_and_die(child.pid(), [](process::RemoteCalls& calls) { calls.call(SYS_getppid); });
+    trace_and_die(child.pid(), [](process::RemoteCalls& calls) {
       calls.call(SYS_getppid);
       calls.call(SYS_close, -1);
     });
@@ -242,16 +249,16 @@ TEST(CallGate, ThreadSurvivesTheDeathOfItsTracer) {
 
 TEST(CallGate, NewProcessDiesWithTheTracer) {
   ChildProcess child(undisturbed_count);
-  trace_and_die(child.pid(), [](RemoteCalls& calls) {
+  trace_and_die(child.pid(), [](process::RemoteCalls& calls) {
     EXPECT_GT(calls.call(SYS_clone, CLONE_FILES, 0, 0, 0, 0), 0);
   });
   // It ended at once; the program, which knows nothing of it, never waits for it.
   std::vector<pid_t> children;
   for (int i = 0; i < 1000 && children.empty(); ++i) {
-    children = read_children(child.pid());
+    children = process::read_children(child.pid());
   }
   for (pid_t copy : children) {
-    while (ProcStatus::read(copy, copy).state != 'Z') {
+    while (process::ProcStatus::read(copy, copy).state != 'Z') {
       ::usleep(1000);
     }
   }
@@ -259,21 +266,22 @@ TEST(CallGate, NewProcessDiesWithTheTracer) {
 }
 
 // The same by way of the program's return from signal handlers.
-void trace_and_die_by_return(pid_t pid, const std::function<void(RemoteCalls&)>& body) {
+void trace_and_die_by_return(pid_t pid, const std::function<void(process::RemoteCalls&)>& body) {
   ChildProcess tracer([&] {
-    Tracee tracee = Tracee::seize(pid, kOptions | PTRACE_O_TRACECLONE);
+    process::Tracee tracee = process::Tracee::seize(pid, kOptions | PTRACE_O_TRACECLONE);
     tracee.stop();
-    const std::vector<ProcMapping> mappings = read_mappings(pid);
-    const std::optional<ReturnCode> code = ReturnCode::find(pid, mappings);
+    const std::vector<process::ProcMapping> mappings = process::read_mappings(pid);
+    const std::optional<process::ReturnCode> code = process::ReturnCode::find(pid, mappings);
     if (!code) {
       return 3;
     }
-    std::optional<ReturnGate> gate = ReturnGate::open(pid, mappings, *code, tracee.registers().rsp);
+    std::optional<process::ReturnGate> gate =
+        process::ReturnGate::open(pid, mappings, *code, tracee.registers().rsp);
     if (!gate) {
       return 4;
     }
     gate->recover(tracee);
-    RemoteCalls calls(tracee, *gate);
+    process::RemoteCalls calls(tracee, *gate);
     body(calls);
     ::kill(::getpid(), SIGKILL);
     return 5;
@@ -284,9 +292,10 @@ void trace_and_die_by_return(pid_t pid, const std::function<void(RemoteCalls&)>&
 TEST(ReturnGate, ThreadSurvivesTheDeathOfItsTracer) {
   for (auto program : {undisturbed_count, undisturbed_sleep}) {
     ChildProcess child(program);
-    trace_and_die_by_return(child.pid(), [](RemoteCalls&) {});
-    trace_and_die_by_return(child.pid(), [](RemoteCalls& calls) { calls.call(SYS_getppid); });
-    trace_and_die_by_return(child.pid(), [](RemoteCalls& calls) {
+    trace_and_die_by_return(child.pid(), [](process::RemoteCalls&) {});
+    trace_and_die_by_return(child.pid(),
+                            [](process::RemoteCalls& calls) { calls.call(SYS_getppid); });
+    trace_and_die_by_return(child.pid(), [](process::RemoteCalls& calls) {
       calls.call(SYS_getppid);
       calls.call(SYS_close, -1);
     });
@@ -296,11 +305,12 @@ TEST(ReturnGate, ThreadSurvivesTheDeathOfItsTracer) {
 
 TEST(ReturnGate, ChildIsReapedByTheThreadItself) {
   ChildProcess child(undisturbed_count);
-  trace_and_die_by_return(child.pid(),
-                          [](RemoteCalls& calls) { EXPECT_GT(calls.clone_child(CLONE_FILES), 0); });
+  trace_and_die_by_return(child.pid(), [](process::RemoteCalls& calls) {
+    EXPECT_GT(calls.clone_child(CLONE_FILES), 0);
+  });
   int left = 1;
   for (int i = 0; i < 5000 && left != 0; ++i) {
-    left = static_cast<int>(read_children(child.pid()).size());
+    left = static_cast<int>(process::read_children(child.pid()).size());
     ::usleep(1000);
   }
   EXPECT_EQ(left, 0);
@@ -311,25 +321,27 @@ TEST(ReturnGate, ChildIsReapedByTheThreadItself) {
 TEST(ReturnGate, ThreadOfAStoppedProcessIsMadeAsItWas) {
   ChildProcess child(undisturbed_count);
   ::kill(child.pid(), SIGSTOP);
-  while (ProcStatus::read(child.pid(), child.pid()).state != 'T') {
+  while (process::ProcStatus::read(child.pid(), child.pid()).state != 'T') {
     ::usleep(1000);
   }
   user_regs_struct before;
   {
-    Tracee tracee = Tracee::seize(child.pid(), kOptions);
+    process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
     tracee.stop();
     before = tracee.registers();
     tracee.detach();
   }
-  trace_and_die_by_return(child.pid(), [](RemoteCalls& calls) { calls.call(SYS_getppid); });
-  while (ProcStatus::read(child.pid(), child.pid()).state != 'T') {
+  trace_and_die_by_return(child.pid(),
+                          [](process::RemoteCalls& calls) { calls.call(SYS_getppid); });
+  while (process::ProcStatus::read(child.pid(), child.pid()).state != 'T') {
     ::usleep(1000);
   }
-  Tracee tracee = Tracee::seize(child.pid(), kOptions);
+  process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
   tracee.stop();
-  const std::vector<ProcMapping> mappings = read_mappings(child.pid());
-  std::optional<ReturnGate> gate = ReturnGate::open(
-      child.pid(), mappings, *ReturnCode::find(child.pid(), mappings), tracee.registers().rsp);
+  const std::vector<process::ProcMapping> mappings = process::read_mappings(child.pid());
+  std::optional<process::ReturnGate> gate = process::ReturnGate::open(
+      child.pid(), mappings, *process::ReturnCode::find(child.pid(), mappings),
+      tracee.registers().rsp);
   ASSERT_TRUE(gate);
   EXPECT_TRUE(gate->recover(tracee));
   const user_regs_struct after = tracee.registers();
@@ -347,13 +359,14 @@ TEST(ReturnGate, ThreadOfAStoppedProcessIsMadeAsItWas) {
 TEST(CallGate, ThreadOfAStoppedProcessIsMadeAsItWas) {
   ChildProcess child(undisturbed_count);
   ::kill(child.pid(), SIGSTOP);
-  while (ProcStatus::read(child.pid(), child.pid()).state != 'T') {
+  while (process::ProcStatus::read(child.pid(), child.pid()).state != 'T') {
     ::usleep(1000);
   }
-  trace_and_die(child.pid(), [](RemoteCalls& calls) { calls.call(SYS_getppid); });
-  Tracee tracee = Tracee::seize(child.pid(), kOptions);
+  trace_and_die(child.pid(), [](process::RemoteCalls& calls) { calls.call(SYS_getppid); });
+  process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
   tracee.stop();
-  std::optional<CallGate> gate = CallGate::open(child.pid(), read_mappings(child.pid()));
+  std::optional<process::CallGate> gate =
+      process::CallGate::open(child.pid(), process::read_mappings(child.pid()));
   ASSERT_TRUE(gate);
   EXPECT_TRUE(gate->recover(tracee));
   EXPECT_FALSE(gate->contains(tracee.registers()));
@@ -365,20 +378,21 @@ TEST(CallGate, ThreadOfAStoppedProcessIsMadeAsItWas) {
 
 TEST(CallGate, LeavesNoBytesBehind) {
   ChildProcess child(undisturbed_sleep);
-  std::vector<ProcMapping> mappings = read_mappings(child.pid());
-  auto vdso = std::find_if(mappings.begin(), mappings.end(),
-                           [](const ProcMapping& mapping) { return mapping.name == "[vdso]"; });
+  std::vector<process::ProcMapping> mappings = process::read_mappings(child.pid());
+  auto vdso =
+      std::find_if(mappings.begin(), mappings.end(),
+                   [](const process::ProcMapping& mapping) { return mapping.name == "[vdso]"; });
   ASSERT_NE(vdso, mappings.end());
-  RemoteMemory memory(child.pid());
+  process::RemoteMemory memory(child.pid());
   std::vector<std::byte> before(vdso->length());
   std::vector<std::byte> after(vdso->length());
   memory.read(vdso->start, before);
   {
-    Tracee tracee = Tracee::seize(child.pid(), kOptions);
+    process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
     tracee.stop();
-    std::optional<CallGate> gate = CallGate::open(child.pid(), mappings);
+    std::optional<process::CallGate> gate = process::CallGate::open(child.pid(), mappings);
     ASSERT_TRUE(gate);
-    RemoteCalls calls(tracee, *gate);
+    process::RemoteCalls calls(tracee, *gate);
     EXPECT_EQ(calls.call(SYS_getpid), child.pid());
   }
   memory.read(vdso->start, after);
@@ -388,11 +402,11 @@ TEST(CallGate, LeavesNoBytesBehind) {
 
 // Stops all threads of `pid`, lets the first make a call, and lets all go on.
 void disturb(pid_t pid) {
-  ThreadGroup group(pid);
+  process::ThreadGroup group(pid);
   group.stop(kOptions);
-  std::optional<CallGate> gate = CallGate::open(pid, read_mappings(pid));
+  std::optional<process::CallGate> gate = process::CallGate::open(pid, process::read_mappings(pid));
   ASSERT_TRUE(gate);
-  RemoteCalls calls(group.leader(), *gate);
+  process::RemoteCalls calls(group.leader(), *gate);
   EXPECT_EQ(calls.call(SYS_getpid), pid);
 }
 
@@ -433,7 +447,7 @@ TEST(SettledStop, MaskOfSigsuspendHolds) {
   for (int i = 0; i < 3; ++i) {
     disturb(child.pid());
     wait_until_asleep(child.pid());
-    EXPECT_EQ(ProcStatus::read(child.pid(), child.pid()).shared_pending,
+    EXPECT_EQ(process::ProcStatus::read(child.pid(), child.pid()).shared_pending,
               std::uint64_t{1} << (SIGUSR1 - 1));
   }
   ::kill(child.pid(), SIGUSR2);
@@ -454,19 +468,19 @@ TEST(SettledStop, CallsFromACallWithItsOwnMask) {
     return ::sigsuspend(&mask) == -1 && errno == EINTR && signals_seen == SIGUSR2 ? 0 : 1;
   });
   wait_until_asleep(child.pid());
-  const std::vector<ProcMapping> mappings = read_mappings(child.pid());
+  const std::vector<process::ProcMapping> mappings = process::read_mappings(child.pid());
   {
-    Tracee tracee = Tracee::seize(child.pid(), kOptions);
+    process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
     tracee.stop();
     for (bool with_gate : {true, false, true, true, false}) {
-      std::optional<CallGate> gate;
-      std::optional<RemoteCalls> calls;
+      std::optional<process::CallGate> gate;
+      std::optional<process::RemoteCalls> calls;
       if (with_gate) {
-        gate = CallGate::open(child.pid(), mappings);
+        gate = process::CallGate::open(child.pid(), mappings);
         ASSERT_TRUE(gate);
         calls.emplace(tracee, *gate);
       } else {
-        calls.emplace(tracee, find_syscall_instruction(child.pid(), mappings));
+        calls.emplace(tracee, process::find_syscall_instruction(child.pid(), mappings));
       }
       EXPECT_EQ(calls->call(SYS_getpid), child.pid());
       EXPECT_EQ(calls->call(SYS_close, -1), -EBADF);
@@ -483,7 +497,7 @@ TEST(SettledStop, CallsFromACallWithItsOwnMask) {
 TEST(Tracee, SaysWhyItCannotAttach) {
   auto code_of = [](pid_t pid) {
     try {
-      Tracee::seize(pid, 0);
+      process::Tracee::seize(pid, 0);
     } catch (const Error& error) {
       return error.code();
     }
@@ -503,7 +517,7 @@ TEST(Tracee, SaysWhyItCannotAttach) {
   EXPECT_EQ(code_of(traced.pid()), ErrorCode::kAlreadyTraced);
 
   ChildProcess zombie([] { return 0; });
-  while (ProcStatus::read(zombie.pid(), zombie.pid()).state != 'Z') {
+  while (process::ProcStatus::read(zombie.pid(), zombie.pid()).state != 'Z') {
     ::usleep(1000);
   }
   EXPECT_EQ(code_of(zombie.pid()), ErrorCode::kProcessGone);
@@ -511,7 +525,7 @@ TEST(Tracee, SaysWhyItCannotAttach) {
 
 TEST(Tracee, RegisterSetsAreReadAndWritten) {
   ChildProcess child(undisturbed_sleep);
-  Tracee tracee = Tracee::seize(child.pid(), kOptions);
+  process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
   tracee.stop();
   for (std::uint32_t type : {NT_PRSTATUS, NT_PRFPREG, NT_X86_XSTATE}) {
     std::optional<std::vector<std::byte>> set = tracee.register_set(type);

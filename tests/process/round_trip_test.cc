@@ -301,7 +301,7 @@ protected:
 
   // The threads of the process, without detaching them at the end.
   template <typename Function> void with_thread(Function function) const {
-    Tracee tracee = Tracee::adopt(pid_, true);
+    process::Tracee tracee = process::Tracee::adopt(pid_, true);
     function(tracee);
     tracee.release();
   }
@@ -309,9 +309,10 @@ protected:
   std::int64_t call_inside(long number, std::uint64_t a, std::uint64_t b = 0, std::uint64_t c = 0,
                            std::uint64_t d = 0) const {
     std::int64_t result = 0;
-    with_thread([&](Tracee& tracee) {
+    with_thread([&](process::Tracee& tracee) {
       tracee.set_options(PTRACE_O_TRACESYSGOOD);
-      RemoteCalls calls(tracee, find_syscall_instruction(pid_, read_mappings(pid_)));
+      process::RemoteCalls calls(
+          tracee, process::find_syscall_instruction(pid_, process::read_mappings(pid_)));
       result = calls.call(number, a, b, c, d);
     });
     return result;
@@ -339,7 +340,7 @@ TEST_F(ComparisonCanFail, NothingChanged) {
 
 TEST_F(ComparisonCanFail, OneBit) {
   const std::uint64_t address = mapping_of("[stack]").end - 4096 + 100;
-  RemoteMemory memory(pid_);
+  process::RemoteMemory memory(pid_);
   const auto byte = memory.read_value<std::uint8_t>(address) ^ 1;
   const std::byte changed{static_cast<unsigned char>(byte)};
   memory.write(address, std::span(&changed, 1));
@@ -347,7 +348,7 @@ TEST_F(ComparisonCanFail, OneBit) {
 }
 
 TEST_F(ComparisonCanFail, OneRegister) {
-  with_thread([](Tracee& tracee) {
+  with_thread([](process::Tracee& tracee) {
     user_regs_struct registers = tracee.registers();
     registers.r12 ^= 1;
     tracee.set_registers(registers);
@@ -356,7 +357,7 @@ TEST_F(ComparisonCanFail, OneRegister) {
 }
 
 TEST_F(ComparisonCanFail, OneVectorRegister) {
-  with_thread([](Tracee& tracee) {
+  with_thread([](process::Tracee& tracee) {
     std::vector<std::byte> area = tracee.register_set(NT_PRFPREG).value();
     area[160 + 5] ^= std::byte{4}; // xmm0
     tracee.set_register_set(NT_PRFPREG, area);
@@ -377,13 +378,13 @@ TEST_F(ComparisonCanFail, OneOffset) {
 }
 
 TEST_F(ComparisonCanFail, OneBlockedSignal) {
-  with_thread([](Tracee& tracee) { tracee.set_signal_mask(tracee.signal_mask() | 1); });
+  with_thread([](process::Tracee& tracee) { tracee.set_signal_mask(tracee.signal_mask() | 1); });
   EXPECT_THAT(differences(before_, look()),
               testing::Contains(testing::HasSubstr("signal mask: 0x")));
 }
 
 TEST_F(ComparisonCanFail, OnePendingSignal) {
-  with_thread([](Tracee& tracee) { tracee.set_signal_mask(~std::uint64_t{0}); });
+  with_thread([](process::Tracee& tracee) { tracee.set_signal_mask(~std::uint64_t{0}); });
   before_ = look();
   ::kill(pid_, SIGUSR1);
   EXPECT_THAT(differences(before_, look()),
@@ -401,7 +402,7 @@ TEST_F(ComparisonCanFail, OneDisposition) {
   struct {
     std::uint64_t handler = 1, flags = 0, restorer = 0, mask = 0;
   } ignore;
-  RemoteMemory memory(pid_);
+  process::RemoteMemory memory(pid_);
   const std::uint64_t scratch = mapping_of("[heap]").start;
   memory.write(scratch, std::as_bytes(std::span(&ignore, 1)));
   before_ = look();

@@ -157,11 +157,12 @@ std::vector<std::uint64_t> pages_to_read(pid_t pid, int pagemap, const WorldMapp
   std::vector<std::uint64_t> addresses;
   const std::uint64_t length = mapping.end - mapping.start;
   if (mapping.inode == 0 && length > kLargest) {
-    PageScanner(pid).scan(mapping.start, mapping.end, [&](const TouchedRange& range) {
-      for (std::uint64_t address = range.start; address < range.end; address += kPage) {
-        addresses.push_back(address);
-      }
-    });
+    process::PageScanner(pid).scan(
+        mapping.start, mapping.end, [&](const process::TouchedRange& range) {
+          for (std::uint64_t address = range.start; address < range.end; address += kPage) {
+            addresses.push_back(address);
+          }
+        });
     return addresses;
   }
   const std::size_t pages = length / kPage;
@@ -304,7 +305,7 @@ void mask(World& world, const Memory& memory, const std::vector<Volatile>& range
   }
 }
 
-std::string signal_text(const SignalInfoBytes& info) {
+std::string signal_text(const process::SignalInfoBytes& info) {
   return hex_bytes(std::string(reinterpret_cast<const char*>(&info), sizeof info));
 }
 
@@ -337,7 +338,7 @@ void normalize_xstate(std::string& area) {
 
 void read_thread(World& world, pid_t pid, pid_t tid, std::vector<Volatile>& volatile_memory) {
   WorldThread& thread = world.threads[tid];
-  Tracee tracee = Tracee::adopt(tid, true);
+  process::Tracee tracee = process::Tracee::adopt(tid, true);
   for (unsigned type : kRegisterSets) {
     if (auto bytes = tracee.register_set(type)) {
       thread.registers[type] =
@@ -349,12 +350,14 @@ void read_thread(World& world, pid_t pid, pid_t tid, std::vector<Volatile>& vola
   }
   thread.facts["signal mask"] = hex_text(tracee.signal_mask());
   int i = 0;
-  for (const SignalInfoBytes& info : tracee.queued_signals(SignalQueue::kThread)) {
+  for (const process::SignalInfoBytes& info :
+       tracee.queued_signals(process::SignalQueue::kThread)) {
     thread.facts["pending signal " + std::to_string(i++)] = signal_text(info);
   }
   if (tid == pid) {
     i = 0;
-    for (const SignalInfoBytes& info : tracee.queued_signals(SignalQueue::kProcess)) {
+    for (const process::SignalInfoBytes& info :
+         tracee.queued_signals(process::SignalQueue::kProcess)) {
       world.facts["pending signal " + std::to_string(i++)] = signal_text(info);
     }
   }
@@ -391,7 +394,7 @@ void read_thread(World& world, pid_t pid, pid_t tid, std::vector<Volatile>& vola
 // the process, far below what is in use, and put back.
 class Inside {
 public:
-  Inside(Tracee& tracee, const Memory& memory, const std::vector<WorldMapping>& mappings,
+  Inside(process::Tracee& tracee, const Memory& memory, const std::vector<WorldMapping>& mappings,
          std::optional<std::uint64_t> instruction)
       : memory_(memory), calls_(tracee, instruction) {
     for (const WorldMapping& mapping : mappings) {
@@ -413,53 +416,55 @@ public:
     return result < 0 ? "error " + std::to_string(-result)
                       : hex_bytes(memory_.read(buffer_, size).value());
   }
-  RemoteCalls& calls() { return calls_; }
+  process::RemoteCalls& calls() { return calls_; }
 
 private:
   const Memory& memory_;
-  RemoteCalls calls_;
+  process::RemoteCalls calls_;
   std::uint64_t buffer_ = 0;
   std::string saved_;
 };
 
 void ask_inside(World& world, pid_t pid, const Memory& memory,
                 const std::vector<WorldMapping>& mappings) {
-  std::optional<std::uint64_t> instruction = find_syscall_instruction(pid, read_mappings(pid));
+  std::optional<std::uint64_t> instruction =
+      process::find_syscall_instruction(pid, process::read_mappings(pid));
   for (auto& [tid, thread] : world.threads) {
-    Tracee tracee = Tracee::adopt(tid, true);
+    process::Tracee tracee = process::Tracee::adopt(tid, true);
     tracee.set_options(PTRACE_O_TRACESYSGOOD);
     {
       Inside inside(tracee, memory, mappings, instruction);
       thread.facts["alternate stack"] =
-          inside.answer(24, [](RemoteCalls& calls, std::uint64_t buffer) {
+          inside.answer(24, [](process::RemoteCalls& calls, std::uint64_t buffer) {
             return calls.call(SYS_sigaltstack, 0, buffer);
           });
       thread.facts["clear_child_tid"] =
-          inside.answer(8, [](RemoteCalls& calls, std::uint64_t buffer) {
+          inside.answer(8, [](process::RemoteCalls& calls, std::uint64_t buffer) {
             return calls.call(SYS_prctl, 40 /* PR_GET_TID_ADDRESS */, buffer, 0, 0, 0);
           });
       thread.facts["parent-death signal"] =
-          inside.answer(4, [](RemoteCalls& calls, std::uint64_t buffer) {
+          inside.answer(4, [](process::RemoteCalls& calls, std::uint64_t buffer) {
             return calls.call(SYS_prctl, 2 /* PR_GET_PDEATHSIG */, buffer, 0, 0, 0);
           });
       if (tid == pid) {
         for (std::uint64_t signal = 1; signal <= 64; ++signal) {
           world.facts["action " + std::to_string(signal)] =
-              inside.answer(32, [&](RemoteCalls& calls, std::uint64_t buffer) {
+              inside.answer(32, [&](process::RemoteCalls& calls, std::uint64_t buffer) {
                 return calls.call(SYS_rt_sigaction, signal, 0, buffer, 8);
               });
         }
         for (std::uint64_t which = 0; which < 3; ++which) {
           // Only the interval: the rest goes on running.
           world.facts["interval timer " + std::to_string(which)] =
-              inside.answer(16, [&](RemoteCalls& calls, std::uint64_t buffer) {
+              inside.answer(16, [&](process::RemoteCalls& calls, std::uint64_t buffer) {
                 return calls.call(SYS_getitimer, which, buffer);
               });
         }
         world.facts["dumpable"] = std::to_string(inside.calls().call(SYS_prctl, 3, 0, 0, 0, 0));
-        world.facts["subreaper"] = inside.answer(4, [](RemoteCalls& calls, std::uint64_t buffer) {
-          return calls.call(SYS_prctl, 37, buffer, 0, 0, 0);
-        });
+        world.facts["subreaper"] =
+            inside.answer(4, [](process::RemoteCalls& calls, std::uint64_t buffer) {
+              return calls.call(SYS_prctl, 37, buffer, 0, 0, 0);
+            });
         world.facts["brk"] = hex_text(static_cast<std::uint64_t>(inside.calls().call(SYS_brk, 0)));
         world.facts["process group"] = std::to_string(inside.calls().call(SYS_getpgid, 0));
       }
@@ -530,13 +535,13 @@ World read_world(pid_t pid, const WorldOptions& options) {
 }
 
 World look_at(pid_t pid, const WorldOptions& options) {
-  std::vector<Tracee> tracees;
+  std::vector<process::Tracee> tracees;
   for (pid_t tid : threads_of(pid)) {
-    tracees.push_back(Tracee::seize(tid, PTRACE_O_TRACESYSGOOD));
+    tracees.push_back(process::Tracee::seize(tid, PTRACE_O_TRACESYSGOOD));
     tracees.back().stop();
   }
   World world = read_world(pid, options);
-  for (Tracee& tracee : tracees) {
+  for (process::Tracee& tracee : tracees) {
     tracee.detach();
   }
   return world;

@@ -48,7 +48,7 @@ std::string record_echo(const TempDir& temp) {
 
 // The trace again, with `change` applied to every event.
 std::string changed_trace(const std::string& from,
-                          const std::function<void(std::int64_t, EventData&)>& change) {
+                          const std::function<void(std::int64_t, trace::EventData&)>& change) {
   const std::string to = from + "-changed";
   std::filesystem::create_directory(to);
   std::filesystem::copy(from + "/images", to + "/images");
@@ -57,7 +57,7 @@ std::string changed_trace(const std::string& from,
   }
   const TraceReader reader = TraceReader::open(from);
   TraceWriter writer(to, reader.start());
-  EventData event;
+  trace::EventData event;
   std::vector<std::span<const std::byte>> pieces;
   for (EventReader events = reader.events(); !events.at_end(); events.next()) {
     const std::span<std::byte> room = event.decode(events.event(), events.data_length());
@@ -100,7 +100,7 @@ std::string divergence_of(const std::string& directory, const replay::ReplayOpti
 std::int64_t find_call(const std::string& directory, long number,
                        std::optional<std::int64_t> result = std::nullopt) {
   const TraceReader reader = TraceReader::open(directory);
-  EventData event;
+  trace::EventData event;
   for (EventReader events = reader.events(); !events.at_end(); events.next()) {
     static_cast<void>(event.decode(events.event(), events.data_length()));
     if (event.registers && static_cast<long>(event.registers->orig_rax) == number &&
@@ -114,7 +114,8 @@ std::int64_t find_call(const std::string& directory, long number,
 TEST(Divergence, AnUnchangedTraceReplays) {
   const TempDir temp;
   const std::string trace = record_echo(temp);
-  EXPECT_EQ(replay_all(changed_trace(trace, [](std::int64_t, EventData&) {})), "the words\n");
+  EXPECT_EQ(replay_all(changed_trace(trace, [](std::int64_t, trace::EventData&) {})),
+            "the words\n");
 }
 
 TEST(Divergence, NamesTheRegisterAndTheEvent) {
@@ -123,7 +124,7 @@ TEST(Divergence, NamesTheRegisterAndTheEvent) {
   const std::int64_t write = find_call(trace, SYS_write);
   ASSERT_GT(write, 0);
   const std::string what =
-      divergence_of(changed_trace(trace, [&](std::int64_t number, EventData& event) {
+      divergence_of(changed_trace(trace, [&](std::int64_t number, trace::EventData& event) {
         if (number == write) {
           event.registers->rdx += 1;
         }
@@ -138,7 +139,7 @@ TEST(Divergence, NamesBothSystemCalls) {
   const std::string trace = record_echo(temp);
   const std::int64_t write = find_call(trace, SYS_write);
   const std::string what =
-      divergence_of(changed_trace(trace, [&](std::int64_t number, EventData& event) {
+      divergence_of(changed_trace(trace, [&](std::int64_t number, trace::EventData& event) {
         if (number == write) {
           event.registers->orig_rax = SYS_lseek;
         }
@@ -155,7 +156,7 @@ TEST(Divergence, SeesAChangedByteOfWhatTheProgramWrites) {
   const std::int64_t read = find_call(trace, SYS_read, 10);
   ASSERT_GT(read, 0);
   const std::string what =
-      divergence_of(changed_trace(trace, [&](std::int64_t number, EventData& event) {
+      divergence_of(changed_trace(trace, [&](std::int64_t number, trace::EventData& event) {
         if (number == read) {
           event.bytes_of(event.memory.at(0).data)[4] ^= std::byte{1};
         }
@@ -174,13 +175,14 @@ TEST(Divergence, SeesAChangedByteOfMemoryByItsDigest) {
   const std::int64_t read = find_call(trace, SYS_read, 3 * 4096);
   ASSERT_GT(read, 0);
   std::uint64_t page = 0;
-  const std::string changed = changed_trace(trace, [&](std::int64_t number, EventData& event) {
-    if (number == read) {
-      EventData::Write& write = event.memory.at(0);
-      page = (write.address + 5000) & ~std::uint64_t{4095};
-      event.bytes_of(write.data)[5000] = std::byte{'b'};
-    }
-  });
+  const std::string changed =
+      changed_trace(trace, [&](std::int64_t number, trace::EventData& event) {
+        if (number == read) {
+          trace::EventData::Write& write = event.memory.at(0);
+          page = (write.address + 5000) & ~std::uint64_t{4095};
+          event.bytes_of(write.data)[5000] = std::byte{'b'};
+        }
+      });
   replay::ReplayOptions verify;
   verify.verify = true;
   char place[32];
@@ -198,7 +200,7 @@ TEST(Divergence, SeesAChangedResult) {
   const std::string trace = record_echo(temp);
   const std::int64_t open = find_call(trace, SYS_openat);
   const std::string what =
-      divergence_of(changed_trace(trace, [&](std::int64_t number, EventData& event) {
+      divergence_of(changed_trace(trace, [&](std::int64_t number, trace::EventData& event) {
         if (number == open) {
           event.result = -ENOENT;
         }
@@ -312,12 +314,13 @@ TEST(DivergenceCommand, EndsWith1AndSaysWhatDiffersWhere) {
   const std::int64_t write = find_call(trace, SYS_write);
   ASSERT_GT(write, 0);
   pid_t task = 0;
-  const std::string changed = changed_trace(trace, [&](std::int64_t number, EventData& event) {
-    if (number == write) {
-      event.registers->rdx += 1;
-      task = event.task;
-    }
-  });
+  const std::string changed =
+      changed_trace(trace, [&](std::int64_t number, trace::EventData& event) {
+        if (number == write) {
+          event.registers->rdx += 1;
+          task = event.task;
+        }
+      });
   const std::string words = "pcp-rr: " + changed +
                             ": the replay differs from the recording at event " + argument(write) +
                             " (system call), task " + argument(task) +

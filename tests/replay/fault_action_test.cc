@@ -29,15 +29,16 @@ TEST(FaultAction, IsKeptByReplaysToo) {
   int blocked = 0;
   int ignored = 0;
   while (!session.at_end()) {
-    const bool trap =
-        session.current().kind == EventKind::kTrap && session.current().signal_mask.has_value();
+    const bool trap = session.current().kind == trace::EventKind::kTrap &&
+                      session.current().signal_mask.has_value();
     const pid_t tid = session.current().task;
     const pid_t pid = trap ? session.real_process(tid) : 0;
     const pid_t real = trap ? session.tracee(tid).tid() : 0;
-    const ProcStatus before = trap ? ProcStatus::read(pid, real) : ProcStatus();
+    const process::ProcStatus before =
+        trap ? process::ProcStatus::read(pid, real) : process::ProcStatus();
     session.step();
     if (trap) {
-      const ProcStatus after = ProcStatus::read(pid, real);
+      const process::ProcStatus after = process::ProcStatus::read(pid, real);
       EXPECT_EQ(after.blocked, before.blocked);
       EXPECT_EQ(after.ignored, before.ignored);
       EXPECT_EQ(after.caught, before.caught);

@@ -129,9 +129,10 @@ protected:
     // Logical ids are others than those of the kernel, and in another order.
     GroupProcess process{1000 - static_cast<pid_t>(group_.size()) * 100, pid, {}};
     pid_t logical = process.logical_pid;
-    for (pid_t tid : read_thread_ids(pid)) {
+    for (pid_t tid : process::read_thread_ids(pid)) {
       try {
-        tracees_.push_back(std::make_unique<Tracee>(Tracee::seize(tid, PTRACE_O_TRACESYSGOOD)));
+        tracees_.push_back(
+            std::make_unique<process::Tracee>(process::Tracee::seize(tid, PTRACE_O_TRACESYSGOOD)));
       } catch (const Error&) {
         ++logical; // the main thread has ended
         continue;
@@ -228,7 +229,7 @@ protected:
   // Lets restored processes run on and returns their exit statuses, by logical id.
   std::map<pid_t, int> finish(std::vector<RestoredProcess>& group) {
     const int go = 1;
-    RemoteMemory(group.back().pid)
+    process::RemoteMemory(group.back().pid)
         .write(reinterpret_cast<std::uint64_t>(&shared_->go), std::as_bytes(std::span(&go, 1)));
     std::map<pid_t, int> statuses;
     for (RestoredProcess& process : group) {
@@ -248,7 +249,7 @@ protected:
   Shared* shared_;
   std::unique_ptr<ChildProcess> root_;
   std::vector<pid_t> extra_;
-  std::vector<std::unique_ptr<Tracee>> tracees_;
+  std::vector<std::unique_ptr<process::Tracee>> tracees_;
   std::vector<GroupProcess> group_;
 };
 

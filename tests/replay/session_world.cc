@@ -68,7 +68,7 @@ SessionWorld world_of(replay::ReplaySession& session) {
   std::map<pid_t, std::map<pid_t, pid_t>> recorded; // by real pid: real tid to recorded tid
   std::map<pid_t, pid_t> recorded_pids;
   for (const replay::TaskState& task : session.state().tasks) {
-    Tracee& tracee = session.tracee(task.tid);
+    process::Tracee& tracee = session.tracee(task.tid);
     if (!tracee.last_stop().event_stop()) {
       tracee.interrupt();
       tracee.resume(PTRACE_CONT);

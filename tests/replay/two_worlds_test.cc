@@ -191,7 +191,7 @@ TEST_P(TwoWorldsCanFail, NamesWhatDiffers) {
   const SessionWorld before = test::world_of(*session);
   ASSERT_THAT(test::differences(before, test::world_of(*session)), testing::IsEmpty());
   const pid_t tid = session->state().tasks.front().tid;
-  Tracee& tracee = session->tracee(tid);
+  process::Tracee& tracee = session->tracee(tid);
 
   user_regs_struct registers = tracee.registers();
   registers.r12 ^= 0x10;
@@ -202,7 +202,7 @@ TEST_P(TwoWorldsCanFail, NamesWhatDiffers) {
   registers.r12 ^= 0x10;
   tracee.set_registers(registers);
 
-  RemoteMemory& memory = session->memory(tid);
+  process::RemoteMemory& memory = session->memory(tid);
   const std::uint64_t address = registers.rsp & ~std::uint64_t{0xfff};
   auto byte = memory.read_value<unsigned char>(address + 77);
   byte ^= 1;

@@ -316,7 +316,7 @@ TEST_F(NewerTrace, MajorVersionIsRefused) {
 TEST_F(NewerTrace, UnknownKindsOfRecordsArePassedOver) {
   test::rewrite_trace(
       original_.path(), dir_.path(), [](TraceHeader&) {},
-      [](StreamChunk& chunk, std::vector<std::byte>& bytes) {
+      [](trace::StreamChunk& chunk, std::vector<std::byte>& bytes) {
         for (std::size_t at = chunk.first_record; at + kRecordHeadSize < bytes.size();) {
           const std::span<std::byte> head(bytes.data() + at, kRecordHeadSize);
           if (load_le<std::uint16_t>(head, kRecordKind) == kRecordFile) {

@@ -28,7 +28,8 @@ class FileStoreTest : public testing::Test {
 protected:
   FileStoreTest() { fs::create_directory(trace_); }
 
-  KeptFile keep(TraceFileStore& store, const std::string& path, bool may_change = false) {
+  trace::KeptFile keep(trace::TraceFileStore& store, const std::string& path,
+                       bool may_change = false) {
     const ScopedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     EXPECT_TRUE(fd) << path;
     return store.keep(fd.get(), path, may_change);
@@ -40,9 +41,9 @@ protected:
 
 TEST_F(FileStoreTest, KeepsContentsUnderADigestAndRecordsIt) {
   const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
-  TraceFileStore store(*writer);
+  trace::TraceFileStore store(*writer);
   put_text(dir_.file("a b.txt"), "contents");
-  const KeptFile kept = keep(store, dir_.file("a b.txt"));
+  const trace::KeptFile kept = keep(store, dir_.file("a b.txt"));
   EXPECT_EQ(kept.number, 0u);
   EXPECT_THAT(kept.path, testing::MatchesRegex("files/[0-9a-f]{32}-a_b\\.txt"));
   EXPECT_EQ(file_text(trace_ + "/" + kept.path), "contents");
@@ -66,26 +67,26 @@ TEST_F(FileStoreTest, KeepsContentsUnderADigestAndRecordsIt) {
 
 TEST_F(FileStoreTest, UnchangedFileIsKeptOnceAndAChangedOneAgain) {
   const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
-  TraceFileStore store(*writer);
+  trace::TraceFileStore store(*writer);
   const std::string path = dir_.file("data");
   put_text(path, "one");
-  const KeptFile first = keep(store, path);
+  const trace::KeptFile first = keep(store, path);
   EXPECT_EQ(keep(store, path).number, first.number);
   // Same size, within the same tick of the clock perhaps: found by its content.
   put_text(path, "two");
-  const KeptFile second = keep(store, path);
+  const trace::KeptFile second = keep(store, path);
   EXPECT_EQ(second.number, 1u);
   EXPECT_EQ(file_text(trace_ + "/" + second.path), "two");
   EXPECT_EQ(file_text(trace_ + "/" + first.path), "one") << "the old copy is left as it was";
   put_text(path, "one");
-  const KeptFile third = keep(store, path);
+  const trace::KeptFile third = keep(store, path);
   EXPECT_EQ(third.path, first.path) << "equal contents lie there once";
   writer->finish(0);
 }
 
 TEST_F(FileStoreTest, SystemsFilesMayBeLinkedOthersNever) {
   const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
-  TraceFileStore store(*writer);
+  trace::TraceFileStore store(*writer);
   const std::string own = dir_.file("program");
   put_text(own, "program");
   ::chmod(own.c_str(), 0755);
@@ -95,9 +96,9 @@ TEST_F(FileStoreTest, SystemsFilesMayBeLinkedOthersNever) {
   EXPECT_EQ(status.st_nlink, 1u) << "whoever made it may write to it again";
 
   const std::string systems = "/usr/bin/env";
-  const KeptFile kept = keep(store, systems);
+  const trace::KeptFile kept = keep(store, systems);
   EXPECT_EQ(keep(store, systems).number, kept.number) << "its new link is no change of it";
-  const KeptFile copied = keep(store, systems, true);
+  const trace::KeptFile copied = keep(store, systems, true);
   struct stat copy = {};
   ASSERT_EQ(::stat((trace_ + "/" + copied.path).c_str(), &copy), 0);
   ASSERT_EQ(::stat(systems.c_str(), &status), 0);
@@ -109,18 +110,18 @@ TEST_F(FileStoreTest, SystemsFilesMayBeLinkedOthersNever) {
 
 TEST_F(FileStoreTest, HolesStayHolesAndEmptyFilesEmpty) {
   const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
-  TraceFileStore store(*writer);
+  trace::TraceFileStore store(*writer);
   const std::string sparse = dir_.file("sparse");
   put_text(sparse, "begin");
   fs::resize_file(sparse, 64 << 20);
   ::chmod(sparse.c_str(), 0666);
-  const KeptFile kept = keep(store, sparse);
+  const trace::KeptFile kept = keep(store, sparse);
   struct stat status = {};
   ASSERT_EQ(::stat((trace_ + "/" + kept.path).c_str(), &status), 0);
   EXPECT_EQ(status.st_size, 64 << 20);
   EXPECT_LT(status.st_blocks, 4096) << "in units of 512 bytes";
   put_text(dir_.file("empty"), "");
-  const KeptFile empty = keep(store, dir_.file("empty"));
+  const trace::KeptFile empty = keep(store, dir_.file("empty"));
   EXPECT_EQ(fs::file_size(trace_ + "/" + empty.path), 0u);
   EXPECT_THROW(keep(store, dir_.path()), Error) << "a directory";
   writer->finish(0);
@@ -128,7 +129,7 @@ TEST_F(FileStoreTest, HolesStayHolesAndEmptyFilesEmpty) {
 
 TEST_F(FileStoreTest, LeavesNothingBesideTheKeptFiles) {
   const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
-  TraceFileStore store(*writer);
+  trace::TraceFileStore store(*writer);
   put_text(dir_.file("one"), "1");
   put_text(dir_.file("same"), "1");
   keep(store, dir_.file("one"));
@@ -144,19 +145,19 @@ TEST_F(FileStoreTest, LeavesNothingBesideTheKeptFiles) {
 // Somebody has put a file under the name that a kept one would get.
 TEST_F(FileStoreTest, AForgedFileUnderTheNameIsNotTakenForTheKeptOne) {
   const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
-  TraceFileStore store(*writer);
+  trace::TraceFileStore store(*writer);
   put_text(dir_.file("data"), "contents");
   std::string name;
   {
     const std::string other = dir_.file("other");
     fs::create_directories(other + "/trace");
     const std::unique_ptr<TraceWriter> twin = test::begin_trace(other + "/trace");
-    TraceFileStore twins(*twin);
+    trace::TraceFileStore twins(*twin);
     name = keep(twins, dir_.file("data")).path;
     twin->finish(0);
   }
   put_text(trace_ + "/" + name, "forged!!");
-  const KeptFile kept = keep(store, dir_.file("data"));
+  const trace::KeptFile kept = keep(store, dir_.file("data"));
   EXPECT_NE(kept.path, name);
   EXPECT_EQ(file_text(trace_ + "/" + kept.path), "contents");
   EXPECT_EQ(file_text(trace_ + "/" + name), "forged!!");
@@ -166,12 +167,12 @@ TEST_F(FileStoreTest, AForgedFileUnderTheNameIsNotTakenForTheKeptOne) {
 // Contents of the same size and XXH3: only the SHA-256 can tell.
 TEST_F(FileStoreTest, ForgedContentsOfAKeptFileAreNoticed) {
   const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_);
-  TraceFileStore store(*writer);
+  trace::TraceFileStore store(*writer);
   const auto [a, b] = test::pages_of_equal_hash();
   test::write_file(dir_.file("data"), a);
-  const KeptFile kept = keep(store, dir_.file("data"));
+  const trace::KeptFile kept = keep(store, dir_.file("data"));
   test::write_file(dir_.file("data"), b);
-  const KeptFile other = keep(store, dir_.file("data"));
+  const trace::KeptFile other = keep(store, dir_.file("data"));
   EXPECT_NE(kept.path, other.path);
   EXPECT_EQ(test::read_file(trace_ + "/" + kept.path), a);
   EXPECT_EQ(test::read_file(trace_ + "/" + other.path), b);

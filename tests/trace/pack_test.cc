@@ -55,7 +55,7 @@ protected:
 
   test::TempDir dir_;
   std::unique_ptr<TraceWriter> writer_;
-  TraceFileStore store_;
+  trace::TraceFileStore store_;
 };
 
 TEST_F(PackTest, LinksBecomeCopiesAndTheStreamSmaller) {

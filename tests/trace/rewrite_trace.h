@@ -16,6 +16,6 @@ namespace rrpcp::test {
 // not the feature for zstd.
 void rewrite_trace(
     const std::string& from, const std::string& to, const std::function<void(TraceHeader&)>& change,
-    const std::function<void(StreamChunk&, std::vector<std::byte>&)>& change_chunk = {});
+    const std::function<void(trace::StreamChunk&, std::vector<std::byte>&)>& change_chunk = {});
 
 } // namespace rrpcp::test

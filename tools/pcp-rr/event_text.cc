@@ -37,7 +37,7 @@ std::string call_text(schema::Event::Reader event) {
   }
   const std::array<std::uint64_t, 6> arguments = {registers->rdi, registers->rsi, registers->rdx,
                                                   registers->r10, registers->r8,  registers->r9};
-  std::string text = replay::system_call_name(static_cast<long>(registers->orig_rax)) + "(";
+  std::string text = trace::system_call_name(static_cast<long>(registers->orig_rax)) + "(";
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     text += (i == 0 ? "" : ", ") + hex_number(arguments[i]);
   }

@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <utility>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -195,4 +195,4 @@ void CallGate::close() {
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

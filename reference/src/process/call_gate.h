@@ -12,7 +12,7 @@
 #include <sys/user.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // Writes a short piece of code into unused executable bytes of a program: behind the end of the
 // vDSO, whose last page has hundreds of bytes to spare. A thread that makes our system calls there
@@ -61,4 +61,4 @@ private:
   bool written_;          // there are bytes to put back
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::process

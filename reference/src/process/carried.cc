@@ -23,7 +23,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -614,4 +614,4 @@ bool has_foreign_user_namespace(schema::State::Reader state, schema::Task::Reade
   return Judge(state).foreign_user(task);
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

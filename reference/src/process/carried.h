@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // One thing of a state that cannot be put back as it was.
 struct Judgement {
@@ -63,4 +63,4 @@ std::string own_namespace_file(std::string_view description);
 // The part of a path behind "/proc/PID/"; empty where the path is not of that form.
 std::string_view own_proc_entry(std::string_view path, std::int32_t pid);
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -5,7 +5,7 @@
 #include <sys/syscall.h>
 #include <sys/user.h>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // What the kernel leaves in rax of a thread that it has interrupted in a system call and will
 // restart (linux/errno.h of the kernel): always, always, unless a handler runs, and by what it
@@ -44,4 +44,4 @@ inline user_regs_struct to_go_on(user_regs_struct registers, bool note_is_lost) 
   return registers;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

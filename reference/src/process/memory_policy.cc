@@ -7,7 +7,7 @@
 #include <optional>
 #include <utility>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -96,4 +96,4 @@ std::map<std::uint64_t, MemoryPolicy> read_memory_policies(pid_t pid) {
   return policies;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -9,7 +9,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // More nodes than a kernel has (CONFIG_NODES_SHIFT is at most 10).
 inline constexpr std::size_t kMostMemoryNodes = 1024;
@@ -32,4 +32,4 @@ MemoryPolicy parse_memory_policy(std::string_view text);
 // thread. Empty where the kernel has no NUMA. Throws Error.
 std::map<std::uint64_t, MemoryPolicy> read_memory_policies(pid_t pid);
 
-} // namespace rrpcp
+} // namespace rrpcp::process

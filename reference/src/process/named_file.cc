@@ -2,7 +2,7 @@
 
 #include "process/proc_file.h"
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -32,4 +32,4 @@ std::string find_named_file(pid_t pid, const std::string& path, const struct sta
   return {};
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

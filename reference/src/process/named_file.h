@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // The path under which the calling thread finds what the kernel shows it as `path` of process
 // `pid`: where both are in one mount namespace, that is the path itself, whatever the root
@@ -16,4 +16,4 @@ namespace rrpcp {
 std::string find_named_file(pid_t pid, const std::string& path, const struct stat& status,
                             bool same_device, bool link = false);
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <sys/stat.h>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 const std::array<const char*, kNamespaceKinds> kNamespaceNames = {
     "user", "mnt", "pid", "pid_for_children", "time", "time_for_children",
@@ -68,4 +68,4 @@ std::vector<std::byte> read_boot_id() {
   return id.size() == 16 ? id : std::vector<std::byte>();
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -7,7 +7,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // The kinds, as the entries of /proc/PID/ns are called.
 enum class NamespaceKind : std::uint8_t {
@@ -48,4 +48,4 @@ ClockOffsets read_clock_offsets(pid_t pid);
 // The 16 bytes of /proc/sys/kernel/random/boot_id; empty where it cannot be read.
 std::vector<std::byte> read_boot_id();
 
-} // namespace rrpcp
+} // namespace rrpcp::process

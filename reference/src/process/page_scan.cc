@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -292,4 +292,4 @@ void PageScanner::scan_by_pagemap(std::uint64_t start, std::uint64_t end,
   joiner.flush();
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

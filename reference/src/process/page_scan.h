@@ -9,7 +9,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // Pages in a row that are in memory or swapped out and are not the shared zero page. (The page map
 // does not tell the zero page: without the ioctl it counts.)
@@ -98,4 +98,4 @@ private:
   std::vector<std::uint64_t> buffer_;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <elf.h>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 std::vector<AuxvEntry> parse_auxv(std::string_view bytes) {
   std::vector<AuxvEntry> entries;
@@ -33,4 +33,4 @@ std::optional<std::uint64_t> find_auxv(const std::vector<AuxvEntry>& entries, st
   return std::nullopt;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -7,7 +7,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // An entry of the auxiliary vector of a 64-bit process (getauxval(3)).
 struct AuxvEntry {
@@ -21,4 +21,4 @@ std::vector<AuxvEntry> parse_auxv(std::string_view bytes);
 // The value of the first entry of `type`.
 std::optional<std::uint64_t> find_auxv(const std::vector<AuxvEntry>& entries, std::uint64_t type);
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <limits>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -191,4 +191,4 @@ std::vector<int> read_open_descriptors(pid_t pid) {
   return *descriptors;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

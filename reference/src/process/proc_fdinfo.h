@@ -8,7 +8,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // A "lock:" line of proc_pid_fdinfo(5).
 struct FdLock {
@@ -76,4 +76,4 @@ struct FdInfo {
 // Open descriptors of a process in ascending order. Throws kProcessGone, kPermission.
 std::vector<int> read_open_descriptors(pid_t pid);
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -11,7 +11,7 @@
 #include <memory>
 #include <unistd.h>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -153,4 +153,4 @@ std::int64_t parse_signed(std::string_view text, std::string_view what) {
   return value;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

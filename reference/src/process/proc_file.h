@@ -8,7 +8,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // "/proc/PID/NAME", or "/proc/PID/task/TID/NAME".
 std::string proc_path(pid_t pid, std::string_view name);
@@ -35,4 +35,4 @@ std::string_view cut_word(std::string_view& text);
 std::uint64_t parse_number(std::string_view text, int base, std::string_view what);
 std::int64_t parse_signed(std::string_view text, std::string_view what);
 
-} // namespace rrpcp
+} // namespace rrpcp::process

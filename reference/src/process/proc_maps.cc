@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 ProcMapping parse_mapping(std::string_view line) {
   ProcMapping mapping;
@@ -49,4 +49,4 @@ std::vector<ProcMapping> read_mappings(pid_t pid) {
   return parse_mappings(read_proc_file(proc_path(pid, "maps")));
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -7,7 +7,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // What the kernel puts behind the path of a file that has none any more (proc_pid_maps(5)).
 inline constexpr std::string_view kDeleted = " (deleted)";
@@ -39,4 +39,4 @@ std::vector<ProcMapping> parse_mappings(std::string_view text);
 // In order of address. Throws kProcessGone where the process is gone.
 std::vector<ProcMapping> read_mappings(pid_t pid);
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -107,4 +107,4 @@ std::vector<ProcMemoryArea> read_memory_areas(pid_t pid) {
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

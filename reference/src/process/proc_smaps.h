@@ -10,7 +10,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // A mapping with what proc_pid_smaps(5) adds, as far as a checkpoint needs it.
 struct ProcMemoryArea {
@@ -32,4 +32,4 @@ struct ProcMemoryArea {
 std::vector<ProcMemoryArea> read_memory_areas(pid_t pid);
 std::vector<ProcMemoryArea> parse_memory_areas(std::string_view text);
 
-} // namespace rrpcp
+} // namespace rrpcp::process

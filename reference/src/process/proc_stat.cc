@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 ProcStat ProcStat::parse(std::string_view text) {
   // The name in field 2 may hold anything, blanks and ")" too: fields are counted after the last
@@ -55,4 +55,4 @@ ProcStat ProcStat::read(pid_t pid) {
   return parse(read_proc_file(proc_path(pid, "stat")));
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <sys/types.h>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // What proc_pid_stat(5) says of a process, as far as a checkpoint needs it. The addresses need the
 // right to trace the process (PTRACE_MODE_READ), else they are 0.
@@ -33,4 +33,4 @@ struct ProcStat {
   static ProcStat parse(std::string_view text);
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -3,7 +3,7 @@
 #include "process/proc_file.h"
 #include "rrpcp/error.h"
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -134,4 +134,4 @@ ProcStatus ProcStatus::read(pid_t pid, pid_t tid) {
   return parse(read_proc_file(proc_task_path(pid, tid, "status")));
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

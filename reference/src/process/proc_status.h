@@ -8,7 +8,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // What proc_pid_status(5) says of a thread, as far as a checkpoint needs it. Signal sets have bit
 // N-1 for signal N; ids are those of the reader's namespaces.
@@ -67,4 +67,4 @@ struct ProcStatus {
   static ProcStatus parse(std::string_view text);
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::process

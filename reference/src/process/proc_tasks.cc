@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -46,4 +46,4 @@ std::vector<pid_t> read_children(pid_t pid) {
   return children;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

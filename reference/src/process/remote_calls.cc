@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -378,4 +378,4 @@ bool recover_thread(Tracee& thread, ReturnGate& gate) {
   return true;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

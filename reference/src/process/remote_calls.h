@@ -15,7 +15,7 @@
 #include <sys/user.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // Address of a `syscall` instruction (0f 05) in the program's executable memory: in the vDSO, which
 // has one as a rule, else in any executable mapping. Nothing where there is none.
@@ -132,4 +132,4 @@ private:
 // ReturnGate::recover(), and gives back the memory that it finds left. Throws Error.
 bool recover_thread(Tracee& thread, ReturnGate& gate);
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -10,7 +10,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -118,4 +118,4 @@ void RemoteMemory::write(std::uint64_t address, std::span<const std::byte> bytes
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -9,7 +9,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // Reads and writes the memory of one process, whether its threads are stopped or not. Needs the
 // right to trace it (PTRACE_MODE_ATTACH). One thread at a time.
@@ -51,4 +51,4 @@ private:
   ScopedFd memory_file_; // /proc/PID/mem, opened on first use
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::process

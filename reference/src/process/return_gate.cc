@@ -19,7 +19,7 @@
 #include <ucontext.h>
 #include <utility>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -390,4 +390,4 @@ void ReturnGate::close() {
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

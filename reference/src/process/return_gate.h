@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // Where in a program's code the instructions lie that a ReturnGate uses.
 struct ReturnCode {
@@ -105,4 +105,4 @@ private:
   std::pair<std::uint64_t, std::uint64_t> left_{};
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -183,4 +183,4 @@ void settle_stop(Tracee& tracee, RemoteMemory& memory) {
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -4,7 +4,7 @@
 #include "process/remote_memory.h"
 #include "process/tracee.h"
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // Repairs what the kernel itself does not put right when a thread is stopped for a moment. To be
 // called for every thread as soon as it is in an event stop, before anything else is done to it:
@@ -30,4 +30,4 @@ void settle_stop(Tracee& tracee, RemoteMemory& memory);
 // nothing was changed. Throws Error.
 bool name_continued_call(Tracee& tracee, RemoteMemory& memory);
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -13,7 +13,7 @@
 #include <sys/ptrace.h>
 #include <utility>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -114,4 +114,4 @@ void ThreadGroup::release() {
   threads_.clear();
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // Attaches to every thread of a process and stops it (PTRACE_SEIZE, PTRACE_INTERRUPT), threads that
 // are made meanwhile included; each stop is settled (settled_stop.h). Signals that arrive wait in
@@ -52,4 +52,4 @@ private:
   std::vector<Tracee> threads_;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <utility>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 namespace {
 
@@ -440,4 +440,4 @@ void Tracee::poke(std::uint64_t address, std::uint64_t value) {
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -13,7 +13,7 @@
 #include <sys/user.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::process {
 
 // A mask with every signal in it.
 inline constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
@@ -178,4 +178,4 @@ private:
   TraceeStop last_stop_;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::process

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace rrpcp::replay {
+namespace rrpcp::trace {
 
 // How many bytes an argument points to. `from` is an argument too.
 struct Extent {
@@ -143,4 +143,4 @@ struct CallRow {
   Refusal refusal = {};
 };
 
-} // namespace rrpcp::replay
+} // namespace rrpcp::trace

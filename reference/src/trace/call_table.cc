@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <iterator>
 
-namespace rrpcp::replay {
+namespace rrpcp::trace {
 
 namespace {
 
@@ -626,4 +626,4 @@ std::string system_call_name(long number) {
   return rows.empty() ? "system call " + std::to_string(number) : std::string(rows.front().name);
 }
 
-} // namespace rrpcp::replay
+} // namespace rrpcp::trace

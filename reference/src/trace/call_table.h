@@ -9,7 +9,7 @@
 #include <span>
 #include <string>
 
-namespace rrpcp::replay {
+namespace rrpcp::trace {
 
 // All rows, by number; of one number those with a selector first. Numbers and names from the
 // kernel's arch/x86/entry/syscalls/syscall_64.tbl up to Linux 6.18.
@@ -21,4 +21,4 @@ const CallRow& call_row(const SystemCall& call);
 // "openat", or "system call 512" for a number without a row.
 std::string system_call_name(long number);
 
-} // namespace rrpcp::replay
+} // namespace rrpcp::trace

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 namespace {
 
@@ -431,4 +431,4 @@ void EventData::decode_kind(schema::Event::Reader in) {
       .with_hint("replay it with the version of pcp-rr that recorded it, or a later one");
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

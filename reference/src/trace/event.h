@@ -13,7 +13,7 @@
 #include <sys/user.h>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 // Bytes that an event holds: a piece of EventData::bytes.
 struct ByteRange {
@@ -152,4 +152,4 @@ private:
   bool data_elsewhere_ = false;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

@@ -22,7 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 namespace {
 
@@ -305,4 +305,4 @@ void TraceFileStore::sync() {
   }
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

@@ -15,7 +15,7 @@
 
 struct stat;
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 // What the name of a file that is just being kept begins with.
 inline constexpr std::string_view kTakingPrefix = ".taking-";
@@ -84,4 +84,4 @@ FileDigests digest_file(int fd, const std::string& name);
 // Throws Error naming `name`.
 void copy_file_contents(int from, int to, const std::string& name);
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

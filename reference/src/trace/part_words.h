@@ -3,7 +3,7 @@
 
 #include "trace/call_row.h"
 
-namespace rrpcp::replay::words {
+namespace rrpcp::trace::words {
 
 constexpr std::uint8_t u8(unsigned value) {
   return static_cast<std::uint8_t>(value);
@@ -96,4 +96,4 @@ constexpr FileChange changed_anywhere(unsigned descriptor) {
   return {FileChange::Kind::kAnywhere, u8(descriptor)};
 }
 
-} // namespace rrpcp::replay::words
+} // namespace rrpcp::trace::words

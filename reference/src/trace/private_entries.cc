@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 bool make_private_directory(const std::string& path) {
   constexpr mode_t kMode = 0700;
@@ -47,4 +47,4 @@ ScopedFd create_private_file(const std::string& path) {
   return file;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

@@ -5,7 +5,7 @@
 
 #include <string>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 // Makes the directory `path` with mode 0700, whatever the umask. False where something of that name
 // exists already. Throws Error.
@@ -17,4 +17,4 @@ ScopedFd open_real_directory(const std::string& path);
 // It must not exist, nor be a link. Throws Error.
 ScopedFd create_private_file(const std::string& path);
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

@@ -8,7 +8,7 @@
 
 #include <cstring>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 using namespace trace_format;
 
@@ -101,4 +101,4 @@ StreamChunk decode_stream_chunk(std::span<const std::byte> bytes, const TraceHea
   return chunk;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

@@ -10,7 +10,7 @@
 #include <span>
 #include <string>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 using StreamChunkBytes = std::array<std::byte, trace_format::kChunkHeaderSize>;
 
@@ -44,4 +44,4 @@ StreamChunk decode_stream_chunk(std::span<const std::byte> bytes, const TraceHea
                                 std::uint64_t number, std::uint64_t offset,
                                 const std::string& name);
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 using namespace trace_format;
 
@@ -127,4 +127,4 @@ StreamFooter decode_stream_footer(std::span<const std::byte> bytes, const TraceH
   return footer;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

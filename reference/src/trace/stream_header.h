@@ -9,7 +9,7 @@
 #include <span>
 #include <string>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 using StreamHeaderBytes = std::array<std::byte, trace_format::kHeaderSize>;
 using StreamFooterBytes = std::array<std::byte, trace_format::kFooterSize>;
@@ -41,4 +41,4 @@ bool has_stream_footer(std::span<const std::byte> bytes);
 StreamFooter decode_stream_footer(std::span<const std::byte> bytes, const TraceHeader& header,
                                   std::uint64_t file_size, const std::string& name);
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 using namespace trace_format;
 
@@ -70,4 +70,4 @@ void StreamWriter::write_index() {
   write(tail);
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

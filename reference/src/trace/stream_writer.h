@@ -13,7 +13,7 @@
 #include <span>
 #include <vector>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 // One thread at a time. What was written last is cut off by the caller where a write failed: only
 // the bytes before end() are whole.
@@ -47,4 +47,4 @@ private:
   std::int64_t event_count_ = 0;
 };
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

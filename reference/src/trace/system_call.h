@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <sys/user.h>
 
-namespace rrpcp::replay {
+namespace rrpcp::trace {
 
 // Length of the `syscall` instruction.
 inline constexpr std::uint64_t kSyscallLength = 2;
@@ -34,4 +34,4 @@ inline bool is_restart(std::int64_t result) {
          result == kRestartNoHandler || result == kRestartBlock;
 }
 
-} // namespace rrpcp::replay
+} // namespace rrpcp::trace

@@ -8,7 +8,7 @@
 #include <set>
 #include <utility>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 namespace {
 
@@ -87,4 +87,4 @@ std::string register_difference(const user_regs_struct& found, const user_regs_s
   return {};
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

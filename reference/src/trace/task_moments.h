@@ -10,7 +10,7 @@
 #include <string>
 #include <sys/user.h>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 // A task between two events.
 struct TaskMoment {
@@ -39,4 +39,4 @@ private:
 // compared.
 std::string register_difference(const user_regs_struct& found, const user_regs_struct& expected);
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

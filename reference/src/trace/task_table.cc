@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 namespace {
 
@@ -124,4 +124,4 @@ TaskTable decode_tasks(capnp::List<schema::TraceTask>::Reader in) {
   return tasks;
 }
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-namespace rrpcp {
+namespace rrpcp::trace {
 
 // Whether the event makes, executes or ends a task.
 bool tells_of_tasks(schema::Event::Reader event);
@@ -18,4 +18,4 @@ void apply_event(TaskTable& tasks, std::int64_t number, schema::Event::Reader ev
 void encode_tasks(const TaskTable& tasks, capnp::List<schema::TraceTask>::Builder out);
 TaskTable decode_tasks(capnp::List<schema::TraceTask>::Reader in);
 
-} // namespace rrpcp
+} // namespace rrpcp::trace

@@ -106,14 +106,14 @@ std::string make_trace_directory(const std::string& root, std::string_view progr
   }
   for (;; ++number) {
     std::string path = root + "/" + base + "-" + std::to_string(number);
-    if (make_private_directory(path)) {
+    if (trace::make_private_directory(path)) {
       return path;
     }
   }
 }
 
 void make_trace_directory_at(const std::string& path) {
-  if (make_private_directory(path)) {
+  if (trace::make_private_directory(path)) {
     return;
   }
   std::error_code ignored;

@@ -52,7 +52,7 @@ bool copy_if_linked(const TraceReader& trace, schema::TraceFile::Reader file, Pa
   }
   const std::filesystem::path name(path);
   PendingFile copy(name.parent_path().string());
-  copy_file_contents(original.get(), copy.fd(), path);
+  trace::copy_file_contents(original.get(), copy.fd(), path);
   if (::fchmod(copy.fd(), 0400 | (status.st_mode & 0100)) != 0) {
     throw system_error(errno, "cannot set the mode").in_file(path);
   }
@@ -78,7 +78,7 @@ void remove_litter(const TraceReader& trace, PackReport& report) {
   for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
     const std::string name = entry->path().filename().string();
-    if (name.starts_with(kTakingPrefix) && !known.contains(name)) {
+    if (name.starts_with(trace::kTakingPrefix) && !known.contains(name)) {
       std::error_code ignored;
       report.removed_files += std::filesystem::remove(entry->path(), ignored) ? 1 : 0;
     }
@@ -89,7 +89,7 @@ void recompress(const TraceState& state, Output& output, const PackOptions& opti
   TraceHeader header = state.header;
   header.incompatible = (header.incompatible & ~kIncompatZstd) |
                         (options.profile == Profile::kRaw ? std::uint64_t{0} : kIncompatZstd);
-  StreamWriter writer(output, header, options.profile);
+  trace::StreamWriter writer(output, header, options.profile);
   ChunkBuffer buffer;
   for (std::uint64_t i = 0; i < state.chunks.size(); ++i) {
     state.load(i, buffer);
@@ -120,7 +120,7 @@ PackReport pack_trace(const std::string& directory, const PackOptions& options) 
   }
   const std::string folder = directory + "/" + std::string(kFilesName);
   if (std::error_code ignored; std::filesystem::exists(folder, ignored)) {
-    open_real_directory(folder);
+    trace::open_real_directory(folder);
   }
   std::set<std::string> done;
   for (const schema::TraceFile::Reader file : trace.files()) {

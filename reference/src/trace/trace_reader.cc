@@ -89,7 +89,7 @@ EventReader TraceReader::events(std::int64_t event) const {
 TaskTable TraceReader::tasks() const {
   auto gather = [&] {
     if (complete()) {
-      return decode_tasks(end().getTasks());
+      return trace::decode_tasks(end().getTasks());
     }
     TaskTable tasks;
     // Only the chunks that have such events are read.
@@ -99,8 +99,8 @@ TaskTable TraceReader::tasks() const {
       }
       const std::int64_t last = std::min(chunk.first_event + chunk.events - 1, state_->event_count);
       for (EventReader reader = events(chunk.first_event); !reader.at_end(); reader.next()) {
-        if (tells_of_tasks(reader.event())) {
-          apply_event(tasks, reader.number(), reader.event());
+        if (trace::tells_of_tasks(reader.event())) {
+          trace::apply_event(tasks, reader.number(), reader.event());
         }
         if (reader.number() == last) {
           break;
@@ -122,7 +122,7 @@ void TraceReader::verify() const {
   std::uint64_t files = 0;
   for (std::uint64_t i = 0; i < state_->chunks.size(); ++i) {
     state_->load(i, buffer);
-    const StreamChunk& chunk = buffer.chunk();
+    const trace::StreamChunk& chunk = buffer.chunk();
     if (chunk.first_record != std::min<std::uint64_t>(pending, chunk.length)) {
       throw state_->damaged("a record does not end where its chunk says", i, 0);
     }

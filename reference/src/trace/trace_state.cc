@@ -72,19 +72,19 @@ void TraceState::read_header() {
     throw Error(ErrorCode::kNotACheckpoint, "this is no regular file").in_file(name);
   }
   file_size = static_cast<std::uint64_t>(status.st_size);
-  StreamHeaderBytes bytes;
+  trace::StreamHeaderBytes bytes;
   const std::size_t n = read_at(file.get(), bytes, 0, name);
-  header = decode_stream_header(std::span(bytes).first(n), name);
+  header = trace::decode_stream_header(std::span(bytes).first(n), name);
 }
 
 bool TraceState::read_index() {
-  StreamFooterBytes bytes{};
+  trace::StreamFooterBytes bytes{};
   if (file_size < kHeaderSize + kFooterSize ||
       read_at(file.get(), bytes, file_size - kFooterSize, name) != bytes.size() ||
-      !has_stream_footer(bytes)) {
+      !trace::has_stream_footer(bytes)) {
     return false;
   }
-  const StreamFooter footer = decode_stream_footer(bytes, header, file_size, name);
+  const trace::StreamFooter footer = trace::decode_stream_footer(bytes, header, file_size, name);
   if (footer.chunk_count > limits.max_chunks) {
     throw Error(ErrorCode::kLimit, "the trace has " + std::to_string(footer.chunk_count) +
                                        " chunks, more than the reader accepts")
@@ -146,17 +146,17 @@ bool TraceState::read_index() {
 void TraceState::scan() {
   std::uint64_t offset = kHeaderSize;
   TraceChunk next{kHeaderSize, 1, 0, 0, 0};
-  std::vector<StreamChunk> headers;
+  std::vector<trace::StreamChunk> headers;
   std::optional<Error> found;
   while (offset < file_size) {
-    StreamChunkBytes bytes;
+    trace::StreamChunkBytes bytes;
     const bool cut = read_at(file.get(), bytes, offset, name) != bytes.size();
     if (cut) {
       break;
     }
-    StreamChunk chunk;
+    trace::StreamChunk chunk;
     try {
-      chunk = decode_stream_chunk(bytes, header, chunks.size(), offset, name);
+      chunk = trace::decode_stream_chunk(bytes, header, chunks.size(), offset, name);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kDamaged) {
         throw;
@@ -297,7 +297,8 @@ void TraceState::load(std::uint64_t number, ChunkBuffer& buffer) const {
         .at(entry.offset);
   }
   const std::span<const std::byte> in(buffer.stored_);
-  const StreamChunk chunk = decode_stream_chunk(in, header, number, entry.offset, name);
+  const trace::StreamChunk chunk =
+      trace::decode_stream_chunk(in, header, number, entry.offset, name);
   if (chunk.extent() != extent || chunk.first_event != entry.first_event ||
       chunk.events != entry.events || chunk.contents != entry.contents ||
       chunk.decoded_offset != entry.decoded_offset ||
@@ -363,8 +364,9 @@ std::uint32_t TraceState::contents_of(const RecordHead& head) const {
     const auto segment = kj::arrayPtr(reinterpret_cast<const capnp::word*>(head.message.data()),
                                       head.message.size() / sizeof(capnp::word));
     capnp::SegmentArrayMessageReader reader(kj::arrayPtr(&segment, 1), checked_message_options());
-    const bool tasks = with_kj_errors(
-        name, [&] { return tells_of_tasks(reader.getRoot<schema::Event>()); }, "an event", {});
+    const bool tasks =
+        with_kj_errors(name, [&] { return trace::tells_of_tasks(reader.getRoot<schema::Event>()); },
+                       "an event", {});
     return tasks ? kContentsEvents | kContentsTasks : kContentsEvents;
   }
   default:
@@ -395,7 +397,7 @@ RecordHead TraceState::record(const ChunkBuffer& buffer, std::uint64_t offset) c
     throw damaged("a record's message does not fit in its chunk", number, offset);
   }
   if (head.data_length > INT64_MAX ||
-      (!may_use_reserved(header) && !is_zero(in.subspan(kRecordReserved, 6)))) {
+      (!trace::may_use_reserved(header) && !is_zero(in.subspan(kRecordReserved, 6)))) {
     throw damaged("a record's head is wrong", number, offset);
   }
   const std::span<const std::byte> framed = in.subspan(kRecordMessage, 8 + words * 8);

@@ -22,13 +22,13 @@ class ChunkBuffer {
 public:
   // Number of the chunk that is held; -1: none.
   std::int64_t number() const { return number_; }
-  const StreamChunk& chunk() const { return chunk_; }
+  const trace::StreamChunk& chunk() const { return chunk_; }
   std::span<const std::byte> bytes() const { return {bytes_.data(), chunk_.length}; }
 
 private:
   friend struct TraceState;
   std::int64_t number_ = -1;
-  StreamChunk chunk_;
+  trace::StreamChunk chunk_;
   std::vector<std::byte> bytes_; // from operator new: aligned for words
   std::vector<std::byte> stored_;
   ChunkDecoder decoder_;

@@ -22,7 +22,7 @@ struct Moment {
   // Of the event itself. Nothing: the trace ends before it.
   std::optional<std::int32_t> current_task;
   StreamPosition place;
-  std::map<std::int32_t, TaskMoment> tasks;
+  std::map<std::int32_t, trace::TaskMoment> tasks;
   // Why the trace could not be read so far.
   std::optional<Error> damage;
 };
@@ -110,7 +110,7 @@ private:
   }
 
   void check_tasks() {
-    std::map<std::int32_t, TaskMoment> missing = moment_.tasks;
+    std::map<std::int32_t, trace::TaskMoment> missing = moment_.tasks;
     unsigned index = 0;
     for (const schema::Task::Reader task : state_.getTasks()) {
       const std::string path = "state.tasks[" + std::to_string(index++) + "]";
@@ -133,7 +133,8 @@ private:
     }
   }
 
-  void compare(schema::Task::Reader task, const TaskMoment& moment, const std::string& path) {
+  void compare(schema::Task::Reader task, const trace::TaskMoment& moment,
+               const std::string& path) {
     const std::string name = "task " + std::to_string(task.getTid());
     if (task.getReplay().getTicks() != moment.ticks) {
       add("pcp-trace.ticks",
@@ -152,7 +153,8 @@ private:
         continue;
       }
       std::memcpy(&registers, set.getData().begin(), sizeof registers);
-      if (const std::string why = register_difference(registers, *moment.registers); !why.empty()) {
+      if (const std::string why = trace::register_difference(registers, *moment.registers);
+          !why.empty()) {
         add("pcp-trace.registers", name + " has " + why, path + ".registers");
       }
     }
@@ -203,7 +205,7 @@ struct ReplayTraceValidator::Impl {
     if (moments.empty()) {
       return;
     }
-    TaskMoments tasks;
+    trace::TaskMoments tasks;
     auto next = moments.begin();
     try {
       auto follow = [&] {

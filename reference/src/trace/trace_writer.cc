@@ -47,7 +47,7 @@ TraceUuid random_uuid() {
 ScopedFd create_stream(const std::string& path) {
   ScopedFd file;
   try {
-    file = create_private_file(path);
+    file = trace::create_private_file(path);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kExists) {
       throw;
@@ -107,7 +107,7 @@ struct TraceWriter::Impl {
       open.first_record = static_cast<std::uint32_t>(chunk.size());
     }
     write([&] { stream->write_chunk(open, chunk); });
-    StreamChunk following;
+    trace::StreamChunk following;
     following.first_event = open.first_event + open.events;
     following.decoded_offset = open.decoded_offset + chunk.size();
     open = following;
@@ -188,14 +188,14 @@ struct TraceWriter::Impl {
   std::string path;
   ScopedFd file;
   Output output;
-  std::optional<StreamWriter> stream;
+  std::optional<trace::StreamWriter> stream;
   bool broken = false;
   bool finished = false;
   std::int64_t next_event = 1;
 
   // The open chunk: its decoded bytes and its header as far as known.
   std::vector<std::byte> chunk;
-  StreamChunk open;
+  trace::StreamChunk open;
   bool record_begun = false;
   // Of the record that was begun.
   std::uint64_t data_missing = 0;
@@ -262,12 +262,12 @@ std::int64_t TraceWriter::append(schema::Event::Reader event,
 std::int64_t TraceWriter::begin(schema::Event::Reader event, std::uint64_t data_length) {
   const std::int64_t number = impl_->next_event;
   std::uint32_t contents = kContentsEvents;
-  if (tells_of_tasks(event)) {
+  if (trace::tells_of_tasks(event)) {
     contents |= kContentsTasks;
   }
   impl_->begin_record(kRecordEvent, contents, capnp::canonicalize(event), data_length);
   if ((contents & kContentsTasks) != 0) {
-    apply_event(impl_->tasks, number, event);
+    trace::apply_event(impl_->tasks, number, event);
   }
   return number;
 }
@@ -313,7 +313,7 @@ void TraceWriter::finish(std::int32_t wait_status) {
   end.setWaitStatus(wait_status);
   end.setEventCount(impl_->next_event - 1);
   end.setEndedAt(wall_clock());
-  encode_tasks(impl_->tasks, end.initTasks(static_cast<unsigned>(impl_->tasks.size())));
+  trace::encode_tasks(impl_->tasks, end.initTasks(static_cast<unsigned>(impl_->tasks.size())));
   auto files = end.initFiles(static_cast<unsigned>(impl_->files.size()));
   for (unsigned i = 0; i < files.size(); ++i) {
     const kj::ArrayPtr<const capnp::word> segment = impl_->files[i];

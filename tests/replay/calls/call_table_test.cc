@@ -25,8 +25,8 @@ std::uint64_t address(const void* at) {
   return reinterpret_cast<std::uint64_t>(at);
 }
 
-SystemCall call_of(long number, std::array<std::uint64_t, 6> arguments) {
-  SystemCall call;
+trace::SystemCall call_of(long number, std::array<std::uint64_t, 6> arguments) {
+  trace::SystemCall call;
   call.number = number;
   call.arguments = arguments;
   return call;
@@ -41,16 +41,16 @@ std::vector<std::pair<std::uint64_t, std::uint64_t>> pairs(const std::vector<Cal
   return list;
 }
 
-std::vector<std::pair<std::uint64_t, std::uint64_t>> outputs(const SystemCall& call,
+std::vector<std::pair<std::uint64_t, std::uint64_t>> outputs(const trace::SystemCall& call,
                                                              std::int64_t result) {
-  RemoteMemory memory(::getpid());
+  process::RemoteMemory memory(::getpid());
   std::vector<CallRange> ranges;
   call_outputs(call, result, memory, ranges);
   return pairs(ranges);
 }
 
-std::vector<std::pair<std::uint64_t, std::uint64_t>> inputs(const SystemCall& call) {
-  RemoteMemory memory(::getpid());
+std::vector<std::pair<std::uint64_t, std::uint64_t>> inputs(const trace::SystemCall& call) {
+  process::RemoteMemory memory(::getpid());
   std::vector<CallRange> ranges;
   call_inputs(call, memory, ranges);
   return pairs(ranges);
@@ -60,14 +60,14 @@ TEST(CallTable, HasEveryCallThatLibseccompKnows) {
   for (int number = 0; number < kBeyondAll; ++number) {
     char* const known = ::seccomp_syscall_resolve_num_arch(SCMP_ARCH_X86_64, number);
     if (known != nullptr) {
-      EXPECT_EQ(system_call_name(number), known) << number;
+      EXPECT_EQ(trace::system_call_name(number), known) << number;
     }
     ::free(known);
   }
 }
 
 TEST(CallTable, HasTheNumbersOfLibseccomp) {
-  for (const CallRow& row : call_rows()) {
+  for (const trace::CallRow& row : trace::call_rows()) {
     const int known =
         ::seccomp_syscall_resolve_name_arch(SCMP_ARCH_X86_64, std::string(row.name).c_str());
     if (known >= 0) { // younger calls than the library are not known to it
@@ -77,18 +77,18 @@ TEST(CallTable, HasTheNumbersOfLibseccomp) {
 }
 
 TEST(CallTable, ComparesPagesForWhatItHasNoRowFor) {
-  const SystemCall unknown = call_of(kBeyondAll, {});
-  EXPECT_TRUE(call_row(unknown).compared);
+  const trace::SystemCall unknown = call_of(kBeyondAll, {});
+  EXPECT_TRUE(trace::call_row(unknown).compared);
   EXPECT_FALSE(outputs_known(unknown));
-  EXPECT_EQ(system_call_name(kBeyondAll), "system call 1000");
+  EXPECT_EQ(trace::system_call_name(kBeyondAll), "system call 1000");
   EXPECT_FALSE(outputs_known(call_of(SYS_prctl, {0x12345})));
   EXPECT_FALSE(outputs_known(call_of(SYS_ioctl, {0, 0xdead})));
 }
 
 TEST(CallTable, FindsRowsBySelector) {
-  EXPECT_EQ(call_row(call_of(SYS_futex, {0, FUTEX_LOCK_PI | FUTEX_PRIVATE_FLAG})).label,
+  EXPECT_EQ(trace::call_row(call_of(SYS_futex, {0, FUTEX_LOCK_PI | FUTEX_PRIVATE_FLAG})).label,
             "FUTEX_LOCK_PI");
-  EXPECT_EQ(call_row(call_of(SYS_prctl, {0xffffffff0000000fu})).label, "PR_SET_NAME");
+  EXPECT_EQ(trace::call_row(call_of(SYS_prctl, {0xffffffff0000000fu})).label, "PR_SET_NAME");
 }
 
 TEST(CallMemory, OfReadIsAsMuchAsWasRead) {
@@ -113,7 +113,7 @@ TEST(CallMemory, OfListsOfBuffers) {
             pairs({{0x1000, 10}, {0x2000, 5}}));
   EXPECT_EQ(inputs(call_of(SYS_writev, {0, address(list.data()), 2})),
             pairs({{address(list.data()), sizeof list}, {0x1000, 10}, {0x2000, 10}}));
-  RemoteMemory memory(::getpid());
+  process::RemoteMemory memory(::getpid());
   std::vector<CallRange> written;
   written_bytes(call_of(SYS_writev, {1, address(list.data()), 2}), 12, memory, written);
   EXPECT_EQ(pairs(written), pairs({{0x1000, 10}, {0x2000, 2}}));
@@ -126,13 +126,13 @@ TEST(CallMemory, OfTextsEndsWithThem) {
 }
 
 TEST(CallMemory, StaysWithinTheAddressSpace) {
-  for (const CallRow& row : call_rows()) {
+  for (const trace::CallRow& row : trace::call_rows()) {
     std::array<std::uint64_t, 6> arguments{};
     arguments.fill(~std::uint64_t{0});
     if (row.selector >= 0) {
       arguments[static_cast<std::size_t>(row.selector)] = row.low;
     }
-    SystemCall call = call_of(row.number, arguments);
+    trace::SystemCall call = call_of(row.number, arguments);
     for (const std::int64_t result : {std::int64_t{0}, std::int64_t{-EFAULT}, INT64_MAX}) {
       for (const auto& [start, length] : outputs(call, result)) {
         EXPECT_LE(start + length, std::uint64_t{1} << 56) << row.name;

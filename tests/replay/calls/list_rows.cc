@@ -4,7 +4,7 @@
 #include <cstdio>
 
 int main() {
-  for (const rrpcp::replay::CallRow& row : rrpcp::replay::call_rows()) {
+  for (const rrpcp::trace::CallRow& row : rrpcp::trace::call_rows()) {
     std::printf("%ld\t%s\t%s\t%llu\n", row.number, std::string(row.name).c_str(),
                 std::string(row.label).c_str(), static_cast<unsigned long long>(row.low));
   }

@@ -8,9 +8,9 @@
 #include <string>
 #include <sys/types.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 class WriteWatch;
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture
 
 namespace RRPCP_PUBLIC rrpcp {
 
@@ -40,10 +40,10 @@ public:
   const std::string& problem() const;
 
   // For capture_process().
-  capture::WriteWatch& watch() { return *watch_; }
+  process::capture::WriteWatch& watch() { return *watch_; }
 
 private:
-  std::unique_ptr<capture::WriteWatch> watch_;
+  std::unique_ptr<process::capture::WriteWatch> watch_;
 };
 
 // capture_process() with what the kernel says of the memory since the last capture with the same

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // Addresses [start, end).
 struct AddressRange {
@@ -11,4 +11,4 @@ struct AddressRange {
   std::uint64_t end = 0;
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -785,4 +785,4 @@ void AddressSpaceCollector::build(std::uint64_t brk, schema::AddressSpace::Build
   space.setExecutablePath(as_data(executable_));
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // What the kernel tells of a process's mappings only by going through all of its pages.
 struct MemoryReport {
@@ -198,4 +198,4 @@ private:
   std::uint32_t executable_object_ = schema::NO_INDEX;
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -4,7 +4,7 @@
 #include <new>
 #include <sys/mman.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 AsideMemory::~AsideMemory() {
   release();
@@ -34,4 +34,4 @@ void AsideMemory::reserve(std::size_t size, bool ready) {
   }
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

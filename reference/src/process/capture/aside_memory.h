@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <span>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // Memory that is there before it is used, so that nothing has to be got while a process stands
 // still, and of which a child process of ours has nothing: what is written to it would be copied
@@ -27,4 +27,4 @@ private:
   std::span<std::byte> bytes_;
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

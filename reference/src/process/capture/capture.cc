@@ -36,7 +36,7 @@
 
 namespace rrpcp {
 
-namespace capture {
+namespace process::capture {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -115,11 +115,12 @@ private:
   WriteWatch* const watch_;
   CaptureResult result_;
   std::uintptr_t trace_options_ = PTRACE_O_TRACESYSGOOD;
-  std::optional<ReturnCode> return_code_;
-  std::vector<ProcMemoryArea> areas_; // before the process was stopped, where it has locked memory
-  std::vector<pid_t> left_behind_;    // copies whose makers were killed, as the process knows them
-  std::vector<AddressRange> wiped_;   // ranges that a copy did not have
-  std::optional<ThreadGroup> group_;  // while the process stands still
+  std::optional<process::ReturnCode> return_code_;
+  std::vector<process::ProcMemoryArea>
+      areas_;                       // before the process was stopped, where it has locked memory
+  std::vector<pid_t> left_behind_;  // copies whose makers were killed, as the process knows them
+  std::vector<AddressRange> wiped_; // ranges that a copy did not have
+  std::optional<process::ThreadGroup> group_; // while the process stands still
   std::unique_ptr<capnp::MallocMessageBuilder> message_;
   std::unique_ptr<StateCollector> collector_;
   std::optional<Snapshot> copy_;
@@ -136,7 +137,7 @@ void Capture::look() {
   if (pid_ <= 0) {
     throw Error(ErrorCode::kInvalidArgument, std::to_string(pid_) + " is no process id");
   }
-  std::optional<ProcStatus> status = ProcStatus::try_read(pid_, pid_);
+  std::optional<process::ProcStatus> status = process::ProcStatus::try_read(pid_, pid_);
   if (!status) {
     throw Error(ErrorCode::kNotFound, "there is no process " + std::to_string(pid_));
   }
@@ -152,19 +153,19 @@ void Capture::look() {
   if (pid_ == ::getpid()) {
     throw Error(ErrorCode::kInvalidArgument, "a process cannot capture itself");
   }
-  for (pid_t tid : read_thread_ids(pid_)) {
-    std::optional<ProcStatus> thread = ProcStatus::try_read(pid_, tid);
+  for (pid_t tid : process::read_thread_ids(pid_)) {
+    std::optional<process::ProcStatus> thread = process::ProcStatus::try_read(pid_, tid);
     if (thread && thread->seccomp != 0) {
       trace_options_ |= PTRACE_O_SUSPEND_SECCOMP;
     }
   }
-  for (pid_t child : read_children(pid_)) {
-    std::optional<ProcStatus> left = ProcStatus::try_read(child, child);
+  for (pid_t child : process::read_children(pid_)) {
+    std::optional<process::ProcStatus> left = process::ProcStatus::try_read(child, child);
     if (left && left->state == 'Z' && left->tracer == 0 && is_snapshot(child)) {
       left_behind_.push_back(left->thread_in_namespace);
     }
   }
-  return_code_ = ReturnCode::find(pid_, read_mappings(pid_));
+  return_code_ = process::ReturnCode::find(pid_, process::read_mappings(pid_));
   if (watch_ != nullptr && base_ && watch_->knows(pid_, base_->checkpoint())) {
     report_ = read_memory_report(pid_);
     areas_ = report_->areas;
@@ -172,7 +173,7 @@ void Capture::look() {
       look_at_written();
     }
   } else if (status->locked != 0) {
-    areas_ = read_memory_areas(pid_);
+    areas_ = process::read_memory_areas(pid_);
   }
 }
 
@@ -185,8 +186,8 @@ void Capture::look_at_written() {
   for (const auto& [start, end] : base_->memory().known(*space)) {
     before_->known.push_back({start, end});
   }
-  std::vector<ProcMapping> mappings;
-  for (const ProcMemoryArea& area : areas_) {
+  std::vector<process::ProcMapping> mappings;
+  for (const process::ProcMemoryArea& area : areas_) {
     mappings.push_back(area.mapping);
   }
   before_->written = watch_->take_early(pid_, mappings);
@@ -201,7 +202,7 @@ void Capture::look_at_written() {
 
 void Capture::refuse_surroundings(Refusals& refusals) const {
   std::string children;
-  for (pid_t child : read_children(pid_)) {
+  for (pid_t child : process::read_children(pid_)) {
     if (!is_snapshot(child)) {
       children += (children.empty() ? "" : ", ") + std::to_string(child);
     }
@@ -216,11 +217,11 @@ void Capture::refuse_surroundings(Refusals& refusals) const {
 
 // An id is in use as long as a group or session is called so.
 void Capture::refuse_group(Refusals& refusals) const {
-  const ProcStat own = ProcStat::read(pid_);
+  const process::ProcStat own = process::ProcStat::read(pid_);
   if (own.process_group != pid_ && own.session != pid_) {
     return;
   }
-  const std::vector<pid_t> children = read_children(pid_);
+  const std::vector<pid_t> children = process::read_children(pid_);
   std::string members;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const pid_t pid = static_cast<pid_t>(std::atoi(entry.path().filename().c_str()));
@@ -228,8 +229,9 @@ void Capture::refuse_group(Refusals& refusals) const {
         std::find(children.begin(), children.end(), pid) != children.end()) {
       continue;
     }
-    const std::optional<std::string> text = try_read_file(proc_path(pid, "stat"));
-    const ProcStat stat = text && !text->empty() ? ProcStat::parse(*text) : ProcStat();
+    const std::optional<std::string> text = process::try_read_file(process::proc_path(pid, "stat"));
+    const process::ProcStat stat =
+        text && !text->empty() ? process::ProcStat::parse(*text) : process::ProcStat();
     // What has ended (a copy that an earlier capture made, say) only has to be waited for by its
     // parent, as the process itself will have to be.
     const bool ours = pid == ::getpid() || stat.parent == ::getpid() || stat.state == 'Z';
@@ -305,7 +307,7 @@ void Capture::freeze() {
                            watch_memory();
                          }
                        }});
-  if (const std::optional<ProcStatus> status = ProcStatus::try_read(pid_, pid_)) {
+  if (const std::optional<process::ProcStatus> status = process::ProcStatus::try_read(pid_, pid_)) {
     collector_->expect_user(status->uids[0], status->gids[0]);
   }
   frozen_at_ = Clock::now();
@@ -313,7 +315,7 @@ void Capture::freeze() {
   group_.emplace(pid_, [this] { check_cancelled(); });
   group_->stop(trace_options_);
   StoppedProcess process{pid_, {}};
-  for (Tracee& thread : group_->threads()) {
+  for (process::Tracee& thread : group_->threads()) {
     process.threads.push_back(&thread);
   }
   result_.tasks = process.threads.size();
@@ -548,7 +550,7 @@ Error name_process(pid_t pid, const Error& error) {
   if (error.message().starts_with(process)) {
     return error;
   }
-  std::optional<ProcStatus> status = ProcStatus::try_read(pid, pid);
+  std::optional<process::ProcStatus> status = process::ProcStatus::try_read(pid, pid);
   if (!status || status->state == 'Z' || status->state == 'X') {
     return Error(ErrorCode::kProcessGone, process + " ended meanwhile");
   }
@@ -556,22 +558,22 @@ Error name_process(pid_t pid, const Error& error) {
 }
 
 } // namespace
-} // namespace capture
+} // namespace process::capture
 
 namespace {
 
 CaptureResult capture_in_thread(pid_t pid, const std::string& path, const CaptureOptions& options,
-                                capture::WriteWatch* watch) {
+                                process::capture::WriteWatch* watch) {
   // In a thread of its own: whatever happens, when it ends the kernel lets go of every thread that
   // it still traces.
   CaptureResult result;
   std::exception_ptr failure;
   std::thread tracer([&] {
     try {
-      result = capture::Capture(pid, path, options, watch).run();
+      result = process::capture::Capture(pid, path, options, watch).run();
     } catch (const Error& error) {
       failure = error.code() == ErrorCode::kProcessGone
-                    ? std::make_exception_ptr(capture::name_process(pid, error))
+                    ? std::make_exception_ptr(process::capture::name_process(pid, error))
                     : std::current_exception();
     } catch (...) {
       failure = std::current_exception();

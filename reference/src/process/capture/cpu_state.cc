@@ -6,7 +6,7 @@
 #include <cstring>
 #include <elf.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -114,4 +114,4 @@ void collect_cpu(schema::State::Reader state, const std::vector<AuxvEntry>& auxv
   cpu.setHwcap2(find_auxv(auxv, AT_HWCAP2).value_or(0));
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -6,7 +6,7 @@
 
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // Fills `cpu` for tasks that ran on this machine: state components in use, their places in an XSAVE
 // area, feature bits, AT_HWCAP. `state` must have its tasks. The CPUID leaves hold feature words
@@ -15,4 +15,4 @@ namespace rrpcp::capture {
 void collect_cpu(schema::State::Reader state, const std::vector<AuxvEntry>& auxv,
                  schema::Cpu::Builder cpu);
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

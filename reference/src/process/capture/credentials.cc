@@ -6,7 +6,7 @@
 
 #include <string>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -50,4 +50,4 @@ void collect_credentials(const ProcStatus& status, std::uint32_t securebits,
   out.setSecurityLabel(as_data(security_label(status)));
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -6,11 +6,11 @@
 
 #include <cstdint>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // Sets every field of `out`: credentials(7) and capabilities(7) as /proc/PID/status shows them,
 // `securebits` by prctl(2) PR_GET_SECUREBITS, the security label by /proc/PID/attr/current.
 void collect_credentials(const ProcStatus& status, std::uint32_t securebits,
                          schema::Credentials::Builder out);
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

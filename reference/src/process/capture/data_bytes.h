@@ -6,7 +6,7 @@
 #include <span>
 #include <string_view>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 inline capnp::Data::Reader as_data(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const capnp::byte*>(bytes.data()), bytes.size()};
@@ -16,4 +16,4 @@ inline capnp::Data::Reader as_data(std::string_view bytes) {
   return {reinterpret_cast<const capnp::byte*>(bytes.data()), bytes.size()};
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

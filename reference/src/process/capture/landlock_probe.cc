@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -96,4 +96,4 @@ std::optional<bool> LandlockProbe::is_confined(RemoteCalls& calls, const ProcSta
   return order == -EPERM || order == -EACCES ? std::optional(true) : std::nullopt;
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

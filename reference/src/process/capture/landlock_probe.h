@@ -10,7 +10,7 @@
 #include <sys/types.h>
 #include <utility>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // A confined thread may not look at a process that is not confined as it is, however equal their
 // users are (landlock(7), "ptrace restrictions"). So a child of ours that belongs to the thread's
@@ -36,4 +36,4 @@ private:
   std::map<std::pair<std::uint32_t, std::uint32_t>, pid_t> children_; // 0: none could be made
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -293,4 +293,4 @@ void LocalSocket::build(schema::SocketEnd::Builder out) const {
   out.setPeerGid(peer_gid);
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -9,7 +9,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 struct LocalSocket {
   struct Option {
@@ -40,4 +40,4 @@ struct LocalSocket {
 // what cannot be looked at; `why` says then what.
 std::optional<LocalSocket> examine_local_socket(int socket, ino_t inode, std::string& why);
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -3,7 +3,7 @@
 #include <string_view>
 #include <sys/mman.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -88,4 +88,4 @@ std::string mapped_name(const ProcMapping& mapping, MappingKind kind, bool& dele
   return result;
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 enum class MappingKind {
   kPrivateAnonymous,
@@ -32,4 +32,4 @@ schema::MappingRole mapping_role(const ProcMapping& mapping, MappingKind kind);
 // of a kMemfd one. `deleted` is set where the kernel says that the path names the file no longer.
 std::string mapped_name(const ProcMapping& mapping, MappingKind kind, bool& deleted);
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -24,7 +24,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -615,4 +615,4 @@ void ObjectTable::build(schema::State::Builder state) const {
   }
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // Bytes [offset, offset + length) of an object.
 struct ObjectRange {
@@ -146,4 +146,4 @@ private:
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> by_identity_;
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

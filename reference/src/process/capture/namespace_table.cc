@@ -11,7 +11,7 @@
 #include <time.h>
 #include <utility>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -116,4 +116,4 @@ void NamespaceTable::build(schema::State::Builder state) const {
   clocks.setBootId(as_data(read_boot_id()));
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -9,7 +9,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // The different sets of namespaces of the threads that are captured, each described once.
 class NamespaceTable {
@@ -40,4 +40,4 @@ private:
   std::vector<Set> sets_;
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -28,7 +28,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -755,4 +755,4 @@ void OpenFileTable::build(schema::State::Builder state) const {
   }
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

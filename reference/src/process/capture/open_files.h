@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // Collects the descriptors of stopped processes. Descriptors that share an open file description
 // (dup(2), fork(2)) are found with kcmp(2), within a table and across tables. Everything is read
@@ -139,4 +139,4 @@ private:
   ScopedFd process_; // a pidfd of that thread
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -187,4 +187,4 @@ void PagePump::flush() {
   }
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -15,7 +15,7 @@
 #include <sys/uio.h>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // Reads pages straight into the writer's buffer, where they are hashed while they are in the
 // processor's cache: a page is copied once on its way from the process to the kernel's write.
@@ -82,4 +82,4 @@ private:
   std::size_t remote_start_ = 0; // where in the buffer they go
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <unistd.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 std::uint64_t PageSpool::append(std::span<const std::byte> bytes) {
   if (file_ == nullptr) {
@@ -23,4 +23,4 @@ void PageSpool::clear() {
   length_ = 0;
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -9,7 +9,7 @@
 #include <span>
 #include <string>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // A file without a name beside the output, made when the first page comes: memory stays bounded
 // however much has to be set aside. One thread at a time.
@@ -32,4 +32,4 @@ private:
   std::uint64_t length_ = 0;
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

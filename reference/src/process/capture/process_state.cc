@@ -21,7 +21,7 @@
 #include <time.h>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -293,4 +293,4 @@ void collect_signal_handlers(RemoteCalls& calls, ScratchMemory& scratch,
   }
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // Collects what threads of a process have in common but their memory, files and signal handlers:
 // ids, credentials, limits, signals pending for the process, timers. `thread` is one of its
@@ -25,4 +25,4 @@ void collect_command_line(pid_t tid, schema::Process::Builder process);
 void collect_signal_handlers(RemoteCalls& calls, ScratchMemory& scratch,
                              schema::SignalHandlerTable::Builder table);
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

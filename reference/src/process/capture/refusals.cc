@@ -16,7 +16,7 @@ const std::vector<std::string>& allowable_names() {
   return kNames;
 }
 
-namespace capture {
+namespace process::capture {
 
 namespace {
 
@@ -54,8 +54,8 @@ void Refusals::refuse(std::string what) {
   }
 }
 
-void Refusals::add(const std::vector<Judgement>& judged) {
-  for (const Judgement& judgement : judged) {
+void Refusals::add(const std::vector<process::Judgement>& judged) {
+  for (const process::Judgement& judgement : judged) {
     if (judgement.told_only) {
       if (is_new({}, judgement.what)) {
         warn(judgement.what + "; " + judgement.instead);
@@ -124,5 +124,5 @@ void Refusals::throw_if_any(pid_t pid) const {
                         list + ")");
 }
 
-} // namespace capture
+} // namespace process::capture
 } // namespace rrpcp

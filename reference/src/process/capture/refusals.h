@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 class Refusals {
 public:
@@ -53,4 +53,4 @@ private:
   std::vector<std::string> warnings_;
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

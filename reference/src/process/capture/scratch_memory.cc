@@ -3,7 +3,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -33,4 +33,4 @@ ScratchMemory ScratchMemory::of_copy(pid_t pid) const {
   return copy;
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -10,7 +10,7 @@
 #include <span>
 #include <sys/types.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // How the threads of one process make system calls for us.
 struct CallSite {
@@ -57,4 +57,4 @@ private:
   std::uint64_t address_ = 0;
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -107,4 +107,4 @@ SemaphoreUndo find_semaphore_undo(RemoteCalls& calls, ScratchMemory& scratch) {
   return found;
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -5,7 +5,7 @@
 
 #include <sys/types.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 enum class SemaphoreUndo {
   kNone,
@@ -25,4 +25,4 @@ bool has_undo_list(pid_t tid, pid_t child);
 // Error.
 SemaphoreUndo find_semaphore_undo(RemoteCalls& calls, ScratchMemory& scratch);
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <utility>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -209,4 +209,4 @@ bool is_snapshot(pid_t child) {
   return ProcStat::parse(*text).exit_signal == 0 && (status->tracer != 0 || status->state == 'Z');
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

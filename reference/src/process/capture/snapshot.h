@@ -9,7 +9,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // A copy-on-write copy of a process, made by a clone(2) that one of its threads makes for us. It is
 // traced by us and never runs a single instruction of the program; it is killed with this object,
@@ -64,4 +64,4 @@ bool reap_snapshot(pid_t pid, pid_t snapshot, std::uintptr_t options, std::uint6
 // Whether a child process of a program is a copy that we, or another capture, have made of it.
 bool is_snapshot(pid_t child);
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -106,4 +106,4 @@ void SpaceAttributes::build(schema::SpaceAttributes::Builder out) const {
   out.setAddressMask(address_mask);
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

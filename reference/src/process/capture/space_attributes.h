@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 struct SpaceAttributes {
   std::uint32_t core_dump_filter = 0;
@@ -30,4 +30,4 @@ struct SpaceAttributes {
 SpaceAttributes collect_space_attributes(RemoteCalls& calls, const ProcStatus& status,
                                          const std::vector<ProcMapping>& mappings);
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

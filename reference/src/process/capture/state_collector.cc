@@ -25,7 +25,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -588,4 +588,4 @@ std::size_t StateCollector::mapping_count() const {
   return count;
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -27,7 +27,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // A process all of whose threads are in event stops of the calling thread, with
 // PTRACE_O_TRACESYSGOOD.
@@ -233,4 +233,4 @@ private:
   bool shared_set_aside_ = false;
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

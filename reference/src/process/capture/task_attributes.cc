@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -228,4 +228,4 @@ std::uint32_t ask_securebits(RemoteCalls& calls) {
       calls.require("asking for the securebits", SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0));
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // What is asked of the thread from outside. `thread` is in an event stop in which no system call
 // was made for us yet. Sets the fields that collect_asked_attributes() does not. Throws Error.
@@ -24,4 +24,4 @@ void collect_asked_attributes(RemoteCalls& calls, ScratchMemory& scratch, const 
 // prctl(2) PR_GET_SECUREBITS of the thread.
 std::uint32_t ask_securebits(RemoteCalls& calls);
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

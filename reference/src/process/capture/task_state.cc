@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -212,4 +212,4 @@ void collect_task(Tracee& thread, const ProcStatus& status, const CallSite& site
   });
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -9,7 +9,7 @@
 #include <functional>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // Collects a thread in an event stop: registers, signal mask, pending signals, rseq, robust list,
 // thread areas, and through system calls that the thread makes itself (capabilities of the kernel's
@@ -33,4 +33,4 @@ std::vector<SignalInfoBytes> complete_queue(std::vector<SignalInfoBytes> queued,
 void set_signals(capnp::List<schema::SignalInfo>::Builder out,
                  const std::vector<SignalInfoBytes>& signals);
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

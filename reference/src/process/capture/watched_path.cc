@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 namespace {
 
@@ -101,4 +101,4 @@ std::string find_watched_path(pid_t pid, const FdInotifyWatch& watch,
   return {};
 }
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -7,11 +7,11 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // Finds a path of what process `pid` watches: by its file handle (open_by_handle_at(2), which needs
 // CAP_DAC_READ_SEARCH), else among `likely` paths and the directories above them. Empty: not found.
 std::string find_watched_path(pid_t pid, const FdInotifyWatch& watch,
                               const std::vector<std::string>& likely);
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

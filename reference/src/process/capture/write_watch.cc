@@ -17,7 +17,7 @@
 
 namespace rrpcp {
 
-namespace capture {
+namespace process::capture {
 
 namespace {
 
@@ -46,17 +46,17 @@ bool WriteWatch::knows(pid_t pid, const CheckpointReader& base) const {
   struct stat file;
   return faults_ && pid == pid_ && since_ == base.id() && ::fstat(base.fd(), &file) == 0 &&
          file.st_dev == device_ && file.st_ino == inode_ &&
-         ProcStat::read(pid).start_time == start_time_;
+         process::ProcStat::read(pid).start_time == start_time_;
 }
 
-bool WriteWatch::open(pid_t pid, Tracee& thread, const CallSite& site) {
-  const std::uint64_t start_time = ProcStat::read(pid).start_time;
+bool WriteWatch::open(pid_t pid, process::Tracee& thread, const CallSite& site) {
+  const std::uint64_t start_time = process::ProcStat::read(pid).start_time;
   if (faults_ && pid_ == pid && start_time_ == start_time) {
     return true;
   }
   faults_.reset();
   since_.reset();
-  RemoteCalls calls = site.begin(thread);
+  process::RemoteCalls calls = site.begin(thread);
   const std::int64_t theirs = calls.call(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | kUserModeOnly);
   int error = static_cast<int>(-theirs);
   if (theirs >= 0) {
@@ -80,15 +80,15 @@ bool WriteWatch::open(pid_t pid, Tracee& thread, const CallSite& site) {
   return true;
 }
 
-std::vector<AddressRange> WriteWatch::take_early(pid_t pid,
-                                                 const std::vector<ProcMapping>& mappings) {
+std::vector<AddressRange>
+WriteWatch::take_early(pid_t pid, const std::vector<process::ProcMapping>& mappings) {
   since_.reset();
   std::vector<AddressRange> written;
-  PageScanner scanner(pid);
-  for (const ProcMapping& mapping : mappings) {
+  process::PageScanner scanner(pid);
+  for (const process::ProcMapping& mapping : mappings) {
     if (mapping_kind(mapping) == MappingKind::kPrivateAnonymous &&
         scanner.is_watched(mapping.start) &&
-        !scanner.take_written(mapping.start, mapping.end, [&](const TouchedRange& range) {
+        !scanner.take_written(mapping.start, mapping.end, [&](const process::TouchedRange& range) {
           written.push_back({range.start, range.end});
         })) {
       break; // the rest is found later
@@ -97,15 +97,15 @@ std::vector<AddressRange> WriteWatch::take_early(pid_t pid,
   return written;
 }
 
-void WriteWatch::enroll(pid_t pid, Tracee& thread, const CallSite& site,
-                        const std::vector<ProcMapping>& mappings) {
+void WriteWatch::enroll(pid_t pid, process::Tracee& thread, const CallSite& site,
+                        const std::vector<process::ProcMapping>& mappings) {
   enrolled_.clear();
   watched_.clear();
   if (!open(pid, thread, site)) {
     return;
   }
-  PageScanner scanner(pid);
-  for (const ProcMapping& mapping : mappings) {
+  process::PageScanner scanner(pid);
+  for (const process::ProcMapping& mapping : mappings) {
     // Of pages of files a marker stays when they are given back (MADV_DONTNEED), which looks like a
     // page that nobody wrote to.
     if (mapping_kind(mapping) != MappingKind::kPrivateAnonymous) {
@@ -139,7 +139,7 @@ void WriteWatch::protect(pid_t pid, bool all) {
   if (!faults_) {
     return;
   }
-  PageScanner scanner(pid);
+  process::PageScanner scanner(pid);
   auto watched = watched_.begin();
   for (const AddressRange& range : enrolled_) {
     const bool before = watched != watched_.end() && watched->start == range.start;
@@ -161,9 +161,9 @@ void WriteWatch::captured(const CheckpointId& id, const std::string& path) {
   }
 }
 
-} // namespace capture
+} // namespace process::capture
 
-MemoryWatch::MemoryWatch() : watch_(std::make_unique<capture::WriteWatch>()) {}
+MemoryWatch::MemoryWatch() : watch_(std::make_unique<process::capture::WriteWatch>()) {}
 MemoryWatch::~MemoryWatch() = default;
 
 const std::string& MemoryWatch::problem() const {

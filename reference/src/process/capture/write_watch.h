@@ -16,7 +16,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 
 // A userfaultfd of the process in which private anonymous memory is registered for asynchronous
 // write protection (linux/userfaultfd.h, UFFD_FEATURE_WP_ASYNC). The kernel takes the protection of
@@ -68,4 +68,4 @@ private:
   std::string problem_ = "nothing was captured yet";
 };
 
-} // namespace rrpcp::capture
+} // namespace rrpcp::process::capture

@@ -16,7 +16,7 @@ extern const char rrpcp_restorer_enter[] __attribute__((visibility("hidden")));
 extern const char rrpcp_restorer_syscall[] __attribute__((visibility("hidden")));
 }
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -97,4 +97,4 @@ std::uint64_t Arena::syscall_instruction() const {
   return code_address(rrpcp_restorer_syscall);
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // A shared anonymous mapping at an address that neither this process nor the one to be made uses,
 // with the restorer's code at its start. A child inherits it at the same address, so pointers into
@@ -69,4 +69,4 @@ private:
   std::uint64_t next_ = 0;
 };
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -91,4 +91,4 @@ void confine_threads(const std::vector<Tracee*>& threads,
   }
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

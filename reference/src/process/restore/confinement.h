@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // How one thread is to be confined. Addresses are in the arena.
 struct Confinement {
@@ -42,4 +42,4 @@ void confine_threads(const std::vector<Tracee*>& threads,
                      const std::vector<Confinement>& confinements, std::uint64_t instruction,
                      std::uintptr_t options);
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -174,4 +174,4 @@ void CredentialsPlan::add_ops(OpList& ops) const {
   }
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -10,7 +10,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // What has to be done so that a thread of a child of this process gets stored credentials
 // (credentials(7), capabilities(7)). The kernel keeps credentials per thread: every thread needs
@@ -55,4 +55,4 @@ private:
   std::uint32_t securebits_ = 0;
 };
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -7,7 +7,7 @@
 #include <string>
 #include <sys/resource.h>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // Raises the soft limit to the hard one for a scope, and both to the most that the system gives
 // (sysctl fs.nr_open) where that is allowed: a process may map and have open more files than this
@@ -43,4 +43,4 @@ private:
   bool changed_ = false;
 };
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

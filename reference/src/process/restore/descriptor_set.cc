@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 std::size_t DescriptorSet::add(int own_descriptor) {
   assert(base_ < 0);
@@ -31,4 +31,4 @@ void DescriptorSet::freeze(const std::vector<int>& used, std::uint64_t limit) {
   }
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

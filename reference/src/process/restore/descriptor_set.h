@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // A list of descriptors of this process, not owned, that a child inherits. Above all numbers that
 // the child uses for itself there is a row of numbers, one for each, to which the restorer moves
@@ -31,4 +31,4 @@ private:
   int base_ = -1;
 };
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 std::string text_of(capnp::Data::Reader bytes) {
   return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
@@ -62,4 +62,4 @@ ScopedFd reopen(int fd, int flags) {
   return file;
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -7,7 +7,7 @@
 
 #include <string>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // The bytes as a string.
 std::string text_of(capnp::Data::Reader bytes);
@@ -26,4 +26,4 @@ void check_identity(int fd, const std::string& path, schema::FileIdentity::Reade
 // own. Throws Error.
 ScopedFd reopen(int fd, int flags);
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -19,7 +19,7 @@
 #include <unistd.h>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -239,4 +239,4 @@ std::vector<std::string> write_process_attributes(pid_t pid, schema::Process::Re
   return failures;
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -8,7 +8,7 @@
 #include <string>
 #include <sys/types.h>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // By the thread itself, while it has the restorer's credentials still: scheduling, timer slack, I/O
 // priority, memory policy and the attributes of prctl(2). `name` is the thread's, for people.
@@ -34,4 +34,4 @@ std::vector<std::string> write_process_attributes(pid_t pid, schema::Process::Re
                                                   schema::SpaceAttributes::Reader space,
                                                   bool mapped);
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -384,4 +384,4 @@ void add_socket_pair_ops(OpList& ops, const SocketPlace& one,
   ops.system_call({"making the socket of", who}, SYS_close, 0);
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -11,7 +11,7 @@
 #include <optional>
 #include <string>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // Each makes a descriptor, close-on-exec. Throws Error.
 ScopedFd make_timerfd(schema::OpenFile::Timerfd::Reader timer);
@@ -53,4 +53,4 @@ void add_socket_pair_ops(OpList& ops, const SocketPlace& one,
 // Bytes of the arena that this needs at most for one socket.
 std::uint64_t socket_arena_size(schema::SocketEnd::Reader socket);
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

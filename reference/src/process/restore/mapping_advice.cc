@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -46,4 +46,4 @@ void add_advice_ops(OpList& ops, std::uint64_t start, std::uint64_t length, std:
   }
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 inline constexpr std::uint32_t kAdviceDontFork = 1u << 0;
 inline constexpr std::uint32_t kAdviceWipeOnFork = 1u << 1;
@@ -28,4 +28,4 @@ bool needs_anonymous_memory(std::uint32_t advice);
 // Appends a madvise(2) for each bit.
 void add_advice_ops(OpList& ops, std::uint64_t start, std::uint64_t length, std::uint32_t advice);
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -33,7 +33,7 @@
 #define F_SEAL_EXEC 0x0020
 #endif
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // Who refers to an object.
 struct MemoryObjects::Use {
@@ -661,4 +661,4 @@ std::unique_ptr<SegmentKeeper> MemoryObjects::keep_later() {
   return std::exchange(keeper_, std::make_unique<SegmentKeeper>());
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // Makes every object once, so that all who map it share it. Descriptors belong to this class; new
 // processes inherit them. What is left over at the end (a System V segment that nobody attached) is
@@ -117,4 +117,4 @@ private:
   bool kept_ = false;
 };
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

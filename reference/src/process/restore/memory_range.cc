@@ -6,7 +6,7 @@
 #include <cinttypes>
 #include <cstdio>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -43,4 +43,4 @@ std::uint64_t find_gap(std::vector<MemoryRange> taken, std::uint64_t size) {
                                      " bytes for the restorer");
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 struct MemoryRange {
   std::uint64_t start = 0;
@@ -24,4 +24,4 @@ std::string range_text(const MemoryRange& range);
 // Error(kLimit) where there is none.
 std::uint64_t find_gap(std::vector<MemoryRange> taken, std::uint64_t size);
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <set>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -108,4 +108,4 @@ void Obstacles::throw_if_any() const {
   throw error;
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

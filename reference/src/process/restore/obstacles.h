@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 class Obstacles {
 public:
@@ -49,4 +49,4 @@ private:
   std::vector<std::string> warnings_;
 };
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <span>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 std::size_t OpList::add(OpFailure failure, restorer::OpKind kind, OpArgument a, OpArgument b,
                         OpArgument c, OpArgument d, OpArgument e, OpArgument f) {
@@ -71,4 +71,4 @@ std::vector<std::string> OpList::warnings() const {
   return texts;
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

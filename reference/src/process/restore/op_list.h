@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // What to say and do where an operation fails.
 struct OpFailure {
@@ -82,4 +82,4 @@ private:
   restorer::Op* sealed_ = nullptr;
 };
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -27,7 +27,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -853,4 +853,4 @@ void OpenFiles::add_lock_ops(OpList& ops, const TableFiles& files) const {
   }
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // Where the open files of one table are in a process's DescriptorSet.
 struct TableFiles {
@@ -127,4 +127,4 @@ private:
   bool acquired_ = false;
 };
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

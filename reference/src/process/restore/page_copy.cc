@@ -14,7 +14,7 @@
 #include <tuple>
 #include <unistd.h>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -151,4 +151,4 @@ void copy_pages(std::vector<PageCopy> copies, pid_t process, unsigned threads) {
   });
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

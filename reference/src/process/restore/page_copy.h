@@ -7,7 +7,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // Where a row of pages goes.
 struct PageTarget {
@@ -38,4 +38,4 @@ struct PageCopy {
 // one chunk per thread. Throws Error: kDamaged for a checksum that does not match, kSystem.
 void copy_pages(std::vector<PageCopy> copies, pid_t process, unsigned threads);
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

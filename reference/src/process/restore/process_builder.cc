@@ -31,7 +31,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -515,4 +515,4 @@ BuiltProcess build_process(ProcessPlan& plan, std::vector<PageCopy> copies,
   return Builder(plan, reader, options).build(std::move(copies));
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -25,7 +25,7 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 struct BuildOptions {
   // PTRACE_O_* for every thread, besides PTRACE_O_TRACESYSGOOD.
@@ -80,4 +80,4 @@ void set_stored_registers(Tracee& tracee, const CheckpointReader& reader, std::u
 BuiltProcess build_process(ProcessPlan& plan, std::vector<PageCopy> copies,
                            const CheckpointReader& reader, const BuildOptions& options);
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -31,7 +31,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -649,4 +649,4 @@ void ProcessPlan::add_signal_ops(OpList& ops, capnp::List<schema::SignalInfo>::R
   }
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -21,7 +21,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // What of a process is made again besides memory, threads and their registers. A replayer, which
 // answers the system calls itself, needs little of it.
@@ -141,4 +141,4 @@ private:
   bool confines_ = false; // threads are confined as they were
 };
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

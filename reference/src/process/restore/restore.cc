@@ -23,12 +23,12 @@
 
 namespace rrpcp {
 
-using restore::BuildOptions;
-using restore::BuiltProcess;
-using restore::BuiltTask;
-using restore::check_machine;
-using restore::check_rules;
-using restore::TimeNamespace;
+using process::restore::BuildOptions;
+using process::restore::BuiltProcess;
+using process::restore::BuiltTask;
+using process::restore::check_machine;
+using process::restore::check_rules;
+using process::restore::TimeNamespace;
 
 namespace {
 
@@ -62,7 +62,7 @@ void check_kind(const CheckpointReader& reader) {
 // Lets a thread go. One that ended meanwhile, because another one that was let go before has ended
 // the process, is reaped: the process's end is reported only when all its threads are. The main
 // thread is left to who waits for the process.
-void detach_or_reap(Tracee& thread, pid_t process) {
+void detach_or_reap(process::Tracee& thread, pid_t process) {
   try {
     thread.detach();
   } catch (const Error& error) {
@@ -84,7 +84,7 @@ void detach_or_reap(Tracee& thread, pid_t process) {
 void wait_until_stopped(pid_t process, pid_t tid) {
   constexpr int kMostNaps = 10'000;
   for (int i = 0; i < kMostNaps; ++i) {
-    const std::optional<ProcStatus> status = ProcStatus::try_read(process, tid);
+    const std::optional<process::ProcStatus> status = process::ProcStatus::try_read(process, tid);
     if (!status || status->state != 'R') {
       return;
     }
@@ -120,7 +120,7 @@ struct RestoredProcess::Impl {
   explicit Impl(BuiltProcess built) : process(std::move(built)), pid(process.pid()) {}
 
   // Ends after the process, where that is killed.
-  std::unique_ptr<restore::SegmentKeeper> segments;
+  std::unique_ptr<process::restore::SegmentKeeper> segments;
   BuiltProcess process;
   pid_t pid;
   std::vector<pid_t> tids;
@@ -131,9 +131,9 @@ struct RestoredProcess::Impl {
   // The kernel goes on with an interrupted call by what it noted in the old process
   // (restart_syscall(2)); here that note does not exist. Such a call is entered again instead.
   void prepare_restarts() {
-    RemoteMemory memory(pid);
+    process::RemoteMemory memory(pid);
     for (BuiltTask& task : process.tasks()) {
-      name_continued_call(task.tracee, memory); // checkpoints of 1.0 may lack the number
+      process::name_continued_call(task.tracee, memory); // checkpoints of 1.0 may lack the number
       user_regs_struct registers = task.tracee.registers();
       if (static_cast<std::int64_t>(registers.orig_rax) >= 0 &&
           static_cast<std::int64_t>(registers.rax) == kRestartBlock) {
@@ -152,7 +152,7 @@ struct RestoredProcess::Impl {
   // Brings the leader into a group stop, of which the other threads become part once they are
   // detached: no thread executes an instruction.
   void stop_group() {
-    Tracee& leader = process.tasks().front().tracee;
+    process::Tracee& leader = process.tasks().front().tracee;
     const std::uint64_t mask = leader.signal_mask();
     leader.set_signal_mask(~std::uint64_t{0}); // other pending signals stay where they are
     if (::kill(pid, SIGSTOP) != 0) {
@@ -160,7 +160,7 @@ struct RestoredProcess::Impl {
     }
     leader.resume(PTRACE_CONT);
     for (;;) {
-      const TraceeStop stop = leader.wait_stop();
+      const process::TraceeStop stop = leader.wait_stop();
       if (stop.group_stop()) {
         break;
       }
@@ -228,9 +228,9 @@ RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOpt
     check_machine(reader);
     check_kind(reader);
     check_rules(reader);
-    const restore::RaisedDescriptorLimit raised;
-    restore::Obstacles obstacles(options.allow, reader.name());
-    obstacles.add(judge_state(reader.state()));
+    const process::restore::RaisedDescriptorLimit raised;
+    process::restore::Obstacles obstacles(options.allow, reader.name());
+    obstacles.add(process::judge_state(reader.state()));
     for (schema::Omission::Reader omission : reader.state().getOmissions()) {
       const std::string what = omission.getWhat();
       const std::vector<std::string>& told = obstacles.warnings();
@@ -238,10 +238,10 @@ RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOpt
         obstacles.warn("left out when it was captured: " + what);
       }
     }
-    restore::MemoryObjects objects(reader, options, obstacles);
-    restore::OpenFiles files(reader, objects, options, obstacles);
-    restore::ProcessPlan plan(reader, 0, objects, &files, options, {}, options.outlives_restorer,
-                              obstacles);
+    process::restore::MemoryObjects objects(reader, options, obstacles);
+    process::restore::OpenFiles files(reader, objects, options, obstacles);
+    process::restore::ProcessPlan plan(reader, 0, objects, &files, options, {},
+                                       options.outlives_restorer, obstacles);
     obstacles.throw_if_any();
     objects.acquire(obstacles);
     files.acquire(objects, obstacles);
@@ -253,7 +253,7 @@ RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOpt
     std::vector<std::string> warnings = obstacles.warnings();
     std::optional<BuiltProcess> process;
     try {
-      process = restore::build_process(plan, objects.contents(), reader, build_options);
+      process = process::restore::build_process(plan, objects.contents(), reader, build_options);
     } catch (const Error& error) {
       const bool about_ids =
           error.code() == ErrorCode::kIdInUse || error.code() == ErrorCode::kPermission;
@@ -263,7 +263,7 @@ RestoredProcess restore_process(const CheckpointReader& reader, const RestoreOpt
     }
     if (!process) {
       plan.give_up_ids();
-      process = restore::build_process(plan, objects.contents(), reader, build_options);
+      process = process::restore::build_process(plan, objects.contents(), reader, build_options);
       warnings.push_back("the process has the id " + std::to_string(process->pid()) +
                          " instead of " + std::to_string(plan.process().getPid()));
     }

@@ -15,7 +15,7 @@
 
 #define RESTORER_CODE __attribute__((section("rrpcp_restorer"), used, noinline))
 
-namespace rrpcp::restorer {
+namespace rrpcp::process::restorer {
 namespace {
 
 constexpr std::int64_t kFirstErrno = -4095;
@@ -211,4 +211,4 @@ asm(".pushsection rrpcp_restorer, \"ax\", @progbits\n"
     ".popsection\n");
 static_assert(__builtin_offsetof(Thread, stack_top) == 24);
 
-} // namespace rrpcp::restorer
+} // namespace rrpcp::process::restorer

@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-namespace rrpcp::restorer {
+namespace rrpcp::process::restorer {
 
 // What to do about one operation.
 enum class OpKind : std::uint16_t {
@@ -84,4 +84,4 @@ struct Thread {
 // signals are blocked all the time.
 inline constexpr std::uint64_t kStackBytes = 1024;
 
-} // namespace rrpcp::restorer
+} // namespace rrpcp::process::restorer

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -176,4 +176,4 @@ void SegmentKeeper::end() {
   answers_.reset();
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -7,7 +7,7 @@
 #include <sys/ipc.h>
 #include <sys/types.h>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // The kernel keeps a System V segment until somebody removes it. So a child process makes the
 // segments for us, and removes them when we are gone without having said that they are to stay: it
@@ -38,4 +38,4 @@ private:
   ScopedFd answers_;
 };
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <span>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -76,4 +76,4 @@ SignalBytes signal_bytes(schema::SignalInfo::Reader info) {
   return bytes;
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

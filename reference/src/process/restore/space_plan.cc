@@ -27,7 +27,7 @@
 #define PR_SET_VMA_ANON_NAME 0
 #endif
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -775,4 +775,4 @@ void SpacePlan::add_finishing_ops(OpList& ops) const {
   }
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

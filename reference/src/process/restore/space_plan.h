@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // The plan for one address space of a checkpoint. The constructor decides everything; the add_…
 // methods write it down as work for the restorer, in the order in which they are declared. Knows
@@ -136,4 +136,4 @@ private:
   std::vector<std::size_t> writable_descriptors_;
 };
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

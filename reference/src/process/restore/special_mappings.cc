@@ -7,7 +7,7 @@
 #include <span>
 #include <unistd.h>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -72,4 +72,4 @@ std::vector<SpecialMove> plan_special_moves(schema::AddressSpace::Reader space,
   return moves;
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // One mapping to be moved: from where it is in this process, and so in a new child of it, to where
 // the checkpoint has it. Both have the same size.
@@ -29,4 +29,4 @@ std::vector<ProcMapping> own_special_mappings();
 // sizes, distances or contents. `memory` views the same space.
 std::vector<SpecialMove> plan_special_moves(schema::AddressSpace::Reader space, MemoryView& memory);
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -7,7 +7,7 @@
 #include <string>
 #include <unistd.h>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -68,4 +68,4 @@ void check_rules(const CheckpointReader& reader) {
   reader.open_bases();
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

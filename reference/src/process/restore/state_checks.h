@@ -3,7 +3,7 @@
 
 #include "rrpcp/reader.h"
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // What has to be right before anything of the state can be looked at: the kind of machine and the
 // size of its pages. Throws Error(kUnsupportedState).
@@ -14,4 +14,4 @@ void check_machine(const CheckpointReader& reader);
 // a critical extension that is not known, and as CheckpointReader::base() does.
 void check_rules(const CheckpointReader& reader);
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

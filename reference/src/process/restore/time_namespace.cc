@@ -21,7 +21,7 @@
 #define CLONE_NEWTIME 0x00000080
 #endif
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -92,4 +92,4 @@ TimeNamespace::~TimeNamespace() {
   }
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -5,7 +5,7 @@
 #include "process/restore/obstacles.h"
 #include "rrpcp/schema/state.capnp.h"
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // CLOCK_MONOTONIC and CLOCK_BOOTTIME must not go back, and where the machine was started anew, or
 // the process was in a time namespace, they would. So children of the calling thread that are made
@@ -25,4 +25,4 @@ private:
   ScopedFd own_; // the namespace of children before; empty: nothing was changed
 };
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

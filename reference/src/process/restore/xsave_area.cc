@@ -6,7 +6,7 @@
 #include <cpuid.h>
 #include <cstring>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 namespace {
 
@@ -289,4 +289,4 @@ std::vector<std::string> missing_instruction_sets(schema::Cpu::Reader cpu) {
   return names;
 }
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

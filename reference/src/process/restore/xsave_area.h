@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 
 // The standard (non-compacted) format of the XSAVE area: Intel SDM volume 1, section 13.4.2.
 struct XsaveLayout {
@@ -52,4 +52,4 @@ void convert_xsave_area(std::span<const std::byte> area, const XsaveLayout& from
 // not: a program may have chosen code that uses them. Empty: none, or none recorded.
 std::vector<std::string> missing_instruction_sets(schema::Cpu::Reader cpu);
 
-} // namespace rrpcp::restore
+} // namespace rrpcp::process::restore

@@ -16,7 +16,7 @@ namespace {
 
 // Brings a stopped thread into an event stop. A signal that it was about to be given is not its
 // own: a replay has none.
-void settle(Tracee& tracee) {
+void settle(process::Tracee& tracee) {
   if (tracee.last_stop().event_stop()) {
     return;
   }
@@ -30,22 +30,22 @@ void settle(Tracee& tracee) {
 GroupCapture::GroupCapture(std::vector<GroupProcess> processes, const GroupCaptureOptions& options)
     : options_(options), processes_(std::move(processes)),
       message_(std::make_unique<capnp::MallocMessageBuilder>()), frozen_at_(wall_clock()) {
-  capture::CollectorOptions collected;
+  process::capture::CollectorOptions collected;
   collected.supervised = true;
   collected.trace_directory = options_.trace_directory;
   collected.base = options_.base;
-  collector_ = std::make_unique<capture::StateCollector>(collected);
+  collector_ = std::make_unique<process::capture::StateCollector>(collected);
   std::sort(processes_.begin(), processes_.end(), [](const GroupProcess& a, const GroupProcess& b) {
     return a.logical_pid < b.logical_pid;
   });
-  std::vector<capture::StoppedProcess> stopped;
+  std::vector<process::capture::StoppedProcess> stopped;
   for (GroupProcess& process : processes_) {
     std::sort(process.threads.begin(), process.threads.end(),
               [&](const GroupThread& a, const GroupThread& b) {
                 return std::pair(a.logical_tid != process.logical_pid, a.logical_tid) <
                        std::pair(b.logical_tid != process.logical_pid, b.logical_tid);
               });
-    capture::StoppedProcess& out = stopped.emplace_back();
+    process::capture::StoppedProcess& out = stopped.emplace_back();
     out.pid = process.pid;
     out.logical_pid = process.logical_pid;
     for (const GroupThread& thread : process.threads) {

@@ -145,8 +145,8 @@ std::uint32_t space_of(schema::State::Reader state, std::uint32_t process) {
 class Change {
 public:
   Change(const CheckpointReader& from, std::uint32_t from_space, const CheckpointReader& to,
-         std::uint32_t to_space, Tracee& tracee, const restore::MemoryObjects& objects,
-         const GroupRestoreOptions& options)
+         std::uint32_t to_space, process::Tracee& tracee,
+         const process::restore::MemoryObjects& objects, const GroupRestoreOptions& options)
       : from_(from), to_(to), from_space_(from_space), to_space_(to_space), options_(options),
         objects_(objects), tracee_(tracee), memory_(tracee.tid()),
         old_(pieces_of(from.state(), from.state().getAddressSpaces()[from_space], "old object ")),
@@ -156,8 +156,8 @@ public:
   void carry_out(bool pages) {
     {
       const std::optional<std::uint64_t> instruction =
-          find_syscall_instruction(tracee_.tid(), read_mappings(tracee_.tid()));
-      RemoteCalls calls(tracee_, instruction);
+          process::find_syscall_instruction(tracee_.tid(), process::read_mappings(tracee_.tid()));
+      process::RemoteCalls calls(tracee_, instruction);
       // Everything is mapped before anything is unmapped, but for what lies in the way: the code
       // through which calls are made is the same in both as a rule.
       change_heap(calls);
@@ -170,7 +170,7 @@ public:
   }
 
 private:
-  void change_heap(RemoteCalls& calls) {
+  void change_heap(process::RemoteCalls& calls) {
     const std::uint64_t before = from_.state().getAddressSpaces()[from_space_].getLayout().getBrk();
     const std::uint64_t after = to_.state().getAddressSpaces()[to_space_].getLayout().getBrk();
     if (before == after) {
@@ -217,7 +217,7 @@ private:
     old_ = rest;
   }
 
-  void change_mappings(RemoteCalls& calls) {
+  void change_mappings(process::RemoteCalls& calls) {
     std::set<std::uint64_t> bounds;
     for (const std::vector<Piece>* pieces : {&old_, &new_}) {
       for (const Piece& piece : *pieces) {
@@ -253,7 +253,8 @@ private:
     }
   }
 
-  void map(RemoteCalls& calls, const Piece& piece, std::uint64_t start, std::uint64_t end) {
+  void map(process::RemoteCalls& calls, const Piece& piece, std::uint64_t start,
+           std::uint64_t end) {
     if (piece.kind.file.empty()) {
       calls.require("mapping memory", SYS_mmap, start, end - start, piece.protection,
                     (piece.kind.flags & ~std::uint32_t{MAP_LOCKED}) | MAP_FIXED | MAP_ANONYMOUS,
@@ -338,9 +339,9 @@ private:
   const std::uint32_t from_space_;
   const std::uint32_t to_space_;
   const GroupRestoreOptions& options_;
-  const restore::MemoryObjects& objects_;
-  Tracee& tracee_;
-  RemoteMemory memory_;
+  const process::restore::MemoryObjects& objects_;
+  process::Tracee& tracee_;
+  process::RemoteMemory memory_;
   std::vector<Piece> old_;
   std::vector<Piece> new_;
   std::vector<Piece> fresh_;
@@ -348,19 +349,19 @@ private:
 };
 
 // A task that the thread makes by clone(2) with `flags`, in an event stop.
-Tracee make_task(Tracee& maker, std::uint64_t flags, std::uintptr_t options) {
+process::Tracee make_task(process::Tracee& maker, std::uint64_t flags, std::uintptr_t options) {
   const std::optional<std::uint64_t> instruction =
-      find_syscall_instruction(maker.tid(), read_mappings(maker.tid()));
+      process::find_syscall_instruction(maker.tid(), process::read_mappings(maker.tid()));
   maker.set_options(options | PTRACE_O_TRACECLONE);
-  std::optional<Tracee> made;
+  std::optional<process::Tracee> made;
   {
-    RemoteCalls calls(maker, instruction);
+    process::RemoteCalls calls(maker, instruction);
     calls.require("making a task", SYS_clone, flags, 0, 0, 0, 0);
     const std::optional<pid_t> tid = calls.take_new_thread();
     if (!tid) {
       throw Error(ErrorCode::kInternal, "a new task was not reported");
     }
-    made = Tracee::adopt(*tid, false);
+    made = process::Tracee::adopt(*tid, false);
     made->wait_stop();
     calls.finish();
   }
@@ -375,8 +376,8 @@ std::optional<RestoredGroup> fork_group(const CheckpointReader& reader, Restored
                                         const CheckpointReader& next,
                                         const GroupRestoreOptions& options) {
   return with_kj_errors(next.name(), [&]() -> std::optional<RestoredGroup> {
-    restore::check_machine(next);
-    restore::check_rules(next);
+    process::restore::check_machine(next);
+    process::restore::check_rules(next);
     const schema::State::Reader before = reader.state();
     const schema::State::Reader after = next.state();
     if (!can_be_forked(before) || !can_be_forked(after)) {
@@ -405,20 +406,20 @@ std::optional<RestoredGroup> fork_group(const CheckpointReader& reader, Restored
     RestoreOptions restore_options;
     restore_options.files = {options.trace_directory, options.verify_files};
     restore_options.threads = options.threads;
-    restore::Obstacles obstacles(restore_options.allow, next.name());
-    restore::MemoryObjects objects(next, restore_options, obstacles);
+    process::restore::Obstacles obstacles(restore_options.allow, next.name());
+    process::restore::MemoryObjects objects(next, restore_options, obstacles);
     obstacles.throw_if_any();
     objects.acquire(obstacles);
     obstacles.throw_if_any();
-    restore::copy_pages(objects.contents(), ::getpid(), options.threads);
+    process::restore::copy_pages(objects.contents(), ::getpid(), options.threads);
     RestoredGroup group;
     group.objects = keep_descriptors(objects);
     try {
       for (std::uint32_t i = 0; i < sources.size(); ++i) {
         RestoredProcess& process = group.processes.emplace_back();
         process.logical_pid = after.getProcesses()[i].getPid();
-        Tracee& source = previous.processes[sources[i]].threads.front().tracee;
-        Tracee leader = make_task(source, CLONE_PARENT | SIGCHLD, trace_options);
+        process::Tracee& source = previous.processes[sources[i]].threads.front().tracee;
+        process::Tracee leader = make_task(source, CLONE_PARENT | SIGCHLD, trace_options);
         process.pid = leader.tid();
         std::vector<std::uint32_t> tasks;
         for (std::uint32_t t = 0; t < after.getTasks().size(); ++t) {
@@ -434,12 +435,13 @@ std::optional<RestoredGroup> fork_group(const CheckpointReader& reader, Restored
         for (std::size_t t = 1; t < tasks.size(); ++t) {
           constexpr std::uint64_t kThread =
               CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-          Tracee thread = make_task(process.threads.front().tracee, kThread, trace_options);
+          process::Tracee thread =
+              make_task(process.threads.front().tracee, kThread, trace_options);
           process.threads.push_back(
               {after.getTasks()[tasks[t]].getTid(), tasks[t], std::move(thread)});
         }
         const std::optional<std::uint64_t> instruction =
-            find_syscall_instruction(process.pid, read_mappings(process.pid));
+            process::find_syscall_instruction(process.pid, process::read_mappings(process.pid));
         for (std::size_t t = tasks.size(); t-- > 0;) {
           set_stored_thread(process.threads[t].tracee, next, tasks[t], instruction, t == 0);
         }

@@ -28,15 +28,16 @@ namespace {
 
 // Makes a process that shares the memory of another one (vfork(2), clone(2) with CLONE_VM), by a
 // clone that a thread of that one makes.
-restore::BuiltProcess build_sharer(const CheckpointReader& reader, std::uint32_t task_index,
-                                   Tracee& owner, std::uintptr_t trace_options) {
+process::restore::BuiltProcess build_sharer(const CheckpointReader& reader,
+                                            std::uint32_t task_index, process::Tracee& owner,
+                                            std::uintptr_t trace_options) {
   const std::optional<std::uint64_t> instruction =
-      find_syscall_instruction(owner.tid(), read_mappings(owner.tid()));
+      process::find_syscall_instruction(owner.tid(), process::read_mappings(owner.tid()));
   const std::uintptr_t options = trace_options | PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
   owner.set_options(options | PTRACE_O_TRACECLONE);
-  std::optional<restore::BuiltProcess> process;
+  std::optional<process::restore::BuiltProcess> process;
   {
-    RemoteCalls calls(owner, instruction);
+    process::RemoteCalls calls(owner, instruction);
     calls.require("making a process that shares memory", SYS_clone, CLONE_VM | CLONE_PARENT, 0, 0,
                   0, 0);
     const std::optional<pid_t> pid = calls.take_new_thread();
@@ -44,12 +45,12 @@ restore::BuiltProcess build_sharer(const CheckpointReader& reader, std::uint32_t
       throw Error(ErrorCode::kInternal, "a new process was not reported");
     }
     process.emplace(*pid);
-    process->tasks().push_back({task_index, Tracee::adopt(*pid, false)});
+    process->tasks().push_back({task_index, process::Tracee::adopt(*pid, false)});
     process->tasks().front().tracee.wait_stop();
     calls.finish();
   }
   owner.set_options(options);
-  Tracee& thread = process->tasks().front().tracee;
+  process::Tracee& thread = process->tasks().front().tracee;
   thread.set_options(options);
   set_stored_thread(thread, reader, task_index, instruction, true);
   return std::move(*process);
@@ -67,27 +68,27 @@ std::pair<std::uint32_t, std::uint32_t> tasks_of(schema::State::Reader state,
   return found;
 }
 
-std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
-                                             const GroupRestoreOptions& options,
-                                             std::vector<ScopedFd>& descriptors) {
+std::vector<process::restore::BuiltProcess> build_all(const CheckpointReader& reader,
+                                                      const GroupRestoreOptions& options,
+                                                      std::vector<ScopedFd>& descriptors) {
   const schema::State::Reader state = reader.state();
   RestoreOptions restore_options;
   restore_options.files = {options.trace_directory, options.verify_files};
   restore_options.threads = options.threads;
-  const restore::RaisedDescriptorLimit raised;
-  restore::Obstacles obstacles(restore_options.allow, reader.name());
-  restore::MemoryObjects objects(reader, restore_options, obstacles);
-  restore::ProcessParts parts;
+  const process::restore::RaisedDescriptorLimit raised;
+  process::restore::Obstacles obstacles(restore_options.allow, reader.name());
+  process::restore::MemoryObjects objects(reader, restore_options, obstacles);
+  process::restore::ProcessParts parts;
   parts.ids = parts.files = parts.timers = parts.attributes = parts.own_memory = false;
   // Of processes that share a space the first one is made, and has the others made.
   std::map<std::uint32_t, std::size_t> makers;
-  std::vector<std::unique_ptr<restore::ProcessPlan>> plans(state.getProcesses().size());
+  std::vector<std::unique_ptr<process::restore::ProcessPlan>> plans(state.getProcesses().size());
   for (std::uint32_t i = 0; i < plans.size(); ++i) {
     const auto [first, count] = tasks_of(state, i);
     const bool is_first = makers.emplace(state.getTasks()[first].getAddressSpace(), i).second;
     if (is_first) {
-      plans[i] = std::make_unique<restore::ProcessPlan>(reader, i, objects, nullptr,
-                                                        restore_options, parts, false, obstacles);
+      plans[i] = std::make_unique<process::restore::ProcessPlan>(
+          reader, i, objects, nullptr, restore_options, parts, false, obstacles);
     } else if (count != 1) {
       obstacles.add(ErrorCode::kUnsupportedState,
                     "process " + std::to_string(state.getProcesses()[i].getPid()) +
@@ -97,19 +98,20 @@ std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
   obstacles.throw_if_any();
   objects.acquire(obstacles);
   obstacles.throw_if_any();
-  restore::BuildOptions build_options;
+  process::restore::BuildOptions build_options;
   build_options.trace_options = options.trace_options;
   build_options.threads = options.threads;
-  std::vector<restore::PageCopy> shared = objects.contents();
-  std::vector<restore::BuiltProcess> built;
+  std::vector<process::restore::PageCopy> shared = objects.contents();
+  std::vector<process::restore::BuiltProcess> built;
   for (std::uint32_t i = 0; i < plans.size(); ++i) {
     if (plans[i]) {
-      built.push_back(
-          restore::build_process(*plans[i], std::exchange(shared, {}), reader, build_options));
+      built.push_back(process::restore::build_process(*plans[i], std::exchange(shared, {}), reader,
+                                                      build_options));
       continue;
     }
     const std::uint32_t task = tasks_of(state, i).first;
-    restore::BuiltProcess& maker = built[makers.at(state.getTasks()[task].getAddressSpace())];
+    process::restore::BuiltProcess& maker =
+        built[makers.at(state.getTasks()[task].getAddressSpace())];
     built.push_back(
         build_sharer(reader, task, maker.tasks().front().tracee, options.trace_options));
   }
@@ -123,16 +125,16 @@ std::vector<restore::BuiltProcess> build_all(const CheckpointReader& reader,
 
 RestoredGroup restore_group(const CheckpointReader& reader, const GroupRestoreOptions& options) {
   return with_kj_errors(reader.name(), [&] {
-    restore::check_machine(reader);
-    restore::check_rules(reader);
+    process::restore::check_machine(reader);
+    process::restore::check_rules(reader);
     const schema::State::Reader state = reader.state();
     RestoredGroup group;
-    std::vector<restore::BuiltProcess> built = build_all(reader, options, group.objects);
+    std::vector<process::restore::BuiltProcess> built = build_all(reader, options, group.objects);
     for (std::uint32_t i = 0; i < built.size(); ++i) {
       RestoredProcess& process = group.processes.emplace_back();
       process.logical_pid = state.getProcesses()[i].getPid();
       process.pid = built[i].pid();
-      for (restore::BuiltTask& task : built[i].release()) {
+      for (process::restore::BuiltTask& task : built[i].release()) {
         process.threads.push_back(
             {state.getTasks()[task.index].getTid(), task.index, std::move(task.tracee)});
       }
@@ -141,10 +143,10 @@ RestoredGroup restore_group(const CheckpointReader& reader, const GroupRestoreOp
   });
 }
 
-std::vector<ScopedFd> keep_descriptors(const restore::MemoryObjects& objects) {
+std::vector<ScopedFd> keep_descriptors(const process::restore::MemoryObjects& objects) {
   std::vector<ScopedFd> descriptors(objects.size());
   for (std::size_t i = 0; i < objects.size(); ++i) {
-    if (objects.kind(i) == restore::MemoryObjects::Kind::kMemory) {
+    if (objects.kind(i) == process::restore::MemoryObjects::Kind::kMemory) {
       descriptors[i].reset(::fcntl(objects.descriptor(i, true), F_DUPFD_CLOEXEC, 0));
       if (!descriptors[i]) {
         throw system_error(errno, "cannot keep a descriptor of " + objects.name(i));
@@ -161,7 +163,7 @@ void kill_group(std::vector<RestoredProcess>& processes) {
   for (RestoredProcess& process : processes) {
     // The one that leads the process is reported after all others.
     for (std::size_t i = process.threads.size(); i-- > 0;) {
-      Tracee& tracee = process.threads[i].tracee;
+      process::Tracee& tracee = process.threads[i].tracee;
       try {
         while (tracee.attached() && !tracee.wait().gone()) {
         }

@@ -17,7 +17,8 @@ struct Code {
   std::array<std::byte, 4> bytes{};
   std::size_t size = 0;
 
-  Code(RemoteMemory& memory, std::uint64_t address) : size(memory.read_some(address, bytes)) {}
+  Code(process::RemoteMemory& memory, std::uint64_t address)
+      : size(memory.read_some(address, bytes)) {}
 
   bool starts_with(std::initializer_list<unsigned> wanted) const {
     std::size_t i = 0;
@@ -36,9 +37,9 @@ struct Code {
 
 // Whether what the task stands at is the event: a system call, or an instruction that never gets by
 // without one.
-bool begins_event(const EventData& event, const Code& code, std::uint64_t address) {
+bool begins_event(const trace::EventData& event, const Code& code, std::uint64_t address) {
   return code.is_system_call() || event.is_step() ||
-         (event.kind == EventKind::kTrap && event.registers->rip == address);
+         (event.kind == trace::EventKind::kTrap && event.registers->rip == address);
 }
 
 enum class Stepped { kNothing, kPart, kInstruction };
@@ -47,15 +48,15 @@ Stepped step_once(ReplaySession& session) {
   if (session.at_end()) {
     return Stepped::kNothing;
   }
-  const EventData& event = session.current();
+  const trace::EventData& event = session.current();
   const pid_t tid = event.former_task != 0 ? event.former_task : event.task;
   const TaskState* state = session.state().find_task(tid);
   if (state == nullptr || state->in_call || !event.registers ||
-      event.kind == EventKind::kPreemption) {
+      event.kind == trace::EventKind::kPreemption) {
     return Stepped::kNothing;
   }
-  Tracee& tracee = session.tracee(tid);
-  RemoteMemory& memory = session.memory(tid);
+  process::Tracee& tracee = session.tracee(tid);
+  process::RemoteMemory& memory = session.memory(tid);
   const std::uint64_t address = tracee.registers().rip;
   const Code code(memory, address);
   if (begins_event(event, code, address)) {
@@ -63,7 +64,7 @@ Stepped step_once(ReplaySession& session) {
   }
   for (;;) {
     tracee.resume(PTRACE_SINGLESTEP);
-    const TraceeStop stop = tracee.wait_stop();
+    const process::TraceeStop stop = tracee.wait_stop();
     if (stop.signal() == SIGTRAP) {
       break;
     }

@@ -43,13 +43,13 @@ std::uint64_t LiveCheckpoints::memory() const {
   std::uint64_t bytes = 0;
   for (std::size_t i = 0; i < live_.size(); ++i) {
     for (pid_t pid : processes(i)) {
-      const std::string content = read_proc_file(proc_path(pid, "smaps_rollup"));
+      const std::string content = process::read_proc_file(process::proc_path(pid, "smaps_rollup"));
       const std::size_t at = content.find("\nPss:");
       if (at == std::string::npos) {
         continue;
       }
       std::string_view rest = std::string_view(content).substr(at + 5);
-      bytes += parse_number(cut_word(rest), 10, "the size of a process") * 1024;
+      bytes += process::parse_number(process::cut_word(rest), 10, "the size of a process") * 1024;
     }
   }
   return bytes;

@@ -23,11 +23,11 @@
 #include <sys/types.h>
 #include <vector>
 
-namespace rrpcp::capture {
+namespace rrpcp::process::capture {
 class StateCollector;
 }
 
-namespace rrpcp::restore {
+namespace rrpcp::process::restore {
 class MemoryObjects;
 }
 namespace rrpcp {
@@ -39,7 +39,7 @@ namespace rrpcp::replay {
 struct GroupThread {
   pid_t logical_tid = 0;
   // Stopped under the calling thread's ptrace with PTRACE_O_TRACESYSGOOD, in any kind of stop.
-  Tracee* tracee = nullptr;
+  process::Tracee* tracee = nullptr;
 };
 
 struct GroupProcess {
@@ -97,7 +97,7 @@ private:
   GroupCaptureOptions options_;
   std::vector<GroupProcess> processes_;
   std::unique_ptr<capnp::MallocMessageBuilder> message_;
-  std::unique_ptr<capture::StateCollector> collector_;
+  std::unique_ptr<process::capture::StateCollector> collector_;
   std::function<void(schema::State::Builder)> complete_;
   std::int64_t frozen_at_ = 0;
 };
@@ -118,7 +118,7 @@ struct RestoredThread {
   // Index in State.tasks.
   std::uint32_t index = 0;
   // In an event stop, with registers and signal mask as stored.
-  Tracee tracee;
+  process::Tracee tracee;
 };
 
 struct RestoredProcess {
@@ -144,7 +144,7 @@ struct RestoredGroup {
 RestoredGroup restore_group(const CheckpointReader& reader, const GroupRestoreOptions& options);
 
 // Descriptors as RestoredGroup has them. Throws Error.
-std::vector<ScopedFd> keep_descriptors(const restore::MemoryObjects& objects);
+std::vector<ScopedFd> keep_descriptors(const process::restore::MemoryObjects& objects);
 
 // Kills and reaps processes, threads by threads. Those that have ended already do no harm.
 void kill_group(std::vector<RestoredProcess>& processes);

@@ -176,8 +176,8 @@ std::vector<std::byte> value_of(const RegisterField& field, const TaskRegisters&
     std::vector<std::byte> bytes = extended(kXmm + kVectorBytes * field.index, kVectorBytes);
     // A component that is not in use is all zeros, whatever the area has there.
     std::vector<std::byte> high(kVectorBytes);
-    if ((restore::xsave_components_in_use(registers.extended) >> kAvxComponent & 1) != 0) {
-      static const restore::XsaveLayout layout = restore::own_xsave_layout();
+    if ((process::restore::xsave_components_in_use(registers.extended) >> kAvxComponent & 1) != 0) {
+      static const process::restore::XsaveLayout layout = process::restore::own_xsave_layout();
       high = extended(layout.components[kAvxComponent].offset + kVectorBytes * field.index,
                       kVectorBytes);
     }
@@ -203,7 +203,7 @@ bool is_decimal(FieldKind kind) {
 
 } // namespace
 
-void read_registers(const Tracee& tracee, const std::vector<RegisterField>& fields,
+void read_registers(const process::Tracee& tracee, const std::vector<RegisterField>& fields,
                     TaskRegisters& out) {
   out.general = tracee.registers();
   if (std::any_of(fields.begin(), fields.end(),

@@ -24,7 +24,7 @@ struct TaskRegisters {
 };
 
 // Reads the registers of a stopped task, the extended ones only where `fields` need them.
-void read_registers(const Tracee& tracee, const std::vector<RegisterField>& fields,
+void read_registers(const process::Tracee& tracee, const std::vector<RegisterField>& fields,
                     TaskRegisters& out);
 
 // Appends a line, newline included.

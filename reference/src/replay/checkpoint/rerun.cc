@@ -23,11 +23,11 @@ public:
                                       return field.kind == RegisterField::Kind::kInstructions;
                                     });
     while (!session_.at_end() && (options_.end == 0 || session_.event() < options_.end)) {
-      const EventData& event = session_.current();
+      const trace::EventData& event = session_.current();
       registers_.event = session_.event();
       registers_.instructions = 0;
       registers_.tid = event.task;
-      const bool ends = event.kind == EventKind::kExit;
+      const bool ends = event.kind == trace::EventKind::kExit;
       if (counts || !options_.step_fields.empty()) {
         replay::step_instructions(session_, [&] {
           ++registers_.instructions;

@@ -251,7 +251,7 @@ Store writable_checkpoint_store(const std::string& trace_directory) {
         .in_file(directory)
         .with_hint("remove the link");
   }
-  make_private_directory(directory);
+  trace::make_private_directory(directory);
   return store;
 }
 

@@ -30,13 +30,14 @@ struct KernelSigaction {
 
 } // namespace
 
-void set_stored_thread(Tracee& thread, const CheckpointReader& reader, std::uint32_t task_index,
-                       std::optional<std::uint64_t> instruction, bool dispositions) {
+void set_stored_thread(process::Tracee& thread, const CheckpointReader& reader,
+                       std::uint32_t task_index, std::optional<std::uint64_t> instruction,
+                       bool dispositions) {
   const schema::State::Reader state = reader.state();
   const schema::Task::Reader task = state.getTasks()[task_index];
-  capture::ScratchMemory scratch(thread.tid());
-  RemoteMemory memory(thread.tid());
-  RemoteCalls calls(thread, instruction);
+  process::capture::ScratchMemory scratch(thread.tid());
+  process::RemoteMemory memory(thread.tid());
+  process::RemoteCalls calls(thread, instruction);
   scratch.map(calls);
   auto place = [&](const auto& value) {
     memory.write(scratch.address(), std::as_bytes(std::span(&value, 1)));
@@ -83,7 +84,7 @@ void set_stored_thread(Tracee& thread, const CheckpointReader& reader, std::uint
   }
   scratch.unmap(calls);
   calls.finish();
-  restore::set_stored_registers(thread, reader, task_index);
+  process::restore::set_stored_registers(thread, reader, task_index);
 }
 
 } // namespace rrpcp::replay

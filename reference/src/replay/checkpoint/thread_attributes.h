@@ -13,7 +13,7 @@ namespace rrpcp::replay {
 // `dispositions`, the signal dispositions of task `task` of State.tasks; then its registers and
 // signal mask. `instruction`: address of a `syscall` instruction in its memory, if there is one.
 // Throws Error.
-void set_stored_thread(Tracee& thread, const CheckpointReader& reader, std::uint32_t task,
+void set_stored_thread(process::Tracee& thread, const CheckpointReader& reader, std::uint32_t task,
                        std::optional<std::uint64_t> instruction, bool dispositions);
 
 } // namespace rrpcp::replay

@@ -20,7 +20,7 @@ namespace {
 struct Gone {};
 
 gdbserver::XsavePlaces own_places() {
-  const restore::XsaveLayout layout = restore::own_xsave_layout();
+  const process::restore::XsaveLayout layout = process::restore::own_xsave_layout();
   gdbserver::XsavePlaces places;
   places.components = layout.features;
   for (std::size_t i = 0; i < layout.components.size(); ++i) {

@@ -29,18 +29,19 @@ enum class View { kInputs, kOutputs, kPayload };
 
 class Collector {
 public:
-  Collector(const SystemCall& call, RemoteMemory& memory, std::vector<CallRange>& out)
+  Collector(const trace::SystemCall& call, process::RemoteMemory& memory,
+            std::vector<CallRange>& out)
       : call_(call), memory_(memory), out_(out) {}
 
   // `result`: how much of the buffers counts; kEverything: all of them.
-  void part(const Part& part, View view, std::uint64_t result) {
-    const Extent& extent = part.extent;
+  void part(const trace::Part& part, View view, std::uint64_t result) {
+    const trace::Extent& extent = part.extent;
     const std::uint64_t address = call_[part.argument];
     switch (extent.kind) {
-    case Extent::Kind::kBytes:
+    case trace::Extent::Kind::kBytes:
       add(address, extent.size);
       break;
-    case Extent::Kind::kArgument: {
+    case trace::Extent::Kind::kArgument: {
       std::uint64_t length = multiplied(call_[extent.from], extent.size);
       if (view == View::kPayload) {
         length = std::min(length, result);
@@ -48,38 +49,38 @@ public:
       add(address, length + extent.plus);
       break;
     }
-    case Extent::Kind::kResult:
+    case trace::Extent::Kind::kResult:
       add(address, multiplied(std::min(result, call_[extent.from]), extent.size) + extent.plus);
       break;
-    case Extent::Kind::kBits:
+    case trace::Extent::Kind::kBits:
       add(address,
           (std::min<std::uint64_t>(call_[extent.from] & 0xffffffff, 1 << 20) + 63) / 64 * 8);
       break;
-    case Extent::Kind::kIntAt:
+    case trace::Extent::Kind::kIntAt:
       add(address, std::min<std::uint64_t>(value<std::uint32_t>(call_[extent.from]), extent.size));
       break;
-    case Extent::Kind::kWordAt:
+    case trace::Extent::Kind::kWordAt:
       add(address, std::min<std::uint64_t>(value<std::uint64_t>(call_[extent.from]), extent.size));
       break;
-    case Extent::Kind::kPages:
+    case trace::Extent::Kind::kPages:
       add(address, call_[extent.from] / kPage + 1);
       break;
-    case Extent::Kind::kText:
+    case trace::Extent::Kind::kText:
       text(address, extent.size);
       break;
-    case Extent::Kind::kTexts:
+    case trace::Extent::Kind::kTexts:
       texts(address);
       break;
-    case Extent::Kind::kBuffers:
+    case trace::Extent::Kind::kBuffers:
       buffers(address, call_[extent.from], result, part, view);
       break;
-    case Extent::Kind::kMessage:
+    case trace::Extent::Kind::kMessage:
       message(address, result, part, view);
       break;
-    case Extent::Kind::kMessages:
+    case trace::Extent::Kind::kMessages:
       messages(address, call_[extent.from], result, part, view);
       break;
-    case Extent::Kind::kRequest: {
+    case trace::Extent::Kind::kRequest: {
       const auto request = static_cast<std::uint32_t>(call_[extent.from]);
       const std::uint32_t wanted = view == View::kInputs ? _IOC_WRITE : _IOC_READ;
       if ((_IOC_DIR(request) & wanted) != 0) {
@@ -159,18 +160,18 @@ private:
     add(list, count * sizeof(std::uint64_t));
   }
 
-  void buffers(std::uint64_t list, std::uint64_t count, std::uint64_t length, const Part& part,
-               View view) {
+  void buffers(std::uint64_t list, std::uint64_t count, std::uint64_t length,
+               const trace::Part& part, View view) {
     if (view == View::kInputs) {
       add(list, std::min(count, kMaxBuffers) * sizeof(iovec));
-      if (part.access == Part::Access::kOut) {
+      if (part.access == trace::Part::Access::kOut) {
         return;
       }
     }
     add_buffers(list, count, length);
   }
 
-  void message(std::uint64_t header, std::uint64_t length, const Part& part, View view) {
+  void message(std::uint64_t header, std::uint64_t length, const trace::Part& part, View view) {
     const auto read = value<msghdr>(header);
     const auto list = reinterpret_cast<std::uint64_t>(read.msg_iov);
     if (view != View::kPayload) {
@@ -192,8 +193,8 @@ private:
   }
 
   // `done`: how many of them the call has dealt with.
-  void messages(std::uint64_t list, std::uint64_t count, std::uint64_t done, const Part& part,
-                View view) {
+  void messages(std::uint64_t list, std::uint64_t count, std::uint64_t done,
+                const trace::Part& part, View view) {
     count = std::min({count & 0xffffffff, done, kMaxBuffers});
     for (std::uint64_t i = 0; i < count; ++i) {
       const std::uint64_t header = list + i * kMultiMessage;
@@ -208,18 +209,18 @@ private:
     }
   }
 
-  const SystemCall& call_;
-  RemoteMemory& memory_;
+  const trace::SystemCall& call_;
+  process::RemoteMemory& memory_;
   std::vector<CallRange>& out_;
 };
 
 } // namespace
 
-bool outputs_known(const SystemCall& call) {
-  return !call_row(call).compared;
+bool outputs_known(const trace::SystemCall& call) {
+  return !trace::call_row(call).compared;
 }
 
-void call_outputs(const SystemCall& call, std::int64_t result, RemoteMemory& memory,
+void call_outputs(const trace::SystemCall& call, std::int64_t result, process::RemoteMemory& memory,
                   std::vector<CallRange>& out) {
   Collector to(call, memory, out);
   // With EFAULT nobody knows how far the kernel came.
@@ -228,54 +229,57 @@ void call_outputs(const SystemCall& call, std::int64_t result, RemoteMemory& mem
   const std::uint64_t count = partly   ? kEverything
                               : failed ? 0
                                        : static_cast<std::uint64_t>(result);
-  for (const Part& part : call_row(call).parts) {
-    if (part.is_output() && (!failed || partly || part.when != Part::When::kSucceeded)) {
+  for (const trace::Part& part : trace::call_row(call).parts) {
+    if (part.is_output() && (!failed || partly || part.when != trace::Part::When::kSucceeded)) {
       to.part(part, View::kOutputs, count);
     }
   }
 }
 
-void outputs_so_far(const SystemCall& call, RemoteMemory& memory, std::vector<CallRange>& out) {
+void outputs_so_far(const trace::SystemCall& call, process::RemoteMemory& memory,
+                    std::vector<CallRange>& out) {
   Collector to(call, memory, out);
-  for (const Part& part : call_row(call).parts) {
-    if (part.is_output() && part.when == Part::When::kBegun) {
+  for (const trace::Part& part : trace::call_row(call).parts) {
+    if (part.is_output() && part.when == trace::Part::When::kBegun) {
       to.part(part, View::kOutputs, kEverything);
     }
   }
 }
 
-void call_inputs(const SystemCall& call, RemoteMemory& memory, std::vector<CallRange>& out) {
+void call_inputs(const trace::SystemCall& call, process::RemoteMemory& memory,
+                 std::vector<CallRange>& out) {
   Collector to(call, memory, out);
-  for (const Part& part : call_row(call).parts) {
-    const bool list = part.extent.kind == Extent::Kind::kBuffers; // is read itself
+  for (const trace::Part& part : trace::call_row(call).parts) {
+    const bool list = part.extent.kind == trace::Extent::Kind::kBuffers; // is read itself
     if (part.is_input() || (part.is_output() && list)) {
       to.part(part, View::kInputs, kEverything);
     }
   }
 }
 
-bool writes_descriptor(const SystemCall& call) {
-  const auto& parts = call_row(call).parts;
-  return std::any_of(parts.begin(), parts.end(),
-                     [](const Part& part) { return part.access == Part::Access::kPayload; });
+bool writes_descriptor(const trace::SystemCall& call) {
+  const auto& parts = trace::call_row(call).parts;
+  return std::any_of(parts.begin(), parts.end(), [](const trace::Part& part) {
+    return part.access == trace::Part::Access::kPayload;
+  });
 }
 
-void written_bytes(const SystemCall& call, std::int64_t result, RemoteMemory& memory,
-                   std::vector<CallRange>& out) {
+void written_bytes(const trace::SystemCall& call, std::int64_t result,
+                   process::RemoteMemory& memory, std::vector<CallRange>& out) {
   if (result <= 0) {
     return;
   }
   Collector to(call, memory, out);
-  for (const Part& part : call_row(call).parts) {
-    if (part.access == Part::Access::kPayload) {
+  for (const trace::Part& part : trace::call_row(call).parts) {
+    if (part.access == trace::Part::Access::kPayload) {
       to.part(part, View::kPayload, static_cast<std::uint64_t>(result));
     }
   }
 }
 
-void buffer_ranges(RemoteMemory& memory, std::uint64_t list, std::uint64_t count,
+void buffer_ranges(process::RemoteMemory& memory, std::uint64_t list, std::uint64_t count,
                    std::uint64_t length, std::vector<CallRange>& out) {
-  Collector(SystemCall(), memory, out).add_buffers(list, count, length);
+  Collector(trace::SystemCall(), memory, out).add_buffers(list, count, length);
 }
 
 } // namespace rrpcp::replay

@@ -24,12 +24,12 @@ std::uint64_t page_size() {
 } // namespace
 
 void visit_writable_pages(
-    pid_t tid, RemoteMemory& memory,
+    pid_t tid, process::RemoteMemory& memory,
     const std::function<void(std::uint64_t address, std::span<const std::byte> bytes)>& sink,
     PageRange part, const MadeCode* made) {
-  PageScanner scanner(tid);
+  process::PageScanner scanner(tid);
   std::vector<std::byte> buffer(kPiece);
-  for (const ProcMapping& mapping : read_mappings(tid)) {
+  for (const process::ProcMapping& mapping : process::read_mappings(tid)) {
     const std::uint64_t start = std::max(mapping.start, part.from);
     const std::uint64_t end = std::min(mapping.end, part.to);
     const bool writable = (mapping.protection & PROT_WRITE) != 0 ||
@@ -37,7 +37,7 @@ void visit_writable_pages(
     if (!writable || start >= end) {
       continue;
     }
-    scanner.scan(start, end, [&](const TouchedRange& range) {
+    scanner.scan(start, end, [&](const process::TouchedRange& range) {
       for (std::uint64_t at = range.start; at < range.end; at += kPiece) {
         std::span<std::byte> piece =
             std::span(buffer).first(std::min<std::uint64_t>(kPiece, range.end - at));
@@ -48,7 +48,7 @@ void visit_writable_pages(
   }
 }
 
-PageDigests::PageDigests(pid_t tid, RemoteMemory& memory, PageRange part,
+PageDigests::PageDigests(pid_t tid, process::RemoteMemory& memory, PageRange part,
                          std::shared_ptr<const MadeCode> made)
     : part_{part.from & ~(page_size() - 1), part.to}, made_(std::move(made)) {
   visit_writable_pages(
@@ -63,7 +63,7 @@ PageDigests::PageDigests(pid_t tid, RemoteMemory& memory, PageRange part,
 }
 
 void PageDigests::visit_changes(
-    pid_t tid, RemoteMemory& memory,
+    pid_t tid, process::RemoteMemory& memory,
     const std::function<void(std::uint64_t address, std::span<const std::byte> page)>& sink) const {
   // Both are in order of address: what the walk passes by is no longer there.
   auto known = digests_.begin();

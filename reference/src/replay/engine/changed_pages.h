@@ -22,7 +22,7 @@ struct PageRange {
 // mappings, in order, one call for each piece of at most 64 KiB. Of the pages in `part`. `made`: of
 // what the program may write, the kernel may be told meanwhile that it may not. Throws Error.
 void visit_writable_pages(
-    pid_t tid, RemoteMemory& memory,
+    pid_t tid, process::RemoteMemory& memory,
     const std::function<void(std::uint64_t address, std::span<const std::byte> bytes)>& sink,
     PageRange part = {}, const MadeCode* made = nullptr);
 
@@ -31,14 +31,14 @@ void visit_writable_pages(
 class PageDigests {
 public:
   // Of the pages in `part` only. `made` as above.
-  PageDigests(pid_t tid, RemoteMemory& memory, PageRange part,
+  PageDigests(pid_t tid, process::RemoteMemory& memory, PageRange part,
               std::shared_ptr<const MadeCode> made);
 
   // Calls `sink` with the pages that differ now from what they were, with all that have come into
   // being since (what they were is not known, of a file's page it need not have been zero), and
   // with those that are mapped still but were given up: they are what was there at first, zero or a
   // file's page.
-  void visit_changes(pid_t tid, RemoteMemory& memory,
+  void visit_changes(pid_t tid, process::RemoteMemory& memory,
                      const std::function<void(std::uint64_t address,
                                               std::span<const std::byte> page)>& sink) const;
 

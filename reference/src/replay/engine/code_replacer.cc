@@ -66,8 +66,8 @@ std::shared_ptr<const CodeReplacer::FileCode> CodeReplacer::file_code(int fd) {
 }
 
 // Those that the program has overwritten.
-void CodeReplacer::forget_lost(RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
-                               ReplacedInstructions& space) {
+void CodeReplacer::forget_lost(process::RemoteMemory& memory, std::uint64_t start,
+                               std::uint64_t end, ReplacedInstructions& space) {
   std::vector<std::uint64_t> lost;
   space.visit(start, end, [&](std::uint64_t address, const ReplacedInstructions::Entry&) {
     std::array<std::byte, 2> bytes{};
@@ -80,11 +80,11 @@ void CodeReplacer::forget_lost(RemoteMemory& memory, std::uint64_t start, std::u
   }
 }
 
-void CodeReplacer::replace(pid_t tid, RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
-                           ReplacedInstructions& space, const OpenFile& open,
+void CodeReplacer::replace(pid_t tid, process::RemoteMemory& memory, std::uint64_t start,
+                           std::uint64_t end, ReplacedInstructions& space, const OpenFile& open,
                            const Replaced& replaced) {
   forget_lost(memory, start, end, space);
-  for (const ProcMapping& mapping : read_mappings(tid)) {
+  for (const process::ProcMapping& mapping : process::read_mappings(tid)) {
     const std::uint64_t from = std::max(mapping.start, start);
     const std::uint64_t to = std::min(mapping.end, end);
     if (from >= to || (mapping.protection & PROT_EXEC) == 0 || mapping.name == "[vsyscall]") {
@@ -107,10 +107,10 @@ void CodeReplacer::replace(pid_t tid, RemoteMemory& memory, std::uint64_t start,
 }
 
 // False where the mapping is not of a program file.
-bool CodeReplacer::replace_in_file(RemoteMemory& memory, const ProcMapping& mapping,
-                                   std::uint64_t start, std::uint64_t end,
-                                   ReplacedInstructions& space, const OpenFile& open,
-                                   const Replaced& replaced) {
+bool CodeReplacer::replace_in_file(process::RemoteMemory& memory,
+                                   const process::ProcMapping& mapping, std::uint64_t start,
+                                   std::uint64_t end, ReplacedInstructions& space,
+                                   const OpenFile& open, const Replaced& replaced) {
   const ScopedFd file = open(mapping);
   if (!file) {
     return false;
@@ -143,12 +143,13 @@ bool CodeReplacer::replace_in_file(RemoteMemory& memory, const ProcMapping& mapp
   return true;
 }
 
-void CodeReplacer::replace_in_memory(pid_t tid, RemoteMemory& memory, const ProcMapping& mapping,
-                                     std::uint64_t start, std::uint64_t end,
-                                     ReplacedInstructions& space, const Replaced& replaced) {
+void CodeReplacer::replace_in_memory(pid_t tid, process::RemoteMemory& memory,
+                                     const process::ProcMapping& mapping, std::uint64_t start,
+                                     std::uint64_t end, ReplacedInstructions& space,
+                                     const Replaced& replaced) {
   std::vector<std::byte> bytes;
   const std::string where = mapping.name.empty() ? "code that the program made" : mapping.name;
-  PageScanner(tid).scan(start, end, [&](const TouchedRange& range) {
+  process::PageScanner(tid).scan(start, end, [&](const process::TouchedRange& range) {
     bytes.resize(std::min(range.end - range.start, kMostCode));
     bytes.resize(memory.read_some(range.start, bytes));
     const ScannedCode found = scan_code(bytes, range.start, [&](std::uint64_t) {
@@ -167,8 +168,8 @@ void CodeReplacer::replace_in_memory(pid_t tid, RemoteMemory& memory, const Proc
   });
 }
 
-void CodeReplacer::replace_made(RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
-                                std::uint64_t at, ReplacedInstructions& space,
+void CodeReplacer::replace_made(process::RemoteMemory& memory, std::uint64_t start,
+                                std::uint64_t end, std::uint64_t at, ReplacedInstructions& space,
                                 const Replaced& replaced) {
   forget_lost(memory, start, end, space);
   std::vector<std::byte> bytes(end - start + kLongestInstruction - 1); // one may cross the end
@@ -187,8 +188,9 @@ void CodeReplacer::replace_made(RemoteMemory& memory, std::uint64_t start, std::
   }
 }
 
-void CodeReplacer::overwrite(RemoteMemory& memory, std::uint64_t address, const TrappedCode& code,
-                             ReplacedInstructions& space, const Replaced& replaced) {
+void CodeReplacer::overwrite(process::RemoteMemory& memory, std::uint64_t address,
+                             const TrappedCode& code, ReplacedInstructions& space,
+                             const Replaced& replaced) {
   if (!seen_too_ && sees_(code.kind)) {
     return;
   }

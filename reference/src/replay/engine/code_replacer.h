@@ -33,20 +33,20 @@ public:
       : sees_(std::move(sees)), notice_(std::move(notice)), modest_(modest), seen_too_(seen_too) {}
 
   // Opens a mapped file; without a descriptor where that cannot be done.
-  using OpenFile = std::function<ScopedFd(const ProcMapping&)>;
+  using OpenFile = std::function<ScopedFd(const process::ProcMapping&)>;
   // Told of each replacement: where two bytes were overwritten.
   using Replaced = std::function<void(std::uint64_t address)>;
 
   // For the executable mappings within [start, end) of the process that `memory` is of. Those that
   // `space` has there already are kept where they are still in memory, and forgotten where not.
   // Throws Error.
-  void replace(pid_t tid, RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
+  void replace(pid_t tid, process::RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
                ReplacedInstructions& space, const OpenFile& open, const Replaced& replaced);
 
   // The same for pages [start, end) of memory that the program makes code in, whatever the kernel
   // has been told of them: an instruction begins at `at`, or where that lies elsewhere, at `start`.
-  void replace_made(RemoteMemory& memory, std::uint64_t start, std::uint64_t end, std::uint64_t at,
-                    ReplacedInstructions& space, const Replaced& replaced);
+  void replace_made(process::RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
+                    std::uint64_t at, ReplacedInstructions& space, const Replaced& replaced);
 
 private:
   struct FileCode {
@@ -57,15 +57,15 @@ private:
       std::tuple<std::uint64_t, std::uint64_t, std::int64_t, std::int64_t, std::int64_t>;
 
   std::shared_ptr<const FileCode> file_code(int fd);
-  bool replace_in_file(RemoteMemory& memory, const ProcMapping& mapping, std::uint64_t start,
-                       std::uint64_t end, ReplacedInstructions& space, const OpenFile& open,
-                       const Replaced& replaced);
-  void replace_in_memory(pid_t tid, RemoteMemory& memory, const ProcMapping& mapping,
-                         std::uint64_t start, std::uint64_t end, ReplacedInstructions& space,
-                         const Replaced& replaced);
-  static void forget_lost(RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
+  bool replace_in_file(process::RemoteMemory& memory, const process::ProcMapping& mapping,
+                       std::uint64_t start, std::uint64_t end, ReplacedInstructions& space,
+                       const OpenFile& open, const Replaced& replaced);
+  void replace_in_memory(pid_t tid, process::RemoteMemory& memory,
+                         const process::ProcMapping& mapping, std::uint64_t start,
+                         std::uint64_t end, ReplacedInstructions& space, const Replaced& replaced);
+  static void forget_lost(process::RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
                           ReplacedInstructions& space);
-  void overwrite(RemoteMemory& memory, std::uint64_t address, const TrappedCode& code,
+  void overwrite(process::RemoteMemory& memory, std::uint64_t address, const TrappedCode& code,
                  ReplacedInstructions& space, const Replaced& replaced);
   void tell(const std::string& where, std::uint64_t place, const TrappedCode& code,
             const char* why);

@@ -21,8 +21,8 @@ constexpr std::size_t kScratchWords = 1024;
 EventWriter::EventWriter(const std::string& directory, schema::TraceStart::Reader start)
     : started_(Clock::now()), writer_(directory, start), files_(writer_), scratch_(kScratchWords) {}
 
-EventData& EventWriter::begin(EventKind kind, RecordedTask& task) {
-  task.preempted = kind == EventKind::kPreemption;
+trace::EventData& EventWriter::begin(trace::EventKind kind, RecordedTask& task) {
+  task.preempted = kind == trace::EventKind::kPreemption;
   event_.clear();
   event_.kind = kind;
   event_.task = task.tid;
@@ -30,12 +30,12 @@ EventData& EventWriter::begin(EventKind kind, RecordedTask& task) {
   return event_;
 }
 
-void EventWriter::add_memory(RemoteMemory& memory, std::uint64_t address, std::uint64_t length,
-                             std::vector<EventData::Write>& list) {
-  ByteRange whole;
+void EventWriter::add_memory(process::RemoteMemory& memory, std::uint64_t address,
+                             std::uint64_t length, std::vector<trace::EventData::Write>& list) {
+  trace::ByteRange whole;
   while (whole.length < length) { // a program may give any length: no more room than is read
     const std::uint64_t wanted = std::min(kMostAtOnce, length - whole.length);
-    ByteRange range;
+    trace::ByteRange range;
     const std::span<std::byte> room = event_.append(wanted, range);
     const std::size_t read = memory.read_some(address + whole.length, room);
     event_.shrink(range, wanted - read);
@@ -61,16 +61,16 @@ void EventWriter::write() {
   flush_now_and_then();
 }
 
-void EventWriter::write_from(RemoteMemory& memory) {
+void EventWriter::write_from(process::RemoteMemory& memory) {
   std::uint64_t total = 0;
-  for (const EventData::Write& write : event_.memory) {
+  for (const trace::EventData::Write& write : event_.memory) {
     total += write.data.length;
   }
   capnp::MallocMessageBuilder message;
   schema::Event::Builder root = message.initRoot<schema::Event>();
   event_.encode(root);
   writer_.begin(root.asReader(), total);
-  for (const EventData::Write& write : event_.memory) {
+  for (const trace::EventData::Write& write : event_.memory) {
     buffer_.assign(write.data.length, std::byte{0});
     try {
       memory.read(write.address, buffer_);

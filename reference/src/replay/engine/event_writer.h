@@ -27,17 +27,17 @@ public:
   EventWriter(const std::string& directory, schema::TraceStart::Reader start);
 
   // An empty event of `task`, which now is the latest one.
-  EventData& begin(EventKind kind, RecordedTask& task);
+  trace::EventData& begin(trace::EventKind kind, RecordedTask& task);
   // The latest event. It may be filled until it is written.
-  EventData& event() { return event_; }
+  trace::EventData& event() { return event_; }
   // Has the event keep what memory holds at `address`, as far as it can be read, as an entry of
   // `list`, one of its lists.
-  void add_memory(RemoteMemory& memory, std::uint64_t address, std::uint64_t length,
-                  std::vector<EventData::Write>& list);
+  void add_memory(process::RemoteMemory& memory, std::uint64_t address, std::uint64_t length,
+                  std::vector<trace::EventData::Write>& list);
   void write();
   // The same for an event whose list `memory` says of addresses and lengths only: the bytes go from
   // `memory` to the trace without being gathered. Zeros, where they cannot be read any more.
-  void write_from(RemoteMemory& memory);
+  void write_from(process::RemoteMemory& memory);
 
   // Keeps what the file `fd` (open for reading) has at this moment and returns the path of the copy
   // relative to the trace directory. `path` is what the program calls it.
@@ -54,8 +54,8 @@ private:
 
   const std::chrono::steady_clock::time_point started_;
   TraceWriter writer_;
-  TraceFileStore files_;
-  EventData event_;
+  trace::TraceFileStore files_;
+  trace::EventData event_;
   std::vector<std::span<const std::byte>> pieces_;
   std::vector<capnp::word> scratch_;
   std::vector<std::byte> buffer_;

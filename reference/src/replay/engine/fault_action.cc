@@ -14,8 +14,8 @@ namespace {
 constexpr std::uint64_t kSignalSet = 8; // bytes
 
 // Makes rt_sigaction(2) with `action` in the task's memory.
-void call(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, int signal, FaultAction& action,
-          bool set) {
+void call(process::Tracee& tracee, process::RemoteMemory& memory, std::uint64_t site, int signal,
+          FaultAction& action, bool set) {
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   user_regs_struct registers = tracee.registers();
   registers.orig_rax = ~std::uint64_t{0};
@@ -44,14 +44,15 @@ void call(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, int signal, 
 
 } // namespace
 
-FaultAction fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, int signal) {
+FaultAction fault_action(process::Tracee& tracee, process::RemoteMemory& memory, std::uint64_t site,
+                         int signal) {
   FaultAction action{};
   call(tracee, memory, site, signal, action, false);
   return action;
 }
 
-void set_fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, int signal,
-                      const FaultAction& action) {
+void set_fault_action(process::Tracee& tracee, process::RemoteMemory& memory, std::uint64_t site,
+                      int signal, const FaultAction& action) {
   FaultAction copy = action;
   call(tracee, memory, site, signal, copy, true);
 }

@@ -54,8 +54,9 @@ struct FaultActions {
 // Both make a system call in a stopped task with the `syscall` instruction at `site`; some bytes of
 // its stack's page serve for a moment. Registers and mask are as before then, but for the number of
 // an interrupted call: nothing is restarted. Signals that come meanwhile stay pending. Throw Error.
-FaultAction fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, int signal);
-void set_fault_action(Tracee& tracee, RemoteMemory& memory, std::uint64_t site, int signal,
-                      const FaultAction& action);
+FaultAction fault_action(process::Tracee& tracee, process::RemoteMemory& memory, std::uint64_t site,
+                         int signal);
+void set_fault_action(process::Tracee& tracee, process::RemoteMemory& memory, std::uint64_t site,
+                      int signal, const FaultAction& action);
 
 } // namespace rrpcp::replay

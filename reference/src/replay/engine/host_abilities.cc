@@ -160,7 +160,7 @@ bool can_choose_ids() {
 }
 
 bool can_scan_pages() {
-  return PageScanner(::getpid()).has_ioctl();
+  return process::PageScanner(::getpid()).has_ioctl();
 }
 
 bool can_compare_objects() {

@@ -15,7 +15,7 @@ namespace {
 // `syscall`, as the two lowest bytes of a little-endian word.
 constexpr std::uint64_t kSyscallInstruction = 0x050f;
 
-bool at_entry(const Tracee& tracee) {
+bool at_entry(const process::Tracee& tracee) {
   __ptrace_syscall_info info{};
   return ::ptrace(static_cast<__ptrace_request>(PTRACE_GET_SYSCALL_INFO), tracee.tid(), sizeof info,
                   &info) > 0 &&
@@ -24,9 +24,10 @@ bool at_entry(const Tracee& tracee) {
 
 } // namespace
 
-SyscallSite::SyscallSite(Tracee& tracee, const std::vector<ProcMapping>& mappings)
+SyscallSite::SyscallSite(process::Tracee& tracee, const std::vector<process::ProcMapping>& mappings)
     : tracee_(tracee) {
-  if (std::optional<std::uint64_t> found = find_syscall_instruction(tracee.tid(), mappings)) {
+  if (std::optional<std::uint64_t> found =
+          process::find_syscall_instruction(tracee.tid(), mappings)) {
     address_ = *found;
     return;
   }
@@ -66,7 +67,7 @@ std::int64_t InjectedCalls::call_with(long number, const std::array<std::uint64_
   for (;;) {
     tracee_.resume(PTRACE_SYSCALL);
     const pid_t tid = tracee_.tid();
-    const TraceeStop stop = tracee_.wait();
+    const process::TraceeStop stop = tracee_.wait();
     if (stop.gone()) {
       throw Error(ErrorCode::kProcessGone, "thread " + std::to_string(tid) + " ended meanwhile");
     }

@@ -20,7 +20,7 @@ namespace rrpcp::replay {
 class SyscallSite {
 public:
   // `tracee` is stopped.
-  SyscallSite(Tracee& tracee, const std::vector<ProcMapping>& mappings);
+  SyscallSite(process::Tracee& tracee, const std::vector<process::ProcMapping>& mappings);
   SyscallSite(const SyscallSite&) = delete;
   SyscallSite& operator=(const SyscallSite&) = delete;
   ~SyscallSite();
@@ -30,7 +30,7 @@ public:
   void close();
 
 private:
-  Tracee& tracee_;
+  process::Tracee& tracee_;
   std::uint64_t address_ = 0;
   std::optional<std::uint64_t> overwritten_; // the word that was there
 };
@@ -47,7 +47,7 @@ private:
 class InjectedCalls {
 public:
   // `instruction`: address of a `syscall` instruction in the task's memory.
-  InjectedCalls(Tracee& tracee, std::uint64_t instruction)
+  InjectedCalls(process::Tracee& tracee, std::uint64_t instruction)
       : tracee_(tracee), instruction_(instruction), base_(tracee.registers()) {}
 
   // Makes system call `number` and returns what the kernel returns: a negative errno for a failure.
@@ -74,7 +74,7 @@ public:
   std::optional<pid_t> new_task() const { return new_task_; }
 
 private:
-  Tracee& tracee_;
+  process::Tracee& tracee_;
   std::uint64_t instruction_;
   user_regs_struct base_;
   std::optional<pid_t> new_task_;

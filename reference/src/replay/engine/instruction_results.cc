@@ -23,7 +23,7 @@ constexpr std::uint64_t kCarry = 1;
 constexpr std::uint64_t kArithmetic = 0x8d5; // OF, SF, ZF, AF, PF, CF
 constexpr std::uint64_t kResume = 0x10000;   // RF: set by the fault
 
-std::optional<std::uint64_t> extended_control(std::uint32_t number, const Tracee& task,
+std::optional<std::uint64_t> extended_control(std::uint32_t number, const process::Tracee& task,
                                               const CpuidModel& model) {
   const std::uint64_t enabled = model.extended_state();
   if (number > 1 || enabled == 0) {
@@ -54,7 +54,7 @@ std::uint64_t random_number() {
 } // namespace
 
 std::optional<user_regs_struct> carry_out(const TrappedCode& code, const user_regs_struct& before,
-                                          const Tracee& task, const CpuidModel& model) {
+                                          const process::Tracee& task, const CpuidModel& model) {
   user_regs_struct after = before;
   after.rip += code.length;
   after.eflags &= ~kResume;

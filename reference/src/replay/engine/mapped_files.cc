@@ -10,7 +10,7 @@ MappedFile* MappedFiles::find(const struct stat& status) {
   return found != files_.end() ? &found->second : nullptr;
 }
 
-MappedFile* MappedFiles::find(const ProcMapping& mapping) {
+MappedFile* MappedFiles::find(const process::ProcMapping& mapping) {
   for (auto& [id, file] : files_) {
     if (file.object && file.is_mapped_by(mapping)) {
       return &file;
@@ -19,7 +19,7 @@ MappedFile* MappedFiles::find(const ProcMapping& mapping) {
   return nullptr;
 }
 
-MappedFile& MappedFiles::add(const struct stat& status, const ProcMapping& mapping) {
+MappedFile& MappedFiles::add(const struct stat& status, const process::ProcMapping& mapping) {
   MappedFile& file = files_[{status.st_dev, status.st_ino}];
   file.device = mapping.device;
   file.inode = mapping.inode;

@@ -24,7 +24,7 @@ struct MappedFile {
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
 
-  bool is_mapped_by(const ProcMapping& mapping) const {
+  bool is_mapped_by(const process::ProcMapping& mapping) const {
     return mapping.inode == inode && mapping.device == device && inode != 0;
   }
 };
@@ -35,9 +35,9 @@ class MappedFiles {
 public:
   MappedFile* find(const struct stat& status);
   // The object of a mapping. Null: it is none.
-  MappedFile* find(const ProcMapping& mapping);
+  MappedFile* find(const process::ProcMapping& mapping);
   // Finds or makes the entry of a file that has just been mapped at `mapping`.
-  MappedFile& add(const struct stat& status, const ProcMapping& mapping);
+  MappedFile& add(const struct stat& status, const process::ProcMapping& mapping);
   void make_object(MappedFile& file, ScopedFd handle);
   void forget(const struct stat& status);
 

@@ -26,7 +26,8 @@ std::uint64_t page_digest(std::span<const std::byte> page) {
 
 } // namespace
 
-std::uint64_t RangeDigest::add(RemoteMemory& memory, const EventData::Range& range) {
+std::uint64_t RangeDigest::add(process::RemoteMemory& memory,
+                               const trace::EventData::Range& range) {
   buffer_.resize(kPiece);
   std::uint64_t done = 0;
   while (done < range.length) {
@@ -42,11 +43,11 @@ std::uint64_t RangeDigest::add(RemoteMemory& memory, const EventData::Range& ran
   return done;
 }
 
-std::uint64_t RangeDigest::of_readable(RemoteMemory& memory,
-                                       std::vector<EventData::Range>& ranges) {
+std::uint64_t RangeDigest::of_readable(process::RemoteMemory& memory,
+                                       std::vector<trace::EventData::Range>& ranges) {
   hash_.reset();
   std::size_t kept = 0;
-  for (EventData::Range range : ranges) {
+  for (trace::EventData::Range range : ranges) {
     range.length = add(memory, range);
     if (range.length != 0) {
       ranges[kept++] = range;
@@ -56,10 +57,10 @@ std::uint64_t RangeDigest::of_readable(RemoteMemory& memory,
   return hash_.digest();
 }
 
-std::optional<std::uint64_t> RangeDigest::of(RemoteMemory& memory,
-                                             const std::vector<EventData::Range>& ranges) {
+std::optional<std::uint64_t> RangeDigest::of(process::RemoteMemory& memory,
+                                             const std::vector<trace::EventData::Range>& ranges) {
   hash_.reset();
-  for (const EventData::Range& range : ranges) {
+  for (const trace::EventData::Range& range : ranges) {
     if (add(memory, range) != range.length) {
       return std::nullopt;
     }
@@ -67,23 +68,23 @@ std::optional<std::uint64_t> RangeDigest::of(RemoteMemory& memory,
   return hash_.digest();
 }
 
-void add_memory_digests(pid_t tid, RemoteMemory& memory,
-                        const std::vector<EventData::Range>& changing, EventData& event,
-                        const MadeCode* made) {
-  std::vector<EventData::Digests>& list = event.memory_digests;
+void add_memory_digests(pid_t tid, process::RemoteMemory& memory,
+                        const std::vector<trace::EventData::Range>& changing,
+                        trace::EventData& event, const MadeCode* made) {
+  std::vector<trace::EventData::Digests>& list = event.memory_digests;
   std::uint64_t next = 0; // address behind the last page
   std::array<std::byte, sizeof(std::uint64_t)> bytes{};
   const auto add = [&](std::uint64_t address, std::span<const std::byte> pages) {
     for (std::uint64_t at = 0; at + kPage <= pages.size(); at += kPage) {
       const std::uint64_t page = address + at;
       const bool changes =
-          std::any_of(changing.begin(), changing.end(), [&](const EventData::Range& range) {
+          std::any_of(changing.begin(), changing.end(), [&](const trace::EventData::Range& range) {
             return range.address < page + kPage &&
                    page - std::min(page, range.address) < range.length;
           });
       const std::uint64_t digest = changes ? 0 : page_digest(pages.subspan(at, kPage));
       std::memcpy(bytes.data(), &digest, bytes.size());
-      const ByteRange stored = event.append(bytes);
+      const trace::ByteRange stored = event.append(bytes);
       if (list.empty() || page != next) {
         list.push_back({page, stored});
       } else {
@@ -95,11 +96,11 @@ void add_memory_digests(pid_t tid, RemoteMemory& memory,
   visit_writable_pages(tid, memory, add, {}, made);
 }
 
-std::optional<PageDifference> find_difference(pid_t tid, RemoteMemory& memory,
-                                              const EventData& event) {
+std::optional<PageDifference> find_difference(pid_t tid, process::RemoteMemory& memory,
+                                              const trace::EventData& event) {
   std::optional<PageDifference> first;
   std::vector<std::byte> page(kPage);
-  for (const EventData::Digests& run : event.memory_digests) {
+  for (const trace::EventData::Digests& run : event.memory_digests) {
     const std::span<const std::byte> digests = event.bytes(run.pages);
     for (std::size_t at = 0; at + sizeof(std::uint64_t) <= digests.size();
          at += sizeof(std::uint64_t)) {
@@ -118,9 +119,10 @@ std::optional<PageDifference> find_difference(pid_t tid, RemoteMemory& memory,
   if (first) {
     return first;
   }
-  std::vector<ProcMapping> anonymous = read_mappings(tid);
-  std::erase_if(anonymous,
-                [](const ProcMapping& mapping) { return mapping.inode != 0 || mapping.shared; });
+  std::vector<process::ProcMapping> anonymous = process::read_mappings(tid);
+  std::erase_if(anonymous, [](const process::ProcMapping& mapping) {
+    return mapping.inode != 0 || mapping.shared;
+  });
   auto run = event.memory_digests.begin();
   const auto end = event.memory_digests.end();
   visit_writable_pages(tid, memory, [&](std::uint64_t address, std::span<const std::byte> pages) {
@@ -134,7 +136,7 @@ std::optional<PageDifference> find_difference(pid_t tid, RemoteMemory& memory,
       }
       const bool known = run != end && run->address <= place;
       if (!known && !is_zero(pages.subspan(at, kPage)) &&
-          std::any_of(anonymous.begin(), anonymous.end(), [&](const ProcMapping& mapping) {
+          std::any_of(anonymous.begin(), anonymous.end(), [&](const process::ProcMapping& mapping) {
             return mapping.start <= place && place < mapping.end;
           })) {
         first = PageDifference{place, 1, true};

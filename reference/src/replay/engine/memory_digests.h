@@ -20,14 +20,15 @@ class RangeDigest {
 public:
   // XXH3-64 of what the ranges hold. Ranges are shortened to what can be read of them, and left out
   // where that is nothing. Throws kProcessGone.
-  std::uint64_t of_readable(RemoteMemory& memory, std::vector<EventData::Range>& ranges);
+  std::uint64_t of_readable(process::RemoteMemory& memory,
+                            std::vector<trace::EventData::Range>& ranges);
   // The same where all of it must be readable; nothing where it is not.
-  std::optional<std::uint64_t> of(RemoteMemory& memory,
-                                  const std::vector<EventData::Range>& ranges);
+  std::optional<std::uint64_t> of(process::RemoteMemory& memory,
+                                  const std::vector<trace::EventData::Range>& ranges);
 
 private:
   // Adds the bytes and returns how many could be read.
-  std::uint64_t add(RemoteMemory& memory, const EventData::Range& range);
+  std::uint64_t add(process::RemoteMemory& memory, const trace::EventData::Range& range);
 
   Xxh3Stream64 hash_;
   std::vector<std::byte> buffer_;
@@ -36,9 +37,9 @@ private:
 // Appends to event.memory_digests those of all pages that the process may have written, but for the
 // pages of `changing`, for which it puts 0. `made` as for visit_writable_pages(). Takes time by the
 // amount of memory. Throws Error.
-void add_memory_digests(pid_t tid, RemoteMemory& memory,
-                        const std::vector<EventData::Range>& changing, EventData& event,
-                        const MadeCode* made);
+void add_memory_digests(pid_t tid, process::RemoteMemory& memory,
+                        const std::vector<trace::EventData::Range>& changing,
+                        trace::EventData& event, const MadeCode* made);
 
 // The first page of a process that is not what the event's memory_digests say.
 struct PageDifference {
@@ -51,7 +52,7 @@ struct PageDifference {
 
 // Compares; nothing where there is no difference. Pages of private anonymous memory that the event
 // does not have must be zero. Throws Error.
-std::optional<PageDifference> find_difference(pid_t tid, RemoteMemory& memory,
-                                              const EventData& event);
+std::optional<PageDifference> find_difference(pid_t tid, process::RemoteMemory& memory,
+                                              const trace::EventData& event);
 
 } // namespace rrpcp::replay

@@ -38,7 +38,7 @@ constexpr std::uint64_t kMaxWords = 1 << 20;
 
 // Address of the auxiliary vector behind the arguments and the environment (System V ABI, AMD64
 // supplement, "Process Initialization").
-std::uint64_t auxv_address(RemoteMemory& memory, std::uint64_t stack_pointer) {
+std::uint64_t auxv_address(process::RemoteMemory& memory, std::uint64_t stack_pointer) {
   std::uint64_t at = stack_pointer + 8 * (memory.read_value<std::uint64_t>(stack_pointer) + 2);
   for (std::uint64_t i = 0; i < kMaxWords; ++i, at += 8) {
     if (memory.read_value<std::uint64_t>(at) == 0) {
@@ -89,8 +89,8 @@ bool hide_functions(std::span<std::byte> image) {
 
 // Takes the address of a vDSO that is not there out of the auxiliary vector, and features that the
 // program is not told.
-void change_auxv(RemoteMemory& memory, std::uint64_t stack_pointer, const CpuidModel& model,
-                 bool vdso) {
+void change_auxv(process::RemoteMemory& memory, std::uint64_t stack_pointer,
+                 const CpuidModel& model, bool vdso) {
   auto put = [&](std::uint64_t address, std::uint64_t value) {
     memory.write(address, std::as_bytes(std::span(&value, 1)));
   };
@@ -121,9 +121,10 @@ void change_auxv(RemoteMemory& memory, std::uint64_t stack_pointer, const CpuidM
 }
 
 // The registers of a new program; throws where it is one of 32 bits.
-user_regs_struct registers_of(Tracee& task) {
-  const Error refusal = Error(ErrorCode::kUnsupportedState, "32-bit programs cannot be recorded")
-                            .in_file(try_read_link(proc_path(task.tid(), "exe")).value_or(""));
+user_regs_struct registers_of(process::Tracee& task) {
+  const Error refusal =
+      Error(ErrorCode::kUnsupportedState, "32-bit programs cannot be recorded")
+          .in_file(process::try_read_link(process::proc_path(task.tid(), "exe")).value_or(""));
   std::optional<user_regs_struct> registers;
   try {
     registers = task.registers();
@@ -140,10 +141,11 @@ user_regs_struct registers_of(Tracee& task) {
 
 } // namespace
 
-void prepare_program(Tracee& task, const InstructionTraps& traps, const CpuidModel& model) {
+void prepare_program(process::Tracee& task, const InstructionTraps& traps,
+                     const CpuidModel& model) {
   const user_regs_struct registers = registers_of(task);
-  const std::vector<ProcMapping> mappings = read_mappings(task.tid());
-  RemoteMemory memory(task.tid());
+  const std::vector<process::ProcMapping> mappings = process::read_mappings(task.tid());
+  process::RemoteMemory memory(task.tid());
   // Signals that come meanwhile wait until the program runs.
   const std::uint64_t mask = task.signal_mask();
   task.set_signal_mask(~std::uint64_t{0});
@@ -156,8 +158,8 @@ void prepare_program(Tracee& task, const InstructionTraps& traps, const CpuidMod
   if (traps.cpuid) {
     calls.require("trapping CPUID", SYS_arch_prctl, kSetCpuid, 0);
   }
-  std::optional<ProcMapping> vdso;
-  for (const ProcMapping& mapping : mappings) {
+  std::optional<process::ProcMapping> vdso;
+  for (const process::ProcMapping& mapping : mappings) {
     if (mapping.name == "[vdso]") {
       vdso = mapping; // last: the instruction is in it
     } else if (mapping.name.starts_with("[vvar")) {
@@ -200,22 +202,22 @@ void store_stack_limit(pid_t pid, schema::Process::Builder process) {
   out.setHard(limit.rlim_max);
 }
 
-void write_image(Tracee& task, const std::string& path, schema::Cpu::Reader told,
+void write_image(process::Tracee& task, const std::string& path, schema::Cpu::Reader told,
                  const KeepFile& keep) {
   // What it has open, and what confines it, is the recorder's business.
-  capture::CollectorOptions options;
+  process::capture::CollectorOptions options;
   options.supervised = true;
   capnp::MallocMessageBuilder message;
   auto manifest = message.initRoot<schema::Manifest>();
   schema::State::Builder state = manifest.initState();
-  capture::StateCollector collector(options);
+  process::capture::StateCollector collector(options);
   collector.collect_frozen({{task.tid(), {&task}, task.tid(), {task.tid()}}}, state);
   collector.refusals().throw_if_any(task.tid());
   collector.ask(0, task, state);
   collector.close(0);
   collector.examine();
   collector.refusals().throw_if_any(task.tid());
-  const ScopedFd image = create_private_file(path);
+  const ScopedFd image = trace::create_private_file(path);
   Output output(image.get(), path);
   CheckpointWriter writer(output, header_fields(state.asReader()), {Profile::kFast, 1});
   collector.write_pages(writer, {});

@@ -20,7 +20,7 @@ using KeepFile = std::function<std::string(const std::string& path, pid_t pid)>;
 // does. `task` is in the system-call stop at the end of
 // execve(2); afterwards it is in an event stop with its registers unchanged. Throws Error:
 // kUnsupportedState for a 32-bit program.
-void prepare_program(Tracee& task, const InstructionTraps& traps, const CpuidModel& model);
+void prepare_program(process::Tracee& task, const InstructionTraps& traps, const CpuidModel& model);
 
 // How far the stack of the real process `pid` may grow is decided by the kernel while the program
 // runs: stores that limit, unless the process is gone.
@@ -29,7 +29,7 @@ void store_stack_limit(pid_t pid, schema::Process::Builder process);
 // Writes the checkpoint `path` of the process whose only thread `task` is, in an event stop. Files
 // that it has mapped are named as `keep` says; `told`: what the program is told of the processor.
 // Throws Error.
-void write_image(Tracee& task, const std::string& path, schema::Cpu::Reader told,
+void write_image(process::Tracee& task, const std::string& path, schema::Cpu::Reader told,
                  const KeepFile& keep);
 
 } // namespace rrpcp::replay

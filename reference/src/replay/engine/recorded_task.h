@@ -40,13 +40,13 @@ struct RecordedTask {
     kDying,   // was killed where it stood; its end has not been reported yet
   };
 
-  RecordedTask(pid_t task, pid_t process, Tracee own)
+  RecordedTask(pid_t task, pid_t process, process::Tracee own)
       : tid(task), pid(process), tracee(std::move(own)), memory(task) {}
 
   pid_t tid;
   pid_t pid;
-  Tracee tracee;
-  RemoteMemory memory;
+  process::Tracee tracee;
+  process::RemoteMemory memory;
   State state = State::kReady;
   // A stop was reported that was not looked at yet.
   bool reported = false;
@@ -55,10 +55,10 @@ struct RecordedTask {
   bool in_call = false;
   // The entry is in the trace already.
   bool begun = false;
-  SystemCall call;
+  trace::SystemCall call;
   user_regs_struct entry{};
   // What the call reads, as it is at the entry: EventData::inputs and input_digest.
-  std::vector<EventData::Range> inputs;
+  std::vector<trace::EventData::Range> inputs;
   std::uint64_t input_digest = 0;
   // The recorder answers the call instead of the kernel.
   std::optional<std::int64_t> forced_result;
@@ -70,7 +70,7 @@ struct RecordedTask {
   bool came_anew = false;
   std::unique_ptr<PageDigests> digests;
   // What restart_syscall(2) goes on with.
-  SystemCall restarted;
+  trace::SystemCall restarted;
 
   // Address of a `syscall` instruction of the program; 0: none known.
   std::uint64_t site = 0;
@@ -162,7 +162,7 @@ struct RecordedTask {
 };
 
 // Writes into the event, to which the task has run, the entry of the call that it is in.
-inline void put_entry(const RecordedTask& task, EventData& event) {
+inline void put_entry(const RecordedTask& task, trace::EventData& event) {
   event.registers = task.entry;
   event.inputs = task.inputs;
   event.input_digest = task.input_digest;

@@ -113,14 +113,14 @@ void Recorder::start() {
   failed_write.reset();
   first_process_ = pid;
   RecordedTask& first = scheduler_.add(
-      std::make_unique<RecordedTask>(pid, pid, Tracee::seize(pid, kRecorderOptions)));
+      std::make_unique<RecordedTask>(pid, pid, process::Tracee::seize(pid, kRecorderOptions)));
   first.says_not_random = (inherited & ADDR_NO_RANDOMIZE) != 0;
   first.affinity = binding_.before();
   if (::write(ready_write.get(), "x", 1) != 1) {
     throw system_error(errno, "cannot start the program");
   }
   for (;;) {
-    const TraceeStop stop = first.tracee.wait();
+    const process::TraceeStop stop = first.tracee.wait();
     if (stop.gone()) {
       scheduler_.erase(pid);
       int error = 0;
@@ -185,7 +185,7 @@ void Recorder::run_task(RecordedTask& task) {
 }
 
 // Looks at a stop. Returns true where the task was let go on in the middle of its program.
-bool Recorder::handle(RecordedTask& task, const TraceeStop& stop) {
+bool Recorder::handle(RecordedTask& task, const process::TraceeStop& stop) {
   const pid_t tid = task.tid;
   const bool running = handle_stop(task, stop);
   if (RecordedTask* after = scheduler_.find(tid); !running && after != nullptr && after->traced) {
@@ -194,7 +194,7 @@ bool Recorder::handle(RecordedTask& task, const TraceeStop& stop) {
   return running;
 }
 
-bool Recorder::handle_stop(RecordedTask& task, const TraceeStop& stop) {
+bool Recorder::handle_stop(RecordedTask& task, const process::TraceeStop& stop) {
   if (stop.gone()) {
     on_gone(task, stop);
     return false;
@@ -275,7 +275,7 @@ void Recorder::resume_call(RecordedTask& task) {
   if (begun && !ends) {
     return;
   }
-  if (std::optional<TraceeStop> stop = scheduler_.await_call(task)) {
+  if (std::optional<process::TraceeStop> stop = scheduler_.await_call(task)) {
     handle(*scheduler_.find(tid), *stop);
     return;
   }
@@ -294,7 +294,7 @@ RecordResult Recorder::run() {
     begin.setCpuidModel(model_.name());
     model_.restrict(begin.getCpu());
     const std::string images = options_.directory + "/images";
-    if (!make_private_directory(images)) {
+    if (!trace::make_private_directory(images)) {
       throw system_error(EEXIST, "cannot make a directory").in_file(images);
     }
     writer_.emplace(options_.directory, begin.asReader());

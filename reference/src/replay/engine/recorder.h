@@ -46,8 +46,8 @@ private:
   void set_inherited_signals() const;
   void run_task(RecordedTask& task);
   void handle_reports();
-  bool handle(RecordedTask& task, const TraceeStop& stop);
-  bool handle_stop(RecordedTask& task, const TraceeStop& stop);
+  bool handle(RecordedTask& task, const process::TraceeStop& stop);
+  bool handle_stop(RecordedTask& task, const process::TraceeStop& stop);
   void resume_call(RecordedTask& task);
   void notice_once(const std::string& text);
   void stop_if_told() const;
@@ -59,8 +59,8 @@ private:
   void note_inputs(RecordedTask& task);
   void prepare_call(RecordedTask& task);
   void answer(RecordedTask& task, std::int64_t result, const std::string& what);
-  void refuse(RecordedTask& task, const CallRow& row);
-  void prepare_attribute(RecordedTask& task, Care care);
+  void refuse(RecordedTask& task, const trace::CallRow& row);
+  void prepare_attribute(RecordedTask& task, trace::Care care);
   void prepare_clone(RecordedTask& task);
   void prepare_clone3(RecordedTask& task);
   void prepare_advice(RecordedTask& task);
@@ -69,7 +69,7 @@ private:
   static std::string descriptor_name(const RecordedTask& task, std::uint64_t fd);
   void refuse_mapping(RecordedTask& task);
   void put_back_untraced(const RecordedTask& task, RecordedTask& in);
-  void note_output(RecordedTask& task, const CallRow& row);
+  void note_output(RecordedTask& task, const trace::CallRow& row);
   void on_call_end(RecordedTask& task);
   void put_back_arguments(RecordedTask& task, user_regs_struct& registers) const;
   void begin_call(RecordedTask& task);
@@ -98,7 +98,7 @@ private:
   static ScopedFd open_mapped(const RecordedTask& task, const std::string& path);
   std::string prepare_image(RecordedTask& task);
   void write_program(RecordedTask& task, const std::string& image);
-  void end_in_exec(RecordedTask& task, pid_t caller, const EventData* entered,
+  void end_in_exec(RecordedTask& task, pid_t caller, const trace::EventData* entered,
                    const std::vector<pid_t>& others);
   void on_exec(RecordedTask& task, pid_t former);
   struct Relinquished {                          // what a task had before execve(2)
@@ -115,10 +115,10 @@ private:
   void record_abandoned_futexes(const RecordedTask& dead);
   void record_shared_word(const RecordedTask& dead, const RecordedTask::SharedWord& word);
   std::vector<RecordedTask::SharedWord> abandoned_futexes(pid_t pid) const;
-  static std::vector<std::uint64_t> robust_words(std::uint64_t list, RemoteMemory& memory);
+  static std::vector<std::uint64_t> robust_words(std::uint64_t list, process::RemoteMemory& memory);
   void leave_dying(RecordedTask& task, int signal);
   void record_end_of_leader(RecordedTask& task);
-  void on_gone(RecordedTask& task, const TraceeStop& stop);
+  void on_gone(RecordedTask& task, const process::TraceeStop& stop);
 
   // Signals, faults and preemption: recorder_signals.cc.
   bool on_signal(RecordedTask& task, int signal);

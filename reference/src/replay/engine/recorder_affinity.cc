@@ -19,7 +19,7 @@ void Recorder::keep_affinity(RecordedTask& task, std::int64_t result) {
   const auto named = static_cast<pid_t>(task.call[0]);
   RecordedTask* whose = &task;
   if (named != 0) { // in another namespace ids mean other tasks
-    const bool ours = ProcStatus::read(task.pid, task.tid).same_namespace;
+    const bool ours = process::ProcStatus::read(task.pid, task.tid).same_namespace;
     whose = ours ? scheduler_.find(named) : nullptr;
   }
   if (whose == nullptr) {

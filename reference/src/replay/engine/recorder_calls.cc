@@ -67,9 +67,9 @@ void Recorder::require_64_bit(const RecordedTask& task) const {
 // Returns true where the task goes on in the middle of its program.
 bool Recorder::on_entry(RecordedTask& task) {
   task.entry = task.tracee.registers();
-  task.call = SystemCall(task.entry);
+  task.call = trace::SystemCall(task.entry);
   require_64_bit(task);
-  task.site = task.entry.rip - kSyscallLength;
+  task.site = task.entry.rip - trace::kSyscallLength;
   if (!task.held.empty() && task.call.number != SYS_rt_sigreturn) {
     pend_blocked(task);
   }
@@ -171,60 +171,60 @@ void Recorder::answer(RecordedTask& task, std::int64_t result, const std::string
 }
 
 void Recorder::prepare_call(RecordedTask& task) {
-  const SystemCall& call = task.call;
+  const trace::SystemCall& call = task.call;
   if (call.number >= kX32Bit && call.number < 2 * kX32Bit) {
     answer(task, -ENOSYS,
            "x32 system calls are not supported; the program is told that they do not exist");
     return;
   }
-  const CallRow& row = call_row(call);
+  const trace::CallRow& row = trace::call_row(call);
   if (row.refusal.error != 0) {
     refuse(task, row);
     return;
   }
   switch (row.care) {
-  case Care::kNone:
-  case Care::kOtherProcess:
-  case Care::kAffinity:
+  case trace::Care::kNone:
+  case trace::Care::kOtherProcess:
+  case trace::Care::kAffinity:
     break;
-  case Care::kCounter:
-  case Care::kSetDumpable:
-  case Care::kGetDumpable:
-  case Care::kDispatch:
+  case trace::Care::kCounter:
+  case trace::Care::kSetDumpable:
+  case trace::Care::kGetDumpable:
+  case trace::Care::kDispatch:
     prepare_attribute(task, row.care);
     break;
-  case Care::kClone:
+  case trace::Care::kClone:
     prepare_clone(task);
     break;
-  case Care::kClone3:
+  case trace::Care::kClone3:
     prepare_clone3(task);
     break;
-  case Care::kAdvice:
+  case trace::Care::kAdvice:
     prepare_advice(task);
     break;
-  case Care::kMapping:
+  case trace::Care::kMapping:
     if ((call[3] & MAP_ANONYMOUS) == 0) {
       refuse_mapping(task);
     }
     break;
-  case Care::kUserfault:
+  case trace::Care::kUserfault:
     if (descriptor_name(task, call[0]) == "/dev/userfaultfd") {
       answer(task, -ENOTTY,
              "userfaultfd is not supported; the program is told that it does not exist");
     }
     break;
-  case Care::kProtectionKey:
+  case trace::Care::kProtectionKey:
     if (!offers_protection_keys(start_.getRoot<schema::TraceStart>().getCpu().asReader())) {
       answer(task, -ENOSPC, ""); // as the kernel does where the processor has none
     }
     break;
-  case Care::kPersonality:
+  case trace::Care::kPersonality:
     prepare_personality(task);
     break;
-  case Care::kTracing:
+  case trace::Care::kTracing:
     prepare_ptrace(task);
     break;
-  case Care::kWaiting:
+  case trace::Care::kWaiting:
     prepare_wait(task);
     break;
   }
@@ -238,7 +238,7 @@ void Recorder::prepare_call(RecordedTask& task) {
   }
 }
 
-void Recorder::refuse(RecordedTask& task, const CallRow& row) {
+void Recorder::refuse(RecordedTask& task, const trace::CallRow& row) {
   std::string notice(row.refusal.notice);
   if (notice.starts_with("is ")) {
     notice = std::string(row.name) + " " + notice;
@@ -248,30 +248,30 @@ void Recorder::refuse(RecordedTask& task, const CallRow& row) {
 
 // The recorder has to read the process, and to see its time-stamp counter: the program gets what it
 // would see if it had its way.
-void Recorder::prepare_attribute(RecordedTask& task, Care care) {
-  const SystemCall& call = task.call;
+void Recorder::prepare_attribute(RecordedTask& task, trace::Care care) {
+  const trace::SystemCall& call = task.call;
   switch (care) {
-  case Care::kCounter:
+  case trace::Care::kCounter:
     if (call[1] != PR_TSC_ENABLE && call[1] != PR_TSC_SIGSEGV) {
       break; // the kernel says what is wrong
     }
     task.forgoes_counter = call[1] == PR_TSC_SIGSEGV;
     answer(task, 0, "");
     break;
-  case Care::kDispatch:
+  case trace::Care::kDispatch:
     if (call[1] != 0) { // PR_SYS_DISPATCH_OFF
       answer(task, -EINVAL,
              "dispatching system calls to the program is not supported; it is refused");
     }
     break;
-  case Care::kSetDumpable:
+  case trace::Care::kSetDumpable:
     if (call[1] > 1) {
       break;
     }
     *task.dumpable = static_cast<int>(call[1]);
     answer(task, 0, "");
     break;
-  case Care::kGetDumpable:
+  case trace::Care::kGetDumpable:
     if (*task.dumpable) {
       answer(task, **task.dumpable, "");
     }
@@ -320,7 +320,7 @@ void Recorder::prepare_clone3(RecordedTask& task) {
 
 // madvise(2), process_madvise(2).
 void Recorder::prepare_advice(RecordedTask& task) {
-  const SystemCall& call = task.call;
+  const trace::SystemCall& call = task.call;
   const bool listed = call.number == SYS_process_madvise;
   const unsigned place = listed ? 3 : 2;
   const std::uint64_t advice = call[place] & 0xffffffff;
@@ -334,7 +334,7 @@ void Recorder::prepare_advice(RecordedTask& task) {
   const std::uint64_t end = call[0] + call[1];
   if (advice == MADV_FREE) { // when the kernel takes the pages is not to be foreseen
     if (!listed) {
-      for (const ProcMapping& mapping : read_mappings(task.tid)) {
+      for (const process::ProcMapping& mapping : process::read_mappings(task.tid)) {
         if (mapping.start < end && mapping.end > call[0] &&
             (mapping.inode != 0 || mapping.shared)) {
           answer(task, -EINVAL, ""); // so it would end here; nothing has been freed yet
@@ -344,7 +344,7 @@ void Recorder::prepare_advice(RecordedTask& task) {
     }
     change_argument(task, place, MADV_DONTNEED);
   }
-  if (!listed && ProcStatus::read(task.pid, task.tid).locked != 0) {
+  if (!listed && process::ProcStatus::read(task.pid, task.tid).locked != 0) {
     // It ends at locked memory, which a replay does not have.
     task.digests = std::make_unique<PageDigests>(task.tid, task.memory, PageRange{call[0], end},
                                                  task.made_code);
@@ -361,7 +361,8 @@ void Recorder::prepare_personality(RecordedTask& task) {
 
 // What /proc says that a descriptor is.
 std::string Recorder::descriptor_name(const RecordedTask& task, std::uint64_t fd) {
-  return try_read_link(proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(fd))))
+  return process::try_read_link(
+             process::proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(fd))))
       .value_or("");
 }
 
@@ -369,7 +370,7 @@ std::string Recorder::descriptor_name(const RecordedTask& task, std::uint64_t fd
 // written without a system call of the program's.
 void Recorder::refuse_mapping(RecordedTask& task) {
   const std::string path =
-      proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(task.call[4])));
+      process::proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(task.call[4])));
   struct stat status;
   if (::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) ||
       S_ISFIFO(status.st_mode) || // the kernel refuses it itself
@@ -388,9 +389,9 @@ void Recorder::put_back_untraced(const RecordedTask& task, RecordedTask& in) {
 }
 
 // Whether the call writes to the recorder's own output.
-void Recorder::note_output(RecordedTask& task, const CallRow& row) {
+void Recorder::note_output(RecordedTask& task, const trace::CallRow& row) {
   const bool from_memory = writes_descriptor(task.call);
-  if (!from_memory && row.file.kind != FileChange::Kind::kWritten) {
+  if (!from_memory && row.file.kind != trace::FileChange::Kind::kWritten) {
     return;
   }
   const std::uint64_t fd = task.call[from_memory ? 0 : row.file.descriptor];
@@ -409,7 +410,7 @@ void Recorder::note_output(RecordedTask& task, const CallRow& row) {
 
 void Recorder::begin_call(RecordedTask& task) {
   if (!task.begun) {
-    EventData& event = writer_->begin(EventKind::kSystemCallBegun, task);
+    trace::EventData& event = writer_->begin(trace::EventKind::kSystemCallBegun, task);
     put_entry(task, event);
     ranges_.clear();
     outputs_so_far(task.call, task.memory, ranges_);
@@ -450,7 +451,7 @@ void Recorder::on_call_end(RecordedTask& task) {
   if (std::exchange(task.untraced, false)) {
     put_back_untraced(task, task);
   }
-  if (call_row(task.call).care == Care::kWaiting && !task.forced_result) {
+  if (trace::call_row(task.call).care == trace::Care::kWaiting && !task.forced_result) {
     finish_wait(task, registers);
   }
   task.boundary = registers;
@@ -468,11 +469,11 @@ void Recorder::on_call_end(RecordedTask& task) {
     const int mode = task.forgoes_counter ? PR_TSC_SIGSEGV : PR_TSC_ENABLE;
     task.memory.write(task.call[1], std::as_bytes(std::span(&mode, 1)));
   }
-  if (call_row(task.call).care == Care::kAffinity) {
+  if (trace::call_row(task.call).care == trace::Care::kAffinity) {
     keep_affinity(task, result);
   }
-  EventData& event =
-      writer_->begin(task.begun ? EventKind::kSystemCallFinished : EventKind::kSystemCall, task);
+  trace::EventData& event = writer_->begin(
+      task.begun ? trace::EventKind::kSystemCallFinished : trace::EventKind::kSystemCall, task);
   if (!task.begun) {
     put_entry(task, event);
   }
@@ -492,13 +493,13 @@ void Recorder::on_call_end(RecordedTask& task) {
     }
     return;
   }
-  if (task.call.number != SYS_rt_sigreturn && is_restart(result)) {
+  if (task.call.number != SYS_rt_sigreturn && trace::is_restart(result)) {
     // The call begins anew, unless a handler comes between: that is an event of its own.
-    if (result == kRestartBlock && task.call.number != SYS_restart_syscall) {
+    if (result == trace::kRestartBlock && task.call.number != SYS_restart_syscall) {
       task.restarted = task.call;
     }
-    registers.rip -= kSyscallLength;
-    registers.rax = result == kRestartBlock ? SYS_restart_syscall : task.entry.orig_rax;
+    registers.rip -= trace::kSyscallLength;
+    registers.rax = result == trace::kRestartBlock ? SYS_restart_syscall : task.entry.orig_rax;
   }
   if (std::memcmp(&expected, &registers, sizeof expected) != 0) {
     registers.orig_rax = ~std::uint64_t{0};
@@ -533,7 +534,7 @@ void Recorder::end_call(RecordedTask& task) {
 // other calls too.
 bool Recorder::was_filtered(const RecordedTask& task) const {
   constexpr std::uint64_t kBit = std::uint64_t{1} << (SIGSYS - 1);
-  const ProcStatus status = ProcStatus::read(task.pid, task.tid);
+  const process::ProcStatus status = process::ProcStatus::read(task.pid, task.tid);
   return status.seccomp != 0 && (status.pending & kBit) != 0;
 }
 

@@ -33,28 +33,28 @@ constexpr std::uint64_t kReadAtOnce = 1 << 20; // bytes that are read at once
 constexpr std::uint64_t kAppend = 0x10;        // RWF_APPEND of linux/fs.h
 
 std::string strip(std::string path) {
-  if (path.ends_with(kDeleted)) {
-    path.resize(path.size() - kDeleted.size());
+  if (path.ends_with(process::kDeleted)) {
+    path.resize(path.size() - process::kDeleted.size());
   }
   return path;
 }
 
 // (By the task's own id: what a leader that has ended had is gone.)
 std::string descriptor_path(const RecordedTask& task, std::uint64_t fd) {
-  return proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(fd)));
+  return process::proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(fd)));
 }
 
 // Opens what is mapped, whatever its name says today. Empty where that is not allowed.
-ScopedFd open_mapping(pid_t pid, const ProcMapping& mapping) {
+ScopedFd open_mapping(pid_t pid, const process::ProcMapping& mapping) {
   char name[64];
   std::snprintf(name, sizeof name, "map_files/%llx-%llx",
                 static_cast<unsigned long long>(mapping.start),
                 static_cast<unsigned long long>(mapping.end));
-  return ScopedFd(::open(proc_path(pid, name).c_str(), O_RDONLY | O_CLOEXEC));
+  return ScopedFd(::open(process::proc_path(pid, name).c_str(), O_RDONLY | O_CLOEXEC));
 }
 
-std::optional<ProcMapping> mapping_at(pid_t tid, std::uint64_t address) {
-  for (ProcMapping& mapping : read_mappings(tid)) {
+std::optional<process::ProcMapping> mapping_at(pid_t tid, std::uint64_t address) {
+  for (process::ProcMapping& mapping : process::read_mappings(tid)) {
     if (mapping.contains(address)) {
       return std::move(mapping);
     }
@@ -77,38 +77,39 @@ struct DescriptorState {
 
 DescriptorState descriptor_state(const RecordedTask& task, std::uint64_t fd) {
   DescriptorState state;
-  const std::optional<std::string> text =
-      try_read_file(proc_path(task.tid, "fdinfo/" + std::to_string(static_cast<int>(fd))));
+  const std::optional<std::string> text = process::try_read_file(
+      process::proc_path(task.tid, "fdinfo/" + std::to_string(static_cast<int>(fd))));
   std::string_view rest = text ? std::string_view(*text) : std::string_view();
   while (!rest.empty()) {
-    std::string_view line = cut_field(rest, '\n');
-    const std::string_view name = cut_word(line);
+    std::string_view line = process::cut_field(rest, '\n');
+    const std::string_view name = process::cut_word(line);
     if (name == "pos:") {
-      state.position = parse_number(cut_word(line), 10, "file position");
+      state.position = process::parse_number(process::cut_word(line), 10, "file position");
     } else if (name == "flags:") {
-      state.flags = parse_number(cut_word(line), 8, "flags of a descriptor");
+      state.flags = process::parse_number(process::cut_word(line), 8, "flags of a descriptor");
     }
   }
   return state;
 }
 
 // Where the file that the call may have changed can be found; empty: it has changed none.
-std::string changed_path(const RecordedTask& task, const FileChange& change, std::int64_t result) {
+std::string changed_path(const RecordedTask& task, const trace::FileChange& change,
+                         std::int64_t result) {
   switch (change.kind) {
-  case FileChange::Kind::kNone:
+  case trace::FileChange::Kind::kNone:
     return "";
-  case FileChange::Kind::kWritten:
+  case trace::FileChange::Kind::kWritten:
     return result > 0 ? descriptor_path(task, task.call[change.descriptor]) : "";
-  case FileChange::Kind::kAnywhere:
-  case FileChange::Kind::kSize:
+  case trace::FileChange::Kind::kAnywhere:
+  case trace::FileChange::Kind::kSize:
     return descriptor_path(task, task.call[change.descriptor]);
-  case FileChange::Kind::kSizeOfResult:
-    return change.at == FileChange::kAlways || (task.call[change.at] & O_TRUNC) != 0
+  case trace::FileChange::Kind::kSizeOfResult:
+    return change.at == trace::FileChange::kAlways || (task.call[change.at] & O_TRUNC) != 0
                ? descriptor_path(task, static_cast<std::uint64_t>(result))
                : "";
-  case FileChange::Kind::kSizeOfPath: {
+  case trace::FileChange::Kind::kSizeOfPath: {
     std::vector<CallRange> texts;
-    RemoteMemory memory(task.tid);
+    process::RemoteMemory memory(task.tid);
     call_inputs(task.call, memory, texts);
     if (texts.empty()) {
       return "";
@@ -116,31 +117,31 @@ std::string changed_path(const RecordedTask& task, const FileChange& change, std
     std::string path(texts.front().length, '\0');
     memory.read(texts.front().address, std::as_writable_bytes(std::span(path)));
     path.resize(std::min(path.find('\0'), path.size()));
-    return path.starts_with('/') ? proc_path(task.tid, "root") + path
-                                 : proc_path(task.tid, "cwd/") + path;
+    return path.starts_with('/') ? process::proc_path(task.tid, "root") + path
+                                 : process::proc_path(task.tid, "cwd/") + path;
   }
   }
   return "";
 }
 
 // Where the bytes lie that the call has written.
-std::uint64_t written_offset(const RecordedTask& task, const FileChange& change,
+std::uint64_t written_offset(const RecordedTask& task, const trace::FileChange& change,
                              std::uint64_t written, std::uint64_t size) {
-  const SystemCall& call = task.call;
+  const trace::SystemCall& call = task.call;
   const DescriptorState state = descriptor_state(task, call[change.descriptor]);
   const bool appended =
       (state.flags & O_APPEND) != 0 || (call.number == SYS_pwritev2 && (call[5] & kAppend) != 0);
   switch (change.place) {
-  case FileChange::Place::kPosition:
+  case trace::FileChange::Place::kPosition:
     break;
-  case FileChange::Place::kArgument:
+  case trace::FileChange::Place::kArgument:
     if (call[change.at] != ~std::uint64_t{0}) {
       return appended ? size - written : call[change.at];
     }
     break;
-  case FileChange::Place::kPointer:
+  case trace::FileChange::Place::kPointer:
     if (call[change.at] != 0) {
-      return RemoteMemory(task.tid).read_value<std::uint64_t>(call[change.at]) - written;
+      return process::RemoteMemory(task.tid).read_value<std::uint64_t>(call[change.at]) - written;
     }
     break;
   }
@@ -150,7 +151,7 @@ std::uint64_t written_offset(const RecordedTask& task, const FileChange& change,
 } // namespace
 
 void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
-  const SystemCall& call = task.call;
+  const trace::SystemCall& call = task.call;
   const std::string link = descriptor_path(task, call[4]);
   ScopedFd file(::open(link.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status;
@@ -162,11 +163,11 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
     return; // /dev/zero is anonymous memory
   }
   const bool shared = (call[3] & MAP_TYPE) != MAP_PRIVATE;
-  const std::string path = strip(try_read_link(link).value_or(""));
-  const ProcMapping made = mapping_at(task.tid, address).value_or(ProcMapping());
+  const std::string path = strip(process::try_read_link(link).value_or(""));
+  const process::ProcMapping made = mapping_at(task.tid, address).value_or(process::ProcMapping());
   MappedFile& mapped = files_.add(status, made);
-  EventData& event = writer_->event();
-  EventData::Mapping& mapping = event.mapping.emplace();
+  trace::EventData& event = writer_->event();
+  trace::EventData::Mapping& mapping = event.mapping.emplace();
   mapping.offset = call[5];
   mapping.length = (call[1] + kPage - 1) & ~(kPage - 1);
   mapping.path = path;
@@ -193,7 +194,7 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
 // Where private mappings of a file exist: makes it an object, has them show that from now on, and
 // records all of it. `fd`: open for reading.
 bool Recorder::follow(MappedFile& file, int fd) {
-  EventData& event = writer_->event();
+  trace::EventData& event = writer_->event();
   const std::size_t before = event.followed.size();
   std::set<pid_t> seen;
   for (const auto& [tid, task] : scheduler_.tasks()) {
@@ -201,7 +202,7 @@ bool Recorder::follow(MappedFile& file, int fd) {
       continue;
     }
     try {
-      for (const ProcMapping& mapping : read_mappings(tid)) {
+      for (const process::ProcMapping& mapping : process::read_mappings(tid)) {
         if (!mapping.shared && file.is_mapped_by(mapping)) {
           event.followed.push_back({tid, mapping.start, mapping.length(), 0, mapping.offset});
         }
@@ -227,7 +228,7 @@ bool Recorder::follow(MappedFile& file, int fd) {
 // object, holes need no word.
 void Recorder::record_object(std::uint32_t number, int fd, std::uint64_t offset,
                              std::uint64_t length, bool fresh) {
-  EventData& event = writer_->event();
+  trace::EventData& event = writer_->event();
   struct stat status;
   if (::fstat(fd, &status) != 0) {
     throw system_error(errno, "cannot examine a mapped file");
@@ -246,7 +247,7 @@ void Recorder::record_object(std::uint32_t number, int fd, std::uint64_t offset,
     const off_t hole = begin < end ? ::lseek(fd, static_cast<off_t>(begin), SEEK_HOLE) : -1;
     const std::uint64_t stop = hole >= 0 ? std::min<std::uint64_t>(hole, end) : end;
     for (at = begin; at < stop;) {
-      ByteRange range;
+      trace::ByteRange range;
       const std::span<std::byte> room = event.append(std::min(kReadAtOnce, stop - at), range);
       ssize_t n = 0;
       do {
@@ -266,8 +267,8 @@ void Recorder::record_object(std::uint32_t number, int fd, std::uint64_t offset,
 
 // What a call has changed of a file that is mapped, or of a process by way of /proc/PID/mem.
 void Recorder::record_file_change(RecordedTask& task, std::int64_t result) {
-  const FileChange& change = call_row(task.call).file;
-  if (result < 0 || change.kind == FileChange::Kind::kNone) {
+  const trace::FileChange& change = trace::call_row(task.call).file;
+  if (result < 0 || change.kind == trace::FileChange::Kind::kNone) {
     return;
   }
   const std::string path = changed_path(task, change, result);
@@ -276,7 +277,7 @@ void Recorder::record_file_change(RecordedTask& task, std::int64_t result) {
     return;
   }
   const auto written = static_cast<std::uint64_t>(result);
-  if (change.kind == FileChange::Kind::kWritten && status.st_size == 0) {
+  if (change.kind == trace::FileChange::Kind::kWritten && status.st_size == 0) {
     if (RecordedTask* owner = owner_of_memory(path)) {
       record_foreign_write(task, *owner, written_offset(task, change, written, 0), written);
     }
@@ -299,10 +300,10 @@ void Recorder::record_file_change(RecordedTask& task, std::int64_t result) {
   }
   const auto size = static_cast<std::uint64_t>(status.st_size);
   switch (change.kind) {
-  case FileChange::Kind::kWritten:
+  case trace::FileChange::Kind::kWritten:
     record_object(*file->object, fd, written_offset(task, change, written, size), written, false);
     return;
-  case FileChange::Kind::kAnywhere:
+  case trace::FileChange::Kind::kAnywhere:
     record_object(*file->object, fd, 0, size, false);
     return;
   default:
@@ -313,7 +314,7 @@ void Recorder::record_file_change(RecordedTask& task, std::int64_t result) {
 
 // The recorded process whose /proc/PID/mem lies at the path of a descriptor.
 RecordedTask* Recorder::owner_of_memory(const std::string& path) {
-  const std::string name = try_read_link(path).value_or("");
+  const std::string name = process::try_read_link(path).value_or("");
   std::string_view rest = name;
   constexpr std::string_view kProc = "/proc/";
   constexpr std::string_view kMemory = "/mem";
@@ -326,13 +327,13 @@ RecordedTask* Recorder::owner_of_memory(const std::string& path) {
   if (rest.empty() || rest.find_first_not_of("0123456789") != std::string_view::npos) {
     return nullptr;
   }
-  return scheduler_.find(static_cast<pid_t>(parse_number(rest, 10, "process id")));
+  return scheduler_.find(static_cast<pid_t>(process::parse_number(rest, 10, "process id")));
 }
 
 // What `task` has written into the memory of `owner`, which may be its own process.
 void Recorder::record_foreign_write(const RecordedTask& task, RecordedTask& owner,
                                     std::uint64_t address, std::uint64_t length) {
-  std::vector<EventData::Write>& list = writer_->event().memory;
+  std::vector<trace::EventData::Write>& list = writer_->event().memory;
   const std::size_t before = list.size();
   writer_->add_memory(owner.memory, address, length, list);
   if (owner.pid != task.pid) {
@@ -359,11 +360,11 @@ void Recorder::record_process_write(RecordedTask& task, std::int64_t result) {
 
 // What a shared mapping shows that mremap(2) has made longer.
 void Recorder::record_growth(RecordedTask& task, std::uint64_t address) {
-  const SystemCall& call = task.call;
+  const trace::SystemCall& call = task.call;
   if (call[2] <= call[1]) {
     return;
   }
-  const std::optional<ProcMapping> grown = mapping_at(task.tid, address);
+  const std::optional<process::ProcMapping> grown = mapping_at(task.tid, address);
   const MappedFile* file = grown && grown->shared ? files_.find(*grown) : nullptr;
   if (file == nullptr) {
     return;
@@ -377,7 +378,7 @@ void Recorder::record_growth(RecordedTask& task, std::uint64_t address) {
 }
 
 void Recorder::record_segment(RecordedTask& task, std::uint64_t address) {
-  const std::optional<ProcMapping> found = mapping_at(task.tid, address);
+  const std::optional<process::ProcMapping> found = mapping_at(task.tid, address);
   if (!found) {
     return;
   }
@@ -390,8 +391,8 @@ void Recorder::record_segment(RecordedTask& task, std::uint64_t address) {
   if (fresh) {
     files_.make_object(file, ScopedFd());
   }
-  EventData& event = writer_->event();
-  EventData::Mapping& mapping = event.mapping.emplace();
+  trace::EventData& event = writer_->event();
+  trace::EventData::Mapping& mapping = event.mapping.emplace();
   mapping.object = file.object;
   mapping.length = found->length();
   mapping.path = strip(found->name);
@@ -400,7 +401,7 @@ void Recorder::record_segment(RecordedTask& task, std::uint64_t address) {
     return;
   }
   for (std::uint64_t at = 0; at < found->length(); at += kReadAtOnce) {
-    ByteRange range;
+    trace::ByteRange range;
     const std::span<std::byte> room =
         event.append(std::min(kReadAtOnce, found->length() - at), range);
     task.memory.read(address + at, room);

@@ -21,9 +21,9 @@ void Recorder::note_futexes(RecordedTask& task) {
   if (words.empty()) {
     return;
   }
-  const std::vector<ProcMapping> mappings = read_mappings(task.tid);
+  const std::vector<process::ProcMapping> mappings = process::read_mappings(task.tid);
   for (std::uint64_t word : words) {
-    for (const ProcMapping& mapping : mappings) {
+    for (const process::ProcMapping& mapping : mappings) {
       if (mapping.contains(word) && mapping.shared) {
         task.shared_futexes.push_back(
             {mapping.device, mapping.inode, mapping.offset + (word - mapping.start)});
@@ -53,7 +53,7 @@ std::vector<RecordedTask::SharedWord> Recorder::abandoned_futexes(pid_t pid) con
 
 // SIGKILL is not seen before it has ended a task.
 void Recorder::note_futexes_before_kill(const RecordedTask& task) {
-  const SystemCall& call = task.call;
+  const trace::SystemCall& call = task.call;
   if (call[call.number == SYS_tgkill ? 2 : 1] != SIGKILL) {
     return;
   }
@@ -84,7 +84,7 @@ void Recorder::record_shared_word(const RecordedTask& dead, const RecordedTask::
       continue;
     }
     try {
-      for (const ProcMapping& mapping : read_mappings(tid)) {
+      for (const process::ProcMapping& mapping : process::read_mappings(tid)) {
         if (mapping.shared && mapping.inode == word.inode && mapping.device == word.device &&
             mapping.offset <= word.offset && word.offset < mapping.offset + mapping.length()) {
           record_foreign_write(dead, *other, mapping.start + (word.offset - mapping.offset),

@@ -32,7 +32,7 @@ bool reads_counter(Kind kind) {
 }
 
 // What mremap(2) has moved or made longer: open_for_call() has seen to it that it is writable.
-void move_made_code(MadeCode& made, const SystemCall& call, std::uint64_t to) {
+void move_made_code(MadeCode& made, const trace::SystemCall& call, std::uint64_t to) {
   const std::uint64_t end = call[0] + align_up(call[1], kPage);
   const bool there = !made.within(call[0], end).empty();
   if (to != call[0] || call[2] < call[1]) {
@@ -59,7 +59,7 @@ void Recorder::replace_in_new_code(RecordedTask& task, std::int64_t result) {
   if (result < 0 && result >= -4095) {
     return;
   }
-  const SystemCall& call = task.call;
+  const trace::SystemCall& call = task.call;
   const auto address = static_cast<std::uint64_t>(result);
   switch (call.number) {
   case SYS_mmap:
@@ -150,7 +150,7 @@ void Recorder::replace_in_range(RecordedTask& task, std::uint64_t start, std::ui
                                 bool noted) {
   code_.replace(
       task.tid, task.memory, start & ~(kPage - 1), align_up(start + length, kPage), *task.replaced,
-      [&](const ProcMapping& mapping) { return open_mapped(task, mapping.name); },
+      [&](const process::ProcMapping& mapping) { return open_mapped(task, mapping.name); },
       [&](std::uint64_t address) {
         if (noted) {
           writer_->event().memory.push_back(
@@ -202,7 +202,7 @@ bool Recorder::emulate(RecordedTask& task, const user_regs_struct& registers, si
     return false;
   }
   task.tracee.set_registers(*after);
-  EventData& event = writer_->begin(EventKind::kTrap, task);
+  trace::EventData& event = writer_->begin(trace::EventKind::kTrap, task);
   event.instruction = code->kind;
   event.registers = registers;
   event.registers_after = after;
@@ -237,7 +237,7 @@ void Recorder::keep_fault_action(RecordedTask& task, int signal) {
   if (task.site != 0) {
     set_fault_action(task.tracee, task.memory, task.site, signal, action);
   } else {
-    SyscallSite site(task.tracee, read_mappings(task.tid));
+    SyscallSite site(task.tracee, process::read_mappings(task.tid));
     set_fault_action(task.tracee, task.memory, site.address(), signal, action);
   }
 }

@@ -51,8 +51,8 @@ public:
       return;
     }
     // One that stays executable meanwhile.
-    std::vector<ProcMapping> mappings = read_mappings(task.tid);
-    std::erase_if(mappings, [&](const ProcMapping& mapping) {
+    std::vector<process::ProcMapping> mappings = process::read_mappings(task.tid);
+    std::erase_if(mappings, [&](const process::ProcMapping& mapping) {
       return !made.within(mapping.start, mapping.end).empty();
     });
     site_.emplace(task.tracee, mappings);
@@ -115,7 +115,7 @@ void Recorder::watch_made_code(RecordedTask& task, std::uint64_t start, std::uin
   }
   const std::uint64_t end = start + align_up(length, kPage);
   std::vector<MadeCode::Range> ranges;
-  for (const ProcMapping& mapping : read_mappings(task.tid)) {
+  for (const process::ProcMapping& mapping : process::read_mappings(task.tid)) {
     const MadeCode::Range part(std::max(mapping.start, start), std::min(mapping.end, end));
     constexpr int kBoth = PROT_WRITE | PROT_EXEC;
     if (part.first < part.second && (mapping.protection & kBoth) == kBoth && !mapping.shared &&
@@ -152,7 +152,7 @@ void Recorder::open_made_code(RecordedTask& task) {
 
 // What was replaced since the task's event before: a replay has it from the current one on.
 void Recorder::tell_made_code(RecordedTask& task) {
-  EventData& event = writer_->event();
+  trace::EventData& event = writer_->event();
   for (const std::uint64_t address : task.made_code->untold()) {
     std::array<std::byte, kUndefinedInstruction.size()> bytes{};
     if (task.memory.read_some(address, bytes) == bytes.size()) {
@@ -200,7 +200,7 @@ bool Recorder::open_after_call(RecordedTask& task, std::int64_t result) {
 
 void Recorder::come_anew(RecordedTask& task) {
   user_regs_struct registers = task.entry;
-  registers.rip -= kSyscallLength;
+  registers.rip -= trace::kSyscallLength;
   registers.rax = task.entry.orig_rax;
   registers.orig_rax = ~std::uint64_t{0};
   open_made_code(task);
@@ -262,7 +262,7 @@ bool Recorder::on_made_code(RecordedTask& task, const user_regs_struct& register
 bool Recorder::step_over_write(RecordedTask& task, const user_regs_struct& registers) {
   task.tracee.set_registers(registers);
   task.tracee.resume(PTRACE_SINGLESTEP);
-  const TraceeStop stop = task.tracee.wait();
+  const process::TraceeStop stop = task.tracee.wait();
   if (stop.gone() || stop.signal() != SIGTRAP) {
     return false;
   }

@@ -23,8 +23,8 @@
 namespace rrpcp::replay {
 
 void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
-  const SystemCall& call = task.call;
-  EventData& event = writer_->event();
+  const trace::SystemCall& call = task.call;
+  trace::EventData& event = writer_->event();
   switch (call.number) {
   case SYS_rt_sigreturn:
     note_extended_registers(task);
@@ -106,7 +106,7 @@ void Recorder::record_digests(RecordedTask& task) {
     return;
   }
   // What calls that have not ended, or whose end was not looked at yet, may write.
-  std::vector<EventData::Range> changing;
+  std::vector<trace::EventData::Range> changing;
   bool foreign = false;
   ranges_.clear();
   for (const auto& [tid, other] : scheduler_.tasks()) {
@@ -128,17 +128,17 @@ void Recorder::record_digests(RecordedTask& task) {
     changing.push_back({range.address, range.length});
   }
   if (foreign) {
-    for (const ProcMapping& mapping : read_mappings(task.tid)) {
+    for (const process::ProcMapping& mapping : process::read_mappings(task.tid)) {
       if (mapping.shared) {
         changing.push_back({mapping.start, mapping.length()});
       }
     }
   }
   *task.next_digest = writer_->next_event() + options_.checksum_interval;
-  EventData& event = writer_->event();
+  trace::EventData& event = writer_->event();
   add_memory_digests(task.tid, task.memory, changing, event, task.made_code.get());
   std::uint64_t bytes = 0;
-  for (const EventData::Digests& run : event.memory_digests) {
+  for (const trace::EventData::Digests& run : event.memory_digests) {
     bytes += run.pages.length;
   }
   constexpr std::uint64_t kMost = 12 << 20; // of a message of at most 16 MiB: 6 GiB of memory

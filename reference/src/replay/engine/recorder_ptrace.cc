@@ -162,8 +162,8 @@ std::int64_t Recorder::attach_to(RecordedTask& tracer) {
                 "refused");
     return -EINVAL;
   }
-  const ProcStatus own = ProcStatus::read(tracer.pid, tracer.tid);
-  const ProcStatus other = ProcStatus::read(tracee.pid, tracee.tid);
+  const process::ProcStatus own = process::ProcStatus::read(tracer.pid, tracer.tid);
+  const process::ProcStatus other = process::ProcStatus::read(tracee.pid, tracee.tid);
   constexpr std::uint64_t kTrace = std::uint64_t{1} << 19; // CAP_SYS_PTRACE
   if ((own.effective & kTrace) == 0 &&
       std::any_of(other.uids.begin(), other.uids.begin() + 3,
@@ -489,7 +489,7 @@ std::int64_t Recorder::call_info_request(RecordedTask& tracer, RecordedTask& tra
   info.stack_pointer = registers.rsp;
   std::size_t length = offsetof(__ptrace_syscall_info, entry);
   if (tracee.traced->stop == Stop::kEntry) {
-    const SystemCall call(registers);
+    const trace::SystemCall call(registers);
     info.op = PTRACE_SYSCALL_INFO_ENTRY;
     info.entry.nr = static_cast<std::uint64_t>(call.number);
     std::copy(call.arguments.begin(), call.arguments.end(), info.entry.args);

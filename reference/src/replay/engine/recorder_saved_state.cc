@@ -35,7 +35,7 @@ bool Recorder::save_state(RecordedTask& task, const user_regs_struct& registers,
   task.tracee.set_registers(asked);
   task.memory.write(registers.rip, replaced.original);
   task.tracee.resume(PTRACE_SINGLESTEP);
-  const TraceeStop stop = task.tracee.wait();
+  const process::TraceeStop stop = task.tracee.wait();
   if (stop.gone()) {
     on_gone(task, stop);
     return true;
@@ -52,7 +52,7 @@ bool Recorder::save_state(RecordedTask& task, const user_regs_struct& registers,
   after.rax = registers.rax;
   after.rdx = registers.rdx;
   task.tracee.set_registers(after);
-  EventData& event = writer_->begin(EventKind::kTrap, task);
+  trace::EventData& event = writer_->begin(trace::EventKind::kTrap, task);
   event.instruction = replaced.code.kind;
   event.registers = registers;
   event.registers_after = after;

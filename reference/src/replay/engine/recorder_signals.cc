@@ -95,7 +95,7 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
     put_back_info(task, info);
   }
   const bool synchronous = is_synchronous(info);
-  const ProcStatus status = ProcStatus::read(task.pid, task.tid);
+  const process::ProcStatus status = process::ProcStatus::read(task.pid, task.tid);
   const bool caught = (status.caught >> (signal - 1) & 1) != 0;
   if (!caught) {
     if (synchronous) {
@@ -138,7 +138,7 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
 // Delivers the signal of a signal-delivery stop in which the task stands where an event has brought
 // it: its tracer has seen it.
 void Recorder::pass_on(RecordedTask& task, const siginfo_t& info) {
-  const ProcStatus status = ProcStatus::read(task.pid, task.tid);
+  const process::ProcStatus status = process::ProcStatus::read(task.pid, task.tid);
   const std::uint64_t bit = std::uint64_t{1} << (info.si_signo - 1);
   if ((status.caught & bit) != 0) {
     deliver(task, info, schema::SignalCause::ASYNCHRONOUS, std::nullopt);
@@ -164,7 +164,7 @@ void Recorder::pass_on(RecordedTask& task, const siginfo_t& info) {
 void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::SignalCause cause,
                        const std::optional<user_regs_struct>& reached) {
   task.tracee.resume(PTRACE_SINGLESTEP, info.si_signo);
-  const TraceeStop stop = task.tracee.wait();
+  const process::TraceeStop stop = task.tracee.wait();
   if (stop.gone()) {
     task.fatal_fault = reached;
     on_gone(task, stop);
@@ -179,7 +179,7 @@ void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::Signal
   }
   task.fatal_fault.reset(); // it may be the handler of a fault in delivering another one's signal
   const user_regs_struct registers = task.tracee.registers();
-  EventData& event = writer_->begin(EventKind::kSignal, task);
+  trace::EventData& event = writer_->begin(trace::EventKind::kSignal, task);
   event.registers = reached;
   event.registers_after = registers;
   event.registers_after->orig_rax = ~std::uint64_t{0};
@@ -212,12 +212,12 @@ void Recorder::call_off(RecordedTask& task) {
   registers.orig_rax = ~std::uint64_t{0};
   task.tracee.set_registers(registers);
   task.tracee.resume(PTRACE_SYSCALL);
-  const TraceeStop stop = task.tracee.wait();
+  const process::TraceeStop stop = task.tracee.wait();
   if (stop.gone()) {
     on_gone(task, stop);
     return;
   }
-  registers.rip -= kSyscallLength;
+  registers.rip -= trace::kSyscallLength;
   registers.rax = task.entry.orig_rax;
   task.tracee.set_registers(registers);
   task.boundary = task.tracee.registers();
@@ -271,18 +271,18 @@ void Recorder::note_extended_registers(RecordedTask& task) {
   if (!offers_protection_keys(start_.getRoot<schema::TraceStart>().getCpu().asReader())) {
     drop_protection_keys(*area);
   }
-  EventData& event = writer_->event();
+  trace::EventData& event = writer_->event();
   event.extended_registers = event.append(*area);
 }
 
 // The pages are as much as the program has in use: they go to the trace without being gathered.
 void Recorder::preempt(RecordedTask& task) {
   const user_regs_struct registers = task.tracee.registers();
-  EventData& event = writer_->begin(EventKind::kPreemption, task);
+  trace::EventData& event = writer_->begin(trace::EventKind::kPreemption, task);
   event.registers_after = registers;
   event.registers_after->orig_rax = ~std::uint64_t{0};
   note_extended_registers(task);
-  std::vector<EventData::Write>& list = event.memory;
+  std::vector<trace::EventData::Write>& list = event.memory;
   auto note = [&](std::uint64_t address, std::span<const std::byte> bytes) {
     if (!list.empty() && list.back().address + list.back().data.length == address &&
         list.back().data.length < kMaxPreemptedRange) {

@@ -62,8 +62,8 @@ void Recorder::on_new_task(RecordedTask& task) {
     break;
   }
   const bool thread = (arguments.flags & CLONE_THREAD) != 0;
-  RecordedTask& child = scheduler_.add(
-      std::make_unique<RecordedTask>(tid, thread ? task.pid : tid, Tracee::adopt(tid, false)));
+  RecordedTask& child = scheduler_.add(std::make_unique<RecordedTask>(
+      tid, thread ? task.pid : tid, process::Tracee::adopt(tid, false)));
   const bool sibling = thread || (arguments.flags & CLONE_PARENT) != 0;
   child.parent = sibling ? task.parent : task.tid;
   child.parent_process = sibling ? task.parent_process : task.pid;
@@ -97,7 +97,7 @@ void Recorder::on_new_task(RecordedTask& task) {
       task.untraced || (task.call.number == SYS_clone && (task.call[0] & kCloneUntraced) != 0);
   const int told = untraced ? 0 : task.tracee.last_stop().event();
   scheduler_.await_first(child);
-  EventData& event = writer_->begin(EventKind::kNewTask, task);
+  trace::EventData& event = writer_->begin(trace::EventKind::kNewTask, task);
   if (!task.begun) {
     put_entry(task, event);
   }
@@ -148,7 +148,7 @@ void Recorder::on_new_task(RecordedTask& task) {
   }
   task.tracee.resume(PTRACE_SYSCALL);
   if ((arguments.flags & CLONE_VFORK) == 0) {
-    if (std::optional<TraceeStop> stop = scheduler_.await_call(task)) {
+    if (std::optional<process::TraceeStop> stop = scheduler_.await_call(task)) {
       handle(task, *stop);
     }
   }
@@ -158,7 +158,7 @@ void Recorder::on_new_task(RecordedTask& task) {
 // under its name, so that comes last.
 ScopedFd Recorder::open_mapped(const RecordedTask& task, const std::string& path) {
   ScopedFd file;
-  for (const ProcMapping& mapping : read_mappings(task.tid)) {
+  for (const process::ProcMapping& mapping : process::read_mappings(task.tid)) {
     // (The path may lack what the kernel adds to the name of a file that was removed, or of a
     // memfd.)
     if (mapping.name == path || mapping.name == path + " (deleted)") {
@@ -166,12 +166,13 @@ ScopedFd Recorder::open_mapped(const RecordedTask& task, const std::string& path
       std::snprintf(name, sizeof name, "map_files/%llx-%llx",
                     static_cast<unsigned long long>(mapping.start),
                     static_cast<unsigned long long>(mapping.end));
-      file.reset(::open(proc_path(task.pid, name).c_str(), O_RDONLY | O_CLOEXEC));
+      file.reset(::open(process::proc_path(task.pid, name).c_str(), O_RDONLY | O_CLOEXEC));
       break;
     }
   }
-  if (!file && try_read_link(proc_path(task.pid, "ns/mnt")) != try_read_link("/proc/self/ns/mnt")) {
-    file.reset(::open((proc_path(task.pid, "root") + path).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file && process::try_read_link(process::proc_path(task.pid, "ns/mnt")) !=
+                   process::try_read_link("/proc/self/ns/mnt")) {
+    file.reset(::open((process::proc_path(task.pid, "root") + path).c_str(), O_RDONLY | O_CLOEXEC));
   } else if (!file) {
     file.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   }
@@ -207,7 +208,7 @@ std::string Recorder::prepare_image(RecordedTask& task) {
     throw Error(ErrorCode::kProcessGone,
                 "process " + std::to_string(task.tid) + " ended meanwhile");
   }
-  task.memory = RemoteMemory(task.tid);
+  task.memory = process::RemoteMemory(task.tid);
   task.clear_tid = 0;
   task.robust_list = 0;
   task.shared_futexes.clear();
@@ -215,7 +216,7 @@ std::string Recorder::prepare_image(RecordedTask& task) {
   task.dumpable = std::make_shared<std::optional<int>>();
   task.mask = task.tracee.signal_mask();
   task.fault_actions = std::make_shared<FaultActions>();
-  const std::uint64_t ignored = ProcStatus::read(task.pid, task.tid).ignored;
+  const std::uint64_t ignored = process::ProcStatus::read(task.pid, task.tid).ignored;
   // SIG_DFL or SIG_IGN
   task.fault_actions->segv[0] = ignored >> (SIGSEGV - 1) & 1;
   task.fault_actions->ill[0] = ignored >> (SIGILL - 1) & 1;
@@ -249,7 +250,7 @@ void Recorder::write_program(RecordedTask& task, const std::string& image) {
         const ScopedFd file = open_mapped(task, path);
         if (!file) {
           const int error = errno;
-          if (!try_read_link(proc_path(task.pid, "exe"))) {
+          if (!process::try_read_link(process::proc_path(task.pid, "exe"))) {
             throw Error(ErrorCode::kProcessGone,
                         "process " + std::to_string(task.pid) + " ended meanwhile");
           }
@@ -262,10 +263,10 @@ void Recorder::write_program(RecordedTask& task, const std::string& image) {
 // The process was killed before its new program had executed anything: its tasks have ended in the
 // call, whose entry is given where the trace does not have it. The end of the one that has the
 // process's id is still to be reported.
-void Recorder::end_in_exec(RecordedTask& task, pid_t caller, const EventData* entered,
+void Recorder::end_in_exec(RecordedTask& task, pid_t caller, const trace::EventData* entered,
                            const std::vector<pid_t>& others) {
   if (entered != nullptr) {
-    EventData& event = writer_->begin(EventKind::kSystemCallBegun, task);
+    trace::EventData& event = writer_->begin(trace::EventKind::kSystemCallBegun, task);
     event.task = caller;
     event.registers = entered->registers;
     event.inputs = entered->inputs;
@@ -273,7 +274,7 @@ void Recorder::end_in_exec(RecordedTask& task, pid_t caller, const EventData* en
     writer_->write();
   }
   for (const pid_t tid : others) {
-    EventData& event = writer_->begin(EventKind::kExit, task);
+    trace::EventData& event = writer_->begin(trace::EventKind::kExit, task);
     event.task = tid;
     event.status = SIGKILL;
     writer_->write();
@@ -291,7 +292,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   const bool begun = caller->begun;
   const std::vector<RecordedTask::SharedWord> abandoned = abandoned_futexes(task.pid);
   const Relinquished relinquished{caller->replaced, caller->clear_tid, caller->robust_list};
-  EventData entered; // the task that called is forgotten before the event begins
+  trace::EventData entered; // the task that called is forgotten before the event begins
   put_entry(*caller, entered);
   if (caller != &task) {
     task.held = std::move(caller->held);
@@ -335,18 +336,19 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     throw;
   }
   task.end_recorded = false;
-  EventData& event = writer_->begin(EventKind::kExec, task);
+  trace::EventData& event = writer_->begin(trace::EventKind::kExec, task);
   if (!begun) {
     event.registers = entered.registers;
     event.inputs = entered.inputs;
     event.input_digest = entered.input_digest;
   }
   event.image = image;
-  event.executable = try_read_link(proc_path(task.pid, "exe")).value_or("");
-  if (std::optional<std::string> text = try_read_file(proc_path(task.pid, "cmdline"))) {
+  event.executable = process::try_read_link(process::proc_path(task.pid, "exe")).value_or("");
+  if (std::optional<std::string> text =
+          process::try_read_file(process::proc_path(task.pid, "cmdline"))) {
     std::string_view rest = *text;
     while (!rest.empty()) {
-      event.arguments.emplace_back(cut_field(rest, '\0'));
+      event.arguments.emplace_back(process::cut_field(rest, '\0'));
     }
   }
   event.former_task = former != task.tid ? former : 0;
@@ -376,7 +378,8 @@ void Recorder::record_last_writes(const RecordedTask& dead, RecordedTask& surviv
 }
 
 // The futexes of the robust list at `list` (0: none), as it stands in `memory`.
-std::vector<std::uint64_t> Recorder::robust_words(std::uint64_t list, RemoteMemory& memory) {
+std::vector<std::uint64_t> Recorder::robust_words(std::uint64_t list,
+                                                  process::RemoteMemory& memory) {
   std::vector<std::uint64_t> words;
   if (list == 0) {
     return words;
@@ -412,7 +415,7 @@ std::vector<std::uint64_t> Recorder::robust_words(std::uint64_t list, RemoteMemo
 // it (kernel/signal.c, SIGNAL_UNKILLABLE): the instruction would fault for ever. So the process is
 // left to die by itself; its threads are still reported.
 void Recorder::leave_dying(RecordedTask& task, int signal) {
-  EventData& event = writer_->begin(EventKind::kExit, task);
+  trace::EventData& event = writer_->begin(trace::EventKind::kExit, task);
   event.registers = task.fatal_fault;
   event.status = signal;
   record_abandoned_futexes(task);
@@ -438,14 +441,14 @@ void Recorder::record_end_of_leader(RecordedTask& task) {
   constexpr int kAttempts = 1000;
   for (int i = 0; i < kAttempts; ++i) {
     const std::optional<std::string> text =
-        try_read_file(proc_task_path(task.pid, task.tid, "stat"));
-    const char state = text ? ProcStat::parse(*text).state : 'X';
+        process::try_read_file(process::proc_task_path(task.pid, task.tid, "stat"));
+    const char state = text ? process::ProcStat::parse(*text).state : 'X';
     if (state == 'Z' || state == 'X') {
       break;
     }
     ::usleep(1000);
   }
-  EventData& event = writer_->begin(EventKind::kExit, task);
+  trace::EventData& event = writer_->begin(trace::EventKind::kExit, task);
   event.status = static_cast<int>((task.call[0] & 0xff) << 8);
   record_last_writes(task, *survivor->second);
   record_abandoned_futexes(task);
@@ -454,7 +457,7 @@ void Recorder::record_end_of_leader(RecordedTask& task) {
   release_tracees(task.tid);
 }
 
-void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
+void Recorder::on_gone(RecordedTask& task, const process::TraceeStop& stop) {
   const pid_t ended = task.tid;
   if (task.end_recorded) {
     if (task.tid == first_process_) {
@@ -467,10 +470,10 @@ void Recorder::on_gone(RecordedTask& task, const TraceeStop& stop) {
   if (task.in_call && !task.begun) {
     // It ran to the call, in which it was killed, by a filter of seccomp(2) for one: others may
     // have seen what it did before.
-    put_entry(task, writer_->begin(EventKind::kSystemCallBegun, task));
+    put_entry(task, writer_->begin(trace::EventKind::kSystemCallBegun, task));
     writer_->write();
   }
-  EventData& event = writer_->begin(EventKind::kExit, task);
+  trace::EventData& event = writer_->begin(trace::EventKind::kExit, task);
   event.registers = task.fatal_fault;
   event.status = stop.status();
   // What the kernel wrote on behalf of the dead is seen by those who shared its memory.

@@ -43,7 +43,7 @@ siginfo_t information(const RecordedTask& task, int signal, int code) {
   info.si_signo = signal;
   info.si_code = code;
   info.si_pid = task.pid;
-  info.si_uid = ProcStatus::read(task.pid, task.tid).uids[0];
+  info.si_uid = process::ProcStatus::read(task.pid, task.tid).uids[0];
   return info;
 }
 
@@ -54,9 +54,9 @@ int call_code(const EmulatedTracee& traced) {
 // The registers with which the kernel lets the task go on: it begins an interrupted call anew.
 user_regs_struct restarted(user_regs_struct registers) {
   const auto result = static_cast<std::int64_t>(registers.rax);
-  if (static_cast<std::int64_t>(registers.orig_rax) >= 0 && is_restart(result)) {
-    registers.rip -= kSyscallLength;
-    registers.rax = result == kRestartBlock ? SYS_restart_syscall : registers.orig_rax;
+  if (static_cast<std::int64_t>(registers.orig_rax) >= 0 && trace::is_restart(result)) {
+    registers.rip -= trace::kSyscallLength;
+    registers.rax = result == trace::kRestartBlock ? SYS_restart_syscall : registers.orig_rax;
   }
   return registers;
 }
@@ -242,12 +242,12 @@ void Recorder::enter_otherwise(RecordedTask& task, const user_regs_struct& wante
   registers.orig_rax = ~std::uint64_t{0};
   task.tracee.set_registers(registers);
   task.tracee.resume(PTRACE_SYSCALL);
-  const TraceeStop stop = task.tracee.wait();
+  const process::TraceeStop stop = task.tracee.wait();
   if (stop.gone()) {
     on_gone(task, stop);
     return;
   }
-  registers.rip -= kSyscallLength;
+  registers.rip -= trace::kSyscallLength;
   registers.rax = wanted.orig_rax;
   task.tracee.set_registers(registers);
   record_skipped(task, registers);
@@ -256,7 +256,7 @@ void Recorder::enter_otherwise(RecordedTask& task, const user_regs_struct& wante
 
 // The end of a call that the kernel was not given, after the tracer had its way with the registers.
 void Recorder::record_skipped(RecordedTask& task, user_regs_struct registers) {
-  EventData& event = writer_->begin(EventKind::kSystemCallFinished, task);
+  trace::EventData& event = writer_->begin(trace::EventKind::kSystemCallFinished, task);
   event.result = -ENOSYS; // a replay does not carry it out
   registers.orig_rax = ~std::uint64_t{0};
   event.registers_after = registers;
@@ -277,7 +277,7 @@ void Recorder::record_called_off(RecordedTask& task) {
   if (!task.called_off) {
     return;
   }
-  EventData& event = writer_->begin(EventKind::kSystemCall, task);
+  trace::EventData& event = writer_->begin(trace::EventKind::kSystemCall, task);
   event.registers = task.called_off;
   event.result = -ENOSYS;
   event.registers_after = task.boundary;
@@ -303,7 +303,7 @@ bool Recorder::on_traced_signal(RecordedTask& task, const user_regs_struct& regi
       task.state = State::kReady;
       return false;
     }
-    EventData& event = writer_->begin(EventKind::kSignal, task);
+    trace::EventData& event = writer_->begin(trace::EventKind::kSignal, task);
     event.registers = registers;
     event.registers_after = registers;
     event.registers_after->orig_rax = ~std::uint64_t{0};
@@ -473,10 +473,10 @@ void Recorder::tell_tracer(pid_t process, pid_t tracee, int code, int status) {
       continue;
     }
     member = tid;
-    const std::optional<ProcStatus> known = ProcStatus::try_read(process, tid);
+    const std::optional<process::ProcStatus> known = process::ProcStatus::try_read(process, tid);
     notices |= known && (((known->caught | known->blocked) & kBit) != 0 || task->traced);
     if (task->in_call && task->state == State::kInCall &&
-        call_row(task->call).care == Care::kWaiting) {
+        trace::call_row(task->call).care == trace::Care::kWaiting) {
       try {
         task->tracee.interrupt();
       } catch (const Error&) {
@@ -564,7 +564,7 @@ void Recorder::record_request(RecordedTask& task) {
     return;
   }
   const user_regs_struct registers = tracee->tracee.registers();
-  EventData& event = writer_->begin(EventKind::kPreemption, *tracee);
+  trace::EventData& event = writer_->begin(trace::EventKind::kPreemption, *tracee);
   tracee->preempted = false; // it was not executing
   event.registers_after = restarted(registers);
   event.registers_after->orig_rax = ~std::uint64_t{0};

@@ -59,7 +59,7 @@ struct Recorder::WaitFor {
     return task != 0 ? tid == task : wanted_group == 0 || group == wanted_group;
   }
 
-  SystemCall call;
+  trace::SystemCall call;
   pid_t caller = 0;
   pid_t caller_process = 0;
   pid_t task = 0;         // 0: any
@@ -110,7 +110,7 @@ bool Recorder::kernel_would_wait(const RecordedTask& task, const WaitFor& wanted
     const RecordedTask* tracee = scheduler_.find(wanted.task);
     return tracee != nullptr && tracee->tid == tracee->pid && tracee->parent_process == task.pid;
   }
-  return !read_children(task.pid).empty();
+  return !process::read_children(task.pid).empty();
 }
 
 // What the call reports of a task; it returns `tid`, waitid(2) 0. (The kernel knows the usage of
@@ -132,7 +132,7 @@ void Recorder::put_wait_result(RecordedTask& task, const WaitFor& wanted, pid_t 
   } else if (tid != 0) {
     info.si_code = CLD_TRAPPED;
     info.si_status = status >> 8;
-    if (const std::optional<ProcStatus> known = ProcStatus::try_read(tid, tid)) {
+    if (const std::optional<process::ProcStatus> known = process::ProcStatus::try_read(tid, tid)) {
       info.si_uid = known->uids[0];
     }
   }
@@ -210,13 +210,13 @@ void Recorder::finish_wait(RecordedTask& task, user_regs_struct& registers) {
   }
   const std::int64_t before = result;
   bool anew = false;
-  if (paused || is_restart(result) || result == -ECHILD) {
+  if (paused || trace::is_restart(result) || result == -ECHILD) {
     if (!take_tracee(task, wanted, result)) {
       if (paused) {
-        result = kRestartSystemCall;
+        result = trace::kRestartSystemCall;
       } else if (result == -ECHILD && waits_for_any(wanted)) {
         const bool waits = (wanted.options & WNOHANG) == 0;
-        result = waits ? kRestartSystemCall : 0;
+        result = waits ? trace::kRestartSystemCall : 0;
         anew = waits;
       }
     }
@@ -235,7 +235,7 @@ void Recorder::finish_wait(RecordedTask& task, user_regs_struct& registers) {
     const RecordedTask* tracee = reported > 0 ? scheduler_.find(reported) : nullptr;
     if (tracee != nullptr && tracee->traced && tracee->traced->tracer_process == task.pid &&
         (WIFSTOPPED(status) || WIFCONTINUED(status))) {
-      result = kRestartSystemCall;
+      result = trace::kRestartSystemCall;
       anew = true;
     }
   }

@@ -35,17 +35,17 @@ ReplaySession::ReplaySession(const std::string& directory, ReplayOptions options
                              std::map<std::uint32_t, ScopedFd> objects)
     : directory_(directory), options_(std::move(options)), trace_(TraceReader::open(directory)),
       binding_(trace_.start().getProcessor()),
-      recorded_layout_(restore::stored_xsave_layout(trace_.start().getCpu())),
+      recorded_layout_(process::restore::stored_xsave_layout(trace_.start().getCpu())),
       events_(trace_.events(state.event)), state_(std::move(state)), objects_(std::move(objects)) {
   if (!options_.machine_tried) {
     require_tracing(true);
   }
   check_processor();
-  same_layout_ = restore::same_components(recorded_layout_, own_layout_);
+  same_layout_ = process::restore::same_components(recorded_layout_, own_layout_);
   for (AdoptedTask& adopted : tasks) {
     auto made = std::make_unique<Task>(
-        Task{adopted.tid, adopted.pid, std::move(adopted.tracee), RemoteMemory(0)});
-    made->memory = RemoteMemory(made->tracee.tid());
+        Task{adopted.tid, adopted.pid, std::move(adopted.tracee), process::RemoteMemory(0)});
+    made->memory = process::RemoteMemory(made->tracee.tid());
     made->site = adopted.site;
     tasks_.emplace(adopted.tid, std::move(made));
   }
@@ -65,7 +65,7 @@ ReplaySession::~ReplaySession() {
 
 void ReplaySession::check_processor() const {
   const std::vector<std::string> missing =
-      restore::missing_instruction_sets(trace_.start().getCpu());
+      process::restore::missing_instruction_sets(trace_.start().getCpu());
   if (missing.empty()) {
     return;
   }
@@ -114,8 +114,8 @@ TaskState& ReplaySession::task_state(pid_t tid) {
 void ReplaySession::diverged(const std::string& what) const {
   throw Error(ErrorCode::kDivergence, "the replay differs from the recording at event " +
                                           std::to_string(state_.event) + " (" +
-                                          std::string(event_kind_name(current_.kind)) + "), task " +
-                                          std::to_string(current_.task) + ": " + what)
+                                          std::string(trace::event_kind_name(current_.kind)) +
+                                          "), task " + std::to_string(current_.task) + ": " + what)
       .in_file(directory_)
       .with_hint("the events before it are as recorded; to find where the difference began, record "
                  "again with --checksum and replay with --verify");
@@ -136,7 +136,7 @@ void ReplaySession::look_again() {
 }
 
 pid_t ReplaySession::runner() const {
-  if (at_end() || (state_.tasks.empty() && current_.kind == EventKind::kExec)) {
+  if (at_end() || (state_.tasks.empty() && current_.kind == trace::EventKind::kExec)) {
     return 0;
   }
   return current_.former_task != 0 ? current_.former_task : current_.task;
@@ -145,7 +145,7 @@ pid_t ReplaySession::runner() const {
 bool ReplaySession::has_way() const {
   const TaskState* state = state_.find_task(runner());
   return state != nullptr && !state->in_call && current_.registers &&
-         current_.kind != EventKind::kPreemption;
+         current_.kind != trace::EventKind::kPreemption;
 }
 
 Way ReplaySession::advance(std::span<const std::uint64_t> traps, const std::atomic<bool>* interrupt,
@@ -168,10 +168,10 @@ bool ReplaySession::apply(Deadline deadline) {
   if (at_end()) {
     return true;
   }
-  const bool first = state_.tasks.empty() && current_.kind == EventKind::kExec;
+  const bool first = state_.tasks.empty() && current_.kind == trace::EventKind::kExec;
   const pid_t runner = current_.former_task != 0 ? current_.former_task : current_.task;
   std::optional<FaultAction> fault;
-  if (current_.kind == EventKind::kTrap && current_.signal_mask) {
+  if (current_.kind == trace::EventKind::kTrap && current_.signal_mask) {
     // SIGILL may be blocked or ignored: the fault would make the kernel forget its action.
     Task& faulting = task(runner);
     fault = fault_action(faulting.tracee, faulting.memory, site(faulting), SIGILL);
@@ -194,24 +194,24 @@ bool ReplaySession::apply(Deadline deadline) {
   write_shared();
   follow_objects();
   switch (current_.kind) {
-  case EventKind::kSystemCall:
-  case EventKind::kSystemCallFinished:
+  case trace::EventKind::kSystemCall:
+  case trace::EventKind::kSystemCallFinished:
     finish_call(task(current_.task));
     break;
-  case EventKind::kSystemCallBegun:
+  case trace::EventKind::kSystemCallBegun:
     task_state(current_.task).in_call = true;
     write_memory(task(current_.task), current_.memory);
     break;
-  case EventKind::kExec:
+  case trace::EventKind::kExec:
     execute();
     break;
-  case EventKind::kNewTask:
+  case trace::EventKind::kNewTask:
     make_task(task(current_.task));
     break;
-  case EventKind::kExit:
+  case trace::EventKind::kExit:
     end_task(current_.task);
     break;
-  case EventKind::kSignal: {
+  case trace::EventKind::kSignal: {
     const std::span<const std::byte> info = current_.bytes(current_.signal_info);
     if (info.size() == state_.last_signal.size()) {
       std::copy(info.begin(), info.end(), state_.last_signal.begin());
@@ -219,7 +219,7 @@ bool ReplaySession::apply(Deadline deadline) {
     set_after(task(current_.task), {});
     break;
   }
-  case EventKind::kTrap: {
+  case trace::EventKind::kTrap: {
     Task& trapped = task(current_.task);
     set_after(trapped, {});
     if (fault) {
@@ -227,7 +227,7 @@ bool ReplaySession::apply(Deadline deadline) {
     }
     break;
   }
-  case EventKind::kPreemption:
+  case trace::EventKind::kPreemption:
     set_after(task(current_.task), {});
     break;
   }
@@ -242,13 +242,14 @@ bool ReplaySession::apply(Deadline deadline) {
 }
 
 // The processor that recorded may have other registers, or have them elsewhere in its XSAVE area.
-void ReplaySession::set_extended_registers(Tracee& tracee, std::span<const std::byte> area) {
+void ReplaySession::set_extended_registers(process::Tracee& tracee,
+                                           std::span<const std::byte> area) {
   if (same_layout_) {
     tracee.set_register_set(NT_X86_XSTATE, area);
     return;
   }
   if (std::optional<std::vector<std::byte>> own = tracee.register_set(NT_X86_XSTATE)) {
-    restore::convert_xsave_area(area, recorded_layout_, *own, own_layout_);
+    process::restore::convert_xsave_area(area, recorded_layout_, *own, own_layout_);
     tracee.set_register_set(NT_X86_XSTATE, *own);
   }
 }
@@ -271,8 +272,8 @@ void ReplaySession::set_after(Task& task, const user_regs_struct& before) {
   }
 }
 
-void ReplaySession::write_memory(Task& own, const std::vector<EventData::Write>& writes) {
-  for (const EventData::Write& write : writes) {
+void ReplaySession::write_memory(Task& own, const std::vector<trace::EventData::Write>& writes) {
+  for (const trace::EventData::Write& write : writes) {
     Task& target = write.task != 0 ? task(write.task) : own;
     std::uint64_t address = write.address;
     visit_data(write.data, [&](std::span<const std::byte> bytes) {
@@ -284,7 +285,7 @@ void ReplaySession::write_memory(Task& own, const std::vector<EventData::Write>&
 }
 
 // The bytes of a write of the current event, in pieces.
-void ReplaySession::visit_data(ByteRange range,
+void ReplaySession::visit_data(trace::ByteRange range,
                                const std::function<void(std::span<const std::byte>)>& sink) {
   if (current_.data_elsewhere()) {
     events_.data(range.offset, range.length, sink);

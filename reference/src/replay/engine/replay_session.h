@@ -51,7 +51,7 @@ enum class Way {
 struct AdoptedTask {
   pid_t tid = 0; // recorded
   pid_t pid = 0; // of its real process
-  Tracee tracee;
+  process::Tracee tracee;
   std::uint64_t site = 0; // address of a `syscall` instruction; 0: not known
 };
 
@@ -91,7 +91,7 @@ public:
   std::int64_t event() const { return state_.event; }
   bool at_end() const { return events_.at_end(); }
   // The current event. Not at the end.
-  const EventData& current() const { return current_; }
+  const trace::EventData& current() const { return current_; }
   // Where the current event lies in the stream.
   StreamPosition position() const { return events_.position(); }
 
@@ -126,8 +126,8 @@ public:
 
   // Of a living task, by its recorded id. Its registers and memory may be read and written; it must
   // not be resumed. In a task with TaskState::in_call, registers are those of the call's entry.
-  Tracee& tracee(pid_t tid) { return task(tid).tracee; }
-  RemoteMemory& memory(pid_t tid) { return task(tid).memory; }
+  process::Tracee& tracee(pid_t tid) { return task(tid).tracee; }
+  process::RemoteMemory& memory(pid_t tid) { return task(tid).memory; }
   // Id of the task's real process.
   pid_t real_process(pid_t tid) { return task(tid).pid; }
   // Address of a `syscall` instruction in the task's memory.
@@ -140,8 +140,8 @@ private:
   struct Task {
     pid_t tid = 0; // recorded
     pid_t pid = 0; // of the real process
-    Tracee tracee;
-    RemoteMemory memory;
+    process::Tracee tracee;
+    process::RemoteMemory memory;
     // Address of a `syscall` instruction; 0: not known.
     std::uint64_t site = 0;
   };
@@ -155,10 +155,11 @@ private:
   void check_processor() const;
   void load();
   bool apply(Deadline deadline);
-  void set_extended_registers(Tracee& tracee, std::span<const std::byte> area);
+  void set_extended_registers(process::Tracee& tracee, std::span<const std::byte> area);
   void set_after(Task& task, const user_regs_struct& before);
-  void write_memory(Task& own, const std::vector<EventData::Write>& writes);
-  void visit_data(ByteRange range, const std::function<void(std::span<const std::byte>)>& sink);
+  void write_memory(Task& own, const std::vector<trace::EventData::Write>& writes);
+  void visit_data(trace::ByteRange range,
+                  const std::function<void(std::span<const std::byte>)>& sink);
 
   // The way of a task to its event: session_arrival.cc.
   struct Limits {
@@ -169,13 +170,13 @@ private:
   Way reach(Task& task, const Limits& limits);
   Way run_with_traps(Task& task, const Limits& limits);
   Way run_to_stop(Task& task, const Limits& limits);
-  std::optional<TraceeStop> await_stop(Task& task, const std::atomic<bool>* interrupt = nullptr,
-                                       Deadline deadline = {});
+  std::optional<process::TraceeStop>
+  await_stop(Task& task, const std::atomic<bool>* interrupt = nullptr, Deadline deadline = {});
   void compare_inputs(Task& task);
   void compare_output(Task& task);
   void compare_memory(Task& task);
   // The way to code that the program makes: session_made_code.cc.
-  TraceeStop step_once(Task& task);
+  process::TraceeStop step_once(Task& task);
   bool is_changeable(Task& task, std::uint64_t address);
   void protect_code(Task& task, int protection);
   Way run_to_changeable_code(Task& task, const Limits& limits);
@@ -186,13 +187,13 @@ private:
   void finish_call(Task& task);
   void perform(Task& task, const user_regs_struct& entry);
   void attach(Task& task, const user_regs_struct& entry);
-  void detach(Task& task, const SystemCall& call);
-  void move(Task& task, const SystemCall& call);
-  void advise(Task& task, const SystemCall& call);
-  void advise_list(Task& task, const SystemCall& call);
-  void set_stack_limit(Task& task, const SystemCall& call);
-  void set_personality(Task& task, const SystemCall& call);
-  void require_same(const SystemCall& call, std::int64_t own) const;
+  void detach(Task& task, const trace::SystemCall& call);
+  void move(Task& task, const trace::SystemCall& call);
+  void advise(Task& task, const trace::SystemCall& call);
+  void advise_list(Task& task, const trace::SystemCall& call);
+  void set_stack_limit(Task& task, const trace::SystemCall& call);
+  void set_personality(Task& task, const trace::SystemCall& call);
+  void require_same(const trace::SystemCall& call, std::int64_t own) const;
   std::uint64_t site(Task& task);
 
   // Mappings and shared objects: session_mappings.cc.
@@ -219,13 +220,13 @@ private:
   ReplayOptions options_;
   TraceReader trace_;
   ProcessorBinding binding_;
-  const restore::XsaveLayout recorded_layout_;
-  const restore::XsaveLayout own_layout_ = restore::own_xsave_layout();
+  const process::restore::XsaveLayout recorded_layout_;
+  const process::restore::XsaveLayout own_layout_ = process::restore::own_xsave_layout();
   bool same_layout_ = false;
   std::optional<bool> breakpoints_; // whether they fire, once that was tried
   EventReader events_;
   SupervisorState state_;
-  EventData current_;
+  trace::EventData current_;
   std::map<pid_t, std::unique_ptr<Task>> tasks_;
   std::map<std::uint32_t, ScopedFd> objects_;
   std::map<std::string, ScopedFd> files_; // of the trace, by name

@@ -76,7 +76,7 @@ std::uint64_t stored_at(std::span<const std::byte> code, const user_regs_struct&
   throw Error(ErrorCode::kInternal, "an instruction that stores registers has no memory operand");
 }
 
-std::uint64_t stored_length(RemoteMemory& memory, std::uint64_t address,
+std::uint64_t stored_length(process::RemoteMemory& memory, std::uint64_t address,
                             schema::TrappedInstruction instruction, std::uint64_t requested) {
   const bool compacted = instruction == Kind::XSAVEC;
   std::uint64_t stored = requested;

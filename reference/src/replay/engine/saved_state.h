@@ -22,7 +22,7 @@ std::uint64_t stored_at(std::span<const std::byte> code, const user_regs_struct&
 // Bytes of the area at `address` up to the end of the last component that was stored there, of
 // those that were `requested` (EDX:EAX). XSAVE stores all; of the others the header tells which
 // (Intel SDM volume 1, sections 13.4 and 13.7 to 13.10). Throws Error.
-std::uint64_t stored_length(RemoteMemory& memory, std::uint64_t address,
+std::uint64_t stored_length(process::RemoteMemory& memory, std::uint64_t address,
                             schema::TrappedInstruction instruction, std::uint64_t requested);
 
 } // namespace rrpcp::replay

@@ -48,7 +48,7 @@ Scheduler::~Scheduler() {
         if (task->tracee.take_report(report->status).gone()) {
           erase(report->tid);
         }
-      } else if (!TraceeStop(report->status).gone()) {
+      } else if (!process::TraceeStop(report->status).gone()) {
         ::kill(report->tid, SIGKILL); // made just now, and not told of yet
       }
     } catch (const Error&) {
@@ -160,7 +160,7 @@ void Scheduler::report_again(RecordedTask& task) {
   reported_.push_back(task.tid);
 }
 
-TraceeStop Scheduler::await_user(RecordedTask& task) {
+process::TraceeStop Scheduler::await_user(RecordedTask& task) {
   for (;;) {
     std::optional<TaskReport> report;
     if (others_wait(task)) {
@@ -186,7 +186,7 @@ TraceeStop Scheduler::await_user(RecordedTask& task) {
   }
 }
 
-std::optional<TraceeStop> Scheduler::await_call(RecordedTask& task) {
+std::optional<process::TraceeStop> Scheduler::await_call(RecordedTask& task) {
   const Clock::time_point start = Clock::now();
   for (auto patience = kGlance;; patience = kLook) {
     const bool others = others_wait(task);
@@ -204,8 +204,8 @@ std::optional<TraceeStop> Scheduler::await_call(RecordedTask& task) {
       continue;
     }
     const std::optional<std::string> text =
-        try_read_file(proc_task_path(task.pid, task.tid, "stat"));
-    const char state = text ? ProcStat::parse(*text).state : 'X';
+        process::try_read_file(process::proc_task_path(task.pid, task.tid, "stat"));
+    const char state = text ? process::ProcStat::parse(*text).state : 'X';
     if (state == 'S' || (state == 'D' && Clock::now() - start > kUninterruptiblePatience)) {
       return std::nullopt;
     }
@@ -232,8 +232,9 @@ namespace {
 
 // A zombie, or not there any more.
 bool is_dead(const RecordedTask& task) {
-  const std::optional<std::string> text = try_read_file(proc_task_path(task.pid, task.tid, "stat"));
-  const char state = text ? ProcStat::parse(*text).state : 'X';
+  const std::optional<std::string> text =
+      process::try_read_file(process::proc_task_path(task.pid, task.tid, "stat"));
+  const char state = text ? process::ProcStat::parse(*text).state : 'X';
   return state == 'Z' || state == 'X';
 }
 

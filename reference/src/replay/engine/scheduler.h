@@ -46,10 +46,10 @@ public:
 
   // Waits for the next stop of a task that executes its program. Where others wait for a processor
   // longer than is fair, it is interrupted (RecordedTask::interrupting).
-  TraceeStop await_user(RecordedTask& task);
+  process::TraceeStop await_user(RecordedTask& task);
   // Waits for the next stop of a task in a system call; nothing where the call blocks and another
   // task can run, or where the task's execve(2) is reported under its process's id.
-  std::optional<TraceeStop> await_call(RecordedTask& task);
+  std::optional<process::TraceeStop> await_call(RecordedTask& task);
   // Waits for the first stop of a task that its maker has just told of.
   void await_first(RecordedTask& task);
 

@@ -40,9 +40,10 @@ std::chrono::nanoseconds processor_time(pid_t pid) {
 
 constexpr std::byte kTrapInstruction{0xcc}; // int3
 
-bool ends_in_fault(const EventData& event) {
-  return event.kind == EventKind::kTrap || event.kind == EventKind::kExit ||
-         (event.kind == EventKind::kSignal && event.cause != schema::SignalCause::ASYNCHRONOUS);
+bool ends_in_fault(const trace::EventData& event) {
+  return event.kind == trace::EventKind::kTrap || event.kind == trace::EventKind::kExit ||
+         (event.kind == trace::EventKind::kSignal &&
+          event.cause != schema::SignalCause::ASYNCHRONOUS);
 }
 
 } // namespace
@@ -55,7 +56,7 @@ Way ReplaySession::reach(Task& task, const Limits& limits) {
   // Where the recording's processor trapped the instruction by arrangement, this one need not:
   // `ud2` takes its place meanwhile.
   const std::uint64_t address = current_.registers->rip;
-  if (current_.kind == EventKind::kTrap && is_changeable(task, address)) {
+  if (current_.kind == trace::EventKind::kTrap && is_changeable(task, address)) {
     return run_to_changeable_code(task, limits);
   }
   std::array<std::byte, kLongestInstruction> code{};
@@ -64,8 +65,8 @@ Way ReplaySession::reach(Task& task, const Limits& limits) {
     const bool replaced =
         length >= kUndefinedInstruction.size() &&
         std::equal(kUndefinedInstruction.begin(), kUndefinedInstruction.end(), code.begin());
-    return current_.kind == EventKind::kTrap && !replaced ? run_to_unseen_code(task, limits)
-                                                          : run_with_traps(task, limits);
+    return current_.kind == trace::EventKind::kTrap && !replaced ? run_to_unseen_code(task, limits)
+                                                                 : run_with_traps(task, limits);
   }
   task.memory.write(address, kUndefinedInstruction);
   const Way way = run_with_traps(task, limits);
@@ -98,8 +99,8 @@ Way ReplaySession::run_with_traps(Task& task, const Limits& limits) {
 // Waits for a stop of a task that runs, however long it computes; but not for ever: what took the
 // recorded program some time does not take a replay many times that.
 // Nothing where `interrupt` was set, or the deadline has passed.
-std::optional<TraceeStop> ReplaySession::await_stop(Task& task, const std::atomic<bool>* interrupt,
-                                                    Deadline deadline) {
+std::optional<process::TraceeStop>
+ReplaySession::await_stop(Task& task, const std::atomic<bool>* interrupt, Deadline deadline) {
   const std::chrono::microseconds kLookAgain(interrupt != nullptr ? 50'000 : 2'000'000);
   constexpr std::chrono::seconds kAlwaysAllowed(120);
   constexpr int kTimesAllowed = 50;
@@ -140,14 +141,14 @@ Way ReplaySession::run_to_stop(Task& task, const Limits& limits) {
   const int way = current_.is_step() ? PTRACE_SYSEMU_SINGLESTEP : PTRACE_SYSEMU;
   task.tracee.resume(way);
   for (;;) {
-    std::optional<TraceeStop> next = await_stop(task, limits.interrupt, limits.deadline);
+    std::optional<process::TraceeStop> next = await_stop(task, limits.interrupt, limits.deadline);
     if (!next) {
       next = interrupt_running(task.tracee);
       if (!next) {
         return Way::kInterrupted;
       }
     }
-    const TraceeStop stop = *next;
+    const process::TraceeStop stop = *next;
     if (stop.gone()) {
       throw Error(ErrorCode::kProcessGone, "a replayed process was killed by somebody at event " +
                                                std::to_string(state_.event) + ", task " +
@@ -156,17 +157,18 @@ Way ReplaySession::run_to_stop(Task& task, const Limits& limits) {
     const bool wants_fault = ends_in_fault(current_);
     if (stop.syscall_stop()) {
       const user_regs_struct registers = task.tracee.registers();
-      task.site = registers.rip - kSyscallLength;
+      task.site = registers.rip - trace::kSyscallLength;
       if (wants_fault) {
         diverged("it made the system call " +
-                 system_call_name(static_cast<long>(registers.orig_rax)));
+                 trace::system_call_name(static_cast<long>(registers.orig_rax)));
       }
       if (std::optional<std::string> difference =
               first_difference(registers, *current_.registers)) {
         const auto recorded = static_cast<long>(current_.registers->orig_rax);
-        diverged("at the entry of " + system_call_name(static_cast<long>(registers.orig_rax)) +
+        diverged("at the entry of " +
+                 trace::system_call_name(static_cast<long>(registers.orig_rax)) +
                  (registers.orig_rax != current_.registers->orig_rax
-                      ? " (recorded: " + system_call_name(recorded) + ")"
+                      ? " (recorded: " + trace::system_call_name(recorded) + ")"
                       : "") +
                  ", " + *difference);
       }
@@ -220,13 +222,13 @@ void ReplaySession::compare_inputs(Task& task) {
   }
   std::string places;
   for (std::size_t i = 0; i < current_.inputs.size() && i < 4; ++i) {
-    const EventData::Range& range = current_.inputs[i];
+    const trace::EventData::Range& range = current_.inputs[i];
     places += (i == 0 ? "" : ", ") + std::to_string(range.length) + " bytes at " +
               hexadecimal(range.address);
   }
   places += current_.inputs.size() > 4 ? ", …" : "";
-  diverged("what " + system_call_name(static_cast<long>(current_.registers->orig_rax)) + " reads " +
-           (digest ? "has other contents" : "is not all there") + " (" + places + ")");
+  diverged("what " + trace::system_call_name(static_cast<long>(current_.registers->orig_rax)) +
+           " reads " + (digest ? "has other contents" : "is not all there") + " (" + places + ")");
 }
 
 void ReplaySession::compare_output(Task& task) {

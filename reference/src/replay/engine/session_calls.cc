@@ -48,12 +48,12 @@ bool has_lasting_effect(std::uint64_t advice) {
 
 // Whether a call that failed may have done a part of its work. (With other errors it has done
 // nothing, or a filter of seccomp(2) has answered.)
-bool fails_halfway(Made made, std::int64_t result) {
+bool fails_halfway(trace::Made made, std::int64_t result) {
   switch (made) {
-  case Made::kAgainAlways:
-  case Made::kAdvise:
+  case trace::Made::kAgainAlways:
+  case trace::Made::kAdvise:
     return result == -ENOMEM || result == -EACCES;
-  case Made::kMove:
+  case trace::Made::kMove:
     return result == -ENOMEM || result == -EFAULT || result == -EAGAIN;
   default:
     return false;
@@ -74,7 +74,7 @@ void ReplaySession::echo(Task& task) {
   if (!options_.output) {
     return;
   }
-  for (const EventData::Range& range : current_.output_ranges) {
+  for (const trace::EventData::Range& range : current_.output_ranges) {
     constexpr std::uint64_t kPiece = 1 << 20;
     for (std::uint64_t done = 0; done < range.length; done += kPiece) {
       buffer_.resize(std::min(kPiece, range.length - done));
@@ -93,66 +93,66 @@ void ReplaySession::finish_call(Task& task) {
   set_after(task, entry);
 }
 
-void ReplaySession::require_same(const SystemCall& call, std::int64_t own) const {
+void ReplaySession::require_same(const trace::SystemCall& call, std::int64_t own) const {
   if (own != current_.result) {
-    diverged(system_call_name(call.number) + " returned " + std::to_string(own) +
+    diverged(trace::system_call_name(call.number) + " returned " + std::to_string(own) +
              " and had returned " + std::to_string(current_.result));
   }
 }
 
 // What the kernel has to do itself for its view of the process to be right.
 void ReplaySession::perform(Task& task, const user_regs_struct& entry) {
-  const SystemCall call(entry);
-  const Made made = call_row(call).made;
+  const trace::SystemCall call(entry);
+  const trace::Made made = trace::call_row(call).made;
   if (failed(current_.result) && !fails_halfway(made, current_.result)) {
     return;
   }
-  if (made != Made::kNothing) {
+  if (made != trace::Made::kNothing) {
     changeable_.clear();
   }
   switch (made) {
-  case Made::kNothing:
-  case Made::kTask:
+  case trace::Made::kNothing:
+  case trace::Made::kTask:
     return;
-  case Made::kAgain:
-  case Made::kAgainAlways: {
+  case trace::Made::kAgain:
+  case trace::Made::kAgainAlways: {
     InjectedCalls calls(task.tracee, site(task));
     require_same(call, calls.call_with(call.number, call.arguments));
     return;
   }
-  case Made::kAgainUnchecked: {
+  case trace::Made::kAgainUnchecked: {
     InjectedCalls calls(task.tracee, site(task));
     calls.call_with(call.number, call.arguments);
     return;
   }
-  case Made::kMap:
+  case trace::Made::kMap:
     map(task, entry);
     return;
-  case Made::kBreak:
+  case trace::Made::kBreak:
     if (call[0] != 0 && static_cast<std::uint64_t>(current_.result) == call[0]) {
       InjectedCalls calls(task.tracee, site(task));
       require_same(call, calls.call_with(call.number, call.arguments));
     }
     return;
-  case Made::kMove:
+  case trace::Made::kMove:
     move(task, call);
     return;
-  case Made::kAdvise:
+  case trace::Made::kAdvise:
     advise(task, call);
     return;
-  case Made::kAdviseList:
+  case trace::Made::kAdviseList:
     advise_list(task, call);
     return;
-  case Made::kAttach:
+  case trace::Made::kAttach:
     attach(task, entry);
     return;
-  case Made::kDetach:
+  case trace::Made::kDetach:
     detach(task, call);
     return;
-  case Made::kStackLimit:
+  case trace::Made::kStackLimit:
     set_stack_limit(task, call);
     return;
-  case Made::kPersonality:
+  case trace::Made::kPersonality:
     set_personality(task, call);
     return;
   }
@@ -171,8 +171,8 @@ void ReplaySession::attach(Task& task, const user_regs_struct& entry) {
              own_object(*current_.mapping->object), writable);
 }
 
-void ReplaySession::detach(Task& task, const SystemCall& call) {
-  for (const ProcMapping& mapping : read_mappings(task.tracee.tid())) {
+void ReplaySession::detach(Task& task, const trace::SystemCall& call) {
+  for (const process::ProcMapping& mapping : process::read_mappings(task.tracee.tid())) {
     if (mapping.start == call[0]) {
       InjectedCalls calls(task.tracee, site(task));
       calls.require("unmapping", SYS_munmap, mapping.start, mapping.length());
@@ -181,7 +181,7 @@ void ReplaySession::detach(Task& task, const SystemCall& call) {
   }
 }
 
-void ReplaySession::move(Task& task, const SystemCall& call) {
+void ReplaySession::move(Task& task, const trace::SystemCall& call) {
   InjectedCalls calls(task.tracee, site(task));
   if (failed(current_.result)) {
     // With a fixed address, what lay there is unmapped first, also by a call that fails then.
@@ -197,8 +197,8 @@ void ReplaySession::move(Task& task, const SystemCall& call) {
   // round, and many kernels move one at a time.
   const std::uint64_t length = (call[1] + kPage - 1) & ~(kPage - 1);
   const std::uint64_t wanted = (call[2] + kPage - 1) & ~(kPage - 1);
-  std::vector<ProcMapping> pieces;
-  for (ProcMapping& mapping : read_mappings(task.tracee.tid())) {
+  std::vector<process::ProcMapping> pieces;
+  for (process::ProcMapping& mapping : process::read_mappings(task.tracee.tid())) {
     if (mapping.start < call[0] + length && mapping.end > call[0]) {
       pieces.push_back(std::move(mapping));
     }
@@ -211,7 +211,7 @@ void ReplaySession::move(Task& task, const SystemCall& call) {
   if (wanted < length) {
     calls.require("shortening a mapping", SYS_munmap, call[0] + wanted, length - wanted);
   }
-  for (const ProcMapping& piece : pieces) {
+  for (const process::ProcMapping& piece : pieces) {
     const std::uint64_t from = std::max(piece.start, call[0]);
     const std::uint64_t end = std::min(piece.end, call[0] + std::min(length, wanted));
     const std::uint64_t offset = from - call[0];
@@ -224,7 +224,7 @@ void ReplaySession::move(Task& task, const SystemCall& call) {
 }
 
 // Also where the call met a hole: it has had its effect on what lies before and beyond it.
-void ReplaySession::advise(Task& task, const SystemCall& call) {
+void ReplaySession::advise(Task& task, const trace::SystemCall& call) {
   const std::uint64_t advice = call[2] & 0xffffffff;
   InjectedCalls calls(task.tracee, site(task));
   if (advice == kPopulateWrite) { // pages that are the program's own no longer follow their file
@@ -236,7 +236,7 @@ void ReplaySession::advise(Task& task, const SystemCall& call) {
 }
 
 // Such advice is allowed for the process itself only.
-void ReplaySession::advise_list(Task& task, const SystemCall& call) {
+void ReplaySession::advise_list(Task& task, const trace::SystemCall& call) {
   const std::uint64_t advice = call[3] & 0xffffffff;
   if (!has_lasting_effect(advice)) {
     return;
@@ -251,7 +251,7 @@ void ReplaySession::advise_list(Task& task, const SystemCall& call) {
 }
 
 // How far the stack grows is the kernel's own business.
-void ReplaySession::set_stack_limit(Task& task, const SystemCall& call) {
+void ReplaySession::set_stack_limit(Task& task, const trace::SystemCall& call) {
   const bool by_pid = call.number == SYS_prlimit64;
   const std::uint64_t resource = by_pid ? call[1] : call[0];
   const std::uint64_t address = by_pid ? call[2] : call[1];
@@ -270,7 +270,7 @@ void ReplaySession::set_stack_limit(Task& task, const SystemCall& call) {
 
 // What is readable becomes executable too; everything else is of no consequence to mappings that
 // are made at recorded addresses.
-void ReplaySession::set_personality(Task& task, const SystemCall& call) {
+void ReplaySession::set_personality(Task& task, const trace::SystemCall& call) {
   constexpr std::uint64_t kAsk = 0xffffffff;
   constexpr std::uint64_t kReadImpliesExec = 0x0400000; // linux/personality.h
   if ((call[0] & kAsk) == kAsk) {
@@ -284,8 +284,8 @@ void ReplaySession::set_personality(Task& task, const SystemCall& call) {
 
 std::uint64_t ReplaySession::site(Task& task) {
   if (task.site == 0) {
-    const std::optional<std::uint64_t> found =
-        find_syscall_instruction(task.tracee.tid(), read_mappings(task.tracee.tid()));
+    const std::optional<std::uint64_t> found = process::find_syscall_instruction(
+        task.tracee.tid(), process::read_mappings(task.tracee.tid()));
     if (!found) {
       throw Error(ErrorCode::kInternal, "the program has no system-call instruction");
     }

@@ -39,7 +39,7 @@ bool has_trap(std::uint64_t address, std::span<const std::uint64_t> traps) {
 bool ReplaySession::is_changeable(Task& task, std::uint64_t address) {
   const auto [found, unknown] = changeable_.try_emplace({task.pid, address & ~(kPage - 1)}, false);
   if (unknown) {
-    for (const ProcMapping& mapping : read_mappings(task.tracee.tid())) {
+    for (const process::ProcMapping& mapping : process::read_mappings(task.tracee.tid())) {
       if (mapping.contains(address)) {
         found->second = (mapping.protection & kChangeable) == kChangeable && !mapping.shared;
       }
@@ -50,8 +50,8 @@ bool ReplaySession::is_changeable(Task& task, std::uint64_t address) {
 
 void ReplaySession::protect_code(Task& task, int protection) {
   const user_regs_struct registers = task.tracee.registers();
-  std::vector<ProcMapping> mappings = read_mappings(task.tracee.tid());
-  std::erase_if(mappings, [&](const ProcMapping& mapping) {
+  std::vector<process::ProcMapping> mappings = process::read_mappings(task.tracee.tid());
+  std::erase_if(mappings, [&](const process::ProcMapping& mapping) {
     return mapping.start < guarded_.second && mapping.end > guarded_.first;
   });
   {
@@ -64,10 +64,10 @@ void ReplaySession::protect_code(Task& task, int protection) {
 }
 
 // An interruption that came too late for a stop before is passed over.
-TraceeStop ReplaySession::step_once(Task& task) {
+process::TraceeStop ReplaySession::step_once(Task& task) {
   for (;;) {
     task.tracee.resume(PTRACE_SYSEMU_SINGLESTEP);
-    const TraceeStop stop = *await_stop(task);
+    const process::TraceeStop stop = *await_stop(task);
     if (!stop.event_stop()) {
       return stop;
     }
@@ -83,7 +83,8 @@ Way ReplaySession::run_to_changeable_code(Task& task, const Limits& limits) {
   constexpr std::uint64_t kBit = std::uint64_t{1} << (SIGSEGV - 1);
   const std::uint64_t mask = task.tracee.signal_mask();
   std::optional<FaultAction> action; // which a fault makes the kernel forget
-  if ((mask & kBit) != 0 || (ProcStatus::read(task.pid, task.tracee.tid()).ignored & kBit) != 0) {
+  if ((mask & kBit) != 0 ||
+      (process::ProcStatus::read(task.pid, task.tracee.tid()).ignored & kBit) != 0) {
     action = fault_action(task.tracee, task.memory, site(task), SIGSEGV);
   }
   for (;;) {
@@ -152,7 +153,7 @@ Way ReplaySession::run_to_unseen_code(Task& task, const Limits& limits) {
         (limits.interrupt != nullptr && limits.interrupt->load(std::memory_order_relaxed))) {
       return Way::kInterrupted;
     }
-    const TraceeStop stop = step_once(task);
+    const process::TraceeStop stop = step_once(task);
     if (has_trap(task.tracee.registers().rip, limits.traps)) {
       return Way::kTrap;
     }

@@ -50,7 +50,7 @@ int ReplaySession::own_object(std::uint32_t number) {
 }
 
 void ReplaySession::write_shared() {
-  for (const EventData::Shared& write : current_.shared) {
+  for (const trace::EventData::Shared& write : current_.shared) {
     const int fd = own_object(write.object);
     ObjectState* state = state_.find_object(write.object);
     if (state->size != write.size) {
@@ -74,7 +74,7 @@ void ReplaySession::write_shared() {
 }
 
 void ReplaySession::map(Task& task, const user_regs_struct& entry) {
-  const SystemCall call(entry);
+  const trace::SystemCall call(entry);
   constexpr std::uint64_t kDropped = MAP_POPULATE | MAP_LOCKED | MAP_HUGETLB | MAP_32BIT |
                                      kMapFixedNoReplace | MAP_SYNC | (std::uint64_t{63} << 26);
   const auto address = static_cast<std::uint64_t>(current_.result);
@@ -141,19 +141,19 @@ void ReplaySession::map_object(Task& task, std::uint64_t stack, const Wanted& wa
 // Lets mappings of kept files show the contents of objects, but for the pages that the program has
 // written to.
 void ReplaySession::follow_objects() {
-  for (const EventData::Followed& followed : current_.followed) {
+  for (const trace::EventData::Followed& followed : current_.followed) {
     Task& owner = task(followed.task);
     const user_regs_struct registers = owner.tracee.registers();
     const std::uint64_t end = followed.address + followed.length;
-    PageScanner scanner(owner.tracee.tid());
-    for (const ProcMapping& mapping : read_mappings(owner.tracee.tid())) {
+    process::PageScanner scanner(owner.tracee.tid());
+    for (const process::ProcMapping& mapping : process::read_mappings(owner.tracee.tid())) {
       const std::uint64_t from = std::max(mapping.start, followed.address);
       const std::uint64_t to = std::min(mapping.end, end);
       if (from >= to || mapping.shared || mapping.inode == 0) {
         continue;
       }
       std::vector<std::pair<std::uint64_t, std::vector<std::byte>>> own_pages;
-      scanner.scan(from, to, [&](const TouchedRange& range) {
+      scanner.scan(from, to, [&](const process::TouchedRange& range) {
         if (!range.file) {
           std::vector<std::byte> bytes(range.end - range.start);
           owner.memory.read(range.start, bytes);

@@ -24,7 +24,7 @@ namespace rrpcp::replay {
 void ReplaySession::make_task(Task& parent) {
   const user_regs_struct entry =
       current_.registers ? *current_.registers : parent.tracee.registers();
-  const SystemCall call(entry);
+  const trace::SystemCall call(entry);
   const pid_t parent_process = task_state(current_.task).pid;
   const bool thread = (current_.flags & CLONE_THREAD) != 0;
   constexpr std::uint64_t kKept = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
@@ -43,12 +43,12 @@ void ReplaySession::make_task(Task& parent) {
   InjectedCalls calls(parent.tracee, site(parent));
   const auto real =
       static_cast<pid_t>(calls.require("making a task", SYS_clone, flags, 0, 0, clear_tid, 0));
-  Tracee tracee = Tracee::adopt(calls.new_task().value_or(real), false);
+  process::Tracee tracee = process::Tracee::adopt(calls.new_task().value_or(real), false);
   tracee.wait_stop();
   parent.tracee.set_registers(entry); // it is in its call still
   tracee.set_registers(at_user(current_.child_registers));
-  auto made = std::make_unique<Task>(
-      Task{current_.child, thread ? parent.pid : real, std::move(tracee), RemoteMemory(real)});
+  auto made = std::make_unique<Task>(Task{current_.child, thread ? parent.pid : real,
+                                          std::move(tracee), process::RemoteMemory(real)});
   made->site = parent.site;
   TaskState state;
   state.tid = current_.child;
@@ -98,17 +98,18 @@ void ReplaySession::execute() {
   // What confined the program, and what it had open, is the recorder's business.
   const std::vector<std::string>& names = allowable_names();
   options.allow = AllowList(names.begin(), names.end());
-  restore::Obstacles obstacles(options.allow, image.name());
-  restore::MemoryObjects objects(image, options, obstacles);
-  const restore::ProcessParts parts{false, false, true, false, false};
-  restore::ProcessPlan plan(image, 0, objects, nullptr, options, parts, false, obstacles);
+  process::restore::Obstacles obstacles(options.allow, image.name());
+  process::restore::MemoryObjects objects(image, options, obstacles);
+  const process::restore::ProcessParts parts{false, false, true, false, false};
+  process::restore::ProcessPlan plan(image, 0, objects, nullptr, options, parts, false, obstacles);
   obstacles.throw_if_any();
   objects.acquire(obstacles);
   obstacles.throw_if_any();
-  restore::BuildOptions build;
+  process::restore::BuildOptions build;
   build.trace_options = kTaskTraceOptions;
   build.threads = 1;
-  restore::BuiltProcess built = restore::build_process(plan, objects.contents(), image, build);
+  process::restore::BuiltProcess built =
+      process::restore::build_process(plan, objects.contents(), image, build);
   const pid_t real = built.pid();
   for (schema::ResourceLimit::Reader limit : plan.process().getResourceLimits()) {
     if (limit.getResource() == RLIMIT_STACK) {
@@ -118,9 +119,9 @@ void ReplaySession::execute() {
       ::prlimit(real, RLIMIT_STACK, &own, nullptr);
     }
   }
-  std::vector<restore::BuiltTask> tasks = built.release();
-  tasks_[pid] =
-      std::make_unique<Task>(Task{pid, real, std::move(tasks.front().tracee), RemoteMemory(real)});
+  std::vector<process::restore::BuiltTask> tasks = built.release();
+  tasks_[pid] = std::make_unique<Task>(
+      Task{pid, real, std::move(tasks.front().tracee), process::RemoteMemory(real)});
   state.in_call = false;
   process.space_event = state_.event;
   process.shares_memory_of = 0;
@@ -189,7 +190,7 @@ void ReplaySession::kill_process(pid_t recorded) {
   std::stable_partition(members.begin(), members.end(),
                         [&](pid_t tid) { return tasks_.at(tid)->tracee.tid() != real; });
   for (pid_t tid : members) {
-    Tracee& tracee = tasks_.at(tid)->tracee;
+    process::Tracee& tracee = tasks_.at(tid)->tracee;
     try {
       while (tracee.attached() && !tracee.wait().gone()) {
       }

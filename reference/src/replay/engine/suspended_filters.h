@@ -15,7 +15,7 @@ namespace rrpcp::replay {
 class SuspendedFilters {
 public:
   explicit SuspendedFilters(const RecordedTask& task)
-      : tid_(ProcStatus::read(task.pid, task.tid).seccomp != 0 ? task.tid : 0) {
+      : tid_(process::ProcStatus::read(task.pid, task.tid).seccomp != 0 ? task.tid : 0) {
     set(kRecorderOptions | PTRACE_O_SUSPEND_SECCOMP);
   }
   SuspendedFilters(const SuspendedFilters&) = delete;

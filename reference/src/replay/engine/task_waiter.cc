@@ -39,9 +39,9 @@ TaskWaiter::~TaskWaiter() {
   }
 }
 
-std::optional<TraceeStop> interrupt_running(Tracee& tracee) {
+std::optional<process::TraceeStop> interrupt_running(process::Tracee& tracee) {
   tracee.interrupt();
-  TraceeStop stop = tracee.wait();
+  process::TraceeStop stop = tracee.wait();
   if (!stop.event_stop()) {
     return stop;
   }

@@ -18,7 +18,7 @@ struct TaskReport {
 // Interrupts a task that was resumed by PTRACE_SYSEMU. Nothing: it stands between two instructions.
 // Else it had stopped, or its latest instruction has faulted (an `int3` too), which the kernel
 // reports only after the interruption: what it stands at then. Throws Error.
-std::optional<TraceeStop> interrupt_running(Tracee& tracee);
+std::optional<process::TraceeStop> interrupt_running(process::Tracee& tracee);
 
 // Waits for whichever task of the calling thread reports first. Blocks SIGCHLD in the calling
 // thread while it lives, to be able to wait with a time limit. Use from the tracing thread.

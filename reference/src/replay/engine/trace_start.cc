@@ -48,8 +48,8 @@ void describe_start(const std::vector<std::string>& command, schema::TraceStart:
   }
   out.setPageSize(static_cast<std::uint32_t>(::sysconf(_SC_PAGESIZE)));
   capnp::MallocMessageBuilder empty;
-  capture::collect_cpu(empty.initRoot<schema::State>().asReader(), read_auxv(::getpid()),
-                       out.initCpu());
+  process::capture::collect_cpu(empty.initRoot<schema::State>().asReader(),
+                                process::read_auxv(::getpid()), out.initCpu());
 }
 
 } // namespace rrpcp::replay

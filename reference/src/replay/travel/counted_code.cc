@@ -58,8 +58,8 @@ struct CountedCode::Decoded {
   std::uint64_t next() const { return pc + instruction.length; }
 };
 
-CountedCode::CountedCode(std::uint64_t base, RemoteMemory& memory,
-                         std::vector<ProcMapping> mappings, CountedSites sites)
+CountedCode::CountedCode(std::uint64_t base, process::RemoteMemory& memory,
+                         std::vector<process::ProcMapping> mappings, CountedSites sites)
     : base_(base), memory_(&memory), mappings_(std::move(mappings)), sites_(std::move(sites)) {
   if (sites_.watched.size() > Layout::kMostWatched) {
     throw Error(ErrorCode::kInvalidArgument, "too many bytes are watched at once");
@@ -427,13 +427,14 @@ std::size_t CountedCode::read_code(std::uint64_t pc, std::span<std::byte> out) {
 
 // Code that cannot change while it is executed.
 bool CountedCode::can_be_copied(std::uint64_t pc) const {
-  auto after = std::upper_bound(
-      mappings_.begin(), mappings_.end(), pc,
-      [](std::uint64_t address, const ProcMapping& mapping) { return address < mapping.start; });
+  auto after = std::upper_bound(mappings_.begin(), mappings_.end(), pc,
+                                [](std::uint64_t address, const process::ProcMapping& mapping) {
+                                  return address < mapping.start;
+                                });
   if (after == mappings_.begin() || !(after - 1)->contains(pc)) {
     return false;
   }
-  const ProcMapping& mapping = *(after - 1);
+  const process::ProcMapping& mapping = *(after - 1);
   return (mapping.protection & PROT_EXEC) != 0 && (mapping.protection & PROT_WRITE) == 0 &&
          (!mapping.shared || is_kept_file(mapping.name));
 }

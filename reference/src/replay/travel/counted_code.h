@@ -127,8 +127,8 @@ public:
     std::uint32_t saved = 0;     // registers whose values are in kScratch, as bits
   };
 
-  CountedCode(std::uint64_t base, RemoteMemory& memory, std::vector<ProcMapping> mappings,
-              CountedSites sites);
+  CountedCode(std::uint64_t base, process::RemoteMemory& memory,
+              std::vector<process::ProcMapping> mappings, CountedSites sites);
 
   std::uint64_t base() const { return base_; }
   const CountedSites& sites() const { return sites_; }
@@ -151,7 +151,7 @@ public:
   // Writes what is new into the process.
   void flush();
   // Goes on in the memory of another thread of the process.
-  void set_memory(RemoteMemory& memory) { memory_ = &memory; }
+  void set_memory(process::RemoteMemory& memory) { memory_ = &memory; }
   // Whether code that was copied lies there.
   bool touches(std::uint64_t address, std::uint64_t length) const;
   static constexpr std::uint32_t kLongestBlock = 64;
@@ -195,8 +195,8 @@ private:
   std::optional<Decoded> decode(std::uint64_t pc);
 
   const std::uint64_t base_;
-  RemoteMemory* memory_;
-  const std::vector<ProcMapping> mappings_;
+  process::RemoteMemory* memory_;
+  const std::vector<process::ProcMapping> mappings_;
   const CountedSites sites_;
   std::vector<std::uint8_t> code_;
   std::size_t flushed_ = 0;

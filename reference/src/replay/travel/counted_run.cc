@@ -30,9 +30,9 @@ constexpr std::byte kTrapInstruction{0xcc};
 using CodeBytes = std::array<std::byte, kLongestInstruction>;
 
 // However long it takes: whoever looks again and again gives the processor to others.
-TraceeStop await_stop(Tracee& tracee) {
+process::TraceeStop await_stop(process::Tracee& tracee) {
   const pid_t tid = tracee.tid();
-  const TraceeStop stop = tracee.wait();
+  const process::TraceeStop stop = tracee.wait();
   if (stop.gone()) {
     throw Error(ErrorCode::kProcessGone,
                 "a replayed process was killed by somebody, task " + std::to_string(tid));
@@ -40,7 +40,8 @@ TraceeStop await_stop(Tracee& tracee) {
   return stop;
 }
 
-std::span<const std::byte> code_at(RemoteMemory& memory, std::uint64_t address, CodeBytes& code) {
+std::span<const std::byte> code_at(process::RemoteMemory& memory, std::uint64_t address,
+                                   CodeBytes& code) {
   return std::span(code).first(memory.read_some(address, code));
 }
 
@@ -50,9 +51,10 @@ bool starts_with(std::span<const std::byte> code, std::initializer_list<unsigned
                     [](unsigned a, std::byte b) { return static_cast<std::byte>(a) == b; });
 }
 
-bool begins_event(const EventData& event, std::span<const std::byte> code, std::uint64_t address) {
+bool begins_event(const trace::EventData& event, std::span<const std::byte> code,
+                  std::uint64_t address) {
   return starts_with(code, {0x0f, 0x05}) || starts_with(code, {0xcc}) || event.is_step() ||
-         (event.kind == EventKind::kTrap && event.registers->rip == address);
+         (event.kind == trace::EventKind::kTrap && event.registers->rip == address);
 }
 
 // Of a string instruction that repeats itself.
@@ -70,7 +72,7 @@ std::optional<std::uint64_t> repeating_length(std::span<const std::byte> code) {
 }
 
 // Where 2 GiB can be addressed absolutely and nobody has anything.
-std::uint64_t free_place(const std::vector<ProcMapping>& mappings) {
+std::uint64_t free_place(const std::vector<process::ProcMapping>& mappings) {
   constexpr std::uint64_t kHighest = 0x7f000000;
   constexpr std::uint64_t kLowest = 0x1000000;
   std::uint64_t end = kHighest;
@@ -107,8 +109,8 @@ bool stands_at_repeating(ReplaySession& session) {
 
 bool step_natively(ReplaySession& session) {
   const pid_t tid = session.runner();
-  Tracee& tracee = session.tracee(tid);
-  RemoteMemory& memory = session.memory(tid);
+  process::Tracee& tracee = session.tracee(tid);
+  process::RemoteMemory& memory = session.memory(tid);
   const std::uint64_t address = tracee.registers().rip;
   CodeBytes bytes{};
   const std::span<const std::byte> code = code_at(memory, address, bytes);
@@ -120,7 +122,7 @@ bool step_natively(ReplaySession& session) {
   const auto await = [&] {
     for (;;) {
       session.count_stop();
-      const TraceeStop stop = await_stop(tracee);
+      const process::TraceeStop stop = await_stop(tracee);
       if (stop.signal() == SIGTRAP) {
         return true;
       }
@@ -206,7 +208,7 @@ bool CountedRun::enter() {
   if (cannot_) {
     return false;
   }
-  mappings_ = read_mappings(tracee_->tid());
+  mappings_ = process::read_mappings(tracee_->tid());
   const std::uint64_t place = free_place(mappings_);
   if (place == 0) {
     cannot_ = true;
@@ -386,7 +388,7 @@ bool CountedRun::run_copies(std::uint64_t& left, CountedOutcome& outcome, bool f
     registers.rip = target;
     tracee_->set_registers(at_user(registers));
     tracee_->resume(PTRACE_SYSEMU);
-    TraceeStop stop;
+    process::TraceeStop stop;
     for (;;) {
       session_.count_stop();
       stop = await_stop(*tracee_);

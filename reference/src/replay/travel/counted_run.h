@@ -86,12 +86,12 @@ private:
   ReplaySession& session_;
   pid_t tid_;
   CountedSites sites_;
-  Tracee* tracee_;
-  RemoteMemory* memory_;
+  process::Tracee* tracee_;
+  process::RemoteMemory* memory_;
   std::unique_ptr<CountedCode> code_;
   std::uint64_t base_ = 0; // 0: nothing is mapped
   bool cannot_ = false;
-  std::vector<ProcMapping> mappings_;
+  std::vector<process::ProcMapping> mappings_;
 };
 
 // The general registers in the order of their numbers in instructions.

@@ -62,12 +62,13 @@ struct Diversion::Impl {
     return stop;
   }
 
-  std::vector<std::pair<std::uint64_t, std::byte>> insert(RemoteMemory& memory, pid_t pid,
+  std::vector<std::pair<std::uint64_t, std::byte>> insert(process::RemoteMemory& memory, pid_t pid,
                                                           std::uint64_t except);
-  void remove(RemoteMemory& memory, const std::vector<std::pair<std::uint64_t, std::byte>>& before);
-  std::optional<Stop> call(AdoptedTask& task, RemoteMemory& memory);
-  bool carry_out(AdoptedTask& task, RemoteMemory& memory, const siginfo_t& info);
-  std::optional<TraceeStop> wait(AdoptedTask& task, const std::atomic<bool>* interrupt);
+  void remove(process::RemoteMemory& memory,
+              const std::vector<std::pair<std::uint64_t, std::byte>>& before);
+  std::optional<Stop> call(AdoptedTask& task, process::RemoteMemory& memory);
+  bool carry_out(AdoptedTask& task, process::RemoteMemory& memory, const siginfo_t& info);
+  std::optional<process::TraceeStop> wait(AdoptedTask& task, const std::atomic<bool>* interrupt);
 };
 
 Diversion::Diversion(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -98,12 +99,12 @@ void Diversion::set_registers(std::int32_t tid, std::uint32_t note_type,
 
 std::size_t Diversion::read_memory(std::int32_t pid, std::uint64_t address,
                                    std::span<std::byte> out) const {
-  return RemoteMemory(impl_->task_of(pid).pid).read_some(address, out);
+  return process::RemoteMemory(impl_->task_of(pid).pid).read_some(address, out);
 }
 
 void Diversion::write_memory(std::int32_t pid, std::uint64_t address,
                              std::span<const std::byte> bytes) {
-  RemoteMemory(impl_->task_of(pid).pid).write(address, bytes);
+  process::RemoteMemory(impl_->task_of(pid).pid).write(address, bytes);
 }
 
 std::array<std::byte, 128> Diversion::signal_info(std::int32_t tid) const {
@@ -125,7 +126,7 @@ bool Diversion::remove(BreakpointId breakpoint) {
 }
 
 std::vector<std::pair<std::uint64_t, std::byte>>
-Diversion::Impl::insert(RemoteMemory& memory, pid_t pid, std::uint64_t except) {
+Diversion::Impl::insert(process::RemoteMemory& memory, pid_t pid, std::uint64_t except) {
   constexpr std::byte kTrap{0xcc};
   std::vector<std::pair<std::uint64_t, std::byte>> before;
   for (const auto* list : {&breakpoints, &traveller.breakpoints()}) {
@@ -146,15 +147,15 @@ Diversion::Impl::insert(RemoteMemory& memory, pid_t pid, std::uint64_t except) {
   return before;
 }
 
-void Diversion::Impl::remove(RemoteMemory& memory,
+void Diversion::Impl::remove(process::RemoteMemory& memory,
                              const std::vector<std::pair<std::uint64_t, std::byte>>& before) {
   for (const auto& [address, byte] : before) {
     memory.write(address, std::span(&byte, 1));
   }
 }
 
-std::optional<TraceeStop> Diversion::Impl::wait(AdoptedTask& task,
-                                                const std::atomic<bool>* interrupt) {
+std::optional<process::TraceeStop> Diversion::Impl::wait(AdoptedTask& task,
+                                                         const std::atomic<bool>* interrupt) {
   for (;;) {
     if (const std::optional<TaskReport> report =
             waiter.wait_for(std::chrono::milliseconds(50), task.tracee.tid())) {
@@ -167,7 +168,7 @@ std::optional<TraceeStop> Diversion::Impl::wait(AdoptedTask& task,
 }
 
 // Answers a system call. A stop: the process ends by it.
-std::optional<Stop> Diversion::Impl::call(AdoptedTask& task, RemoteMemory& memory) {
+std::optional<Stop> Diversion::Impl::call(AdoptedTask& task, process::RemoteMemory& memory) {
   const user_regs_struct entry = task.tracee.registers();
   const TaskState& known = *state.find_task(task.tid);
   std::int64_t result = -ENOSYS;
@@ -226,7 +227,8 @@ std::optional<Stop> Diversion::Impl::call(AdoptedTask& task, RemoteMemory& memor
 
 // Has the task execute an instruction that the recording has replaced: what it says here is nobody
 // else's. False where that is not what the signal is of, or where it faults.
-bool Diversion::Impl::carry_out(AdoptedTask& task, RemoteMemory& memory, const siginfo_t& info) {
+bool Diversion::Impl::carry_out(AdoptedTask& task, process::RemoteMemory& memory,
+                                const siginfo_t& info) {
   if (info.si_signo != SIGILL) {
     return false;
   }
@@ -238,7 +240,7 @@ bool Diversion::Impl::carry_out(AdoptedTask& task, RemoteMemory& memory, const s
   }
   memory.write(address, *original);
   task.tracee.resume(PTRACE_SINGLESTEP);
-  const TraceeStop stop = task.tracee.wait_stop();
+  const process::TraceeStop stop = task.tracee.wait_stop();
   memory.write(address, replay::kUndefinedInstruction);
   return stop.signal() == SIGTRAP && task.tracee.registers().rip != address;
 }
@@ -246,8 +248,8 @@ bool Diversion::Impl::carry_out(AdoptedTask& task, RemoteMemory& memory, const s
 Stop Diversion::run(std::int32_t tid, bool step, const std::atomic<bool>* interrupt) {
   AdoptedTask& task = impl_->task(tid);
   const pid_t pid = impl_->state.find_task(tid)->pid;
-  RemoteMemory memory(task.pid);
-  Tracee& tracee = task.tracee;
+  process::RemoteMemory memory(task.pid);
+  process::Tracee& tracee = task.tracee;
   bool first = true;
   for (;;) {
     const std::uint64_t address = tracee.registers().rip;
@@ -260,7 +262,7 @@ Stop Diversion::run(std::int32_t tid, bool step, const std::atomic<bool>* interr
     const bool single = step || off;
     const auto before = impl_->insert(memory, pid, single ? address : 0);
     tracee.resume(single ? PTRACE_SYSEMU_SINGLESTEP : PTRACE_SYSEMU);
-    const std::optional<TraceeStop> stop = impl_->wait(task, interrupt);
+    const std::optional<process::TraceeStop> stop = impl_->wait(task, interrupt);
     if (stop && stop->gone()) {
       std::erase_if(impl_->copied.tasks,
                     [&](const AdoptedTask& other) { return other.tid == tid; });

@@ -24,7 +24,7 @@ const EventFacts& EventIndex::facts(std::int64_t event) {
     }
     std::vector<EventFacts> made;
     EventReader events = trace_.events(first);
-    EventData data;
+    trace::EventData data;
     for (std::int64_t i = 0; i < kStretch && !events.at_end(); ++i, events.next()) {
       const std::span<std::byte> room =
           data.decode(events.event(), events.data_length(), kMostHeld);
@@ -33,9 +33,9 @@ const EventFacts& EventIndex::facts(std::int64_t event) {
       facts.task = data.task;
       facts.runner = data.former_task != 0 ? data.former_task : data.task;
       facts.child = data.child;
-      facts.has_way = data.registers && data.kind != EventKind::kPreemption;
+      facts.has_way = data.registers && data.kind != trace::EventKind::kPreemption;
       facts.time = data.time;
-      if (data.kind == EventKind::kSignal && !room.empty()) {
+      if (data.kind == trace::EventKind::kSignal && !room.empty()) {
         events.read_data(0, room);
         const std::span<const std::byte> info = data.bytes(data.signal_info);
         if (info.size() >= sizeof facts.signal) {

@@ -12,7 +12,7 @@
 namespace rrpcp::replay {
 
 struct EventFacts {
-  EventKind kind = EventKind::kSystemCall;
+  trace::EventKind kind = trace::EventKind::kSystemCall;
   // The task that runs until it.
   pid_t runner = 0;
   // What the task is called after it: another id where a thread executes a program.

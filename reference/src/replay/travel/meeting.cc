@@ -28,7 +28,7 @@ user_regs_struct own_registers(user_regs_struct registers) {
 
 // But for its word about which components are in use (XSTATE_BV): one that has its initial value
 // may be taken for used.
-std::optional<std::vector<std::byte>> extended_registers(Tracee& tracee) {
+std::optional<std::vector<std::byte>> extended_registers(process::Tracee& tracee) {
   constexpr std::size_t kInUse = 512;
   std::optional<std::vector<std::byte>> area = tracee.register_set(kNoteXstate);
   if (area && area->size() >= kInUse + 8) {
@@ -55,14 +55,15 @@ bool Meeting::is_here(ReplaySession& session) const {
 }
 
 bool Meeting::same_registers(ReplaySession& session) const {
-  Tracee& tracee = session.tracee(task_);
+  process::Tracee& tracee = session.tracee(task_);
   const user_regs_struct registers = own_registers(tracee.registers());
   return std::memcmp(&registers, &registers_, sizeof registers) == 0 &&
          extended_registers(tracee) == extended_;
 }
 
-bool Meeting::same_bytes(RemoteMemory& other, std::uint64_t start, std::uint64_t end) const {
-  RemoteMemory own(copy_->task(task_).pid, RemoteMemory::Pages::kShared);
+bool Meeting::same_bytes(process::RemoteMemory& other, std::uint64_t start,
+                         std::uint64_t end) const {
+  process::RemoteMemory own(copy_->task(task_).pid, process::RemoteMemory::Pages::kShared);
   std::vector<std::byte> a(std::min(kPiece, end - start));
   std::vector<std::byte> b(a.size());
   for (std::uint64_t at = start; at < end; at += kPiece) {
@@ -84,7 +85,7 @@ bool Meeting::same_bytes(RemoteMemory& other, std::uint64_t start, std::uint64_t
 bool Meeting::same_memory(ReplaySession& session) const {
   const pid_t own = copy_->task(task_).pid;
   const pid_t real = session.real_process(task_);
-  RemoteMemory other(real, RemoteMemory::Pages::kShared);
+  process::RemoteMemory other(real, process::RemoteMemory::Pages::kShared);
   const std::uint64_t dead = registers_.rsp - kRedZone; // what lies below, on this stack
   if (differed_ != 0 && !same_bytes(other, differed_, differed_ + kPage)) {
     // (Its first bytes may be dead ones.)
@@ -93,20 +94,23 @@ bool Meeting::same_memory(ReplaySession& session) const {
       return false;
     }
   }
-  for (const ProcMapping& mapping : read_mappings(own)) {
+  for (const process::ProcMapping& mapping : process::read_mappings(own)) {
     if ((mapping.protection & PROT_WRITE) == 0) {
       continue;
     }
     const std::uint64_t from = mapping.contains(dead) ? dead : mapping.start;
-    std::vector<TouchedRange> touched;
+    std::vector<process::TouchedRange> touched;
     for (pid_t pid : {own, real}) {
-      PageScanner(pid).scan(from & ~(kPage - 1), mapping.end,
-                            [&](const TouchedRange& range) { touched.push_back(range); });
+      process::PageScanner(pid).scan(
+          from & ~(kPage - 1), mapping.end,
+          [&](const process::TouchedRange& range) { touched.push_back(range); });
     }
     std::sort(touched.begin(), touched.end(),
-              [](const TouchedRange& a, const TouchedRange& b) { return a.start < b.start; });
+              [](const process::TouchedRange& a, const process::TouchedRange& b) {
+                return a.start < b.start;
+              });
     std::uint64_t done = from;
-    for (const TouchedRange& range : touched) {
+    for (const process::TouchedRange& range : touched) {
       const std::uint64_t start = std::max(range.start, done);
       if (start < range.end && !same_bytes(other, start, range.end)) {
         return false;

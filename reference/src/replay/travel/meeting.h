@@ -38,7 +38,7 @@ public:
 private:
   bool same_registers(ReplaySession& session) const;
   bool same_memory(ReplaySession& session) const;
-  bool same_bytes(RemoteMemory& other, std::uint64_t start, std::uint64_t end) const;
+  bool same_bytes(process::RemoteMemory& other, std::uint64_t start, std::uint64_t end) const;
 
   std::int64_t event_;
   pid_t task_;

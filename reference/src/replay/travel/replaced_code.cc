@@ -10,12 +10,13 @@
 
 namespace rrpcp::replay {
 
-std::optional<ReplacedBytes> replaced_at(pid_t pid, RemoteMemory& memory, std::uint64_t address) {
+std::optional<ReplacedBytes> replaced_at(pid_t pid, process::RemoteMemory& memory,
+                                         std::uint64_t address) {
   ReplacedBytes now{};
   if (memory.read_some(address, now) != now.size() || now != kUndefinedInstruction) {
     return std::nullopt;
   }
-  for (const ProcMapping& mapping : read_mappings(pid)) {
+  for (const process::ProcMapping& mapping : process::read_mappings(pid)) {
     if (!mapping.contains(address) || mapping.inode == 0) {
       continue;
     }

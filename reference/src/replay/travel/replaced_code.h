@@ -17,6 +17,7 @@ using ReplacedBytes = std::array<std::byte, kUndefinedInstruction.size()>;
 // The bytes in whose place `ud2` stands at `address`, as the mapped file has them. Nothing where it
 // is the program's own `ud2`, or where the code was made by the program: then nobody knows. Throws
 // Error where the process is gone.
-std::optional<ReplacedBytes> replaced_at(pid_t pid, RemoteMemory& memory, std::uint64_t address);
+std::optional<ReplacedBytes> replaced_at(pid_t pid, process::RemoteMemory& memory,
+                                         std::uint64_t address);
 
 } // namespace rrpcp::replay

@@ -27,13 +27,13 @@ namespace rrpcp::replay {
 namespace {
 
 struct Source {
-  Tracee* tracee = nullptr;
+  process::Tracee* tracee = nullptr;
   pid_t pid = 0; // of the real process
   std::uint64_t site = 0;
 };
 
 // Memory that a fork goes on sharing.
-bool is_shared_memory(const ProcMapping& mapping) {
+bool is_shared_memory(const process::ProcMapping& mapping) {
   const std::string_view name = mapping.name;
   return mapping.shared && (name.substr(0, 7) == "/memfd:" || name.substr(0, 9) == "/dev/zero" ||
                             name.substr(0, 5) == "/SYSV");
@@ -160,12 +160,12 @@ private:
   }
 
   // Lets `maker` make a task, and puts its registers back.
-  Tracee make(Tracee& maker, std::uint64_t site, std::uint64_t flags) {
+  process::Tracee make(process::Tracee& maker, std::uint64_t site, std::uint64_t flags) {
     const user_regs_struct registers = maker.registers();
     InjectedCalls calls(maker, site);
     const auto real =
         static_cast<pid_t>(calls.require("copying a task", SYS_clone, flags, 0, 0, 0, 0));
-    Tracee made = Tracee::adopt(calls.new_task().value_or(real), false);
+    process::Tracee made = process::Tracee::adopt(calls.new_task().value_or(real), false);
     made.wait_stop();
     maker.set_registers(registers);
     made_.stops += 4;
@@ -174,7 +174,7 @@ private:
 
   void add_leader(pid_t tid, const Source& source) {
     const user_regs_struct registers = source.tracee->registers();
-    Tracee made = make(*source.tracee, source.site, CLONE_PARENT | SIGCHLD);
+    process::Tracee made = make(*source.tracee, source.site, CLONE_PARENT | SIGCHLD);
     made.set_registers(registers);
     const pid_t pid = made.tid();
     made_.tasks.push_back({tid, pid, std::move(made), source.site});
@@ -182,8 +182,8 @@ private:
   }
 
   void add_sharing(pid_t tid, const Source& source, const AdoptedTask& sharer) {
-    Tracee made =
-        make(const_cast<Tracee&>(sharer.tracee), sharer.site, CLONE_VM | CLONE_PARENT | SIGCHLD);
+    process::Tracee made = make(const_cast<process::Tracee&>(sharer.tracee), sharer.site,
+                                CLONE_VM | CLONE_PARENT | SIGCHLD);
     give_state(made, source);
     const pid_t pid = made.tid();
     made_.tasks.push_back({tid, pid, std::move(made), source.site});
@@ -192,12 +192,12 @@ private:
   void add_thread(pid_t tid, const Source& source, std::size_t leader) {
     constexpr std::uint64_t kThread =
         CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-    Tracee made = make(made_.tasks[leader].tracee, made_.tasks[leader].site, kThread);
+    process::Tracee made = make(made_.tasks[leader].tracee, made_.tasks[leader].site, kThread);
     give_state(made, source);
     made_.tasks.push_back({tid, made_.tasks[leader].pid, std::move(made), source.site});
   }
 
-  static void give_state(Tracee& made, const Source& source) {
+  static void give_state(process::Tracee& made, const Source& source) {
     if (const auto extended = source.tracee->register_set(NT_X86_XSTATE)) {
       made.set_register_set(NT_X86_XSTATE, *extended);
     }
@@ -207,8 +207,8 @@ private:
 
   // The fork has what it shared mapped still: it gets copies, the same for all its processes.
   void replace_shared_memory(AdoptedTask& task) {
-    std::vector<ProcMapping> shared;
-    for (ProcMapping& mapping : read_mappings(task.pid)) {
+    std::vector<process::ProcMapping> shared;
+    for (process::ProcMapping& mapping : process::read_mappings(task.pid)) {
       if (is_shared_memory(mapping)) {
         shared.push_back(std::move(mapping));
       }
@@ -217,8 +217,8 @@ private:
       return;
     }
     const user_regs_struct registers = task.tracee.registers();
-    RemoteMemory memory(task.pid);
-    for (const ProcMapping& mapping : shared) {
+    process::RemoteMemory memory(task.pid);
+    for (const process::ProcMapping& mapping : shared) {
       const int fd = shared_copy(mapping, memory);
       const std::string path = "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(fd);
       const std::uint64_t place = registers.rsp & ~(kPage - 1);
@@ -237,7 +237,7 @@ private:
     }
   }
 
-  int shared_copy(const ProcMapping& mapping, RemoteMemory& memory) {
+  int shared_copy(const process::ProcMapping& mapping, process::RemoteMemory& memory) {
     if (auto found = shared_.find(mapping.inode); found != shared_.end()) {
       // Of memory without a descriptor, a process may have a part that another does not.
       struct stat status {};
@@ -256,7 +256,7 @@ private:
     return fd;
   }
 
-  static void fill(int fd, const ProcMapping& mapping, RemoteMemory& memory) {
+  static void fill(int fd, const process::ProcMapping& mapping, process::RemoteMemory& memory) {
     const std::uint64_t end = mapping.offset + mapping.length();
     struct stat status {};
     if (::fstat(fd, &status) != 0 || (static_cast<std::uint64_t>(status.st_size) < end &&
@@ -371,7 +371,7 @@ std::uint64_t kibibytes(const std::string& content, const std::string& name) {
     return 0;
   }
   std::string_view rest = std::string_view(content).substr(at + 1 + name.size());
-  return parse_number(cut_word(rest), 10, "the size of a process") * 1024;
+  return process::parse_number(process::cut_word(rest), 10, "the size of a process") * 1024;
 }
 
 std::uint64_t sum_of(const CopiedTasks& copied, const char* file, const std::string& name) {
@@ -379,7 +379,7 @@ std::uint64_t sum_of(const CopiedTasks& copied, const char* file, const std::str
   std::set<pid_t> seen;
   for (const AdoptedTask& task : copied.tasks) {
     if (seen.insert(task.pid).second) {
-      bytes += kibibytes(read_proc_file(proc_path(task.pid, file)), name);
+      bytes += kibibytes(process::read_proc_file(process::proc_path(task.pid, file)), name);
     }
   }
   return bytes;

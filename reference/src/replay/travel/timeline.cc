@@ -130,8 +130,8 @@ std::vector<TimelineTask> Timeline::tasks() const {
   for (const TaskState& task : session.state().tasks) {
     TimelineTask out{task.tid, task.pid, task.ticks, task.in_call, {}};
     const pid_t real = session.tracee(task.tid).tid();
-    if (std::optional<std::string> name =
-            try_read_file(proc_task_path(session.real_process(task.tid), real, "comm"))) {
+    if (std::optional<std::string> name = process::try_read_file(
+            process::proc_task_path(session.real_process(task.tid), real, "comm"))) {
       while (!name->empty() && name->back() == '\n') {
         name->pop_back();
       }
@@ -180,7 +180,8 @@ std::vector<TimelineMapping> Timeline::mappings(std::int32_t pid) const {
         std::string(reinterpret_cast<const char*>(path.begin()), path.size());
   }
   std::vector<TimelineMapping> list;
-  for (const ProcMapping& mapping : read_mappings(session.real_process(impl_->task_of(pid)))) {
+  for (const process::ProcMapping& mapping :
+       process::read_mappings(session.real_process(impl_->task_of(pid)))) {
     TimelineMapping out{mapping.start, mapping.end, static_cast<int>(mapping.protection),
                         mapping.offset, mapping.name};
     if (auto found = kept.find(mapping.name); found != kept.end()) {
@@ -250,13 +251,13 @@ std::array<std::byte, 128> Timeline::signal_info(std::int32_t tid) const {
   ReplaySession& session = impl_->session();
   std::array<std::byte, 128> out{};
   if (impl_->traveller.now().is_arrived() && session.runner() == tid) {
-    const EventData& event = session.current();
-    if (event.kind == EventKind::kSignal) {
+    const trace::EventData& event = session.current();
+    if (event.kind == trace::EventKind::kSignal) {
       const std::span<const std::byte> info = event.bytes(event.signal_info);
       std::copy_n(info.begin(), std::min(info.size(), out.size()), out.begin());
       return out;
     }
-    if (event.kind == EventKind::kExit && WIFSIGNALED(event.status)) {
+    if (event.kind == trace::EventKind::kExit && WIFSIGNALED(event.status)) {
       siginfo_t info{};
       if (event.registers && session.tracee(tid).last_stop().signal() == WTERMSIG(event.status)) {
         info = session.tracee(tid).signal_info();

@@ -41,7 +41,7 @@ bool stops_execution(const Breakpoint& breakpoint) {
          breakpoint.kind == Breakpoint::Kind::kHardware;
 }
 
-int signal_of(const EventData& event) {
+int signal_of(const trace::EventData& event) {
   int number = 0;
   const std::span<const std::byte> info = event.bytes(event.signal_info);
   if (info.size() >= sizeof number) {
@@ -63,7 +63,7 @@ Stop Traveller::stop_of(StopReason reason, pid_t tid) {
 }
 
 bool Traveller::is_last() const {
-  return !session_->at_end() && session_->current().kind == EventKind::kExit &&
+  return !session_->at_end() && session_->current().kind == trace::EventKind::kExit &&
          session_->state().tasks.size() == 1;
 }
 
@@ -94,7 +94,8 @@ bool Traveller::condition_holds(const Breakpoint& breakpoint, pid_t tid) const {
 const std::vector<Traveller::Code>& Traveller::code_of(pid_t pid) {
   const auto [found, is_new] = code_.try_emplace(pid);
   if (is_new) {
-    for (const ProcMapping& mapping : read_mappings(session_->real_process(session_->runner()))) {
+    for (const process::ProcMapping& mapping :
+         process::read_mappings(session_->real_process(session_->runner()))) {
       if ((mapping.protection & PROT_EXEC) != 0) {
         found->second.push_back(
             {mapping.start, mapping.end, (mapping.protection & PROT_WRITE) != 0});
@@ -140,7 +141,7 @@ std::vector<Traveller::Watch> Traveller::watches(const Walk& walk, pid_t pid) {
       (walk.except != 0 && session_->runner() == walk.except)) {
     return pieces;
   }
-  RemoteMemory& memory = session_->memory(session_->runner());
+  process::RemoteMemory& memory = session_->memory(session_->runner());
   for (const auto& [id, breakpoint] : breakpoints_) {
     if (!watches_changes(breakpoint) || (breakpoint.pid != 0 && breakpoint.pid != pid)) {
       continue;
@@ -176,7 +177,7 @@ std::optional<Stop> Traveller::breakpoint_at(std::uint64_t address) {
 
 // What is told of the current event when its task has come to it.
 std::optional<Stop> Traveller::arrival(const Walk& walk) {
-  const EventData& event = session_->current();
+  const trace::EventData& event = session_->current();
   const pid_t tid = session_->runner();
   const TaskState* task = session_->state().find_task(tid);
   if (task == nullptr || !wants(walk, task->pid, tid)) {
@@ -186,12 +187,12 @@ std::optional<Stop> Traveller::arrival(const Walk& walk) {
   const auto told = [&](int signal) {
     return !settings.report_signal || settings.report_signal(signal);
   };
-  if (event.kind == EventKind::kSignal && told(signal_of(event))) {
+  if (event.kind == trace::EventKind::kSignal && told(signal_of(event))) {
     Stop stop = stop_of(StopReason::kSignal, tid);
     stop.signal = signal_of(event);
     return stop;
   }
-  if (event.kind == EventKind::kExit) {
+  if (event.kind == trace::EventKind::kExit) {
     std::size_t threads = 0;
     for (const TaskState& other : session_->state().tasks) {
       threads += other.pid == task->pid ? 1 : 0;
@@ -207,8 +208,9 @@ std::optional<Stop> Traveller::arrival(const Walk& walk) {
     }
   }
   if (settings.calls && event.registers &&
-      (event.kind == EventKind::kSystemCall || event.kind == EventKind::kSystemCallBegun ||
-       event.kind == EventKind::kNewTask || event.kind == EventKind::kExec)) {
+      (event.kind == trace::EventKind::kSystemCall ||
+       event.kind == trace::EventKind::kSystemCallBegun ||
+       event.kind == trace::EventKind::kNewTask || event.kind == trace::EventKind::kExec)) {
     const auto number = static_cast<std::int64_t>(event.registers->orig_rax);
     if (settings.calls->empty() || std::find(settings.calls->begin(), settings.calls->end(),
                                              number) != settings.calls->end()) {
@@ -361,7 +363,7 @@ std::optional<std::chrono::steady_clock::time_point> Traveller::next_look(const 
 Traveller::Sliced Traveller::native(Walk& walk, const std::vector<std::uint64_t>& addresses,
                                     bool at_start) {
   ReplaySession& session = *session_;
-  Tracee& tracee = session.tracee(session.runner());
+  process::Tracee& tracee = session.tracee(session.runner());
   Moment from = now_;
   std::map<std::uint64_t, std::uint64_t> arrivals;
   std::uint64_t stops = 0;
@@ -466,20 +468,20 @@ void Traveller::leave_counted() {
 
 // Whether the current event leaves mappings and processes as they are.
 bool Traveller::keeps_mappings() const {
-  const EventData& event = session_->current();
+  const trace::EventData& event = session_->current();
   if (!event.followed.empty() || event.mapping) {
     return false;
   }
   switch (event.kind) {
-  case EventKind::kSystemCallBegun:
-  case EventKind::kSignal:
-  case EventKind::kTrap:
+  case trace::EventKind::kSystemCallBegun:
+  case trace::EventKind::kSignal:
+  case trace::EventKind::kTrap:
     break;
-  case EventKind::kSystemCall:
-  case EventKind::kSystemCallFinished: {
-    const SystemCall call(event.registers ? *event.registers
-                                          : session_->tracee(session_->runner()).registers());
-    if (call_row(call).made != Made::kNothing) {
+  case trace::EventKind::kSystemCall:
+  case trace::EventKind::kSystemCallFinished: {
+    const trace::SystemCall call(
+        event.registers ? *event.registers : session_->tracee(session_->runner()).registers());
+    if (trace::call_row(call).made != trace::Made::kNothing) {
       return false;
     }
     break;
@@ -492,7 +494,7 @@ bool Traveller::keeps_mappings() const {
 
 // The same for code, of which the counted run has copies.
 bool Traveller::keeps_code() const {
-  const EventData& event = session_->current();
+  const trace::EventData& event = session_->current();
   return keeps_mappings() && event.shared.empty() &&
          std::none_of(event.memory.begin(), event.memory.end(), [&](const auto& write) {
            return counted_run_->touches(write.address, write.data.length);
@@ -532,7 +534,7 @@ Traveller::Sliced Traveller::counted(Walk& walk, const std::vector<std::uint64_t
   if (meets(walk)) {
     sites.met = walk.meeting->met_state();
   }
-  Tracee& tracee = session.tracee(runner);
+  process::Tracee& tracee = session.tracee(runner);
   const auto hit = [&](std::uint64_t address) {
     const std::optional<Stop> stop = breakpoint_at(address);
     return stop && find(walk, *stop, now_, now_);
@@ -651,7 +653,7 @@ Traveller::Sliced Traveller::step(Walk& walk) {
   const pid_t tid = session.runner();
   const pid_t pid = session.state().find_task(tid)->pid;
   const std::vector<Watch> watched = watches(walk, pid);
-  RemoteMemory& memory = session.memory(tid);
+  process::RemoteMemory& memory = session.memory(tid);
   bool conditions = false;
   const std::vector<std::uint64_t> addresses = armed(walk, pid, conditions);
   const auto value = [&](const Watch& watch) {
@@ -717,7 +719,7 @@ std::vector<std::byte> Traveller::value_of(const Breakpoint& breakpoint) {
 
 // Whether by the current event a call returns that has made a process and waited for it.
 bool Traveller::ends_vfork() {
-  if (session_->current().kind != EventKind::kSystemCallFinished) {
+  if (session_->current().kind != trace::EventKind::kSystemCallFinished) {
     return false;
   }
   const pid_t tid = session_->runner();
@@ -742,8 +744,8 @@ bool Traveller::ends_vfork() {
 bool Traveller::apply(Walk& walk) {
   ReplaySession& session = *session_;
   const pid_t runner = session.runner();
-  const EventData& event = session.current();
-  const EventKind kind = event.kind;
+  const trace::EventData& event = session.current();
+  const trace::EventKind kind = event.kind;
   const pid_t task_after = event.task;
   const pid_t child = event.child;
   const pid_t child_process = event.child_process;
@@ -754,7 +756,7 @@ bool Traveller::apply(Walk& walk) {
   const bool wanted = wants(walk, pid, runner);
   std::int64_t call = -1;
   if (wanted && walk.settings.calls &&
-      (kind == EventKind::kSystemCall || kind == EventKind::kSystemCallFinished)) {
+      (kind == trace::EventKind::kSystemCall || kind == trace::EventKind::kSystemCallFinished)) {
     call = static_cast<std::int64_t>(event.registers ? event.registers->orig_rax
                                                      : session.tracee(runner).registers().orig_rax);
   }
@@ -797,12 +799,12 @@ bool Traveller::apply(Walk& walk) {
   if (excluded) {
     return false;
   }
-  if (kind == EventKind::kExec && walk.settings.exec) {
+  if (kind == trace::EventKind::kExec && walk.settings.exec) {
     if (find(walk, stop_of(StopReason::kExec, task_after), now_, now_)) {
       return true;
     }
   }
-  if (kind == EventKind::kNewTask) {
+  if (kind == trace::EventKind::kNewTask) {
     const bool thread = (flags & CLONE_THREAD) != 0;
     const bool vfork = (flags & CLONE_VFORK) != 0;
     if (thread ? walk.settings.threads : vfork ? walk.settings.vfork : walk.settings.fork) {

@@ -27,7 +27,7 @@ Traveller::Traveller(std::string directory, TimelineSettings settings, std::int6
   }
   // The first place with a process is behind the first exec.
   for (std::int64_t event = 1; event <= count && start_.event == 0; ++event) {
-    if (index_.facts(event).kind == EventKind::kExec) {
+    if (index_.facts(event).kind == trace::EventKind::kExec) {
       start_ = {event + 1, 0};
     }
   }
@@ -54,8 +54,8 @@ Place Traveller::end() const {
   const std::int64_t count = trace_.event_count();
   // At the end of the last process it stands before that end.
   const EventFacts& last = const_cast<EventIndex&>(index_).facts(count);
-  return last.kind == EventKind::kExit && trace_.complete() ? Place{count, Place::kArrived}
-                                                            : Place{count + 1, 0};
+  return last.kind == trace::EventKind::kExit && trace_.complete() ? Place{count, Place::kArrived}
+                                                                   : Place{count + 1, 0};
 }
 
 void Traveller::go_to(const Place& place, bool near) {
@@ -297,7 +297,7 @@ std::int64_t Traveller::behind_latest_of(pid_t task, std::int64_t event) {
   for (std::int64_t before = event - 1; before >= start_.event; --before) {
     const EventFacts& facts = index_.facts(before);
     if (facts.task == task || facts.runner == task ||
-        (facts.kind == EventKind::kNewTask && facts.child == task)) {
+        (facts.kind == trace::EventKind::kNewTask && facts.child == task)) {
       return before + 1;
     }
   }
@@ -331,7 +331,7 @@ Stop Traveller::step_back(const RunSettings& settings) {
       } else if (index_.facts(here.event).has_way) {
         target = Moment::last_of(here.event);
       } else if (here.event > start_.event && index_.facts(here.event - 1).task == tid &&
-                 index_.facts(here.event - 1).kind != EventKind::kSystemCallBegun) {
+                 index_.facts(here.event - 1).kind != trace::EventKind::kSystemCallBegun) {
         // A signal, or its end, behind its latest event: forward it stops there first.
         target = Moment::of({here.event, 0});
       }
@@ -339,18 +339,18 @@ Stop Traveller::step_back(const RunSettings& settings) {
     pid_t name = tid; // before it executed a program, it may have had another
     for (std::int64_t event = here.event - 1; !target && event >= start_.event; --event) {
       const EventFacts& facts = index_.facts(event);
-      if (facts.kind == EventKind::kNewTask && facts.child == name) {
+      if (facts.kind == trace::EventKind::kNewTask && facts.child == name) {
         break; // it begins here
       }
       if (facts.task != name && facts.runner != name) {
         continue;
       }
-      if (facts.kind == EventKind::kSignal &&
+      if (facts.kind == trace::EventKind::kSignal &&
           (!settings.report_signal || settings.report_signal(facts.signal))) {
         target = Moment::arrived(event);
         stop.reason = StopReason::kSignal;
         stop.signal = facts.signal;
-      } else if (facts.kind == EventKind::kPreemption) {
+      } else if (facts.kind == trace::EventKind::kPreemption) {
         target = Moment::of({event, 0});
       } else if (facts.has_way) {
         target = Moment::last_of(event);
