@@ -104,6 +104,21 @@ def hunt(directory):
              r"rename_account .*hunt\.c:%d" % store,
              r"#1 .*main .*hunt\.c:%d" % line_of('rename_account(accounts[2]'),
              r'"travel and provisions"', r"Hardware watchpoint 1", r"Place: \d+\+\d+", r"Completed event: \d+")
+    readme_is_true(output)
+
+
+# The session that the README begins with: what it shows is what comes, in that order.
+def readme_is_true(output):
+    def plain(text):
+        text = re.sub(r"0x[0-9a-f]+ in ", "", text)
+        text = re.sub(r'0x[0-9a-f]+ "', '"', text)
+        text = re.sub(r"0x[0-9a-f]+", "0x", text)
+        return re.sub(r"\S*/hunt\.c", "hunt.c", text)
+    with open(os.path.join(os.path.dirname(SOURCE), "..", "..", "README.md"), encoding="utf-8") as file:
+        log = file.read().split("$ pcp-rr replay ", 1)[1].split("```", 1)[0]
+    shown = [line for line in log.splitlines()[1:] if line and not line.startswith("(rr) ")]
+    check(len(shown) >= 5, "the README shows %r" % shown)
+    in_order(plain(output), *[re.escape(plain(line)) for line in shown])
 
 
 # A person's session forward.
