@@ -88,7 +88,7 @@ struct State {
 struct BaseCheckpoint {
   # Another checkpoint of the same trace, whose pages this one takes over (spec/series.md).
   id @0 :Data;
-  # Its checkpoint id: 16 bytes, without the zeros that follow it in its footer.
+  # Its checkpoint id, the 32 bytes of its footer.
   pageCount @1 :UInt64;
   # Pages of its stream, at least 1.
   chunkPages @2 :UInt32;
