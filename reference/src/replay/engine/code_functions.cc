@@ -1,6 +1,7 @@
 #include "replay/engine/code_functions.h"
 
 #include "base/bytes.h"
+#include "base/file.h"
 
 #include <algorithm>
 #include <array>
@@ -58,18 +59,28 @@ std::uint64_t decode_value(std::span<const std::byte> bytes, unsigned encoding) 
 
 } // namespace
 
+// Pieces that are asked for lie near each other: more is read than is asked for.
 bool CodeFunctions::read_at(std::uint64_t offset, std::span<std::byte> out) const {
-  while (!out.empty()) {
-    const ssize_t n = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) {
-      continue;
-    }
-    if (n <= 0) {
+  constexpr std::uint64_t kWindow = 64 << 10;
+  if (offset > INT64_MAX - 2 * kWindow) {
+    return false;
+  }
+  if (out.size() > kWindow) {
+    return rrpcp::read_at(fd_, out, offset, "code") == out.size();
+  }
+  const auto within = [&] {
+    return offset >= window_at_ && offset - window_at_ <= window_.size() &&
+           out.size() <= window_.size() - (offset - window_at_);
+  };
+  if (!within()) {
+    window_at_ = offset & ~(kWindow / 2 - 1);
+    window_.resize(2 * kWindow);
+    window_.resize(rrpcp::read_at(fd_, window_, window_at_, "code"));
+    if (!within()) {
       return false;
     }
-    out = out.subspan(static_cast<std::size_t>(n));
-    offset += static_cast<std::uint64_t>(n);
   }
+  std::memcpy(out.data(), window_.data() + (offset - window_at_), out.size());
   return true;
 }
 

@@ -61,6 +61,8 @@ private:
   std::optional<Range> find_address(std::uint64_t address) const;
 
   int fd_ = -1;
+  mutable std::vector<std::byte> window_; // of the file
+  mutable std::uint64_t window_at_ = 0;
   std::vector<Load> loads_;
   std::vector<Segment> executable_;
   // Executable sections, in order of their offsets; none where there is no table of sections.

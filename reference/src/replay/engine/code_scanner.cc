@@ -30,6 +30,18 @@ class Disassembler {
 public:
   explicit Disassembler(std::span<const std::byte> code) : code_(code) {
     ZydisDecoderInit(&decoder_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    lengths_ = decoder_;
+    ZydisDecoderEnableMode(&lengths_, ZYDIS_DECODER_MODE_MINIMAL, ZYAN_TRUE);
+  }
+
+  // Length of the instruction; 0: none. Several times as fast as the others.
+  std::size_t length_at(std::size_t place) const {
+    ZydisDecodedInstruction decoded;
+    return place < code_.size() &&
+                   ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(
+                       &lengths_, nullptr, code_.data() + place, code_.size() - place, &decoded))
+               ? decoded.length
+               : 0;
   }
 
   // Nothing where there is no instruction that a program can execute.
@@ -75,6 +87,7 @@ public:
 private:
   std::span<const std::byte> code_;
   ZydisDecoder decoder_;
+  ZydisDecoder lengths_;
   mutable bool implausible_ = false;
 };
 
@@ -136,16 +149,20 @@ private:
                                           : Decision{Answer::kOther, 0};
   }
 
-  Decision in_function(std::size_t begin, std::size_t hit) const {
-    for (std::size_t at = begin; at <= hit;) {
-      const std::optional<Instruction> instruction = disassembler_.at(at);
-      if (!instruction) {
+  Decision in_function(std::size_t begin, std::size_t hit) {
+    if (function_ != begin || reached_ > hit) {
+      function_ = begin;
+      reached_ = begin;
+    }
+    while (reached_ <= hit) {
+      const std::size_t length = disassembler_.length_at(reached_);
+      if (length == 0) {
         return {}; // data within the function
       }
-      if (at + instruction->length > hit) {
-        return judge(at, instruction->length);
+      if (reached_ + length > hit) {
+        return judge(reached_, length);
       }
-      at += instruction->length;
+      reached_ += length;
     }
     return {};
   }
@@ -224,6 +241,9 @@ private:
   std::uint64_t offset_;
   const std::function<std::optional<CodeStart>(std::uint64_t)>& start_of_;
   Disassembler disassembler_;
+  // The function that was looked at last, and the instruction that it was looked through to.
+  std::size_t function_ = ~std::size_t{0};
+  std::size_t reached_ = 0;
   ScannedCode result_;
 };
 
