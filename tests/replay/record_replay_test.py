@@ -119,6 +119,7 @@ CASES = {
     "bad_pointers": ("", ["@bad_pointers"], 0),
     "leader_ends": ("", ["@leader_ends"], 3),
     "init_faults": ("", ["@init_faults"], 0),
+    "buffered_calls": ("", ["@buffered_calls"], 0),
     "many_events": ("", ["@many_events", "SIZE"], 0, 20_000, 5_000),
 }
 

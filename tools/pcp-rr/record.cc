@@ -222,6 +222,8 @@ int rr_record(int argc, char** argv, Console& console) {
   command.add("checkpoint-interval", "make a checkpoint every N events, while recording", "N");
   command.add("checksum",
               "store digests of all writable memory every N events, for replay --verify", "N");
+  command.add("n,no-syscall-buffer",
+              "stop the program at every system call, also at those that could be made without");
   command.add("self-check", "replay beside the recording, and end it where the replay differs");
   command.add("cpuid",
               "let CPUID tell of no more than LEVEL has: x86-64, x86-64-v2, x86-64-v3; 'native' is "
@@ -248,6 +250,7 @@ int rr_record(int argc, char** argv, Console& console) {
   options.command = arguments.positional();
   options.wait_for_all = arguments.has("wait");
   options.checksum_interval = interval_of("checksum");
+  options.buffer_calls = !arguments.has("no-syscall-buffer");
   options.cpuid = arguments.has("cpuid") ? arguments.get("cpuid") : "";
   options.notice = [&](const std::string& text) {
     if (!console.quiet) {

@@ -111,13 +111,15 @@ Tracee Tracee::adopt(pid_t tid, bool stopped) {
 
 Tracee::Tracee(Tracee&& other) noexcept
     : tid_(std::exchange(other.tid_, 0)), stopped_(std::exchange(other.stopped_, false)),
-      at_restarted_call_(other.at_restarted_call_), last_stop_(other.last_stop_) {}
+      at_restarted_call_(other.at_restarted_call_), last_request_(other.last_request_),
+      last_stop_(other.last_stop_) {}
 
 Tracee& Tracee::operator=(Tracee&& other) noexcept {
   if (this != &other) {
     std::swap(tid_, other.tid_);
     std::swap(stopped_, other.stopped_);
     std::swap(at_restarted_call_, other.at_restarted_call_);
+    std::swap(last_request_, other.last_request_);
     std::swap(last_stop_, other.last_stop_);
   }
   return *this;
@@ -164,6 +166,21 @@ void Tracee::resume(int request, int signal) {
   }
   stopped_ = false;
   at_restarted_call_ = false;
+  last_request_ = request;
+}
+
+bool Tracee::pass_filter_stop() {
+  if (!stopped_ || last_request_ != PTRACE_SYSCALL || last_stop_.event() != PTRACE_EVENT_SECCOMP) {
+    return false;
+  }
+  if (event_message() != own_filter_data) {
+    user_regs_struct skipped = registers();
+    skipped.orig_rax = ~std::uint64_t{0};
+    skipped.rax = static_cast<std::uint64_t>(-ENOSYS);
+    set_registers(skipped);
+  }
+  resume(PTRACE_SYSCALL);
+  return true;
 }
 
 TraceeStop Tracee::wait() {
@@ -171,7 +188,11 @@ TraceeStop Tracee::wait() {
     int status = 0;
     pid_t result = ::waitpid(tid_, &status, __WALL | __WNOTHREAD);
     if (result == tid_) {
-      return take_report(status);
+      take_report(status);
+      if (pass_filter_stop()) {
+        continue;
+      }
+      return last_stop_;
     }
     if (errno == ECHILD) {
       throw gone_error(tid_);
@@ -191,7 +212,11 @@ std::optional<TraceeStop> Tracee::wait_for(std::chrono::milliseconds timeout) {
     int status = 0;
     pid_t result = ::waitpid(tid_, &status, __WALL | __WNOTHREAD | WNOHANG);
     if (result == tid_) {
-      return take_report(status);
+      take_report(status);
+      if (pass_filter_stop()) {
+        continue;
+      }
+      return last_stop_;
     }
     if (result < 0 && errno == ECHILD) {
       throw gone_error(tid_);

@@ -118,6 +118,13 @@ public:
   // Waits, and throws kProcessGone where the thread is gone, kSystem where nothing was reported for
   // `patience`: then the thread stays attached, and running.
   TraceeStop wait_stop(std::chrono::milliseconds patience = std::chrono::minutes(1));
+  // Whether the last stop is that of a filter of seccomp(2) (PTRACE_EVENT_SECCOMP) in a call whose
+  // entry was reported already, because the thread was resumed with PTRACE_SYSCALL: then the thread
+  // has been let go on. wait() and wait_for() do that by themselves. A filter that was not
+  // installed with `own_filter_data` (SECCOMP_RET_DATA) wants a tracer of its own, which there is
+  // not: the call fails with ENOSYS, as seccomp(2) says.
+  bool pass_filter_stop();
+  static constexpr std::uint64_t own_filter_data = 0x5043;
   // Takes over a report of this thread that the caller got from waitpid(2) itself.
   TraceeStop take_report(int status);
 
@@ -175,6 +182,7 @@ private:
   pid_t tid_ = 0;
   bool stopped_ = false;
   bool at_restarted_call_ = false;
+  int last_request_ = 0; // of resume()
   TraceeStop last_stop_;
 };
 

@@ -34,6 +34,9 @@ struct RecordOptions {
   // With every so many events, of the process that has come so far, digests of all its writable
   // memory are stored, for replays to compare. 0: none.
   std::int64_t checksum_interval = 0;
+  // Have frequent calls that do not block made without a stop, where the machine allows it, and
+  // tell of them later. The trace is the same.
+  bool buffer_calls = true;
   // Asked between events, and when a signal interrupts a wait: where there is a text, the recording
   // ends with Error(kDivergence) of that text.
   std::function<std::optional<std::string>()> stop = {};

@@ -34,7 +34,7 @@ void visit_writable_pages(
     const std::uint64_t end = std::min(mapping.end, part.to);
     const bool writable = (mapping.protection & PROT_WRITE) != 0 ||
                           (made != nullptr && made->executable_within(mapping.start, mapping.end));
-    if (!writable || start >= end) {
+    if (!writable || start >= end || (made != nullptr && made->hidden(mapping.start))) {
       continue;
     }
     scanner.scan(start, end, [&](const process::TouchedRange& range) {

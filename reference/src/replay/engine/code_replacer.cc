@@ -59,10 +59,17 @@ std::shared_ptr<const CodeReplacer::FileCode> CodeReplacer::file_code(int fd) {
                 std::back_inserter(code->found.certain));
       std::move(found.uncertain.begin(), found.uncertain.end(),
                 std::back_inserter(code->found.uncertain));
+      const std::vector<buffer::CallSite> calls =
+          buffer::find_call_sites(bytes, segment.offset, *functions);
+      code->calls.insert(code->calls.end(), calls.begin(), calls.end());
     }
   }
   known = code;
   return known;
+}
+
+const std::vector<buffer::CallSite>& CodeReplacer::call_sites(int fd) {
+  return file_code(fd)->calls; // kept as long as this object
 }
 
 // Those that the program has overwritten.

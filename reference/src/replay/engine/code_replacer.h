@@ -4,6 +4,7 @@
 #include "base/scoped_fd.h"
 #include "process/proc_maps.h"
 #include "process/remote_memory.h"
+#include "replay/buffer/call_sites.h"
 #include "replay/engine/code_scanner.h"
 #include "replay/engine/replaced_instructions.h"
 
@@ -48,10 +49,14 @@ public:
   void replace_made(process::RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
                     std::uint64_t at, ReplacedInstructions& space, const Replaced& replaced);
 
+  // Where the file sets the numbers of calls that need no stop; remembered too. Throws Error.
+  const std::vector<buffer::CallSite>& call_sites(int fd);
+
 private:
   struct FileCode {
     bool elf = false;
     ScannedCode found; // offsets in the file
+    std::vector<buffer::CallSite> calls;
   };
   using FileKey =
       std::tuple<std::uint64_t, std::uint64_t, std::int64_t, std::int64_t, std::int64_t>;

@@ -3,6 +3,7 @@
 #include "base/page.h"
 #include "base/scoped_fd.h"
 #include "process/page_scan.h"
+#include "replay/buffer/call_filter.h"
 #include "replay/engine/host_trials.h"
 #include "replay/engine/instruction_traps.h"
 #include "replay/engine/trial_process.h"
@@ -190,6 +191,20 @@ bool can_suspend_filters() {
          trial.request(PTRACE_SETOPTIONS, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP);
 }
 
+// Whether a filter tells the tracer of calls, and there is none before it.
+bool can_filter_calls() {
+  TracedTrial trial([] {
+    if (!buffer::install_call_filter()) {
+      return kTrialRefused;
+    }
+    ::syscall(SYS_getppid);
+    return kTrialPassed;
+  });
+  return trial.stopped() &&
+         trial.request(PTRACE_SETOPTIONS, PTRACE_O_EXITKILL | PTRACE_O_TRACESECCOMP) &&
+         trial.go(PTRACE_CONT) == SIGTRAP;
+}
+
 void require_tracing(bool replaying) {
   if (!can_trace()) {
     throw Error(ErrorCode::kPermission, "this system does not let a process trace its own child")
@@ -236,6 +251,8 @@ std::vector<HostAbility> examine_host() {
        false, "files are opened by their paths; else root, or CAP_CHECKPOINT_RESTORE"},
       {"suspend-seccomp", "suspending filters (PTRACE_O_SUSPEND_SECCOMP)", can_suspend_filters(),
        false, false, "programs that confine themselves and execute others need CAP_SYS_ADMIN"},
+      {"buffered-calls", "recording calls without a stop (seccomp(2))", can_filter_calls(), false,
+       false, "every call stops, which takes longer: record where no filter of seccomp(2) is"},
   };
 }
 

@@ -14,6 +14,7 @@ bool can_scan_pages();
 bool can_compare_objects();
 bool can_open_mapped_files();
 bool can_suspend_filters();
+bool can_filter_calls();
 
 // Throws Error where a recording, or a replay, could not even begin: kPermission where nobody may
 // trace, kUnsupportedState. Takes a millisecond or two.

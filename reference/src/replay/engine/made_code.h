@@ -32,6 +32,12 @@ public:
   // All of them, joined.
   std::vector<Range> executable_ranges() const;
 
+  // What the recorder has in the program's memory for itself: no page of the program's.
+  void set_hidden(std::uint64_t start, std::uint64_t end) { hidden_ = {start, end}; }
+  bool hidden(std::uint64_t address) const {
+    return address >= hidden_.first && address < hidden_.second;
+  }
+
   // Addresses of instructions that were replaced and are not in the trace yet.
   std::set<std::uint64_t>& untold() { return untold_; }
 
@@ -39,6 +45,7 @@ private:
   std::map<std::uint64_t, std::uint64_t> ranges_; // start, end
   std::set<std::uint64_t> executable_;
   std::set<std::uint64_t> untold_;
+  Range hidden_{0, 0};
 };
 
 } // namespace rrpcp::replay

@@ -3,6 +3,7 @@
 
 #include "process/remote_memory.h"
 #include "process/tracee.h"
+#include "replay/buffer/call_buffer.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/emulated_tracee.h"
 #include "replay/engine/fault_action.h"
@@ -26,9 +27,9 @@
 namespace rrpcp::replay {
 
 // PTRACE_O_* of every recorded task.
-inline constexpr std::uintptr_t kRecorderOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE |
-                                                   PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
-                                                   PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
+inline constexpr std::uintptr_t kRecorderOptions =
+    PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
+    PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL | PTRACE_O_TRACESECCOMP;
 
 struct RecordedTask {
   enum class State {
@@ -112,6 +113,19 @@ struct RecordedTask {
   // Shared by the tasks that share their memory.
   std::shared_ptr<ReplacedInstructions> replaced = std::make_shared<ReplacedInstructions>();
   std::shared_ptr<MadeCode> made_code = std::make_shared<MadeCode>();
+  std::shared_ptr<buffer::CallBuffer> buffer = std::make_shared<buffer::CallBuffer>();
+  // Has made calls without a stop ever since it was let run: it may not be asked for one any more
+  // (others wait).
+  void want_stop() {
+    if (buffer->active() && buffer->owner() == pid) {
+      buffer->enable(memory, false);
+    }
+  }
+  // A filter of the program's own may skip calls: their entries are not left to ours.
+  bool has_filter = false;
+  // The strict mode of seccomp(2), which our filter keeps the kernel from: a call that it does not
+  // allow ends the task.
+  bool strict = false;
 
   // What the program has set of attributes that the recorder needs for itself: PR_SET_DUMPABLE,
   // shared by the tasks that share their memory, and PR_SET_TSC.

@@ -1,6 +1,8 @@
 #include "replay/engine/recorder.h"
 
 #include "base/scoped_fd.h"
+#include "process/proc_status.h"
+#include "replay/buffer/call_filter.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/host_trials.h"
 #include "replay/engine/trace_start.h"
@@ -104,6 +106,9 @@ void Recorder::start() {
     char byte = 0;
     if (::read(ready_read.get(), &byte, 1) == 1) {
       ::prctl(PR_SET_PDEATHSIG, 0); // the trace option takes over, which the program cannot see
+      if (options_.buffer_calls) {
+        buffer::install_call_filter(); // where that cannot be, every call stops
+      }
       ::execvp(arguments[0], arguments.data());
     }
     const int error = errno;
@@ -135,6 +140,8 @@ void Recorder::start() {
     first.tracee.resume(PTRACE_CONT, stop.signal());
   }
   first.begun = true; // its call is not in the trace
+  filtered_ = process::ProcStatus::read(pid, pid).seccomp !=
+              process::ProcStatus::read(recorder, recorder).seccomp;
   on_exec(first, pid);
   if (options_.started) {
     options_.started(pid);
@@ -173,7 +180,7 @@ void Recorder::run_task(RecordedTask& task) {
     task.slice = std::make_unique<PageDigests>(task.tid, task.memory, PageRange(), task.made_code);
   }
   task.resumed_at = Clock::now();
-  task.tracee.resume(way_to_run(task), std::exchange(task.resume_signal, 0));
+  let_run(task, std::exchange(task.resume_signal, 0));
   bool running = true;
   while (running) {
     RecordedTask& going_on = *scheduler_.find(tid);
@@ -187,6 +194,7 @@ void Recorder::run_task(RecordedTask& task) {
 // Looks at a stop. Returns true where the task was let go on in the middle of its program.
 bool Recorder::handle(RecordedTask& task, const process::TraceeStop& stop) {
   const pid_t tid = task.tid;
+  empty_buffer(task, stop);
   const bool running = handle_stop(task, stop);
   if (RecordedTask* after = scheduler_.find(tid); !running && after != nullptr && after->traced) {
     settle(*after);
@@ -207,6 +215,8 @@ bool Recorder::handle_stop(RecordedTask& task, const process::TraceeStop& stop) 
     return on_entry(task);
   }
   switch (stop.event()) {
+  case PTRACE_EVENT_SECCOMP:
+    return on_entry(task);
   case PTRACE_EVENT_CLONE:
   case PTRACE_EVENT_FORK:
   case PTRACE_EVENT_VFORK:
@@ -217,6 +227,10 @@ bool Recorder::handle_stop(RecordedTask& task, const process::TraceeStop& stop) 
     return false;
   default:
     break;
+  }
+  if (task.state == State::kRunning &&
+      (stop.group_stop() || (stop.event_stop() && task.interrupting))) {
+    leave_buffer(task, stop);
   }
   if (stop.group_stop()) {
     const user_regs_struct registers = task.tracee.registers();
@@ -251,7 +265,7 @@ bool Recorder::handle_stop(RecordedTask& task, const process::TraceeStop& stop) 
     }
     const bool running = task.state == State::kRunning;
     if (running) {
-      task.tracee.resume(way_to_run(task));
+      let_run(task);
     } else {
       task.state = State::kReady;
     }

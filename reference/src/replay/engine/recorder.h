@@ -2,7 +2,9 @@
 #pragma once
 
 #include "base/scoped_fd.h"
+#include "base/xxh3_stream.h"
 #include "process/tracee.h"
+#include "replay/buffer/call_buffer.h"
 #include "replay/engine/call_memory.h"
 #include "replay/engine/code_replacer.h"
 #include "replay/engine/cpuid_model.h"
@@ -124,6 +126,7 @@ private:
   bool on_signal(RecordedTask& task, int signal);
   void deliver(RecordedTask& task, const siginfo_t& info, schema::SignalCause cause,
                const std::optional<user_regs_struct>& reached);
+  std::optional<user_regs_struct> take_off_entry(RecordedTask& task, user_regs_struct registers);
   void call_off(RecordedTask& task);
   void raise_held(RecordedTask& task);
   static void pend_blocked(RecordedTask& task);
@@ -133,7 +136,7 @@ private:
   void note_extended_registers(RecordedTask& task);
 
   // Tasks that recorded tasks trace, and their stops: recorder_tracees.cc.
-  static int way_to_run(RecordedTask& task);
+  int way_to_run(RecordedTask& task) const;
   void stop_traced(RecordedTask& task, EmulatedTracee::Stop stop, int code, std::uint64_t message);
   void stop_at_signal(RecordedTask& task, const siginfo_t& info);
   void settle(RecordedTask& task);
@@ -201,6 +204,21 @@ private:
   bool kernel_would_wait(const RecordedTask& task, const WaitFor& wanted) const;
   void put_back_told_in_call(RecordedTask& task, std::int64_t result);
 
+  // Calls that the program makes without a stop: recorder_buffer.cc.
+  void make_buffer(RecordedTask& task);
+  void lead_calls(RecordedTask& task, std::uint64_t start, std::uint64_t length);
+  void keep_code_as_built(RecordedTask& task);
+  void let_run(RecordedTask& task, int signal = 0);
+  void empty_buffer(RecordedTask& task, const process::TraceeStop& stop);
+  void record_buffered(RecordedTask& task, const buffer::BufferedCall& call);
+  void leave_buffer(RecordedTask& task, const process::TraceeStop& stop);
+  void note_descriptors(RecordedTask& task, std::int64_t result);
+  std::uint8_t kind_of_descriptor(const RecordedTask& task, std::uint64_t fd, std::uint64_t& device,
+                                  std::uint64_t& inode);
+  void forbid_buffered_writes(std::uint64_t device, std::uint64_t inode);
+  void prepare_confinement(RecordedTask& task);
+  void note_confinement(RecordedTask& task, std::int64_t result);
+
   // Instructions that no replay can foresee: recorder_instructions.cc.
   void replace_in_program(RecordedTask& task);
   void replace_in_new_code(RecordedTask& task, std::int64_t result);
@@ -241,6 +259,11 @@ private:
   std::set<std::string> noticed_;
   std::vector<CallRange> ranges_;
   RangeDigest digest_;
+  bool filtered_ = false; // calls stop at their entry by our filter of seccomp(2)
+  // A task serves a file system (fuse(4)): any call with a path may wait for it, and must not keep
+  // it from running.
+  bool serves_files_ = false;
+  Xxh3Stream64 buffered_digest_;
 };
 
 } // namespace rrpcp::replay

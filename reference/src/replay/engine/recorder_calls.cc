@@ -177,6 +177,10 @@ void Recorder::prepare_call(RecordedTask& task) {
            "x32 system calls are not supported; the program is told that they do not exist");
     return;
   }
+  prepare_confinement(task);
+  if (task.forced_result) {
+    return;
+  }
   const trace::CallRow& row = trace::call_row(call);
   if (row.refusal.error != 0) {
     refuse(task, row);
@@ -505,6 +509,7 @@ void Recorder::on_call_end(RecordedTask& task) {
     registers.orig_rax = ~std::uint64_t{0};
     event.registers_after = registers;
   }
+  note_confinement(task, result);
   put_back_told_in_call(task, result);
   record_outputs(task, result);
   replace_in_new_code(task, result);
@@ -521,6 +526,7 @@ void Recorder::on_call_end(RecordedTask& task) {
   }
   writer_->write();
   end_call(task);
+  note_descriptors(task, result);
   record_request(task);
 }
 

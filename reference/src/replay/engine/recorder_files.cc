@@ -165,6 +165,7 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
   const bool shared = (call[3] & MAP_TYPE) != MAP_PRIVATE;
   const std::string path = strip(process::try_read_link(link).value_or(""));
   const process::ProcMapping made = mapping_at(task.tid, address).value_or(process::ProcMapping());
+  forbid_buffered_writes(status.st_dev, status.st_ino);
   MappedFile& mapped = files_.add(status, made);
   trace::EventData& event = writer_->event();
   trace::EventData::Mapping& mapping = event.mapping.emplace();

@@ -65,11 +65,13 @@ void Recorder::replace_in_new_code(RecordedTask& task, std::int64_t result) {
   case SYS_mmap:
     task.replaced->forget(address, address + align_up(call[1], kPage));
     task.made_code->remove(address, address + align_up(call[1], kPage));
+    task.buffer->forget(address, address + align_up(call[1], kPage));
     if ((call[2] & PROT_EXEC) != 0) {
       if ((call[2] & PROT_WRITE) != 0) {
         watch_made_code(task, address, call[1]);
       }
       replace_in_range(task, address, call[1], true);
+      lead_calls(task, address, call[1]);
     }
     return;
   case SYS_mprotect:
@@ -80,6 +82,7 @@ void Recorder::replace_in_new_code(RecordedTask& task, std::int64_t result) {
         watch_made_code(task, call[0], call[1]);
       }
       replace_in_range(task, call[0], call[1], true);
+      lead_calls(task, call[0], call[1]);
     } else {
       put_back(task, call[0], call[1]);
     }
@@ -87,6 +90,7 @@ void Recorder::replace_in_new_code(RecordedTask& task, std::int64_t result) {
   case SYS_munmap:
     task.replaced->forget(call[0], call[0] + align_up(call[1], kPage));
     task.made_code->remove(call[0], call[0] + align_up(call[1], kPage));
+    task.buffer->forget(call[0], call[0] + align_up(call[1], kPage));
     return;
   case SYS_mremap: {
     std::vector<std::pair<std::uint64_t, ReplacedInstructions::Entry>> moved;

@@ -130,6 +130,7 @@ std::int64_t Recorder::be_traced(RecordedTask& task) {
         "refused");
     return -EPERM;
   }
+  keep_code_as_built(task);
   task.traced = std::make_unique<EmulatedTracee>();
   task.traced->tracer = parent->tid;
   task.traced->tracer_process = parent->pid;
@@ -170,6 +171,7 @@ std::int64_t Recorder::attach_to(RecordedTask& tracer) {
                   [&](std::uint32_t uid) { return uid != own.uids[3]; })) {
     return -EPERM;
   }
+  keep_code_as_built(tracee);
   tracee.traced = std::make_unique<EmulatedTracee>();
   tracee.traced->tracer = tracer.tid;
   tracee.traced->tracer_process = tracer.pid;

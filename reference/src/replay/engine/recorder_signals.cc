@@ -68,7 +68,7 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
         return false;
       }
       task.state = State::kRunning;
-      task.tracee.resume(way_to_run(task));
+      let_run(task);
       return true;
     }
     if (emulate(task, registers, info)) {
@@ -95,6 +95,9 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
     put_back_info(task, info);
   }
   const bool synchronous = is_synchronous(info);
+  if (synchronous && signal == SIGTRAP) {
+    keep_code_as_built(task); // it may step itself
+  }
   const process::ProcStatus status = process::ProcStatus::read(task.pid, task.tid);
   const bool caught = (status.caught >> (signal - 1) & 1) != 0;
   if (!caught) {
@@ -112,7 +115,7 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
       return false;
     }
     task.state = State::kRunning;
-    task.tracee.resume(PTRACE_SYSCALL, std::exchange(task.resume_signal, 0));
+    let_run(task, std::exchange(task.resume_signal, 0));
     return true;
   }
   if (synchronous) {
@@ -131,7 +134,7 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
   }
   task.held.push_back(info);
   task.state = State::kRunning;
-  task.tracee.resume(PTRACE_SYSCALL);
+  let_run(task);
   return true;
 }
 
@@ -205,21 +208,31 @@ void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::Signal
   task.state = State::kReady;
 }
 
-// Takes the task back from the entry of a system call to before it, so that a signal is delivered
-// there.
-void Recorder::call_off(RecordedTask& task) {
-  user_regs_struct registers = task.entry;
+// Takes the task back from the entry of a system call, of which the kernel learns nothing, to
+// before its instruction. `registers`: those at the entry. Returns those that it has now; nothing
+// where it has ended.
+std::optional<user_regs_struct> Recorder::take_off_entry(RecordedTask& task,
+                                                         user_regs_struct registers) {
+  const std::uint64_t number = registers.orig_rax;
   registers.orig_rax = ~std::uint64_t{0};
   task.tracee.set_registers(registers);
   task.tracee.resume(PTRACE_SYSCALL);
   const process::TraceeStop stop = task.tracee.wait();
   if (stop.gone()) {
     on_gone(task, stop);
-    return;
+    return std::nullopt;
   }
   registers.rip -= trace::kSyscallLength;
-  registers.rax = task.entry.orig_rax;
+  registers.rax = number;
   task.tracee.set_registers(registers);
+  return registers;
+}
+
+// Does so in order to deliver a signal there.
+void Recorder::call_off(RecordedTask& task) {
+  if (!take_off_entry(task, task.entry)) {
+    return;
+  }
   task.boundary = task.tracee.registers();
   task.called_off = task.entry;
   task.state = State::kReady;

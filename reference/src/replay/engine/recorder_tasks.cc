@@ -93,6 +93,16 @@ void Recorder::on_new_task(RecordedTask& task) {
                        : std::make_shared<ReplacedInstructions>(*task.replaced);
   child.made_code = (arguments.flags & CLONE_VM) != 0 ? task.made_code
                                                       : std::make_shared<MadeCode>(*task.made_code);
+  child.has_filter = task.has_filter;
+  if (((arguments.flags & CLONE_FILES) != 0) != thread) {
+    task.buffer->give_up_descriptors(task.memory);
+  }
+  if ((arguments.flags & CLONE_VM) != 0) {
+    child.buffer = task.buffer;
+  } else {
+    child.buffer = std::make_shared<buffer::CallBuffer>(*task.buffer);
+    child.buffer->set_owner(child.pid);
+  }
   const bool untraced =
       task.untraced || (task.call.number == SYS_clone && (task.call[0] & kCloneUntraced) != 0);
   const int told = untraced ? 0 : task.tracee.last_stop().event();
@@ -222,6 +232,7 @@ std::string Recorder::prepare_image(RecordedTask& task) {
   task.fault_actions->ill[0] = ignored >> (SIGILL - 1) & 1;
   task.replaced = std::make_shared<ReplacedInstructions>();
   task.made_code = std::make_shared<MadeCode>();
+  task.buffer = std::make_shared<buffer::CallBuffer>();
   task.next_digest = std::make_shared<std::int64_t>(0);
   const SuspendedFilters suspended(task);
   std::string image = "images/" + std::to_string(images_++) + ".pcp";
@@ -229,6 +240,7 @@ std::string Recorder::prepare_image(RecordedTask& task) {
     prepare_program(task.tracee, traps_, model_);
     replace_in_program(task);
     write_program(task, image);
+    make_buffer(task);
   } catch (const Error& error) {
     if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState ||
         error.code() == ErrorCode::kProcessGone) {
@@ -297,6 +309,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
   if (caller != &task) {
     task.held = std::move(caller->held);
     task.forgoes_counter = caller->forgoes_counter;
+    task.has_filter = caller->has_filter;
     task.says_not_random = caller->says_not_random;
     task.affinity = caller->affinity;
     task.traced = std::move(caller->traced);

@@ -81,14 +81,15 @@ siginfo_t as_the_kernel_tells(const siginfo_t& info) {
 
 // The ptrace(2) request by which the task executes its program, up to the next system call or for
 // one instruction. A call is not stepped over: the recorder has to see it.
-int Recorder::way_to_run(RecordedTask& task) {
+int Recorder::way_to_run(RecordedTask& task) const {
+  const int up_to_call = filtered_ && !task.has_filter ? PTRACE_CONT : PTRACE_SYSCALL;
   if (!task.traced || !task.traced->steps()) {
-    return PTRACE_SYSCALL;
+    return up_to_call;
   }
   const std::uint64_t address = restarted(task.tracee.registers()).rip;
   std::array<std::uint8_t, 2> code{};
   const bool known = task.memory.read_some(address, std::as_writable_bytes(std::span(code))) == 2;
-  return known && code[0] == 0x0f && code[1] == 0x05 ? PTRACE_SYSCALL : PTRACE_SINGLESTEP;
+  return known && code[0] == 0x0f && code[1] == 0x05 ? up_to_call : PTRACE_SINGLESTEP;
 }
 
 // The task stands where an event has brought it, or in a call that was begun: its tracer is told
@@ -238,19 +239,11 @@ void Recorder::enter_otherwise(RecordedTask& task, const user_regs_struct& wante
                 "a program moves the instruction pointer of a process that it traces, and that is "
                 "at the entry of a system call; this cannot be recorded");
   }
-  user_regs_struct registers = wanted;
-  registers.orig_rax = ~std::uint64_t{0};
-  task.tracee.set_registers(registers);
-  task.tracee.resume(PTRACE_SYSCALL);
-  const process::TraceeStop stop = task.tracee.wait();
-  if (stop.gone()) {
-    on_gone(task, stop);
+  const std::optional<user_regs_struct> before = take_off_entry(task, wanted);
+  if (!before) {
     return;
   }
-  registers.rip -= trace::kSyscallLength;
-  registers.rax = wanted.orig_rax;
-  task.tracee.set_registers(registers);
-  record_skipped(task, registers);
+  record_skipped(task, *before);
   task.entry_shown = true;
 }
 
@@ -325,7 +318,7 @@ bool Recorder::on_traced_signal(RecordedTask& task, const user_regs_struct& regi
     put_back_info(task, info);
     task.held.push_back(info);
     task.state = State::kRunning;
-    task.tracee.resume(way_to_run(task));
+    let_run(task);
     return true;
   }
   if (!task.held.empty() && task.held.front().si_signo == info.si_signo) {

@@ -22,6 +22,8 @@ using State = RecordedTask::State;
 
 // How long a task may compute while others wait.
 constexpr std::chrono::milliseconds kPatience(500);
+// How long it may make calls without a stop then.
+constexpr std::chrono::milliseconds kBufferPatience(20);
 // Events of one task in a row while others are ready.
 constexpr int kQuantum = 100;
 // After which a call that has not ended is looked at, and looked at again.
@@ -113,7 +115,9 @@ void Scheduler::queue(const TaskReport& report) {
     return;
   }
   task->tracee.take_report(report.status);
-  report_again(*task);
+  if (!task->tracee.pass_filter_stop()) {
+    report_again(*task);
+  }
 }
 
 void Scheduler::collect_reports() {
@@ -165,11 +169,17 @@ process::TraceeStop Scheduler::await_user(RecordedTask& task) {
     std::optional<TaskReport> report;
     if (others_wait(task)) {
       // (Signals may come faster than this would ever wait in vain.)
-      if (!task.interrupting && Clock::now() - task.resumed_at >= kPatience) {
+      const Clock::duration ran = Clock::now() - task.resumed_at;
+      if (!task.interrupting && ran >= kPatience) {
         task.interrupting = true;
         task.tracee.interrupt();
       }
-      report = waiter_.wait_for(std::chrono::milliseconds(100));
+      if (ran >= kBufferPatience) {
+        task.want_stop();
+        yield_ = true;
+      }
+      report = waiter_.wait_for(ran < kBufferPatience ? std::chrono::milliseconds(kBufferPatience)
+                                                      : std::chrono::milliseconds(100));
       if (!report) {
         continue;
       }
@@ -180,9 +190,14 @@ process::TraceeStop Scheduler::await_user(RecordedTask& task) {
       }
     }
     if (report->tid == task.tid) {
-      return task.tracee.take_report(report->status);
+      task.tracee.take_report(report->status);
+      if (task.tracee.pass_filter_stop()) {
+        continue;
+      }
+      return task.tracee.last_stop();
     }
     queue(*report);
+    task.want_stop();
   }
 }
 
@@ -192,7 +207,11 @@ std::optional<process::TraceeStop> Scheduler::await_call(RecordedTask& task) {
     const bool others = others_wait(task);
     if (std::optional<TaskReport> report = others ? waiter_.wait_for(patience) : wait()) {
       if (report->tid == task.tid) {
-        return task.tracee.take_report(report->status);
+        task.tracee.take_report(report->status);
+        if (task.tracee.pass_filter_stop()) {
+          continue;
+        }
+        return task.tracee.last_stop();
       }
       queue(*report);
       if (executed_by(task, report->tid)) {

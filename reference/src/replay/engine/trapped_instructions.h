@@ -36,8 +36,8 @@ std::optional<TrappedCode> decode_trapped(std::span<const std::byte> code);
 // "RDTSC", …
 std::string_view instruction_name(schema::TrappedInstruction instruction);
 
-// Whether it stores extended registers to memory, and with them which of them the processor takes for
-// used (XINUSE), which need not follow from their values (Intel SDM volume 1, section 13.6).
+// Whether it stores extended registers to memory, and with them which of them the processor takes
+// for used (XINUSE), which need not follow from their values (Intel SDM volume 1, section 13.6).
 bool saves_state(schema::TrappedInstruction instruction);
 
 // The general registers in the order of the processor's numbers: 0 is rax.

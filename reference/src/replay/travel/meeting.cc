@@ -16,7 +16,7 @@ namespace {
 constexpr std::uint32_t kNoteXstate = 0x202; // NT_X86_XSTATE
 constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kRedZone = 128;
-constexpr std::uint64_t kPiece = 256 << 10;
+constexpr std::uint64_t kComparedAtOnce = 256 << 10;
 
 // Without what a debugger leaves in the flags (TF, RF) and what tells of system calls.
 user_regs_struct own_registers(user_regs_struct registers) {
@@ -64,10 +64,10 @@ bool Meeting::same_registers(ReplaySession& session) const {
 bool Meeting::same_bytes(process::RemoteMemory& other, std::uint64_t start,
                          std::uint64_t end) const {
   process::RemoteMemory own(copy_->task(task_).pid, process::RemoteMemory::Pages::kShared);
-  std::vector<std::byte> a(std::min(kPiece, end - start));
+  std::vector<std::byte> a(std::min(kComparedAtOnce, end - start));
   std::vector<std::byte> b(a.size());
-  for (std::uint64_t at = start; at < end; at += kPiece) {
-    const std::size_t size = std::min(kPiece, end - at);
+  for (std::uint64_t at = start; at < end; at += kComparedAtOnce) {
+    const std::size_t size = std::min(kComparedAtOnce, end - at);
     const std::size_t read = own.read_some(at, std::span(a).first(size));
     if (other.read_some(at, std::span(b).first(size)) != read) {
       differed_ = at & ~(kPage - 1);

@@ -1,0 +1,122 @@
+// What the recorder and the code in recorded programs that makes calls without a stop know of each
+// other.
+//
+// The recorder has an area of its own in the memory of each recorded program. Where the program
+// sets the number of a call that needs no stop (call_sites.h), it is led into that code, which
+// makes the call, notes everything about it in the buffer, and goes back to behind the program's
+// `syscall`. What it cannot do goes on to the program's `syscall` itself, at which the recorder
+// stops it. A replay has nothing of all this: there the program is as it was built, and each call
+// is one that it comes to by itself.
+#pragma once
+
+#include <cstdint>
+
+namespace rrpcp::replay::buffer {
+
+// Where the area lies in every recorded program: below what the kernel maps from the top, and
+// within 2 GiB of it.
+inline constexpr std::uint64_t kArea = 0x7fffe8000000;
+inline constexpr std::uint64_t kCodeSize = 0x2000;
+inline constexpr std::uint64_t kBridgesSize = 0x10000; // for the code around kArea
+inline constexpr std::uint64_t kExecutableSize = kCodeSize + kBridgesSize;
+inline constexpr std::uint64_t kControl = kArea + kExecutableSize;
+
+inline constexpr std::uint32_t kDescriptors = 1024; // those above are not known
+inline constexpr std::uint32_t kNumbers = 512;      // of calls
+inline constexpr std::uint64_t kStackSize = 0x2000;
+inline constexpr std::uint64_t kEntriesSize = 0x80000;
+
+// What is known of a descriptor: bits. 0: nothing.
+inline constexpr std::uint8_t kRegular = 1;  // a file of a file system whose calls do not block
+inline constexpr std::uint8_t kWritable = 2; // and nobody has it mapped
+inline constexpr std::uint8_t kOther = 0x80; // something else, which the recorder has looked at
+
+// How the code has to treat an argument that is a pointer.
+enum class PartKind : std::uint8_t {
+  kNone,
+  kText,     // read: up to and with a zero byte
+  kRead,     // read: `size` bytes
+  kReadMany, // read: as many as argument `from` says
+  kWritten,  // written: `size` bytes
+  kResult,   // written: as many as the result says
+};
+
+struct CallPart {
+  PartKind kind;
+  std::uint8_t argument;
+  std::uint8_t from;
+  std::uint8_t reserved;
+  std::uint32_t size;
+};
+
+// What else has to be looked at before the call is made.
+enum class CallCheck : std::uint8_t {
+  kNone,
+  kNoTruncation, // the flags, argument `checked`, must not have O_TRUNC
+  kNotFault,     // the signal, argument `checked`, must not be SIGILL or SIGSEGV
+  kPrivate,      // mmap(2): anonymous, private, anywhere, not executable
+  kReading,      // fcntl(2): F_GETFD, F_SETFD, F_GETFL
+  kClose,        // close(2)
+};
+
+struct CallShape {
+  std::uint8_t known;      // 0: the call needs a stop
+  std::uint8_t descriptor; // the argument that must be a descriptor …
+  std::uint8_t needs;      // … of which these bits are known; 0: no descriptor
+  CallCheck check;
+  std::uint8_t checked;
+  std::uint8_t reserved[3];
+  CallPart parts[3];
+};
+static_assert(sizeof(CallShape) == 32);
+
+// Registers of the program at its call, as the code pushes them.
+struct SavedRegisters {
+  std::uint64_t r15, r14, r13, r12, rbp, rbx, flags, r10, r9, r8, rdx, rsi, rdi, rip;
+};
+
+// One call in the buffer, followed by `pieces` times a CallPiece with its bytes, each filled up to
+// a multiple of 8.
+struct CallEntry {
+  std::uint32_t size; // with everything
+  std::uint16_t number;
+  std::uint16_t pieces;
+  std::int64_t result;
+  SavedRegisters registers; // rip: behind the `syscall`
+  std::uint64_t rsp;
+  std::uint64_t fs_base; // 0 where the processor does not let programs read it
+  std::uint64_t gs_base;
+};
+
+struct CallPiece {
+  std::uint64_t address;
+  std::uint32_t length;
+  std::uint32_t written; // 1: by the call; 0: read by it
+};
+
+struct Control {
+  // Written where the program is led in, and used by the code (offsets in call_code.cc).
+  std::uint64_t reserved;  // 0
+  std::uint64_t rcx;       // 8
+  std::uint64_t r11;       // 16
+  std::uint64_t rsp;       // 24
+  std::uint64_t entry;     // 32: address of the code
+  std::uint64_t number;    // 40: what the program has set: rax at its call
+  std::int64_t result;     // 48
+  std::uint64_t stack_top; // 56
+  // Of the recorder.
+  std::uint32_t enabled;
+  std::uint32_t leave;       // come to a stop of the recorder's before going back to the program
+  std::uint32_t done;        // of that stop: the call was made
+  std::uint32_t reads_bases; // the processor lets programs read the bases of fs and gs
+  std::uint64_t used;        // bytes of entries
+  std::uint8_t descriptors[kDescriptors];
+  CallShape shapes[kNumbers];
+  alignas(16) std::uint8_t stack[kStackSize];
+  alignas(16) std::uint8_t entries[kEntriesSize];
+};
+
+inline constexpr std::uint64_t kAreaSize =
+    (kExecutableSize + sizeof(Control) + 0xfff) & ~std::uint64_t{0xfff};
+
+} // namespace rrpcp::replay::buffer

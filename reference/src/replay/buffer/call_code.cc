@@ -1,0 +1,317 @@
+// The code in recorded programs that makes calls without a stop (buffer_abi.h).
+//
+// It is copied out of the library and runs in the middle of somebody else's program: it has a stack
+// of its own, changes no register that a system call does not change, and uses nothing outside of
+// its own section: no library function, no constant data, no thread pointer. It is built on its own
+// with flags that keep the compiler from adding any (CMakeLists.txt). No signal handler runs here
+// (the recorder holds signals back), and no other task does.
+#include "replay/buffer/buffer_abi.h"
+
+#include <asm/unistd.h>
+#include <cstddef>
+
+#if !defined(__x86_64__)
+#error "programs are recorded on x86-64 only"
+#endif
+
+using namespace rrpcp::replay::buffer; // NOLINT
+
+static_assert(offsetof(Control, rcx) == 8 && offsetof(Control, r11) == 16 &&
+              offsetof(Control, rsp) == 24 && offsetof(Control, entry) == 32 &&
+              offsetof(Control, number) == 40 && offsetof(Control, result) == 48 &&
+              offsetof(Control, stack_top) == 56);
+static_assert(offsetof(SavedRegisters, rbx) == 40 && offsetof(SavedRegisters, flags) == 48 &&
+              offsetof(SavedRegisters, r10) == 56 && offsetof(SavedRegisters, r9) == 64 &&
+              offsetof(SavedRegisters, r8) == 72 && offsetof(SavedRegisters, rdx) == 80 &&
+              offsetof(SavedRegisters, rsi) == 88 && offsetof(SavedRegisters, rdi) == 96 &&
+              offsetof(SavedRegisters, rip) == 104);
+
+// Led in with rax: Control, rcx: address behind the program's `syscall`. Registers are saved in the
+// order of SavedRegisters.
+asm(R"(
+  .pushsection rrpcp_calls, "ax", @progbits
+  .p2align 4
+  .globl rrpcp_calls_enter
+  .hidden rrpcp_calls_enter
+  .type rrpcp_calls_enter, @function
+rrpcp_calls_enter:
+  mov %r11, 16(%rax)
+  mov %rsp, 24(%rax)
+  mov 56(%rax), %rsp
+  pushfq
+  pop %r11
+  cld
+  push %rcx
+  push %rdi
+  push %rsi
+  push %rdx
+  push %r8
+  push %r9
+  push %r10
+  push %r11
+  push %rbx
+  push %rbp
+  push %r12
+  push %r13
+  push %r14
+  push %r15
+  mov %rax, %rbx
+  mov %rax, %rdi
+  mov %rsp, %rsi
+  call rrpcp_calls_run
+  test %eax, %eax
+  mov %rbx, %rax
+  je 1f
+  pop %r15
+  pop %r14
+  pop %r13
+  pop %r12
+  pop %rbp
+  pop %rbx
+  popfq
+  pop %r10
+  pop %r9
+  pop %r8
+  pop %rdx
+  pop %rsi
+  pop %rdi
+  pop %rcx              # where it goes on, which is what the kernel leaves in rcx
+  mov -64(%rsp), %r11   # and the flags in r11
+  mov 24(%rax), %rsp
+  mov 48(%rax), %rax
+  jmp *%rcx
+1:                      # to the program's `syscall`
+  pop %r15
+  pop %r14
+  pop %r13
+  pop %r12
+  pop %rbp
+  pop %rbx
+  popfq
+  pop %r10
+  pop %r9
+  pop %r8
+  pop %rdx
+  pop %rsi
+  pop %rdi
+  pop %rcx
+  lea -2(%rcx), %rcx
+  mov 16(%rax), %r11
+  mov 24(%rax), %rsp
+  mov 40(%rax), %rax
+  jmp *%rcx
+
+  .p2align 4
+  .globl rrpcp_calls_make
+  .hidden rrpcp_calls_make
+  .type rrpcp_calls_make, @function
+rrpcp_calls_make:       # (Control*, const SavedRegisters*)
+  push %rbx
+  mov %rdi, %rbx
+  mov %rsi, %r11
+  mov 40(%rbx), %rax
+  mov 96(%r11), %rdi
+  mov 88(%r11), %rsi
+  mov 80(%r11), %rdx
+  mov 56(%r11), %r10
+  mov 72(%r11), %r8
+  mov 64(%r11), %r9
+  syscall
+  .globl rrpcp_calls_made
+  .hidden rrpcp_calls_made
+rrpcp_calls_made:
+  mov %rax, 48(%rbx)
+  pop %rbx
+  ret
+
+  .p2align 4
+  .globl rrpcp_calls_leave
+  .hidden rrpcp_calls_leave
+  .type rrpcp_calls_leave, @function
+rrpcp_calls_leave:      # a call at which the recorder stops it
+  mov $39, %eax
+  syscall
+  .globl rrpcp_calls_left
+  .hidden rrpcp_calls_left
+rrpcp_calls_left:
+  ret
+  .popsection
+)");
+
+extern "C" {
+[[gnu::visibility("hidden")]] std::int64_t rrpcp_calls_make(Control* control,
+                                                            const SavedRegisters* saved);
+[[gnu::visibility("hidden")]] void rrpcp_calls_leave();
+}
+
+namespace {
+
+constexpr std::uint64_t kMostText = 4096;
+constexpr std::uint64_t kMostBytes = 0x10000; // of one argument
+constexpr std::int64_t kFirstErrno = -4095;
+constexpr std::int64_t kFault = -14;         // EFAULT
+constexpr std::int64_t kFirstRestart = -516; // ERESTART_RESTARTBLOCK
+constexpr std::int64_t kLastRestart = -512;  // ERESTARTSYS
+
+// What the kernel says only after it has read the path.
+[[gnu::always_inline]] inline bool has_read_path(std::int64_t result) {
+  return result >= 0 || result == -2 || result == -13 || result == -20 || result == -40 ||
+         result == -17 || result == -21; // ENOENT, EACCES, ENOTDIR, ELOOP, EEXIST, EISDIR
+}
+
+[[gnu::always_inline]] inline void copy(std::uint8_t* to, std::uint64_t from,
+                                        std::uint64_t length) {
+  asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(length) : : "memory");
+}
+
+[[gnu::always_inline]] inline std::uint64_t argument(const SavedRegisters* saved, unsigned i) {
+  return i == 0   ? saved->rdi
+         : i == 1 ? saved->rsi
+         : i == 2 ? saved->rdx
+         : i == 3 ? saved->r10
+         : i == 4 ? saved->r8
+                  : saved->r9;
+}
+
+[[gnu::always_inline]] inline bool passes(const CallShape* shape, const SavedRegisters* saved) {
+  const std::uint64_t value = argument(saved, shape->checked);
+  if (shape->check == CallCheck::kNoTruncation) {
+    return (value & 01000) == 0; // O_TRUNC
+  }
+  if (shape->check == CallCheck::kNotFault) {
+    const auto signal = static_cast<std::uint32_t>(value);
+    return signal != 4 && signal != 11;
+  }
+  if (shape->check == CallCheck::kReading) {
+    const auto command = static_cast<std::uint32_t>(value);
+    return command >= 1 && command <= 3;
+  }
+  if (shape->check == CallCheck::kPrivate) {
+    // MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_FIXED_NOREPLACE
+    return saved->rdi == 0 && (saved->rdx & 4) == 0 && (saved->r10 & 0x100133) == 0x22;
+  }
+  return true;
+}
+
+} // namespace
+
+// Makes the call where that is possible, and says so. Else nothing has happened.
+extern "C" [[gnu::section("rrpcp_calls"), gnu::used, gnu::visibility("hidden")]] std::uint64_t
+rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
+  std::uint64_t made = 0;
+  const std::uint64_t number = control->number;
+  do {
+    if (control->enabled == 0 || control->leave != 0 || number >= kNumbers) {
+      break;
+    }
+    const CallShape* shape = &control->shapes[number];
+    if (shape->known == 0) {
+      break;
+    }
+    std::uint64_t descriptor = 0;
+    if (shape->needs != 0) {
+      descriptor = argument(saved, shape->descriptor) & 0xffffffff;
+      if (descriptor >= kDescriptors ||
+          (control->descriptors[descriptor] & shape->needs) != shape->needs) {
+        break;
+      }
+    }
+    if (!passes(shape, saved)) {
+      break;
+    }
+    // Room for everything that may come of it.
+    std::uint64_t room = sizeof(CallEntry);
+    bool fits = true;
+    for (unsigned i = 0; i < 3; ++i) {
+      const CallPart* part = &shape->parts[i];
+      std::uint64_t length = 0;
+      if (part->kind == PartKind::kText) {
+        length = kMostText;
+      } else if (part->kind == PartKind::kRead || part->kind == PartKind::kWritten) {
+        length = part->size;
+      } else if (part->kind != PartKind::kNone) {
+        length = argument(saved, part->from);
+      } else {
+        continue;
+      }
+      fits = fits && length <= kMostBytes;
+      room += sizeof(CallPiece) + ((length + 7) & ~std::uint64_t{7});
+    }
+    if (!fits || room > kEntriesSize - control->used) {
+      break;
+    }
+    const std::int64_t result = rrpcp_calls_make(control, saved);
+    if (result == kFault || (result >= kFirstRestart && result <= kLastRestart)) {
+      break; // it has done nothing, and the recorder has to see it
+    }
+    std::uint8_t* const begin = control->entries + control->used;
+    auto* const entry = reinterpret_cast<CallEntry*>(begin);
+    std::uint8_t* at = begin + sizeof(CallEntry);
+    const bool failed = result < 0 && result >= kFirstErrno;
+    std::uint16_t pieces = 0;
+    for (unsigned i = 0; i < 3; ++i) {
+      const CallPart* part = &shape->parts[i];
+      if (part->kind == PartKind::kNone) {
+        continue;
+      }
+      const std::uint64_t address = argument(saved, part->argument);
+      const bool written = part->kind == PartKind::kWritten || part->kind == PartKind::kResult;
+      if (address == 0 || (failed && (part->kind != PartKind::kText || !has_read_path(result)))) {
+        continue;
+      }
+      auto* const piece = reinterpret_cast<CallPiece*>(at);
+      std::uint8_t* const bytes = at + sizeof(CallPiece);
+      std::uint64_t length = 0;
+      if (part->kind == PartKind::kText) {
+        const auto* text = reinterpret_cast<const std::uint8_t*>(address);
+        while (length < kMostText) {
+          const std::uint8_t byte = text[length];
+          bytes[length++] = byte;
+          if (byte == 0) {
+            break;
+          }
+        }
+      } else {
+        length = part->kind == PartKind::kRead || part->kind == PartKind::kWritten ? part->size
+                 : part->kind == PartKind::kReadMany ? argument(saved, part->from)
+                                                     : static_cast<std::uint64_t>(result);
+        copy(bytes, address, length);
+      }
+      if (length == 0) {
+        continue;
+      }
+      piece->address = address;
+      piece->length = static_cast<std::uint32_t>(length);
+      piece->written = written ? 1 : 0;
+      at = bytes + ((length + 7) & ~std::uint64_t{7});
+      ++pieces;
+    }
+    if (shape->check == CallCheck::kClose && !failed) {
+      control->descriptors[descriptor] = 0;
+    }
+    entry->size = static_cast<std::uint32_t>(at - begin);
+    entry->number = static_cast<std::uint16_t>(number);
+    entry->pieces = pieces;
+    entry->result = result;
+    copy(reinterpret_cast<std::uint8_t*>(&entry->registers), reinterpret_cast<std::uint64_t>(saved),
+         sizeof entry->registers);
+    entry->rsp = control->rsp;
+    entry->fs_base = 0;
+    entry->gs_base = 0;
+    if (control->reads_bases != 0) {
+      std::uint64_t base;
+      asm volatile(".byte 0xf3, 0x48, 0x0f, 0xae, 0xc0" : "=a"(base)); // rdfsbase %rax
+      entry->fs_base = base;
+      asm volatile(".byte 0xf3, 0x48, 0x0f, 0xae, 0xc8" : "=a"(base)); // rdgsbase %rax
+      entry->gs_base = base;
+    }
+    asm volatile("" : : : "memory");
+    control->used += entry->size;
+    made = 1;
+  } while (false);
+  if (control->leave != 0) {
+    control->done = static_cast<std::uint32_t>(made);
+    rrpcp_calls_leave();
+  }
+  return made;
+}

@@ -1,0 +1,29 @@
+// Where a program sets the number of a system call that can be made without a stop.
+#pragma once
+
+#include "replay/engine/code_functions.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace rrpcp::replay::buffer {
+
+// An instruction directly before a `syscall`, in whose place a jump can stand: no other byte of the
+// program has to be touched, and whoever jumps to the `syscall` itself finds it there.
+struct CallSite {
+  static constexpr std::uint64_t kNowhere = ~std::uint64_t{0};
+
+  std::uint64_t offset = 0; // in the file
+  std::uint8_t length = 0;  // 5, or 2: room for a short jump only, to …
+  // … five bytes of filling between functions.
+  std::uint64_t filling = kNowhere;
+};
+
+// In the executable bytes `code` of a file, which begin at `offset`. Those of which `functions`
+// knows the function, so that it is certain that an instruction begins there.
+std::vector<CallSite> find_call_sites(std::span<const std::byte> code, std::uint64_t offset,
+                                      const CodeFunctions& functions);
+
+} // namespace rrpcp::replay::buffer

@@ -1,0 +1,434 @@
+// Calls that the program makes without a stop, and what has to be true for that: replay/buffer.
+
+#include "base/bytes.h"
+#include "base/page.h"
+#include "process/proc_file.h"
+#include "process/proc_maps.h"
+#include "process/proc_status.h"
+#include "replay/buffer/call_shapes.h"
+#include "replay/engine/interlude.h"
+#include "replay/engine/recorder.h"
+#include "rrpcp/error.h"
+#include "trace/event.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <linux/kcmp.h>
+#include <linux/magic.h>
+#include <linux/seccomp.h>
+#include <optional>
+#include <sched.h>
+#include <string_view>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+namespace rrpcp::replay {
+
+namespace {
+
+using State = RecordedTask::State;
+
+constexpr std::uint64_t kFixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+constexpr std::uint64_t kLowest = 0x10000; // vm.mmap_min_addr as a rule
+constexpr long kLastError = -4095;
+
+// File systems whose calls do not wait for anything but a disk. (Others may be served by a process
+// that is recorded, or have files that are read like a pipe.)
+bool is_plain(long type) {
+  constexpr long kXfs = 0x58465342;
+  constexpr long kBtrfs = 0x9123683e;
+  constexpr long kZfs = 0x2fc12fc1;
+  constexpr long kF2fs = 0xf2f52010;
+  constexpr long kOverlay = 0x794c7630;
+  constexpr long kSquash = 0x73717368;
+  constexpr long kErofs = 0xe0f5e1e2;
+  constexpr long kExt = 0xef53;
+  constexpr long kTemporary = 0x01021994;
+  constexpr long kRam = 0x858458f6;
+  constexpr long kPlain[] = {kXfs,    kBtrfs, kZfs, kF2fs,      kOverlay,
+                             kSquash, kErofs, kExt, kTemporary, kRam};
+  return std::find(std::begin(kPlain), std::end(kPlain), type) != std::end(kPlain);
+}
+
+// A free place for `size` bytes below `near`; 0: none.
+std::uint64_t free_below(pid_t tid, std::uint64_t near, std::uint64_t size) {
+  const std::vector<process::ProcMapping> mappings = process::read_mappings(tid);
+  std::uint64_t start = (near & ~(size - 1)) - size;
+  for (auto mapping = mappings.rbegin(); mapping != mappings.rend(); ++mapping) {
+    // (A page more, for a stack that grows.)
+    if (mapping->start < start + size + kPage && mapping->end + kPage > start) {
+      start = (mapping->start & ~(size - 1)) - size;
+    }
+    if (start < kLowest || start > near) {
+      return 0;
+    }
+  }
+  return start;
+}
+
+} // namespace
+
+// Of a program that has executed nothing yet.
+void Recorder::make_buffer(RecordedTask& task) {
+  if (!filtered_ || task.has_filter || task.traced) {
+    return;
+  }
+  {
+    Interlude interlude(task);
+    InjectedCalls& calls = interlude.calls();
+    if (calls.call(SYS_mmap, buffer::kArea, buffer::kAreaSize, PROT_READ | PROT_WRITE, kFixed,
+                   ~std::uint64_t{0}, 0) != static_cast<std::int64_t>(buffer::kArea)) {
+      return;
+    }
+    if (calls.call(SYS_mprotect, buffer::kArea, buffer::kExecutableSize, PROT_READ | PROT_EXEC) !=
+        0) { // a security module, or PR_SET_MDWE
+      calls.require("unmapping memory", SYS_munmap, buffer::kArea, buffer::kAreaSize);
+      return;
+    }
+  }
+  task.buffer->fill(task.memory, task.pid);
+  task.made_code->set_hidden(buffer::kControl, buffer::kArea + buffer::kAreaSize);
+  lead_calls(task, 0, std::uint64_t{1} << 47);
+}
+
+// Code that has become executable.
+void Recorder::lead_calls(RecordedTask& task, std::uint64_t start, std::uint64_t length) {
+  buffer::CallBuffer& buffer = *task.buffer;
+  if (!buffer.active()) {
+    return;
+  }
+  const std::uint64_t end = start + align_up(length, kPage);
+  std::optional<Interlude> interlude;
+  const auto more = [&](std::uint64_t near, std::uint64_t size) -> std::uint64_t {
+    const std::uint64_t place = free_below(task.tid, near, size);
+    if (place == 0) {
+      return 0;
+    }
+    if (!interlude) {
+      interlude.emplace(task);
+    }
+    return interlude->calls().call(SYS_mmap, place, size, PROT_READ | PROT_EXEC, kFixed,
+                                   ~std::uint64_t{0}, 0) == static_cast<std::int64_t>(place)
+               ? place
+               : 0;
+  };
+  for (const process::ProcMapping& mapping : process::read_mappings(task.tid)) {
+    if (mapping.end <= start || mapping.start >= end || mapping.inode == 0 || mapping.shared ||
+        (mapping.protection & PROT_EXEC) == 0 || (mapping.protection & PROT_WRITE) != 0) {
+      continue;
+    }
+    if (const ScopedFd file = open_mapped(task, mapping.name)) {
+      buffer.lead(task.memory, mapping.start, mapping.end, mapping.offset,
+                  code_.call_sites(file.get()), more);
+    }
+  }
+}
+
+// The program may look at its code, or at how it gets from one instruction to the next.
+void Recorder::keep_code_as_built(RecordedTask& task) {
+  task.buffer->abandon(task.memory);
+}
+
+// Lets the task execute its program up to the next thing that the recorder has to see.
+void Recorder::let_run(RecordedTask& task, int signal) {
+  if (task.buffer->active()) {
+    task.buffer->enable(task.memory, !task.has_filter && !task.strict && !task.traced &&
+                                         task.pid == task.buffer->owner() && !task.signal_due() &&
+                                         !task.passing && task.made_code->empty() &&
+                                         !serves_files_);
+  }
+  task.tracee.resume(way_to_run(task), signal);
+}
+
+// A stop of a task that ran: what it has done without one comes first.
+void Recorder::empty_buffer(RecordedTask& task, const process::TraceeStop& stop) {
+  if (!task.buffer->active() || task.state != State::kRunning || task.in_call || stop.gone() ||
+      task.pid != task.buffer->owner()) {
+    return;
+  }
+  // (At the entry of a call it stands at the program's own.)
+  const bool inside =
+      stop.event() != PTRACE_EVENT_SECCOMP && task.buffer->executes(task.tracee.registers().rip);
+  if (inside && stop.signal() != 0 && is_synchronous(task.tracee.signal_info())) {
+    throw Error(ErrorCode::kUnsupportedState,
+                "a system call that the recorder had the program make without a stop has faulted")
+        .with_hint("record with --no-syscall-buffer");
+  }
+  task.buffer->drain(task.memory, inside,
+                     [&](const buffer::BufferedCall& call) { record_buffered(task, call); });
+}
+
+void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& call) {
+  const buffer::CallEntry& entry = *call.entry;
+  const buffer::SavedRegisters& saved = entry.registers;
+  trace::EventData& event = writer_->begin(trace::EventKind::kSystemCall, task);
+  user_regs_struct& registers = task.boundary; // segments are what they were
+  registers.r15 = saved.r15;
+  registers.r14 = saved.r14;
+  registers.r13 = saved.r13;
+  registers.r12 = saved.r12;
+  registers.rbp = saved.rbp;
+  registers.rbx = saved.rbx;
+  registers.r11 = saved.flags;
+  registers.r10 = saved.r10;
+  registers.r9 = saved.r9;
+  registers.r8 = saved.r8;
+  registers.rax = static_cast<std::uint64_t>(-ENOSYS); // as at every entry
+  registers.rcx = saved.rip;
+  registers.rdx = saved.rdx;
+  registers.rsi = saved.rsi;
+  registers.rdi = saved.rdi;
+  registers.orig_rax = entry.number;
+  registers.rip = saved.rip;
+  registers.eflags = saved.flags;
+  registers.rsp = entry.rsp;
+  if (entry.fs_base != 0 || entry.gs_base != 0) {
+    registers.fs_base = entry.fs_base;
+    registers.gs_base = entry.gs_base;
+  }
+  event.registers = registers;
+  event.result = entry.result;
+  buffered_digest_.reset();
+  for (const buffer::BufferedCall::Piece& piece : call.pieces) {
+    if (piece.written) {
+      event.memory.push_back({piece.address, event.append(piece.bytes)});
+    } else {
+      event.inputs.push_back({piece.address, piece.bytes.size()});
+      buffered_digest_.update(piece.bytes);
+    }
+  }
+  if (!event.inputs.empty()) {
+    event.input_digest = buffered_digest_.digest();
+  }
+  writer_->write();
+  registers.rax = static_cast<std::uint64_t>(entry.result);
+  if ((entry.number == SYS_openat || entry.number == SYS_open) && entry.result >= 0 &&
+      !call.pieces.empty()) {
+    constexpr std::string_view kServer = "/dev/fuse";
+    const std::span<const std::byte> path = call.pieces.front().bytes;
+    serves_files_ = serves_files_ || (path.size() == kServer.size() + 1 &&
+                                      std::memcmp(path.data(), kServer.data(), path.size()) == 0);
+  }
+}
+
+// Has a task that stands in the code of the area go back to its program, in a stop between two
+// instructions. A group stop is one afterwards, too.
+void Recorder::leave_buffer(RecordedTask& task, const process::TraceeStop& stop) {
+  buffer::CallBuffer& buffer = *task.buffer;
+  user_regs_struct registers = task.tracee.registers();
+  if (!buffer.executes(registers.rip)) {
+    if (buffer.goes_on_to(registers.rip) && registers.rcx == registers.rip) {
+      registers.rcx = buffer::CallBuffer::former_rcx(task.memory);
+      task.tracee.set_registers(registers);
+    }
+    return;
+  }
+  const bool group_stop = stop.group_stop();
+  buffer.want_leaving(task.memory, true);
+  if (registers.rip == buffer::address_of_made_call() &&
+      trace::is_restart(static_cast<std::int64_t>(registers.rax))) {
+    registers.orig_rax = ~std::uint64_t{0}; // the program is to make it
+    task.tracee.set_registers(registers);
+  }
+  const std::uint64_t mask = task.tracee.signal_mask();
+  task.tracee.set_signal_mask(process::kAllSignals);
+  bool stop_discarded = false;
+  for (;;) {
+    task.tracee.resume(PTRACE_CONT);
+    const process::TraceeStop now = task.tracee.wait();
+    if (now.gone()) {
+      throw Error(ErrorCode::kProcessGone,
+                  "process " + std::to_string(task.pid) + " ended meanwhile");
+    }
+    if (now.event() == PTRACE_EVENT_SECCOMP) {
+      break;
+    }
+    stop_discarded = stop_discarded || now.signal() == SIGSTOP;
+  }
+  registers = task.tracee.registers();
+  if (registers.rip != buffer::address_of_leaving()) {
+    throw Error(ErrorCode::kInternal, "the code that makes calls was not left where it should be");
+  }
+  buffer.drain(task.memory, false,
+               [&](const buffer::BufferedCall& call) { record_buffered(task, call); });
+  task.tracee.set_registers(buffer.program_registers(task.memory, registers));
+  buffer.want_leaving(task.memory, false);
+  task.tracee.set_signal_mask(mask);
+  if (stop_discarded) {
+    ::syscall(SYS_tkill, task.tid, SIGSTOP);
+  }
+  if (group_stop) {
+    task.tracee.interrupt();
+    task.tracee.resume(PTRACE_CONT);
+    if (task.tracee.wait().gone()) {
+      throw Error(ErrorCode::kProcessGone,
+                  "process " + std::to_string(task.pid) + " ended meanwhile");
+    }
+  }
+}
+
+// What becomes known, or untrue, of descriptors by a call that has ended.
+void Recorder::note_descriptors(RecordedTask& task, std::int64_t result) {
+  buffer::CallBuffer& buffer = *task.buffer;
+  if (!buffer.active() || (result < 0 && result >= kLastError)) {
+    return;
+  }
+  if (task.pid != buffer.owner()) {
+    return;
+  }
+  const trace::SystemCall& call = task.call;
+  switch (call.number) {
+  case SYS_close:
+    buffer.set_descriptor(task.memory, call[0] & 0xffffffff, 0, 0, 0);
+    return;
+  case SYS_dup2:
+  case SYS_dup3:
+    buffer.set_descriptor(task.memory, static_cast<std::uint64_t>(result), 0, 0, 0);
+    return;
+  case SYS_close_range:
+    buffer.clear_descriptors(task.memory);
+    if ((call[2] & 2) != 0) { // CLOSE_RANGE_UNSHARE
+      buffer.give_up_descriptors(task.memory);
+    }
+    return;
+  case SYS_unshare:
+    if ((call[0] & CLONE_FILES) != 0) {
+      buffer.give_up_descriptors(task.memory);
+    }
+    return;
+  default:
+    break;
+  }
+  const int fd = buffer::descriptor_of(call);
+  if (fd < 0 || buffer.descriptor(static_cast<std::uint64_t>(fd)) != 0) {
+    return;
+  }
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  const std::uint8_t kind = kind_of_descriptor(task, static_cast<std::uint64_t>(fd), device, inode);
+  buffer.set_descriptor(task.memory, static_cast<std::uint64_t>(fd), kind, device, inode);
+}
+
+std::uint8_t Recorder::kind_of_descriptor(const RecordedTask& task, std::uint64_t fd,
+                                          std::uint64_t& device, std::uint64_t& inode) {
+  const std::string path = process::proc_path(task.tid, "fd/" + std::to_string(fd));
+  struct stat status;
+  struct statfs system;
+  if (::stat(path.c_str(), &status) != 0 ||
+      (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) ||
+      ::statfs(path.c_str(), &system) != 0 || !is_plain(system.f_type)) {
+    return buffer::kOther;
+  }
+  device = status.st_dev;
+  inode = status.st_ino;
+  std::uint8_t kind = buffer::kRegular;
+  if (S_ISREG(status.st_mode) && files_.find(status) == nullptr) {
+    // What goes to the recorder's own output is recorded as such.
+    bool own = false;
+    for (const int output : {1, 2}) {
+      own = own || ::syscall(SYS_kcmp, task.tid, ::getpid(), KCMP_FILE, fd, output) == 0;
+    }
+    kind = own ? kind : static_cast<std::uint8_t>(kind | buffer::kWritable);
+  }
+  return kind;
+}
+
+void Recorder::forbid_buffered_writes(std::uint64_t device, std::uint64_t inode) {
+  for (const auto& [tid, task] : scheduler_.tasks()) {
+    if (task->tracee.attached() && task->buffer->active()) {
+      task->buffer->forbid_writing(task->memory, device, inode);
+    }
+  }
+}
+
+// Before a call. The program is not to see our filter, which also keeps the kernel from its strict
+// mode (seccomp(2): a mode cannot be changed); and what the area or the ways to it would be in the
+// way of has its own way.
+void Recorder::prepare_confinement(RecordedTask& task) {
+  if (!filtered_) {
+    return;
+  }
+  const trace::SystemCall& call = task.call;
+  if (task.strict && call.number != SYS_read && call.number != SYS_write &&
+      call.number != SYS_exit && call.number != SYS_rt_sigreturn) {
+    ::syscall(SYS_tgkill, task.pid, task.tid, SIGKILL);
+    return;
+  }
+  if (!task.has_filter) {
+    const bool strict =
+        call.number == SYS_prctl
+            ? call[0] == PR_SET_SECCOMP && call[1] == SECCOMP_MODE_STRICT
+            : call.number == SYS_seccomp && (call[0] & 0xffffffff) == SECCOMP_SET_MODE_STRICT;
+    if (strict) {
+      const bool valid = call.number == SYS_prctl || (call[1] == 0 && call[2] == 0);
+      task.strict = valid;
+      answer(task, valid ? 0 : -EINVAL, "");
+      return;
+    }
+    if (call.number == SYS_prctl && call[0] == PR_GET_SECCOMP) {
+      answer(task, 0, "");
+      return;
+    }
+  }
+  buffer::CallBuffer& buffer = *task.buffer;
+  if (!buffer.active()) {
+    return;
+  }
+  std::uint64_t start = call[0];
+  std::uint64_t length = align_up(call[1], kPage);
+  switch (call.number) {
+  case SYS_mmap:
+    if ((call[3] & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == 0) {
+      return;
+    }
+    break;
+  case SYS_mremap:
+    if ((call[3] & MREMAP_FIXED) != 0 &&
+        buffer.meets(call[4], call[4] + align_up(call[2], kPage))) {
+      keep_code_as_built(task);
+      return;
+    }
+    buffer.put_back(task.memory, start, start + length);
+    break;
+  case SYS_mprotect:
+  case SYS_pkey_mprotect:
+    buffer.put_back(task.memory, start, start + length); // what stays code is led again
+    break;
+  case SYS_munmap:
+  case SYS_madvise:
+    break;
+  default:
+    return;
+  }
+  if (length != 0 && buffer.meets(start, start + length)) {
+    keep_code_as_built(task);
+  }
+}
+
+// After it.
+void Recorder::note_confinement(RecordedTask& task, std::int64_t result) {
+  const trace::SystemCall& call = task.call;
+  const bool filter =
+      call.number == SYS_prctl
+          ? call[0] == PR_SET_SECCOMP && call[1] == SECCOMP_MODE_FILTER
+          : call.number == SYS_seccomp && (call[0] & 0xffffffff) == SECCOMP_SET_MODE_FILTER;
+  if (!filter || result < 0) {
+    return;
+  }
+  keep_code_as_built(task);
+  task.has_filter = true;
+  if (call.number == SYS_seccomp && (call[1] & SECCOMP_FILTER_FLAG_TSYNC) != 0) {
+    for (const auto& [tid, other] : scheduler_.tasks()) {
+      other->has_filter = other->has_filter || other->pid == task.pid;
+    }
+  }
+}
+
+} // namespace rrpcp::replay
