@@ -31,7 +31,8 @@ int RemoteMemory::memory_file() {
     std::string path = proc_path(pid_, "mem");
     memory_file_.reset(::open(path.c_str(), O_RDWR | O_CLOEXEC));
     if (!memory_file_) {
-      throw errno == ENOENT ? gone_error(pid_) : system_error(errno, "cannot open").in_file(path);
+      throw errno == ENOENT || errno == ESRCH ? gone_error(pid_)
+                                              : system_error(errno, "cannot open").in_file(path);
     }
   }
   return memory_file_.get();
