@@ -30,8 +30,11 @@ constexpr std::size_t kBufferSize = 1u << 20;
 
 // A change within the clock tick in which a file was looked at leaves its times as they are: only
 // times that lie this far back say that nothing changed since.
-bool is_settled(const struct stat& status) {
-  return wall_clock() - nanoseconds(status.st_ctim) > 2'000'000'000;
+// Our own link to a file that nobody is expected to change is a change of its inode, but not of
+// what is in it: of such a one (`linked`) the time of its contents counts.
+bool is_settled(const struct stat& status, bool linked) {
+  const std::int64_t changed = nanoseconds(linked ? status.st_mtim : status.st_ctim);
+  return wall_clock() - changed > 2'000'000'000;
 }
 
 // Whether nobody is expected to change the file in place. Whoever records as root may write to
@@ -220,7 +223,7 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
                           seen.modified_at == nanoseconds(status.st_mtim) &&
                           seen.changed_at == nanoseconds(status.st_ctim);
   if (same_times && !(may_change && seen.linked) &&
-      (is_settled(status) || digest_file(fd, shown).sha256 == seen.digest)) {
+      (is_settled(status, seen.linked) || digest_file(fd, shown).sha256 == seen.digest)) {
     return seen.kept;
   }
   const bool may_link = !may_change && is_systems(path, status);
