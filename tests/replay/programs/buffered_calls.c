@@ -115,6 +115,30 @@ static void stopped(void) {
   signal(SIGCHLD, SIG_DFL);
 }
 
+// A signal that a call raises itself is delivered before the program goes on (F_NOTIFY of
+// fcntl(2)).
+static void notified(const char* directory) {
+  alarms = 0;
+  signal(SIGIO, count_alarm);
+  int watched = open(directory, O_RDONLY);
+  if (fcntl(watched, F_NOTIFY, DN_CREATE | DN_MULTISHOT) != 0) {
+    printf("notified: not here\n");
+    return;
+  }
+  int seen = 0;
+  for (int i = 0; i < 20; ++i) {
+    char name[200];
+    snprintf(name, sizeof name, "%s/new%d", directory, i);
+    int before = alarms;
+    int fd = open(name, O_RDWR | O_CREAT, 0600);
+    seen += alarms == before + 1;
+    close(fd);
+    unlink(name);
+  }
+  close(watched);
+  printf("notified: %d of 20 at once\n", seen);
+}
+
 // A signal whose default action ends the process, in the middle of its calls.
 static void ended(void) {
   pid_t child = fork();
@@ -308,6 +332,7 @@ int main(int count, char** arguments) {
   threads();
   alarmed();
   stopped();
+  notified(directory);
   ended();
   blocking(directory);
   shared_memory();

@@ -230,7 +230,7 @@ bool Recorder::handle_stop(RecordedTask& task, const process::TraceeStop& stop) 
   }
   if (task.state == State::kRunning &&
       (stop.group_stop() || (stop.event_stop() && task.interrupting))) {
-    leave_buffer(task, stop);
+    leave_buffer(task, stop.group_stop());
   }
   if (stop.group_stop()) {
     const user_regs_struct registers = task.tracee.registers();

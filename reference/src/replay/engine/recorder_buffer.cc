@@ -219,8 +219,9 @@ void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& c
 }
 
 // Has a task that stands in the code of the area go back to its program, in a stop between two
-// instructions. A group stop is one afterwards, too.
-void Recorder::leave_buffer(RecordedTask& task, const process::TraceeStop& stop) {
+// instructions; in a signal-delivery stop, the signal is discarded. With `group_stop` it is in one
+// afterwards, too. Returns whether it has made a call meanwhile, behind which it stands now.
+bool Recorder::leave_buffer(RecordedTask& task, bool group_stop) {
   buffer::CallBuffer& buffer = *task.buffer;
   user_regs_struct registers = task.tracee.registers();
   if (!buffer.executes(registers.rip)) {
@@ -228,9 +229,8 @@ void Recorder::leave_buffer(RecordedTask& task, const process::TraceeStop& stop)
       registers.rcx = buffer::CallBuffer::former_rcx(task.memory);
       task.tracee.set_registers(registers);
     }
-    return;
+    return false;
   }
-  const bool group_stop = stop.group_stop();
   buffer.want_leaving(task.memory, true);
   if (registers.rip == buffer::address_of_made_call() &&
       trace::is_restart(static_cast<std::int64_t>(registers.rax))) {
@@ -258,7 +258,9 @@ void Recorder::leave_buffer(RecordedTask& task, const process::TraceeStop& stop)
   }
   buffer.drain(task.memory, false,
                [&](const buffer::BufferedCall& call) { record_buffered(task, call); });
-  task.tracee.set_registers(buffer.program_registers(task.memory, registers));
+  registers = buffer.program_registers(task.memory, registers);
+  const bool made = registers.rcx == registers.rip;
+  task.tracee.set_registers(registers);
   buffer.want_leaving(task.memory, false);
   task.tracee.set_signal_mask(mask);
   if (stop_discarded) {
@@ -272,6 +274,7 @@ void Recorder::leave_buffer(RecordedTask& task, const process::TraceeStop& stop)
                   "process " + std::to_string(task.pid) + " ended meanwhile");
     }
   }
+  return made;
 }
 
 // What becomes known, or untrue, of descriptors by a call that has ended.

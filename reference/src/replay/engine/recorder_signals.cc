@@ -133,6 +133,12 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
     return false;
   }
   task.held.push_back(info);
+  if (task.buffer->executes(registers.rip) && leave_buffer(task, false)) {
+    // The call may have raised it: the handler runs before the program goes on.
+    task.boundary = task.tracee.registers();
+    task.state = State::kReady;
+    return false;
+  }
   task.state = State::kRunning;
   let_run(task);
   return true;
