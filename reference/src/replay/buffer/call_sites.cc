@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::size_t kLong = 5;  // jmp rel32
 constexpr std::size_t kShort = 2; // jmp rel8
-constexpr std::size_t kSyscall = 2;
 constexpr std::size_t kReach = 120; // of a short jump
 
 class Finder {
