@@ -174,6 +174,14 @@ def unprivileged(directory):
         replayed = run([command, "replay", "-a", trace], own, **user)
         check(replayed.returncode == 0 and replayed.stdout == result.stdout,
               "replaying without privileges", replayed)
+    # What the recorder had to give up for a filter, the program is not to see.
+    program = os.path.join(directory, "buffered_calls")
+    shutil.copy(fixture("buffered_calls"), program)
+    alone = subprocess.run([program, "privileges"], cwd=own, capture_output=True, check=False, **user)
+    result = run([command, "record", "-o", os.path.join(own, "privileges"), "--", program,
+                  "privileges"], own, **user)
+    check(result.returncode == 0 and result.stdout == alone.stdout, "attributes as without a recorder",
+          result)
 
 
 def filtered_exec(directory):

@@ -306,11 +306,17 @@ static void code(void) {
   waitpid(child, NULL, 0);
 }
 
-// Alone: everything. With a number: so many rounds of calls. With "code": that.
+// Alone: everything. With a number: so many rounds of calls. With "code" or "privileges": that.
 int main(int count, char** arguments) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   if (count == 2 && strcmp(arguments[1], "code") == 0) {
     code();
+    return 0;
+  }
+  if (count == 2 && strcmp(arguments[1], "privileges") == 0) {
+    printf("at first %d\n", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    printf("set %d\n", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
     return 0;
   }
   if (count == 2) {

@@ -123,6 +123,8 @@ struct RecordedTask {
   }
   // A filter of the program's own may skip calls: their entries are not left to ours.
   bool has_filter = false;
+  // It has set PR_SET_NO_NEW_PRIVS itself, or has it from one who did. Outlives execve(2).
+  bool forgoes_privileges = false;
   // The strict mode of seccomp(2), which our filter keeps the kernel from: a call that it does not
   // allow ends the task.
   bool strict = false;

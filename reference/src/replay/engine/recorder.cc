@@ -140,8 +140,10 @@ void Recorder::start() {
     first.tracee.resume(PTRACE_CONT, stop.signal());
   }
   first.begun = true; // its call is not in the trace
-  filtered_ = process::ProcStatus::read(pid, pid).seccomp !=
-              process::ProcStatus::read(recorder, recorder).seccomp;
+  const process::ProcStatus own = process::ProcStatus::read(recorder, recorder);
+  const process::ProcStatus program = process::ProcStatus::read(pid, pid);
+  filtered_ = program.seccomp != own.seccomp;
+  took_privileges_ = program.no_new_privileges != own.no_new_privileges;
   on_exec(first, pid);
   if (options_.started) {
     options_.started(pid);

@@ -260,6 +260,7 @@ private:
   std::vector<CallRange> ranges_;
   RangeDigest digest_;
   bool filtered_ = false; // calls stop at their entry by our filter of seccomp(2)
+  bool took_privileges_ = false; // PR_SET_NO_NEW_PRIVS had to be set for that
   // A task serves a file system (fuse(4)): any call with a path may wait for it, and must not keep
   // it from running.
   bool serves_files_ = false;

@@ -380,6 +380,11 @@ void Recorder::prepare_confinement(RecordedTask& task) {
       return;
     }
   }
+  if (took_privileges_ && !task.forgoes_privileges && call.number == SYS_prctl &&
+      call[0] == PR_GET_NO_NEW_PRIVS && (call[1] | call[2] | call[3] | call[4]) == 0) {
+    answer(task, 0, "");
+    return;
+  }
   buffer::CallBuffer& buffer = *task.buffer;
   if (!buffer.active()) {
     return;
@@ -418,6 +423,9 @@ void Recorder::prepare_confinement(RecordedTask& task) {
 // After it.
 void Recorder::note_confinement(RecordedTask& task, std::int64_t result) {
   const trace::SystemCall& call = task.call;
+  if (call.number == SYS_prctl && call[0] == PR_SET_NO_NEW_PRIVS && result == 0) {
+    task.forgoes_privileges = true;
+  }
   const bool filter =
       call.number == SYS_prctl
           ? call[0] == PR_SET_SECCOMP && call[1] == SECCOMP_MODE_FILTER

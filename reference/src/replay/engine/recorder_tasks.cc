@@ -94,6 +94,7 @@ void Recorder::on_new_task(RecordedTask& task) {
   child.made_code = (arguments.flags & CLONE_VM) != 0 ? task.made_code
                                                       : std::make_shared<MadeCode>(*task.made_code);
   child.has_filter = task.has_filter;
+  child.forgoes_privileges = task.forgoes_privileges;
   if (((arguments.flags & CLONE_FILES) != 0) != thread) {
     task.buffer->give_up_descriptors(task.memory);
   }
@@ -310,6 +311,7 @@ void Recorder::on_exec(RecordedTask& task, pid_t former) {
     task.held = std::move(caller->held);
     task.forgoes_counter = caller->forgoes_counter;
     task.has_filter = caller->has_filter;
+    task.forgoes_privileges = caller->forgoes_privileges;
     task.says_not_random = caller->says_not_random;
     task.affinity = caller->affinity;
     task.traced = std::move(caller->traced);
