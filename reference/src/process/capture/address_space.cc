@@ -8,7 +8,6 @@
 #include <array>
 #include <climits>
 #include <cstdio>
-#include <future>
 #include <string_view>
 #include <sys/mman.h>
 #include <tuple>
@@ -75,16 +74,6 @@ AddressSpaceCollector::AddressSpaceCollector(pid_t pid, ObjectTable& objects, Re
                                              bool join)
     : pid_(pid), objects_(objects), refusals_(refusals), join_(join),
       page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))) {}
-
-MemoryReport read_memory_report(pid_t pid) {
-  // Each goes through all pages of the process.
-  std::future<std::map<std::uint64_t, MemoryPolicy>> policies =
-      std::async(std::launch::async, [pid] { return read_memory_policies(pid); });
-  MemoryReport report;
-  report.areas = read_memory_areas(pid);
-  report.policies = policies.get();
-  return report;
-}
 
 void AddressSpaceCollector::collect_frozen() {
   mappings_ = read_mappings(pid_);
@@ -326,6 +315,7 @@ bool AddressSpaceCollector::examine_before(const MemoryReport& report) {
   source_ = pid_;
   policies_ = report.policies;
   examine_areas(report.areas);
+  touched_bytes_ = written_bytes_;
   if (std::any_of(areas_.begin(), areas_.end(),
                   [](const Area& area) { return area.kind == MappingKind::kOther; })) {
     return false; // files that cannot be opened are read through the process, whatever their size
