@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <sys/types.h>
 #include <utility>
@@ -153,8 +154,8 @@ private:
   // Calls `read` and `unchanged` for the parts of a touched range that were written and were not.
   template <typename Read, typename Unchanged>
   void split(AddressRange range, Read read, Unchanged unchanged) const;
-  void read_area(Area& area, RemoteMemory& memory, PageScanner& scanner, const PageSpool& spool,
-                 PagePump& out, std::optional<std::uint32_t> base_space);
+  void read_area(Area& area, const std::shared_ptr<RemoteMemory>& memory, PageScanner& scanner,
+                 const PageSpool& spool, PagePump& out, std::optional<std::uint32_t> base_space);
 
   pid_t pid_;
   pid_t source_ = 0;
