@@ -12,12 +12,15 @@
 #include <cstddef>
 #include <dirent.h>
 #include <fcntl.h>
+#include <filesystem>
 #include <future>
 #include <memory>
 #include <span>
+#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -260,6 +263,45 @@ std::uint64_t copy_over_mapped(const CheckpointReader& file, std::uint64_t pages
   });
   const std::uint64_t taken = now() - begin;
   ::munmap(memory, length);
+  return taken;
+}
+
+std::uint64_t touch_new_pages(std::uint64_t length, std::uint64_t pages) {
+  constexpr std::uint64_t kPage = 4096;
+  constexpr std::uint64_t kAtOnce = 512;
+  const std::uint64_t distance = length / kPage / pages * kPage;
+  void* memory = ::mmap(nullptr, length, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED || distance == 0 || ::madvise(memory, length, MADV_NOHUGEPAGE) != 0) {
+    throw system_error(errno, "cannot get memory");
+  }
+  const std::uint64_t begin = now();
+  on_all_processors((pages + kAtOnce - 1) / kAtOnce, [&](std::uint64_t i, unsigned) {
+    for (std::uint64_t page = i * kAtOnce; page < std::min(pages, (i + 1) * kAtOnce); ++page) {
+      static_cast<volatile char*>(memory)[page * distance] = 1;
+    }
+  });
+  const std::uint64_t taken = now() - begin;
+  ::munmap(memory, length);
+  return taken;
+}
+
+std::uint64_t dump_by_criu(const std::string& criu, pid_t pid, const std::string& directory) {
+  std::filesystem::create_directory(directory);
+  const std::string process = std::to_string(pid);
+  const char* const arguments[] = {
+      criu.c_str(),      "dump",        "-t",  process.c_str(), "-D", directory.c_str(),
+      "--leave-running", "--shell-job", "-v0", nullptr};
+  const std::uint64_t begin = now();
+  pid_t child = 0;
+  int status = 0;
+  const int error = ::posix_spawnp(&child, criu.c_str(), nullptr, nullptr,
+                                   const_cast<char* const*>(arguments), environ);
+  if (error != 0 || ::waitpid(child, &status, 0) != child || status != 0) {
+    throw system_error(error, "CRIU cannot dump the process").in_file(criu);
+  }
+  const std::uint64_t taken = now() - begin;
+  std::filesystem::remove_all(directory);
   return taken;
 }
 

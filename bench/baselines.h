@@ -52,6 +52,14 @@ std::uint64_t read_mapping_files(pid_t pid);
 // others.
 std::uint64_t copy_over_mapped(const CheckpointReader& file, std::uint64_t pages);
 
+// Touches so many pages of new anonymous memory of `length` bytes, evenly scattered, on all
+// processors: the least that pages of their own can take, whatever gets into them.
+std::uint64_t touch_new_pages(std::uint64_t length, std::uint64_t pages);
+
+// `criu dump --leave-running`, from its start to its end: everything is written then, and nothing
+// synced. `directory` is made for it and removed.
+std::uint64_t dump_by_criu(const std::string& criu, pid_t pid, const std::string& directory);
+
 // Opens a file, reads its header, footer, and manifest, which lie at known places, and closes it.
 std::uint64_t read_ends(const std::string& path, std::uint64_t manifest_offset,
                         std::uint64_t manifest_length);

@@ -15,6 +15,8 @@ struct Bench {
   // A directory of its own, on the file system that is measured.
   std::string directory;
   unsigned rounds = 5;
+  // CRIU's program, to be measured beside ours; empty: it is not.
+  std::string criu;
   Report report;
   // Names of the parts that were asked for; empty: all.
   std::vector<std::string> parts;

@@ -66,6 +66,7 @@ int run(int argc, char** argv, Console& console) {
               "PART");
   command.add("rounds", "timed runs of each", "N", "5");
   command.add("checkpoints", "files in the directory that is listed", "N", "10000");
+  command.add("criu", "CRIU's program, whose dump is measured beside a full save", "PROGRAM", "");
   command.add("dir", "where the files go", "DIR", std::filesystem::temp_directory_path().string());
   command.add("check", "exit with 1 where a target was missed");
   command.add_json();
@@ -78,6 +79,7 @@ int run(int argc, char** argv, Console& console) {
   if (bench.rounds == 0) {
     throw UsageError("--rounds: at least 1");
   }
+  bench.criu = arguments.get_or("criu", "");
   bench.parts = split_list(arguments.get_or("only", ""));
   for (const std::string& part : bench.parts) {
     if (std::find(kParts.begin(), kParts.end(), part) == kParts.end()) {

@@ -74,6 +74,23 @@ void save_rows(Bench& bench, std::uint64_t bytes, SavedFiles& files) {
   row.baseline_name += " + fdatasync";
   row.least_ratio = 0;
   bench.report.add(row);
+  if (!bench.criu.empty()) {
+    const auto both =
+        race(bench.rounds, files.touched_bytes,
+             {[&] {
+                make_room(copy);
+                digest_of_memory(subject.pid(), subject.touched());
+                return std::vector<std::uint64_t>{dump_by_criu(bench.criu, subject.pid(), copy)};
+              },
+              [&] { return capture(files.raw, Profile::kRaw); }});
+    bench.report.add({.what = "save, raw, beside CRIU",
+                      .size = size,
+                      .figure = both[1][0],
+                      .bytes = files.touched_bytes,
+                      .baseline_name = "criu dump --leave-running",
+                      .baseline = both[0][0],
+                      .least_ratio = 1});
+  }
   const pid_t twin = subject.make_copy();
   const auto floor =
       race(bench.rounds, 0,

@@ -190,6 +190,14 @@ void restore(Bench& bench, SubjectProcess& subject, const std::string& size, Pro
                       .figure = floor[0][0],
                       .baseline_name = "the whole restore from depth " + std::to_string(kDepth),
                       .baseline = times[1][0]});
+    const auto least = race(
+        bench.rounds, subject.touched_bytes(),
+        {[&] { return std::vector<std::uint64_t>{touch_new_pages(whole.file_size(), pages)}; }});
+    bench.report.add({.what = "touching " + std::to_string(pages) + " new pages alone",
+                      .size = size,
+                      .figure = least[0][0],
+                      .baseline_name = "the whole restore from depth " + std::to_string(kDepth),
+                      .baseline = times[1][0]});
   }
   std::filesystem::remove(full);
   chain.remove();

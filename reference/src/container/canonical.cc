@@ -196,6 +196,12 @@ private:
                      const ValuePlan* plan) {
     Size size;
     for (const auto element : list) {
+      // All have room for the same, so that nothing larger comes where one is full.
+      const bool full = size.data * kWord >= element.getDataSection().size() &&
+                        size.pointers >= element.getPointerSection().size();
+      if (full) {
+        break;
+      }
       const Size own = size_of(element, plan);
       size.data = std::max(size.data, own.data);
       size.pointers = std::max(size.pointers, own.pointers);

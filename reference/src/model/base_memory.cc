@@ -66,39 +66,45 @@ std::optional<BaseMemory::Row> BaseMemory::find_run(capnp::List<schema::PageRun>
   return Row{source, run.getFirst() + skipped, run.getPages() - skipped};
 }
 
-std::optional<schema::Mapping::Reader> BaseMemory::enter(std::uint32_t space,
-                                                         std::uint64_t address) {
+bool BaseMemory::enter(std::uint32_t space, std::uint64_t address) {
+  // Of a series each mapping is asked for thousands of times.
+  if (!cursor_.in_object && cursor_.owner == space && cursor_.start <= address &&
+      address < cursor_.end) {
+    return true;
+  }
   const auto mappings = state_.getAddressSpaces()[space].getMappings();
   const std::optional<unsigned> index = find_mapping(mappings, address);
   if (!index) {
-    return std::nullopt;
+    return false;
   }
-  if (cursor_.in_object || cursor_.owner != space || cursor_.mapping != *index) {
-    cursor_ = {false, space, *index, 0, 0};
-  }
-  return mappings[*index];
+  const schema::Mapping::Reader mapping = mappings[*index];
+  cursor_ = {};
+  cursor_.owner = space;
+  cursor_.start = mapping.getStart();
+  cursor_.end = mapping.getEnd();
+  cursor_.zero_by_itself = mapping.getObject() == schema::NO_INDEX;
+  cursor_.runs = mapping.getRuns();
+  return true;
 }
 
 std::optional<BaseMemory::Row> BaseMemory::find(std::uint32_t space, std::uint64_t address) {
-  const auto mapping = enter(space, address);
-  return mapping ? find_run(mapping->getRuns(), (address - mapping->getStart()) / page_size_)
-                 : std::nullopt;
+  return enter(space, address) ? find_run(cursor_.runs, (address - cursor_.start) / page_size_)
+                               : std::nullopt;
 }
 
 std::uint64_t BaseMemory::zeros(std::uint32_t space, std::uint64_t address) {
-  const auto mapping = enter(space, address);
-  if (!mapping || mapping->getObject() != schema::NO_INDEX) {
+  if (!enter(space, address) || !cursor_.zero_by_itself) {
     return 0;
   }
-  const auto runs = mapping->getRuns();
-  if (runs.size() == 0) {
-    return (mapping->getEnd() - address) / page_size_;
+  if (cursor_.runs.size() == 0) {
+    return (cursor_.end - address) / page_size_;
   }
-  const std::uint64_t page = (address - mapping->getStart()) / page_size_;
-  if (!seek(runs, page) || runs[cursor_.run].getKind() != schema::RunKind::ZERO) {
+  const std::uint64_t page = (address - cursor_.start) / page_size_;
+  if (!seek(cursor_.runs, page)) {
     return 0;
   }
-  return runs[cursor_.run].getPages() - (page - cursor_.run_page);
+  const schema::PageRun::Reader run = cursor_.runs[cursor_.run];
+  return run.getKind() == schema::RunKind::ZERO ? run.getPages() - (page - cursor_.run_page) : 0;
 }
 
 std::vector<std::pair<std::uint64_t, std::uint64_t>> BaseMemory::known(std::uint32_t space) const {
@@ -132,7 +138,9 @@ std::vector<std::pair<std::uint64_t, std::uint64_t>> BaseMemory::known(std::uint
 std::optional<BaseMemory::Row> BaseMemory::find_in_object(std::uint32_t object,
                                                           std::uint64_t offset) {
   if (!cursor_.in_object || cursor_.owner != object) {
-    cursor_ = {true, object, 0, 0, 0};
+    cursor_ = {};
+    cursor_.in_object = true;
+    cursor_.owner = object;
   }
   return find_run(state_.getMemoryObjects()[object].getRuns(), offset / page_size_);
 }

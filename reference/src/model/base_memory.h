@@ -63,16 +63,20 @@ private:
   struct Cursor {
     bool in_object = false;
     std::uint32_t owner = 0; // space or object
-    unsigned mapping = 0;    // of a space
     unsigned run = 0;
     std::uint64_t run_page = 0; // pages before the run
+    // Of the mapping.
+    std::uint64_t start = 0;
+    std::uint64_t end = 0; // 0: none was entered
+    bool zero_by_itself = false;
+    capnp::List<schema::PageRun>::Reader runs = {};
   };
 
   // Moves the cursor to the run that has the page; false where none has.
   bool seek(capnp::List<schema::PageRun>::Reader runs, std::uint64_t page);
   std::optional<Row> find_run(capnp::List<schema::PageRun>::Reader runs, std::uint64_t page);
-  // The mapping at an address, to which the cursor belongs then.
-  std::optional<schema::Mapping::Reader> enter(std::uint32_t space, std::uint64_t address);
+  // Moves the cursor to the mapping at an address; false where there is none.
+  bool enter(std::uint32_t space, std::uint64_t address);
 
   const CheckpointReader& base_;
   schema::State::Reader state_;

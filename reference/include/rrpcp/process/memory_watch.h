@@ -28,6 +28,10 @@ namespace RRPCP_PUBLIC rrpcp {
 // memory that it maps does not join memory that is watched (/proc/PID/maps shows two mappings), and
 // userfaultfd(2) of its own is refused there (EBUSY).
 //
+// What is known of the mappings is kept from capture to capture: where we may ask the kernel for
+// their flags themselves (BPF: CAP_BPF and CAP_PERFMON, Linux 6.1), it does not go through all pages
+// to print those that were seen before (/proc/PID/smaps, numa_maps).
+//
 // One thread at a time. The destructor, or the end of the calling process, makes an end of it all.
 class MemoryWatch {
 public:

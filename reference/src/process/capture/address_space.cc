@@ -76,16 +76,6 @@ AddressSpaceCollector::AddressSpaceCollector(pid_t pid, ObjectTable& objects, Re
     : pid_(pid), objects_(objects), refusals_(refusals), join_(join),
       page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))) {}
 
-MemoryReport read_memory_report(pid_t pid) {
-  // Each goes through all pages of the process.
-  std::future<std::map<std::uint64_t, MemoryPolicy>> policies =
-      std::async(std::launch::async, [pid] { return read_memory_policies(pid); });
-  MemoryReport report;
-  report.areas = read_memory_areas(pid);
-  report.policies = policies.get();
-  return report;
-}
-
 void AddressSpaceCollector::collect_frozen() {
   mappings_ = read_mappings(pid_);
   for (const ProcMapping& mapping : mappings_) {
@@ -326,6 +316,7 @@ bool AddressSpaceCollector::examine_before(const MemoryReport& report) {
   source_ = pid_;
   policies_ = report.policies;
   examine_areas(report.areas);
+  touched_bytes_ = written_bytes_;
   if (std::any_of(areas_.begin(), areas_.end(),
                   [](const Area& area) { return area.kind == MappingKind::kOther; })) {
     return false; // files that cannot be opened are read through the process, whatever their size
@@ -424,6 +415,11 @@ void AddressSpaceCollector::note_policy(MemoryPolicy policy,
 
 std::vector<AddressRange> AddressSpaceCollector::examine(pid_t source) {
   source_ = source;
+  // The kernel goes through all pages for each of the two. Policies mean nothing to a replay.
+  std::future<std::map<std::uint64_t, MemoryPolicy>> policies;
+  if (!join_) {
+    policies = std::async(std::launch::async, [source] { return read_memory_policies(source); });
+  }
   std::vector<ProcMemoryArea> memory = read_memory_areas(source);
   std::vector<AddressRange> wiped;
   for (const ProcMemoryArea& area : memory) {
@@ -438,8 +434,8 @@ std::vector<AddressRange> AddressSpaceCollector::examine(pid_t source) {
   std::sort(memory.begin(), memory.end(), [](const ProcMemoryArea& a, const ProcMemoryArea& b) {
     return a.mapping.start < b.mapping.start;
   });
-  if (!join_) { // memory policies mean nothing to a replay
-    policies_ = read_memory_policies(source);
+  if (policies.valid()) {
+    policies_ = policies.get();
   }
   examine_areas(memory);
   return {};
@@ -598,8 +594,8 @@ AddressSpaceCollector::place_of(std::uint32_t object) const {
 void AddressSpaceCollector::read_pages(const PageSpool& spool, PagePump& out,
                                        std::optional<std::uint32_t> base_space) {
   // Pages that a copy shares with the process are read without making it own them.
-  RemoteMemory memory(source_,
-                      source_ == pid_ ? RemoteMemory::Pages::kOwn : RemoteMemory::Pages::kShared);
+  const auto memory = std::make_shared<RemoteMemory>(
+      source_, source_ == pid_ ? RemoteMemory::Pages::kOwn : RemoteMemory::Pages::kShared);
   PageScanner scanner(source_);
   for (Area& area : areas_) {
     read_area(area, memory, scanner, spool, out, base_space);
@@ -607,8 +603,8 @@ void AddressSpaceCollector::read_pages(const PageSpool& spool, PagePump& out,
   out.flush();
 }
 
-void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScanner& scanner,
-                                      const PageSpool& spool, PagePump& out,
+void AddressSpaceCollector::read_area(Area& area, const std::shared_ptr<RemoteMemory>& memory,
+                                      PageScanner& scanner, const PageSpool& spool, PagePump& out,
                                       std::optional<std::uint32_t> base_space) {
   const ProcMapping& mapping = area.mapping;
   if (area.kind == MappingKind::kVvar || area.kind == MappingKind::kVsyscall) {
@@ -700,8 +696,9 @@ void AddressSpaceCollector::read_area(Area& area, RemoteMemory& memory, PageScan
     }
   } else if (area.kind == MappingKind::kOther) {
     std::vector<std::byte> page(page_size_);
+    RemoteMemory alone(source_);
     for (std::uint64_t address = mapping.start; address < mapping.end; address += page_size_) {
-      if (memory.read_some(address, page) == page_size_) { // there is nothing beyond the file's end
+      if (alone.read_some(address, page) == page_size_) { // there is nothing beyond the file's end
         skip_to(address);
         out.remote(memory, address, page_size_);
         at += page_size_;

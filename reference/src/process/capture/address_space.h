@@ -4,13 +4,12 @@
 #include "process/capture/address_range.h"
 #include "process/capture/aside_memory.h"
 #include "process/capture/memory_objects.h"
+#include "process/capture/memory_report.h"
 #include "process/capture/page_pump.h"
 #include "process/capture/page_spool.h"
 #include "process/capture/refusals.h"
-#include "process/memory_policy.h"
 #include "process/page_scan.h"
 #include "process/proc_auxv.h"
-#include "process/proc_smaps.h"
 #include "process/proc_stat.h"
 #include "process/remote_memory.h"
 #include "rrpcp/page_run.h"
@@ -20,21 +19,13 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <sys/types.h>
 #include <utility>
 #include <vector>
 
 namespace rrpcp::process::capture {
-
-// What the kernel tells of a process's mappings only by going through all of its pages.
-struct MemoryReport {
-  std::vector<ProcMemoryArea> areas;
-  std::map<std::uint64_t, MemoryPolicy> policies; // by the start of the mapping
-};
-
-// Throws Error.
-MemoryReport read_memory_report(pid_t pid);
 
 // What is known of the memory of a watched process before it stands still.
 struct WrittenBefore {
@@ -106,7 +97,8 @@ public:
   // The memory policy of the main thread, which the kernel shows of mappings that have none. Asks
   // `has_own` of the first address of each for which it shows that one.
   void note_policy(MemoryPolicy policy, const std::function<bool(std::uint64_t)>& has_own);
-  // Bytes of pages that the space has of its own, about.
+  // Bytes of pages that the space has of its own, about; after examine_before() of those that are
+  // read.
   std::uint64_t touched_bytes() const { return touched_bytes_; }
   const std::vector<AuxvEntry>& auxv() const { return auxv_; }
 
@@ -162,8 +154,8 @@ private:
   // Calls `read` and `unchanged` for the parts of a touched range that were written and were not.
   template <typename Read, typename Unchanged>
   void split(AddressRange range, Read read, Unchanged unchanged) const;
-  void read_area(Area& area, RemoteMemory& memory, PageScanner& scanner, const PageSpool& spool,
-                 PagePump& out, std::optional<std::uint32_t> base_space);
+  void read_area(Area& area, const std::shared_ptr<RemoteMemory>& memory, PageScanner& scanner,
+                 const PageSpool& spool, PagePump& out, std::optional<std::uint32_t> base_space);
 
   pid_t pid_;
   pid_t source_ = 0;

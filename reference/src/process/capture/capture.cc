@@ -84,6 +84,8 @@ private:
   void watch_memory();
   // In that thread, which says in `found` when it has found all.
   void find_written(bool reads, std::promise<void> found);
+  // What was said of the mappings before the process stood still is to be what they are now.
+  void renew_report();
   // Opens the base, where there is to be one.
   void open_base();
   // Stops the process and has it collected, from a copy where that can be.
@@ -167,7 +169,7 @@ void Capture::look() {
   }
   return_code_ = process::ReturnCode::find(pid_, process::read_mappings(pid_));
   if (watch_ != nullptr && base_ && watch_->knows(pid_, base_->checkpoint())) {
-    report_ = read_memory_report(pid_);
+    report_ = watch_->reporter().read(pid_);
     areas_ = report_->areas;
     if (options_.after != AfterCapture::kKill) {
       look_at_written();
@@ -303,6 +305,7 @@ void Capture::freeze() {
                        .return_code = return_code_,
                        .base = base_ ? &base_->memory() : nullptr,
                        .at_mappings = [this] {
+                         renew_report();
                          if (before_) {
                            watch_memory();
                          }
@@ -348,6 +351,15 @@ void Capture::watch_memory() {
     std::promise<void> found;
     found_ = found.get_future();
     read_ = std::async(std::launch::async, &Capture::find_written, this, reads, std::move(found));
+  }
+}
+
+void Capture::renew_report() {
+  if (report_ && !watch_->reporter().renew(pid_, collector_->space(0).mappings(), *report_)) {
+    report_.reset();
+  }
+  if (report_) {
+    areas_ = report_->areas;
   }
 }
 

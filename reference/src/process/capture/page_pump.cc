@@ -14,6 +14,8 @@ namespace rrpcp::process::capture {
 namespace {
 
 constexpr std::size_t kMaxSteps = 16384;
+// Bytes of a batch: some stay in the processor's cache, and handing over costs little beside them.
+constexpr std::size_t kBatch = 512 << 10;
 
 } // namespace
 
@@ -22,11 +24,22 @@ PagePump::PagePump(CheckpointWriter& writer, std::function<void(std::uint64_t)> 
     : writer_(writer), base_(base), progress_(std::move(progress)),
       page_size_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))) {}
 
-void PagePump::add(const Step& step) {
-  if (steps_.size() >= kMaxSteps) {
-    flush();
+PagePump::~PagePump() {
+  {
+    std::lock_guard lock(mutex_);
+    closed_ = true;
   }
-  steps_.push_back(step);
+  changed_.notify_all();
+  if (reader_.joinable()) {
+    reader_.join();
+  }
+}
+
+void PagePump::add(const Step& step) {
+  if (current_->steps.size() >= kMaxSteps) {
+    hand_over();
+  }
+  current_->steps.push_back(step);
 }
 
 void PagePump::begin(std::vector<PageRun>* runs, std::optional<BaseArea> area) {
@@ -46,26 +59,29 @@ void PagePump::unchanged(std::uint64_t length) {
 }
 
 std::span<std::byte> PagePump::room() {
-  if (filled_ == buffer_.size() || steps_.size() >= kMaxSteps) {
-    flush();
-    buffer_ = writer_.room();
+  if (current_->filled == kBatch || current_->steps.size() >= kMaxSteps) {
+    hand_over();
   }
-  return buffer_.subspan(filled_);
+  if (!current_->buffer) {
+    current_->buffer = PageBuffer(kBatch);
+  }
+  return current_->buffer.span().subspan(current_->filled);
 }
 
-void PagePump::remote(RemoteMemory& memory, std::uint64_t address, std::uint64_t length) {
+void PagePump::remote(const std::shared_ptr<RemoteMemory>& memory, std::uint64_t address,
+                      std::uint64_t length) {
   while (length > 0) {
-    if (memory_ != &memory || remote_.size() == IOV_MAX) {
-      read_remote();
-    }
     const std::size_t n = std::min<std::uint64_t>(length, room().size());
-    if (remote_.empty()) {
-      memory_ = &memory;
-      remote_start_ = filled_;
+    std::vector<Reading>& readings = current_->readings;
+    if (readings.empty() || readings.back().memory != memory ||
+        readings.back().ranges.size() == IOV_MAX ||
+        readings.back().start + readings.back().length != current_->filled) {
+      readings.push_back({memory, {}, current_->filled, 0});
     }
-    remote_.push_back({reinterpret_cast<void*>(address), n});
+    readings.back().ranges.push_back({reinterpret_cast<void*>(address), n});
+    readings.back().length += n;
     add({Step::Kind::kData, nullptr, {}, n});
-    filled_ += n;
+    current_->filled += n;
     address += n;
     length -= n;
   }
@@ -73,12 +89,11 @@ void PagePump::remote(RemoteMemory& memory, std::uint64_t address, std::uint64_t
 
 void PagePump::file(int fd, std::uint64_t offset, std::uint64_t length, const std::string& name,
                     std::uint64_t end) {
-  read_remote();
   while (length > 0) {
     std::span<std::byte> out = room();
     out = out.first(std::min<std::uint64_t>(length, out.size()));
     add({Step::Kind::kData, nullptr, {}, out.size()});
-    filled_ += out.size();
+    current_->filled += out.size();
     length -= out.size();
     read_padded(fd, out, offset, end, name);
     offset += out.size();
@@ -86,21 +101,66 @@ void PagePump::file(int fd, std::uint64_t offset, std::uint64_t length, const st
 }
 
 void PagePump::memory(std::span<const std::byte> pages) {
-  read_remote();
-  while (!pages.empty()) {
-    const std::span<std::byte> out = room();
-    const std::size_t n = std::min(pages.size(), out.size());
-    std::copy_n(pages.begin(), n, out.begin());
-    add({Step::Kind::kData, nullptr, {}, n});
-    filled_ += n;
-    pages = pages.subspan(n);
+  if (!pages.empty()) {
+    add({Step::Kind::kElsewhere, nullptr, {}, pages.size(), {}, pages.data()});
   }
 }
 
-void PagePump::read_remote() {
-  if (!remote_.empty()) {
-    memory_->read_ranges(remote_, buffer_.subspan(remote_start_, filled_ - remote_start_));
-    remote_.clear();
+void PagePump::read(Batch& batch) {
+  for (const Reading& reading : batch.readings) {
+    reading.memory->read_ranges(reading.ranges,
+                                batch.buffer.span().subspan(reading.start, reading.length));
+  }
+}
+
+void PagePump::read_batches() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return closed_ || to_read_ != nullptr; });
+    if (closed_) {
+      return;
+    }
+    Batch& batch = *to_read_;
+    lock.unlock();
+    bool failed = false;
+    try {
+      read(batch);
+    } catch (...) {
+      failed = true;
+    }
+    lock.lock();
+    failed_ = failed;
+    to_read_ = nullptr;
+    changed_.notify_all();
+  }
+}
+
+void PagePump::await_reader() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return to_read_ == nullptr; });
+  const bool failed = std::exchange(failed_, false);
+  lock.unlock();
+  if (failed) {
+    read(*before_); // what only the thread that traces may read, or the reason why it cannot be
+  }
+}
+
+void PagePump::hand_over() {
+  if (before_ != nullptr) {
+    await_reader();
+  }
+  Batch* const ready = std::exchange(before_, current_);
+  if (!current_->readings.empty()) {
+    if (!reader_.joinable()) {
+      reader_ = std::thread([this] { read_batches(); });
+    }
+    std::lock_guard lock(mutex_);
+    to_read_ = current_;
+    changed_.notify_all();
+  }
+  current_ = current_ == &batches_[0] ? &batches_[1] : &batches_[0];
+  if (ready != nullptr) {
+    store(*ready);
   }
 }
 
@@ -156,9 +216,14 @@ void PagePump::append(std::span<const std::byte> pages) {
 }
 
 void PagePump::flush() {
-  read_remote();
-  std::span<const std::byte> rest = buffer_.first(filled_);
-  for (const Step& step : steps_) {
+  hand_over();
+  await_reader();
+  store(*std::exchange(before_, nullptr));
+}
+
+void PagePump::store(Batch& batch) {
+  std::span<const std::byte> rest = batch.buffer.span().first(batch.filled);
+  for (const Step& step : batch.steps) {
     switch (step.kind) {
     case Step::Kind::kBegin:
       runs_ = step.runs;
@@ -175,13 +240,17 @@ void PagePump::flush() {
     case Step::Kind::kData:
       append(rest.first(step.amount));
       rest = rest.subspan(step.amount);
+      bytes_ += step.amount;
+      break;
+    case Step::Kind::kElsewhere:
+      append({step.place, step.amount});
+      bytes_ += step.amount;
       break;
     }
   }
-  bytes_ += filled_;
-  steps_.clear();
-  filled_ = 0;
-  buffer_ = {};
+  batch.steps.clear();
+  batch.readings.clear();
+  batch.filled = 0;
   if (progress_) {
     progress_(bytes_);
   }

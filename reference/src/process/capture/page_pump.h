@@ -1,30 +1,39 @@
 // Carries pages from processes and files into a checkpoint.
 #pragma once
 
+#include "base/page_buffer.h"
 #include "model/base_memory.h"
 #include "process/remote_memory.h"
 #include "rrpcp/page_run.h"
 #include "rrpcp/writer.h"
 
+#include <array>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <sys/uio.h>
+#include <thread>
 #include <vector>
 
 namespace rrpcp::process::capture {
 
-// Reads pages straight into the writer's buffer, where they are hashed while they are in the
-// processor's cache: a page is copied once on its way from the process to the kernel's write.
+// Pages of processes are read by another thread, some at a time, while those before them are hashed
+// and stored: the kernel takes longer for the one than we for the other.
 class PagePump {
 public:
   // `progress` is called with the bytes read so far. `base`, where given, is what pages are
   // compared with: those that it holds at their place are not stored again.
   PagePump(CheckpointWriter& writer, std::function<void(std::uint64_t)> progress,
            BaseMemory* base = nullptr);
+  ~PagePump();
+  PagePump(const PagePump&) = delete;
+  PagePump& operator=(const PagePump&) = delete;
 
   // From now on, runs go to the end of `*runs`, which must live until the next begin() or flush().
   // What follows begins, in the base, at `area`.
@@ -32,15 +41,16 @@ public:
   // A row of pages without data: ZERO or BACKING.
   void gap(schema::RunKind kind, std::uint64_t pages);
   // Pages of process `memory.pid()`: [address, address + length). Read later, together with what
-  // follows; `memory` must live until flush().
-  void remote(RemoteMemory& memory, std::uint64_t address, std::uint64_t length);
+  // follows; `memory` is not to be used otherwise until flush().
+  void remote(const std::shared_ptr<RemoteMemory>& memory, std::uint64_t address,
+              std::uint64_t length);
   // Pages that are known to be as the base has them in the area of begin(), stored or as zeros. Not
   // looked at.
   void unchanged(std::uint64_t length);
   // Pages of a file; what lies beyond its end, or beyond `end`, is zeros. `name` is for errors.
   void file(int fd, std::uint64_t offset, std::uint64_t length, const std::string& name,
             std::uint64_t end = UINT64_MAX);
-  // Pages that lie in memory.
+  // Pages that lie in memory, and stay there until flush().
   void memory(std::span<const std::byte> pages);
   // Reads and appends what waits.
   void flush();
@@ -50,18 +60,38 @@ public:
 
 private:
   struct Step {
-    enum class Kind { kBegin, kGap, kUnchanged, kData };
+    enum class Kind { kBegin, kGap, kUnchanged, kData, kElsewhere };
     Kind kind;
     std::vector<PageRun>* runs = nullptr;        // kBegin
     schema::RunKind run = schema::RunKind::ZERO; // kGap
     std::uint64_t amount = 0;                    // kGap: pages; else bytes
     std::optional<BaseArea> area = {};           // kBegin
+    const std::byte* place = nullptr;            // kElsewhere
+  };
+  // What has to be read of one process.
+  struct Reading {
+    std::shared_ptr<RemoteMemory> memory;
+    std::vector<iovec> ranges;
+    std::size_t start; // in the buffer
+    std::size_t length;
+  };
+  // What goes through the stages together.
+  struct Batch {
+    PageBuffer buffer;
+    std::size_t filled = 0; // bytes of it that are or will be read
+    std::vector<Reading> readings;
+    std::vector<Step> steps; // what to do with them
   };
 
   // Room for more pages, at least one.
   std::span<std::byte> room();
   void add(const Step& step);
-  void read_remote();
+  // Has the current batch read, and stores the one before it meanwhile.
+  void hand_over();
+  void await_reader();
+  void store(Batch& batch);
+  static void read(Batch& batch);
+  void read_batches(); // in the other thread
   void append(std::span<const std::byte> pages);
   void take_over(std::uint64_t length);
   std::optional<BaseMemory::Row> base_row() const;
@@ -74,12 +104,17 @@ private:
   const std::uint64_t page_size_;
   std::uint64_t bytes_ = 0;
   std::vector<PageRun>* runs_ = nullptr;
-  std::span<std::byte> buffer_; // the writer's; empty: nothing waits in it
-  std::size_t filled_ = 0;      // bytes of it that are or will be read
-  std::vector<Step> steps_;     // what to do with them
-  RemoteMemory* memory_ = nullptr;
-  std::vector<iovec> remote_;    // ranges of it that are still to be read
-  std::size_t remote_start_ = 0; // where in the buffer they go
+  // One is read, and then stored while the other one is planned and read.
+  std::array<Batch, 2> batches_;
+  Batch* current_ = batches_.data();
+  Batch* before_ = nullptr; // handed over, and not stored
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  Batch* to_read_ = nullptr; // nothing: the thread has nothing to do
+  bool failed_ = false;      // to read it all
+  bool closed_ = false;
+  std::thread reader_; // from the first reading on
 };
 
 } // namespace rrpcp::process::capture

@@ -526,7 +526,7 @@ void StateCollector::write_object(MemoryObject& object, PagePump& out,
       at += range.length;
     }
   } else {
-    RemoteMemory memory(object.mapped_in);
+    const auto memory = std::make_shared<RemoteMemory>(object.mapped_in);
     sort_by_offset(object.mapped);
     for (const PlacedRange& placed : object.mapped) {
       if (PlacedRange part = cut(placed); part.range.length > 0) {

@@ -158,6 +158,7 @@ void WriteWatch::captured(const CheckpointId& id, const std::string& path) {
     since_ = id;
     device_ = file.st_dev;
     inode_ = file.st_ino;
+    reporter_.prepare();
   }
 }
 

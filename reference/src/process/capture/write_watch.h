@@ -4,6 +4,7 @@
 #include "base/scoped_fd.h"
 #include "process/capture/address_range.h"
 #include "process/capture/aside_memory.h"
+#include "process/capture/memory_report.h"
 #include "process/capture/scratch_memory.h"
 #include "process/proc_maps.h"
 #include "process/tracee.h"
@@ -31,6 +32,8 @@ public:
   // since then, which has to be read when it does stand still. knows() nothing from now on, until
   // captured(). Returns what that is, in order.
   std::vector<AddressRange> take_early(pid_t pid, const std::vector<ProcMapping>& mappings);
+  // Knows what was said of this process's mappings.
+  MemoryReporter& reporter() { return reporter_; }
   // For what a capture sets aside; kept for the next one.
   AsideMemory& aside() { return aside_; }
 
@@ -64,6 +67,7 @@ private:
   // Of its file: an id does not tell two files apart of which somebody wants that (spec/series.md).
   std::uint64_t device_ = 0;
   std::uint64_t inode_ = 0;
+  MemoryReporter reporter_;
   AsideMemory aside_;
   std::string problem_ = "nothing was captured yet";
 };
