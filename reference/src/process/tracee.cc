@@ -32,7 +32,7 @@ template <typename T> std::uintptr_t as_data(T* pointer) {
   return reinterpret_cast<std::uintptr_t>(pointer);
 }
 
-Error gone_error(pid_t tid) {
+Error ended_thread(pid_t tid) {
   return Error(ErrorCode::kProcessGone, "thread " + std::to_string(tid) + " ended meanwhile");
 }
 
@@ -134,7 +134,7 @@ Tracee::~Tracee() {
 void Tracee::fail(std::string_view what) const {
   int errno_value = errno;
   if (errno_value == ESRCH) {
-    throw gone_error(tid_);
+    throw ended_thread(tid_);
   }
   throw system_error(errno_value,
                      std::string(what) + " of thread " + std::to_string(tid_) + " failed");
@@ -195,7 +195,7 @@ TraceeStop Tracee::wait() {
       return last_stop_;
     }
     if (errno == ECHILD) {
-      throw gone_error(tid_);
+      throw ended_thread(tid_);
     }
     if (errno != EINTR) {
       fail("waiting for a stop");
@@ -219,7 +219,7 @@ std::optional<TraceeStop> Tracee::wait_for(std::chrono::milliseconds timeout) {
       return last_stop_;
     }
     if (result < 0 && errno == ECHILD) {
-      throw gone_error(tid_);
+      throw ended_thread(tid_);
     }
     if (result < 0 && errno != EINTR) {
       fail("waiting for a stop");
@@ -259,7 +259,7 @@ TraceeStop Tracee::wait_stop(std::chrono::milliseconds patience) {
         .with_hint("it waits in the kernel and cannot be interrupted (state D); try again later");
   }
   if (stop->gone()) {
-    throw gone_error(tid);
+    throw ended_thread(tid);
   }
   return *stop;
 }
@@ -290,7 +290,7 @@ bool Tracee::await_event_stop_for(std::chrono::milliseconds timeout) {
       return false;
     }
     if (stop->gone()) {
-      throw gone_error(tid);
+      throw ended_thread(tid);
     }
     if (stop->event_stop()) {
       return true;

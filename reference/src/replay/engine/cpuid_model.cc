@@ -38,7 +38,6 @@ constexpr std::uint32_t kBaseExtendedD =
     bits({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 20, 23, 24, 29});
 constexpr std::uint64_t kV3State = 7; // x87, SSE, AVX
 
-constexpr std::size_t kXstateBv = 512; // in an XSAVE area: the components that are in use
 constexpr unsigned kPkruNumber = 9;
 constexpr std::uint64_t kPkru = std::uint64_t{1} << kPkruNumber;
 

@@ -10,6 +10,9 @@
 
 namespace rrpcp::replay {
 
+// Of an XSAVE area: where XSTATE_BV is, the components that are in use.
+inline constexpr std::size_t kXstateBv = 512;
+
 struct CpuidWords {
   std::uint32_t eax = 0;
   std::uint32_t ebx = 0;

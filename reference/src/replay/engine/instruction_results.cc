@@ -33,7 +33,6 @@ std::optional<std::uint64_t> extended_control(std::uint32_t number, const proces
     return enabled;
   }
   // XINUSE: the components that are not in their initial state.
-  constexpr std::size_t kXstateBv = 512;
   const std::optional<std::vector<std::byte>> area = task.register_set(NT_X86_XSTATE);
   if (!area || area->size() < kXstateBv + sizeof(std::uint64_t)) {
     return std::nullopt;

@@ -14,8 +14,7 @@ namespace {
 
 using Kind = schema::TrappedInstruction;
 
-// Of an XSAVE area: XSTATE_BV, and the end of its header.
-constexpr std::uint64_t kComponents = 512;
+// Of an XSAVE area: the end of its header.
 constexpr std::uint64_t kExtendedRegion = 576;
 
 struct Component {
@@ -81,7 +80,7 @@ std::uint64_t stored_length(process::RemoteMemory& memory, std::uint64_t address
   const bool compacted = instruction == Kind::XSAVEC;
   std::uint64_t stored = requested;
   if (instruction != Kind::XSAVE) {
-    stored &= memory.read_value<std::uint64_t>(address + kComponents);
+    stored &= memory.read_value<std::uint64_t>(address + kXstateBv);
   }
   std::uint64_t length = kExtendedRegion;
   std::uint64_t next = kExtendedRegion; // where the next component of the compacted format begins
