@@ -1,5 +1,6 @@
 // pcp-rr create-checkpoints: makes checkpoints of a recording.
 
+#include "common/json.h"
 #include "common/progress.h"
 #include "common/text.h"
 #include "pcp-rr/pcp_rr.h"
@@ -80,13 +81,11 @@ int rr_create_checkpoints(int argc, char** argv, Console& console) {
       find_trace(arguments.positional().empty() ? "" : arguments.positional()[0]), options);
   progress.clear();
   if (console.json) {
-    console.print("{\"checkpoints\": %llu, \"between\": %llu, \"incremental\": %llu, \"bytes\": "
-                  "%llu, \"event\": %lld}\n",
-                  static_cast<unsigned long long>(result.checkpoints),
-                  static_cast<unsigned long long>(result.between),
-                  static_cast<unsigned long long>(result.incremental),
-                  static_cast<unsigned long long>(result.bytes),
-                  static_cast<long long>(result.reached));
+    console.write_json(Json{{"checkpoints", result.checkpoints},
+                            {"between", result.between},
+                            {"incremental", result.incremental},
+                            {"bytes", result.bytes},
+                            {"event", result.reached}});
   } else if (!console.quiet) {
     console.print("%llu checkpoints up to event %lld, %s\n",
                   static_cast<unsigned long long>(result.checkpoints),
