@@ -15,7 +15,7 @@
 namespace rrpcp::tools {
 namespace {
 
-constexpr const char* kDetails =
+constexpr const char* kCreateCheckpointsDetails =
     R"(Replays the recording once and saves a checkpoint at the first event at or after each multiple of
 N (with -s: EVT, EVT + N, ...) where one can be taken, or with --interval-ms about every M
 milliseconds of the replay, also while the program computes between two events. Checkpoints that are
@@ -41,7 +41,8 @@ std::int64_t positive(const Arguments& arguments, const std::string& name) {
 
 int rr_create_checkpoints(int argc, char** argv, Console& console) {
   Command command({"pcp-rr create-checkpoints", "{-i N | --interval-ms M} [OPTION]... [TRACE]",
-                   "Makes checkpoints of a recording, for replays to start from.", kDetails});
+                   "Makes checkpoints of a recording, for replays to start from.",
+                   kCreateCheckpointsDetails});
   command.add("i,interval", "one every N events", "N");
   command.add("interval-ms", "one about every M milliseconds", "M");
   command.add("s,start", "none before event EVT", "EVT");
