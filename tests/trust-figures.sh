@@ -29,26 +29,30 @@ build() { # PRESET TARGETS...
 }
 
 # Runs tests of a program and keeps their figures. Tests that fail give none, but one of their own.
-run() { # PROGRAM FILTER
-  local name started=$SECONDS log
-  name=$(basename "$1")
-  log=build/trust-figures-$name.log
-  echo "== $name, $2"
-  if ! "build/release/tests/$1" --gtest_filter="$2" > "$log" 2>&1; then
+run() { # NAME PROGRAM FILTER
+  local started=$SECONDS log=build/trust-figures-$1.log
+  if ! "build/release/tests/$2" --gtest_filter="$3" > "$log" 2>&1; then
     grep -E 'Failure|FAILED' "$log" | head -n 40 || true
-    echo "figure: FAILED $name, see $log: 1" >> "$figures"
+    echo "figure: FAILED $1, see $log: 1" >> "$log"
+  elif ! grep -q '^figure: ' "$log"; then
+    echo "figure: FAILED $1 has no figures: 1" >> "$log"
   fi
-  grep '^figure: ' "$log" >> "$figures" || echo "figure: FAILED $name has no figures: 1" >> "$figures"
-  echo "   $((SECONDS - started)) s"
+  grep '^figure: ' "$log" >> "$figures"
+  echo "   $1: $((SECONDS - started)) s"
 }
 
-build release conformance_test store_test container_test kill_test
+build release conformance_test store_test container_test kill_test process_tools_test
 build fuzz fuzzers
 
-run conformance/conformance_test '*Damage*:Conformance.InvalidFilesGiveTheirCodes'
-run store/store_test '*WriterFaults*:Store.ManyProcessesPublishAndReadAtOnce'
-run container/container_test '*MemoryBound*'
-run process/kill_test 'Kill.*'
+echo "== damage: every truncation, every flipped bit"
+run damage conformance/conformance_test '*Damage*:Conformance.InvalidFilesGiveTheirCodes'
+echo "== writers and readers, killed and short of memory"
+run writers store/store_test '*WriterFaults*:Store.ManyProcessesPublishAndReadAtOnce' &
+run memory container/container_test '*MemoryBound*' &
+run killed-captures process/kill_test 'Kill.CaptureDoesNoHarmWhereverItIsKilled' &
+run killed-restores process/kill_test 'Kill.RestoreLeavesNothingWhereverItIsKilled' &
+run killed-commands tools/process_tools_test 'CaptureTool.KilledAtAnyMoment' &
+wait
 
 echo "== fuzz targets, $seconds s each, $jobs at a time"
 fuzz/run.sh build/fuzz "$seconds" > build/trust-figures-fuzz.log 2>&1 || {
