@@ -28,7 +28,7 @@ namespace rrpcp::bench {
 
 namespace {
 
-constexpr std::size_t kBuffer = 256u << 10;
+constexpr std::size_t kFileBuffer = 256u << 10;
 // Level of the profile "default" (include/rrpcp/writer.h).
 constexpr int kDefaultLevel = 3;
 
@@ -101,7 +101,7 @@ std::vector<std::uint64_t> copy_memory(pid_t pid, const std::vector<MemoryPiece>
   if (!file || ::fallocate(file.get(), 0, 0, static_cast<off_t>(total)) != 0) {
     throw system_error(errno, "cannot create").in_file(path);
   }
-  const PageBuffer buffer(kBuffer); // as fast as it goes
+  const PageBuffer buffer(kFileBuffer); // as fast as it goes
   std::uint64_t offset = 0;
   for (MemoryPiece piece : pieces) {
     while (piece.length > 0) {
@@ -127,7 +127,7 @@ std::vector<std::uint64_t> copy_memory(pid_t pid, const std::vector<MemoryPiece>
 std::uint64_t read_copy(pid_t copy, const std::vector<MemoryPiece>& pieces) {
   const std::string path = "/proc/" + std::to_string(copy) + "/mem";
   const ScopedFd memory(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  const PageBuffer buffer(kBuffer);
+  const PageBuffer buffer(kFileBuffer);
   const std::uint64_t begin = now();
   for (MemoryPiece piece : pieces) {
     while (piece.length > 0) {

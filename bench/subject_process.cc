@@ -27,7 +27,7 @@ namespace rrpcp::bench {
 
 namespace {
 
-constexpr std::size_t kBuffer = 1 << 20;
+constexpr std::size_t kPieceBuffer = 1 << 20;
 
 // Starts the subject with these arguments; its standard output is `output`.
 pid_t start(const std::vector<std::string>& arguments, int output) {
@@ -116,7 +116,7 @@ std::uint64_t SubjectProcess::touched_bytes() const {
 }
 
 std::string digest_of_memory(pid_t pid, const std::vector<MemoryPiece>& pieces) {
-  std::vector<std::byte> buffer(kBuffer);
+  std::vector<std::byte> buffer(kPieceBuffer);
   Xxh3Stream128 stream;
   for (MemoryPiece piece : pieces) {
     while (piece.length > 0) {

@@ -49,9 +49,10 @@ function(rrpcp_precompile name)
 endfunction()
 
 # What is left is mostly the code that every file has the compiler make of the same templates. Files of
-# a library are therefore compiled some at a time; who changes files again and again says OFF. Each
-# file still stands on its own: clang's builds compile them one by one.
-option(RRPCP_UNITY "Compile several files of a library at a time (g++ only)" ON)
+# a library, a command or a test program with many are therefore compiled some at a time, so that no
+# two of them may give a name of their own to different things; who changes files again and again says
+# OFF. Each file still stands on its own: clang's builds compile them one by one.
+option(RRPCP_UNITY "Compile several files of a library or program at a time (g++ only)" ON)
 if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(RRPCP_UNITY OFF)
 endif()

@@ -2,11 +2,15 @@
 """Makes seeds for the targets that take parts of files, from the valid golden files.
 
 usage: make_seeds.py GOLDEN_DIR CORPUS_DIR [BIN]
+       make_seeds.py GOLDEN_DIR CORPUS_DIR --check
 
 fuzz_manifest gets the manifests of some files without their framing, fuzz_chunk the smallest compressed
 chunks. Files are named after the golden file they are from. (Targets that take whole files use the golden
 files themselves: fuzz/run.sh.) fuzz_bundle gets the hostile bundles of tests/interop, and with BIN, the folder of
 the pcp-* commands, fuzz_core gets cores made of the smaller golden files, whole and cut.
+
+--check says which seeds of manifests and chunks in CORPUS_DIR are not what would be made, and fails then: one
+of an earlier version of the golden files is refused before it reaches what it is to test.
 """
 
 import os
@@ -60,10 +64,7 @@ def cores(golden, corpus, binary):
                 write(corpus, "fuzz_core", name + "-cut", data[:len(data) // 2])
 
 
-def main(golden, corpus, binary=None):
-    bundles(corpus)
-    if binary:
-        cores(golden, corpus, binary)
+def parts(golden, corpus):
     valid = os.path.join(golden, "1.0", "valid")
     for name in sorted(os.listdir(valid)):
         stem, extension = os.path.splitext(name)
@@ -80,14 +81,44 @@ def main(golden, corpus, binary=None):
             places[kind] = (offset, length)
         table, (manifest, length) = places[1][0], places[2]
         if stem in MANIFESTS:
-            with open(os.path.join(corpus, "fuzz_manifest", stem), "wb") as file:
-                file.write(data[manifest + 8:manifest + length])
+            write(corpus, "fuzz_manifest", stem, data[manifest + 8:manifest + length])
         for i in range(count):
             offset, stored = struct.unpack_from("<QI", data, table + i * size)
             (codec,) = struct.unpack_from("<H", data, table + i * size + 32)
             if codec == 1 and stored <= LARGEST_CHUNK and stem.endswith(("fast", "small", "event")):
-                with open(os.path.join(corpus, "fuzz_chunk", "%s-%d" % (stem, i)), "wb") as file:
-                    file.write(data[offset:offset + stored])
+                write(corpus, "fuzz_chunk", "%s-%d" % (stem, i), data[offset:offset + stored])
+
+
+def check(golden, corpus):
+    made = 0
+    drifted = []
+    with tempfile.TemporaryDirectory() as fresh:
+        parts(golden, fresh)
+        for folder, _, names in os.walk(fresh):
+            for name in names:
+                path = os.path.relpath(os.path.join(folder, name), fresh)
+                made += 1
+                with open(os.path.join(folder, name), "rb") as file:
+                    expected = file.read()
+                try:
+                    with open(os.path.join(corpus, path), "rb") as file:
+                        if file.read() != expected:
+                            drifted.append(path)
+                except FileNotFoundError:
+                    drifted.append(path)
+    for path in sorted(drifted):
+        print("not what make_seeds.py makes: fuzz/corpus/" + path)
+    print("%d seeds looked at" % made)
+    return made != 0 and not drifted
+
+
+def main(golden, corpus, binary=None):
+    if binary == "--check":
+        sys.exit(0 if check(golden, corpus) else 1)
+    parts(golden, corpus)
+    bundles(corpus)
+    if binary:
+        cores(golden, corpus, binary)
 
 
 if __name__ == "__main__":

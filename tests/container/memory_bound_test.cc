@@ -20,12 +20,12 @@ constexpr bool kSanitized = false;
 
 constexpr long kBoundKiB = 64 << 10;
 // Six times the bound, so that a writer or reader that keeps the data cannot pass.
-constexpr std::uint64_t kPages = kSanitized ? 4096 : 98304;
+constexpr std::uint64_t kProbePages = kSanitized ? 4096 : 98304;
 
 // Peak of the resident memory of the probe in KiB; -1 where it failed.
 long probe(const std::string& what, const std::string& path, Profile profile) {
   std::string command = std::string(RRPCP_MEMORY_PROBE) + " " + what + " '" + path + "' " +
-                        std::string(profile_name(profile)) + " " + std::to_string(kPages);
+                        std::string(profile_name(profile)) + " " + std::to_string(kProbePages);
   std::unique_ptr<FILE, int (*)(FILE*)> output(::popen(command.c_str(), "r"), &::pclose);
   long peak = -1;
   if (std::fscanf(output.get(), "%ld", &peak) != 1) {
@@ -42,7 +42,7 @@ TEST_P(MemoryBound, HoldsForWriterAndReader) {
   for (const char* what : {"write", "read"}) {
     long peak = probe(what, path, GetParam());
     test::print_figure("KiB of memory at most to " + std::string(what) + " " +
-                           std::to_string(kPages >> 8) + " MiB, " +
+                           std::to_string(kProbePages >> 8) + " MiB, " +
                            std::string(profile_name(GetParam())),
                        static_cast<std::uint64_t>(peak));
     EXPECT_GT(peak, 0) << what;

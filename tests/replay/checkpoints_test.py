@@ -4,6 +4,7 @@ usage: checkpoints_test.py PCP-RR PROGRAMS CASE
 """
 
 import glob
+import json
 import os
 import shutil
 import signal
@@ -196,8 +197,12 @@ def between_events(directory):
 def ranges(directory):
     """-s and -e bound where checkpoints are made; nonsense is refused."""
     trace, _ = record(directory, LOOP)
-    run("create-checkpoints", "-i", 20, "-s", 100, "-e", 170, trace)
+    made = json.loads(run("create-checkpoints", "--json", "-i", 20, "-s", 100, "-e", 170, trace).stdout)
     assert [event_of(path) for path in checkpoints(trace)] == [100, 120, 140, 160]
+    # Integers of 64 bits are strings in every document.
+    size = sum(os.path.getsize(path) for path in checkpoints(trace))
+    assert made == {"checkpoints": "4", "between": "0", "incremental": "3", "bytes": str(size), "event": made["event"]}, made
+    assert isinstance(made["event"], str) and 160 <= int(made["event"]) <= 170, made
     for bad in (["-i", 0], ["-i", 5, "--interval-ms", 5], [], ["-i", 5, "-s", 10 ** 9], ["-i", 5, "-s", 90, "-e", 80]):
         result = run("create-checkpoints", *bad, trace, status=None)
         assert result.returncode != 0 and result.stderr, bad

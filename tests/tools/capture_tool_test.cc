@@ -1,9 +1,11 @@
 // pcp-capture: what a user can meet, what it says then, and that the process comes to no harm.
 
+#include "support/figure.h"
 #include "tools/process_tools.h"
 
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <gmock/gmock.h>
@@ -378,6 +380,7 @@ TEST_F(CaptureTool, InterruptedInGoodOrder) {
 // Killed at any moment, it leaves neither a file nor harm behind; what it did leave in the process
 // table is cleared by the next capture.
 TEST_F(CaptureTool, KilledAtAnyMoment) {
+  std::uint64_t moments = 0;
   for (const char* kind : {"threads", "signals", "sleeper"}) {
     SubjectProcess subject(kind, dir_.path());
     const int kills = std::getenv("RRPCP_ALL") != nullptr ? 170 : 25;
@@ -390,6 +393,7 @@ TEST_F(CaptureTool, KilledAtAnyMoment) {
       std::this_thread::sleep_for(std::chrono::microseconds(i % 25 * 300));
       ::kill(tool.pid(), SIGKILL);
       tool.wait();
+      ++moments;
     }
     std::filesystem::remove(file_); // where it was quicker
     EXPECT_EQ(files_left(), 0u);
@@ -398,6 +402,7 @@ TEST_F(CaptureTool, KilledAtAnyMoment) {
     std::filesystem::remove(file_);
     expect_unharmed(subject, kind);
   }
+  test::print_figure("random moments at which pcp-capture was killed", moments);
 }
 
 } // namespace

@@ -3,6 +3,7 @@
 #include "common/names.h"
 #include "common/text.h"
 #include "diff/symbol_json.h"
+#include "pcp-inspect/data_text.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
 #include "rrpcp/interop/symbols.h"
@@ -13,7 +14,7 @@
 namespace rrpcp::tools {
 namespace {
 
-struct Request {
+struct CallsRequest {
   std::optional<std::int32_t> task;
   std::size_t frames = 0;
   BackingFiles files;
@@ -23,13 +24,9 @@ std::string base_name(const std::string& path) {
   return path.substr(path.rfind('/') + 1);
 }
 
-std::string text_of(capnp::Data::Reader data) {
-  return printable({reinterpret_cast<const char*>(data.begin()), data.size()});
-}
-
 // Calls `use` with each thread asked for, its stack and the symbols of its address space.
 template <typename Use>
-void for_each_stack(const CheckpointReader& reader, const Request& request, Use use) {
+void for_each_stack(const CheckpointReader& reader, const CallsRequest& request, Use use) {
   std::map<std::uint32_t, Symbols> spaces;
   bool found = false;
   for (const schema::Task::Reader task : reader.state().getTasks()) {
@@ -53,7 +50,7 @@ void for_each_stack(const CheckpointReader& reader, const Request& request, Use 
   }
 }
 
-Json to_json(const CheckpointReader& reader, const Request& request) {
+Json calls_json(const CheckpointReader& reader, const CallsRequest& request) {
   Json threads = Json::array();
   Json problems = Json::array();
   for_each_stack(
@@ -109,7 +106,7 @@ void show_frame(Console& console, std::size_t& number, const StackFrame& frame) 
                 name.c_str(), first ? source.c_str() : "", from.c_str());
 }
 
-void show(Console& console, const CheckpointReader& reader, const Request& request) {
+void show_calls(Console& console, const CheckpointReader& reader, const CallsRequest& request) {
   bool any = false;
   for_each_stack(
       reader, request,
@@ -144,7 +141,7 @@ int inspect_bt(int argc, char** argv, Console& console) {
   command.add("trace", "directory of the trace, for files that lie in it", "DIR");
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, SIZE_MAX, "FILE");
-  Request request;
+  CallsRequest request;
   if (arguments.has("task")) {
     request.task =
         static_cast<std::int32_t>(parse_number(arguments.get("task"), "the thread id", INT32_MAX));
@@ -153,8 +150,8 @@ int inspect_bt(int argc, char** argv, Console& console) {
   request.files.trace_directory = arguments.get_or("trace", "");
   return show_checkpoints(
       console, arguments.positional(),
-      [&](const CheckpointReader& reader) { return to_json(reader, request); },
-      [&](const CheckpointReader& reader) { show(console, reader, request); });
+      [&](const CheckpointReader& reader) { return calls_json(reader, request); },
+      [&](const CheckpointReader& reader) { show_calls(console, reader, request); });
 }
 
 } // namespace rrpcp::tools

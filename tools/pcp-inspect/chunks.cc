@@ -9,7 +9,7 @@
 namespace rrpcp::tools {
 namespace {
 
-void show(Console& console, const CheckpointReader& reader) {
+void show_chunks(Console& console, const CheckpointReader& reader) {
   Table table({{"CHUNK", true},
                {"OFFSET", true},
                {"STORED", true},
@@ -38,7 +38,7 @@ void show(Console& console, const CheckpointReader& reader) {
                 human_percent(stored, length).c_str());
 }
 
-Json to_json(const CheckpointReader& reader) {
+Json chunks_json(const CheckpointReader& reader) {
   Json chunks = Json::array();
   for (std::uint64_t i = 0; i < reader.chunk_count(); ++i) {
     const ChunkEntry chunk = reader.chunk(i);
@@ -63,8 +63,8 @@ int inspect_chunks(int argc, char** argv, Console& console) {
   command.add_json().add_quiet();
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, SIZE_MAX, "FILE");
-  return show_checkpoints(console, arguments.positional(), to_json,
-                          [&](const CheckpointReader& reader) { show(console, reader); });
+  return show_checkpoints(console, arguments.positional(), chunks_json,
+                          [&](const CheckpointReader& reader) { show_chunks(console, reader); });
 }
 
 } // namespace rrpcp::tools

@@ -1,28 +1,17 @@
 // `pcp-inspect files`: descriptors, open files, locks, monitors, working directories.
 
-#include "rrpcp/message_json.h"
 #include "common/names.h"
 #include "common/table.h"
 #include "common/text.h"
+#include "pcp-inspect/data_text.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
+#include "rrpcp/message_json.h"
 
 #include <optional>
 
 namespace rrpcp::tools {
 namespace {
-
-std::string bytes_of(capnp::Data::Reader data) {
-  return std::string(data.asChars().begin(), data.size());
-}
-
-std::string text_of(capnp::Data::Reader data) {
-  return printable(bytes_of(data));
-}
-
-std::string text_of(capnp::Text::Reader text) {
-  return printable(std::string_view(text.begin(), text.size()));
-}
 
 // Name of the union's arm, or its number where this program does not know it.
 std::string kind_of(capnp::DynamicStruct::Reader value) {
@@ -103,7 +92,7 @@ std::optional<schema::OpenFile::Reader> open_file(schema::State::Reader state,
   return std::nullopt;
 }
 
-std::string tasks_of(schema::State::Reader state, unsigned table) {
+std::string tasks_with_table(schema::State::Reader state, unsigned table) {
   std::string text;
   for (const auto task : state.getTasks()) {
     if (task.getFileTable() == table) {
@@ -148,7 +137,7 @@ std::string monitor_details(schema::rr::FileMonitor::Reader monitor) {
 void show_table(Console& console, schema::State::Reader state, unsigned index) {
   const auto table = state.getFileTables()[index];
   console.print(
-      "file table %u (tasks: %s): %s\n", index, tasks_of(state, index).c_str(),
+      "file table %u (tasks: %s): %s\n", index, tasks_with_table(state, index).c_str(),
       table.getContentsUnknown()
           ? "descriptors are not recorded"
           : human_count(table.getDescriptors().size(), "descriptor", "descriptors").c_str());
@@ -180,7 +169,7 @@ void show_table(Console& console, schema::State::Reader state, unsigned index) {
   }
 }
 
-void show(Console& console, const CheckpointReader& reader) {
+void show_files(Console& console, const CheckpointReader& reader) {
   const schema::State::Reader state = reader.state();
   for (unsigned i = 0; i < state.getFileTables().size(); ++i) {
     console.write(i == 0 ? "" : "\n");
@@ -196,7 +185,7 @@ void show(Console& console, const CheckpointReader& reader) {
   }
 }
 
-Json to_json(const CheckpointReader& reader) {
+Json files_json(const CheckpointReader& reader) {
   const schema::State::Reader state = reader.state();
   Json tables = Json::array();
   for (const auto table : state.getFileTables()) {
@@ -255,8 +244,8 @@ int inspect_files(int argc, char** argv, Console& console) {
   command.add_json().add_quiet();
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, SIZE_MAX, "FILE");
-  return show_checkpoints(console, arguments.positional(), to_json,
-                          [&](const CheckpointReader& reader) { show(console, reader); });
+  return show_checkpoints(console, arguments.positional(), files_json,
+                          [&](const CheckpointReader& reader) { show_files(console, reader); });
 }
 
 } // namespace rrpcp::tools

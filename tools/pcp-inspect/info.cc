@@ -201,7 +201,7 @@ void show_provenance(Console& console, schema::Provenance::Reader provenance) {
   }
 }
 
-void show(Console& console, const CheckpointReader& reader) {
+void show_info(Console& console, const CheckpointReader& reader) {
   const Header& header = reader.header();
   const Footer& footer = reader.footer();
   const schema::State::Reader state = reader.state();
@@ -251,7 +251,7 @@ void show(Console& console, const CheckpointReader& reader) {
   show_provenance(console, reader.manifest().getProvenance());
 }
 
-Json to_json(const CheckpointReader& reader) {
+Json info_json(const CheckpointReader& reader) {
   const Header& header = reader.header();
   const Footer& footer = reader.footer();
   const schema::State::Reader state = reader.state();
@@ -350,8 +350,8 @@ int inspect_info(int argc, char** argv, Console& console) {
   command.add_json().add_quiet();
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, SIZE_MAX, "FILE");
-  return show_checkpoints(console, arguments.positional(), to_json,
-                          [&](const CheckpointReader& reader) { show(console, reader); });
+  return show_checkpoints(console, arguments.positional(), info_json,
+                          [&](const CheckpointReader& reader) { show_info(console, reader); });
 }
 
 } // namespace rrpcp::tools

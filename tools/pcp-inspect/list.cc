@@ -167,7 +167,7 @@ std::string place_text(const Header& header) {
   }
 }
 
-void show(Console& console, const std::vector<Row>& rows) {
+void show_list(Console& console, const std::vector<Row>& rows) {
   Table table({{"EVENT", true},
                {"TICKS", true},
                {"PLACE"},
@@ -196,7 +196,7 @@ void show(Console& console, const std::vector<Row>& rows) {
   }
 }
 
-Json to_json(const std::string& directory, const std::vector<Row>& rows) {
+Json list_json(const std::string& directory, const std::vector<Row>& rows) {
   Json list = Json::array();
   for (const Row& row : rows) {
     const Header& header = row.entry.header;
@@ -265,10 +265,10 @@ int inspect_list(int argc, char** argv, Console& console) {
                                [](const Row& row) { return row.entry.problem.has_value(); });
   const int code = bad ? kExitNo : kExitOk;
   if (console.json) {
-    console.write_json(to_json(directory, rows));
+    console.write_json(list_json(directory, rows));
     return code;
   }
-  show(console, rows);
+  show_list(console, rows);
   console.flush();
   for (const Row& row : rows) {
     if (row.entry.problem) {

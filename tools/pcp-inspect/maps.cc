@@ -3,16 +3,13 @@
 #include "common/names.h"
 #include "common/table.h"
 #include "common/text.h"
+#include "pcp-inspect/data_text.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
 #include "rrpcp/interop/segments.h"
 
 namespace rrpcp::tools {
 namespace {
-
-std::string bytes_of(capnp::Data::Reader data) {
-  return std::string(data.asChars().begin(), data.size());
-}
 
 // Pages as a size, "-" for none.
 std::string size_cell(std::uint64_t pages, std::uint64_t page_size) {
@@ -53,7 +50,7 @@ std::uint64_t offset_of(schema::Mapping::Reader mapping) {
                                                  : mapping.getRr().getFileOffset();
 }
 
-std::string tasks_of(schema::State::Reader state, unsigned space) {
+std::string tasks_with_space(schema::State::Reader state, unsigned space) {
   std::string text;
   for (const auto task : state.getTasks()) {
     if (task.getAddressSpace() == space) {
@@ -63,14 +60,14 @@ std::string tasks_of(schema::State::Reader state, unsigned space) {
   return text.empty() ? "no task" : text;
 }
 
-void show(Console& console, const CheckpointReader& reader) {
+void show_maps(Console& console, const CheckpointReader& reader) {
   const schema::State::Reader state = reader.state();
   const std::uint64_t page_size = page_size_of(state);
   const auto spaces = state.getAddressSpaces();
   for (unsigned i = 0; i < spaces.size(); ++i) {
     if (spaces.size() > 1) {
       console.print("%saddress space %u (tasks: %s)\n", i == 0 ? "" : "\n", i,
-                    tasks_of(state, i).c_str());
+                    tasks_with_space(state, i).c_str());
     }
     Table table({{"ADDRESS"},
                  {"PERM"},
@@ -96,7 +93,7 @@ void show(Console& console, const CheckpointReader& reader) {
   }
 }
 
-Json to_json(const CheckpointReader& reader) {
+Json maps_json(const CheckpointReader& reader) {
   const schema::State::Reader state = reader.state();
   Json spaces = Json::array();
   for (const auto space : state.getAddressSpaces()) {
@@ -142,8 +139,8 @@ int inspect_maps(int argc, char** argv, Console& console) {
   command.add_json().add_quiet();
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, SIZE_MAX, "FILE");
-  return show_checkpoints(console, arguments.positional(), to_json,
-                          [&](const CheckpointReader& reader) { show(console, reader); });
+  return show_checkpoints(console, arguments.positional(), maps_json,
+                          [&](const CheckpointReader& reader) { show_maps(console, reader); });
 }
 
 } // namespace rrpcp::tools

@@ -124,7 +124,7 @@ std::uint64_t read_memory(MemoryView& view, std::uint64_t address, std::uint64_t
   return done;
 }
 
-struct Request {
+struct MemoryRequest {
   std::uint64_t address = 0;
   std::uint64_t length = 0;
   std::size_t space = 0;
@@ -133,7 +133,7 @@ struct Request {
   BackingFiles files;
 };
 
-int show(Console& console, const CheckpointReader& reader, const Request& request) {
+int show_memory(Console& console, const CheckpointReader& reader, const MemoryRequest& request) {
   MemoryView view(reader, request.space, request.files);
   std::optional<Symbols> symbols;
   if (request.names && !request.raw) {
@@ -190,7 +190,7 @@ int inspect_mem(int argc, char** argv, Console& console) {
   command.add("trace", "directory of the trace, for files that lie in it", "DIR");
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(3, 3, "ADDR, LEN and FILE are needed");
-  Request request;
+  MemoryRequest request;
   request.address = parse_number(arguments.positional()[0], "the address");
   request.length = parse_size(arguments.positional()[1], "the length");
   request.space = parse_number(arguments.get("space"), "the address space", UINT32_MAX);
@@ -202,7 +202,7 @@ int inspect_mem(int argc, char** argv, Console& console) {
   }
   const CheckpointReader reader = open_checkpoint(arguments.positional()[2]);
   int code = kExitOk;
-  with_manifest(reader, [&] { code = show(console, reader, request); });
+  with_manifest(reader, [&] { code = show_memory(console, reader, request); });
   return code;
 }
 

@@ -58,7 +58,7 @@ private:
   std::map<std::uint32_t, std::optional<Symbols>> spaces_;
 };
 
-std::span<const std::uint8_t> bytes_of(capnp::Data::Reader data) {
+std::span<const std::uint8_t> span_of(capnp::Data::Reader data) {
   return {data.begin(), data.size()};
 }
 
@@ -118,7 +118,7 @@ void for_each_task(schema::State::Reader state, const Selection& selection, Visi
   }
 }
 
-void show(Console& console, const CheckpointReader& reader, const Selection& selection) {
+void show_registers(Console& console, const CheckpointReader& reader, const Selection& selection) {
   const schema::State::Reader state = reader.state();
   SpaceSymbols symbols(reader, selection);
   for_each_task(state, selection, [&](schema::Task::Reader task) {
@@ -138,7 +138,7 @@ void show(Console& console, const CheckpointReader& reader, const Selection& sel
                         printable(symbol.module.substr(symbol.module.rfind('/') + 1)).c_str());
         }
       } else {
-        show_hex(console, bytes_of(set.getData()));
+        show_hex(console, span_of(set.getData()));
       }
     }
   });
@@ -161,11 +161,11 @@ Json set_json(schema::State::Reader state, schema::Task::Reader task,
       json["names"][reg] = symbol_json(symbol);
     }
   }
-  json["data"] = hex(bytes_of(set.getData()));
+  json["data"] = hex(span_of(set.getData()));
   return json;
 }
 
-Json to_json(const CheckpointReader& reader, const Selection& selection) {
+Json registers_json(const CheckpointReader& reader, const Selection& selection) {
   const schema::State::Reader state = reader.state();
   Json tasks = Json::array();
   SpaceSymbols symbols(reader, selection);
@@ -215,8 +215,8 @@ int inspect_regs(int argc, char** argv, Console& console) {
   selection.files.trace_directory = arguments.get_or("trace", "");
   return show_checkpoints(
       console, arguments.positional(),
-      [&](const CheckpointReader& reader) { return to_json(reader, selection); },
-      [&](const CheckpointReader& reader) { show(console, reader, selection); });
+      [&](const CheckpointReader& reader) { return registers_json(reader, selection); },
+      [&](const CheckpointReader& reader) { show_registers(console, reader, selection); });
 }
 
 } // namespace rrpcp::tools

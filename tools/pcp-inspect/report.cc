@@ -20,16 +20,16 @@ constexpr std::size_t kMostThreads = 200;
 constexpr std::size_t kMostFrames = 40;
 constexpr std::size_t kMostDifferences = 200;
 
-struct Request {
+struct ReportRequest {
   BackingFiles files;
   bool names = true;
 };
 
-std::string text_of(capnp::Data::Reader data) {
+std::string html_of(capnp::Data::Reader data) {
   return html({reinterpret_cast<const char*>(data.begin()), data.size()});
 }
 
-std::string text_of(capnp::Text::Reader text) {
+std::string html_of(capnp::Text::Reader text) {
   return html({text.begin(), text.size()});
 }
 
@@ -52,7 +52,7 @@ std::string position_of(const Header& header) {
 std::string command_of(schema::Process::Reader process) {
   std::string text;
   for (const capnp::Data::Reader word : process.getCommandLine()) {
-    text += (text.empty() ? "" : " ") + text_of(word);
+    text += (text.empty() ? "" : " ") + html_of(word);
   }
   return text;
 }
@@ -67,7 +67,7 @@ void report_overview(ReportPage& page, const std::vector<CheckpointReader>& read
         {"<a href=\"#c" + std::to_string(i) + "\">" + html(base_name(reader.name())) + "</a>",
          position_of(reader.header()), human_size(reader.file_size()),
          std::to_string(state.getProcesses().size()), std::to_string(state.getTasks().size()),
-         text_of(provenance.getCreator()) +
+         html_of(provenance.getCreator()) +
              (provenance.getCreatedAt() != 0 ? ", " + human_time(provenance.getCreatedAt()) : "")});
   }
   page.end_table();
@@ -89,7 +89,8 @@ std::string frame_text(const StackFrame& frame, std::size_t& number) {
 }
 
 // Threads, each with its chain of calls.
-void report_threads(ReportPage& page, const CheckpointReader& reader, const Request& request) {
+void report_threads(ReportPage& page, const CheckpointReader& reader,
+                    const ReportRequest& request) {
   const schema::State::Reader state = reader.state();
   std::map<std::uint32_t, std::optional<Symbols>> spaces;
   std::size_t shown = 0;
@@ -100,7 +101,7 @@ void report_threads(ReportPage& page, const CheckpointReader& reader, const Requ
       break;
     }
     std::string summary =
-        "thread " + std::to_string(task.getTid()) + " <b>" + text_of(task.getName()) + "</b>";
+        "thread " + std::to_string(task.getTid()) + " <b>" + html_of(task.getName()) + "</b>";
     const auto pc = program_counter(state, task);
     std::string frames;
     if (request.names && task.getAddressSpace() < state.getAddressSpaces().size()) {
@@ -148,7 +149,7 @@ void report_processes(ReportPage& page, const CheckpointReader& reader) {
     for (const schema::Task::Reader task : state.getTasks()) {
       if (task.getProcess() == i) {
         ++threads;
-        name = name.empty() ? text_of(task.getName()) : name;
+        name = name.empty() ? html_of(task.getName()) : name;
       }
     }
     const std::string command = command_of(processes[i]);
@@ -159,7 +160,7 @@ void report_processes(ReportPage& page, const CheckpointReader& reader) {
 }
 
 void report_checkpoint(ReportPage& page, const CheckpointReader& reader, std::size_t index,
-                       const Request& request) {
+                       const ReportRequest& request) {
   const schema::State::Reader state = reader.state();
   page.raw("<section id=\"c" + std::to_string(index) + "\">");
   page.heading(2, html(base_name(reader.name())));
@@ -168,7 +169,7 @@ void report_checkpoint(ReportPage& page, const CheckpointReader& reader, std::si
       {"id", "<span class=\"mono\">" + reader.id().to_string() + "</span>"},
       {"taken at", position_of(reader.header())},
       {"machine", html(machine_name(state.getMachine()))},
-      {"producer", text_of(state.getProducer())}};
+      {"producer", html_of(state.getProducer())}};
   if (state.hasTrace()) {
     facts.emplace_back("trace", "<span class=\"mono\">" + reader.header().trace_uuid.to_string() +
                                     "</span>");
@@ -178,10 +179,10 @@ void report_checkpoint(ReportPage& page, const CheckpointReader& reader, std::si
   }
   const schema::Provenance::Reader provenance = reader.manifest().getProvenance();
   if (provenance.getComment().size() != 0) {
-    facts.emplace_back("comment", text_of(provenance.getComment()));
+    facts.emplace_back("comment", html_of(provenance.getComment()));
   }
   for (const schema::Omission::Reader omission : state.getOmissions()) {
-    facts.emplace_back("left out", text_of(omission.getWhat()));
+    facts.emplace_back("left out", html_of(omission.getWhat()));
   }
   page.facts(facts);
   report_processes(page, reader);
@@ -227,7 +228,7 @@ std::string difference_text(const Json& entry) {
 }
 
 void report_differences(ReportPage& page, const CheckpointReader& a, const CheckpointReader& b,
-                        const Request& request) {
+                        const ReportRequest& request) {
   page.heading(3, html(base_name(a.name())) + " → " + html(base_name(b.name())));
   Console quiet("pcp-inspect", -1);
   quiet.json = true; // differences are kept, not printed
@@ -286,7 +287,7 @@ int inspect_report(int argc, char** argv, Console& console) {
   if (!arguments.has("output")) {
     throw UsageError("missing option: -o REPORT.html");
   }
-  Request request;
+  ReportRequest request;
   request.files.trace_directory = arguments.get_or("trace", "");
   request.names = !arguments.has("no-names");
   std::vector<CheckpointReader> readers;

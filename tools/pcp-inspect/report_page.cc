@@ -1,5 +1,6 @@
 #include "pcp-inspect/report_page.h"
 
+#include "base/markup.h"
 #include "common/console.h"
 #include "common/text.h"
 
@@ -51,29 +52,7 @@ pre{margin:4px 0 12px;overflow-x:auto;font-size:.84rem}
 } // namespace
 
 std::string html(std::string_view text) {
-  std::string out;
-  for (const char c : printable(text)) {
-    switch (c) {
-    case '&':
-      out += "&amp;";
-      break;
-    case '<':
-      out += "&lt;";
-      break;
-    case '>':
-      out += "&gt;";
-      break;
-    case '"':
-      out += "&quot;";
-      break;
-    case '\'':
-      out += "&#39;";
-      break;
-    default:
-      out += c;
-    }
-  }
-  return out;
+  return escape_markup(printable(text));
 }
 
 ReportPage::ReportPage(const std::string& title) : title_(title) {

@@ -4,15 +4,12 @@
 #include "common/table.h"
 #include "common/text.h"
 #include "diff/registers.h"
+#include "pcp-inspect/data_text.h"
 #include "pcp-inspect/inspect.h"
 #include "pcp-inspect/open.h"
 
 namespace rrpcp::tools {
 namespace {
-
-std::string bytes_of(capnp::Data::Reader data) {
-  return std::string(data.asChars().begin(), data.size());
-}
 
 std::string address_cell(const std::optional<std::uint64_t>& value) {
   return value ? format_text("0x%llx", static_cast<unsigned long long>(*value)) : "-";
@@ -114,7 +111,7 @@ void show_handlers(Console& console, schema::State::Reader state) {
   }
 }
 
-void show(Console& console, const CheckpointReader& reader) {
+void show_tasks(Console& console, const CheckpointReader& reader) {
   const schema::State::Reader state = reader.state();
   show_processes(console, state);
   console.write("\n");
@@ -132,7 +129,7 @@ Json pending_json(capnp::List<schema::SignalInfo>::Reader signals) {
   return list;
 }
 
-Json to_json(const CheckpointReader& reader) {
+Json tasks_json(const CheckpointReader& reader) {
   const schema::State::Reader state = reader.state();
   const auto index = [](std::uint32_t value) {
     return value == schema::NO_INDEX ? Json() : Json(value);
@@ -183,8 +180,8 @@ int inspect_tasks(int argc, char** argv, Console& console) {
   command.add_json().add_quiet();
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(1, SIZE_MAX, "FILE");
-  return show_checkpoints(console, arguments.positional(), to_json,
-                          [&](const CheckpointReader& reader) { show(console, reader); });
+  return show_checkpoints(console, arguments.positional(), tasks_json,
+                          [&](const CheckpointReader& reader) { show_tasks(console, reader); });
 }
 
 } // namespace rrpcp::tools

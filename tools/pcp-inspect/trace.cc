@@ -70,7 +70,7 @@ std::string describe(const RrTraceTask& task) {
   return {};
 }
 
-void show(Console& console, const Contents& contents) {
+void show_trace(Console& console, const Contents& contents) {
   const RrTraceHeader& header = contents.trace.header();
   console.print("Trace:    %s, version %u\n", header.uuid.to_string().c_str(), header.version);
   console.print("Machine:  %s, pages of %s\n", machine_name(header.machine).c_str(),
@@ -94,7 +94,7 @@ void show(Console& console, const Contents& contents) {
   }
 }
 
-Json to_json(const RrTraceTask& task) {
+Json trace_json(const RrTraceTask& task) {
   Json json{{"event", task.event}, {"tid", task.tid}, {"kind", kind_name(task.kind)}};
   switch (task.kind) {
   case RrTraceTask::Kind::kClone:
@@ -120,11 +120,11 @@ Json to_json(const RrTraceTask& task) {
   return json;
 }
 
-Json to_json(const Contents& contents) {
+Json trace_json(const Contents& contents) {
   const RrTraceHeader& header = contents.trace.header();
   Json tasks = Json::array();
   for (const RrTraceTask& task : contents.tasks) {
-    tasks.push_back(to_json(task));
+    tasks.push_back(trace_json(task));
   }
   return Json{{"directory", json_bytes_as_text(contents.trace.directory())},
               {"version", header.version},
@@ -162,9 +162,9 @@ int inspect_trace(int argc, char** argv, Console& console) {
   }
   const Contents contents = read_trace(directory);
   if (console.json) {
-    console.write_json(to_json(contents));
+    console.write_json(trace_json(contents));
   } else {
-    show(console, contents);
+    show_trace(console, contents);
   }
   return kExitOk;
 }

@@ -1,5 +1,6 @@
 // pcp-rr create-checkpoints: makes checkpoints of a recording.
 
+#include "common/json.h"
 #include "common/progress.h"
 #include "common/text.h"
 #include "pcp-rr/pcp_rr.h"
@@ -14,7 +15,7 @@
 namespace rrpcp::tools {
 namespace {
 
-constexpr const char* kDetails =
+constexpr const char* kCreateCheckpointsDetails =
     R"(Replays the recording once and saves a checkpoint at the first event at or after each multiple of
 N (with -s: EVT, EVT + N, ...) where one can be taken, or with --interval-ms about every M
 milliseconds of the replay, also while the program computes between two events. Checkpoints that are
@@ -40,7 +41,8 @@ std::int64_t positive(const Arguments& arguments, const std::string& name) {
 
 int rr_create_checkpoints(int argc, char** argv, Console& console) {
   Command command({"pcp-rr create-checkpoints", "{-i N | --interval-ms M} [OPTION]... [TRACE]",
-                   "Makes checkpoints of a recording, for replays to start from.", kDetails});
+                   "Makes checkpoints of a recording, for replays to start from.",
+                   kCreateCheckpointsDetails});
   command.add("i,interval", "one every N events", "N");
   command.add("interval-ms", "one about every M milliseconds", "M");
   command.add("s,start", "none before event EVT", "EVT");
@@ -80,13 +82,11 @@ int rr_create_checkpoints(int argc, char** argv, Console& console) {
       find_trace(arguments.positional().empty() ? "" : arguments.positional()[0]), options);
   progress.clear();
   if (console.json) {
-    console.print("{\"checkpoints\": %llu, \"between\": %llu, \"incremental\": %llu, \"bytes\": "
-                  "%llu, \"event\": %lld}\n",
-                  static_cast<unsigned long long>(result.checkpoints),
-                  static_cast<unsigned long long>(result.between),
-                  static_cast<unsigned long long>(result.incremental),
-                  static_cast<unsigned long long>(result.bytes),
-                  static_cast<long long>(result.reached));
+    console.write_json(Json{{"checkpoints", result.checkpoints},
+                            {"between", result.between},
+                            {"incremental", result.incremental},
+                            {"bytes", result.bytes},
+                            {"event", result.reached}});
   } else if (!console.quiet) {
     console.print("%llu checkpoints up to event %lld, %s\n",
                   static_cast<unsigned long long>(result.checkpoints),

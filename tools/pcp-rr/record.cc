@@ -26,7 +26,7 @@
 namespace rrpcp::tools {
 namespace {
 
-constexpr const char* kDetails =
+constexpr const char* kRecordDetails =
     R"(The program has this command's terminal, descriptors and environment, and its exit status and
 the signal that ends it are passed on. Before that the codes of pcp-rr(1) tell of failures to
 record.
@@ -211,7 +211,7 @@ void note_inherited_signals() {
 
 int rr_record(int argc, char** argv, Console& console) {
   Command command({"pcp-rr record", "[OPTION]... [--] PROGRAM [ARGUMENT]...",
-                   "Runs a program and records it.", kDetails});
+                   "Runs a program and records it.", kRecordDetails});
   command.add("o,output-trace-dir",
               "make the trace in this directory, which must not exist or be "
               "empty",

@@ -19,7 +19,7 @@
 namespace rrpcp::tools {
 namespace {
 
-constexpr const char* kDetails =
+constexpr const char* kReplayDetails =
     R"(Without -a, --place and -s it starts gdb (or the debugger of -d), connected, at the event, the
 process or the start. OPTIONS after -- are given to it, as those of -o are. In gdb: reverse-continue,
 reverse-step and the like, run EVENT, checkpoint, restart N, write-checkpoints, load-checkpoints,
@@ -264,7 +264,8 @@ int replay_to_end(const Arguments& arguments, const std::string& directory, std:
 
 int rr_replay(int argc, char** argv, Console& console) {
   Command command({"pcp-rr replay", "[OPTION]... [TRACE] [-- OPTIONS]",
-                   "Replays a recording in a debugger, forward and backward.", kDetails, true});
+                   "Replays a recording in a debugger, forward and backward.", kReplayDetails,
+                   true});
   command.add("a,autopilot", "replay to the end without a debugger, printing what it printed");
   command.add("place", "no debugger: print where the replay stands, and end");
   command.add("g,goto", "start at event EVT", "EVT");

@@ -15,7 +15,7 @@
 namespace rrpcp::tools {
 namespace {
 
-constexpr const char* kDetails =
+constexpr const char* kRerunDetails =
     R"(REGS is a comma-separated list of event, icount (instructions since the event before), tid,
 ticks, ip, flags, orig_rax, fsbase, gsbase, general and segment registers by name, gp_x16, xmm_x16,
 ymm_x16, xinuse, fip, fop, mxcsr. gp_x16 is in the processor's order: rax, rcx, rdx, rbx, rsp, rbp,
@@ -35,7 +35,7 @@ Exit codes: 0 done, others as pcp-rr(1) lists them.)";
 
 int rr_rerun(int argc, char** argv, Console& console) {
   Command command({"pcp-rr rerun", "[OPTION]... [TRACE]",
-                   "Prints registers along a part of a recording.", kDetails});
+                   "Prints registers along a part of a recording.", kRerunDetails});
   command.add("s,trace-start", "begin at event EVT", "EVT");
   command.add("e,trace-end", "end before event EVT", "EVT");
   command.add("segment", "the I-th of N parts of the recording", "I/N");

@@ -10,7 +10,7 @@
 namespace rrpcp::tools {
 namespace {
 
-constexpr const char* kDetails =
+constexpr const char* kSegmentsDetails =
     R"(There is one for the start of the trace and one for each checkpoint that can be used. Of several
 checkpoints at one event, or between the same two, all but the last begin segments without events.
 
@@ -24,7 +24,7 @@ segments, with about the same number of events each.
 int rr_segments(int argc, char** argv, Console& console) {
   Command command({"pcp-rr segments", "[OPTION]... [TRACE]",
                    "Lists the pieces into which the checkpoints cut a recording.",
-                   kDetails + std::string(kShowExitCodes)});
+                   kSegmentsDetails + std::string(kShowExitCodes)});
   command.add_json().add_quiet();
   const Arguments arguments = command.parse(argc, argv, console);
   arguments.expect(0, 1, "TRACE");

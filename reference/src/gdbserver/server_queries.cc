@@ -1,5 +1,6 @@
 // Questions (q) and settings (Q).
 
+#include "base/markup.h"
 #include "gdbserver/server.h"
 
 #include <algorithm>
@@ -21,30 +22,6 @@ constexpr std::array<const char*, 6> kSymbols = {
     "_thread_db_pthread_dtvp",         "_thread_db_dtv_dtv",
     "_thread_db_dtv_t_pointer_val",    "_thread_db_dtv_t_counter",
 };
-
-std::string xml(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-    case '&':
-      out += "&amp;";
-      break;
-    case '<':
-      out += "&lt;";
-      break;
-    case '>':
-      out += "&gt;";
-      break;
-    case '"':
-      out += "&quot;";
-      break;
-    default:
-      out += c;
-      break;
-    }
-  }
-  return out;
-}
 
 } // namespace
 
@@ -175,7 +152,8 @@ std::string Server::supported(Words words) {
          ";QStartNoAckMode+;qXfer:features:read+;qXfer:auxv:read+;qXfer:exec-file:read+"
          ";qXfer:siginfo:read+;qXfer:siginfo:write+;qXfer:libraries-svr4:read+"
          ";qXfer:memory-map:read+;multiprocess+;hwbreak+;swbreak+;ConditionalBreakpoints+"
-         ";vContSupported+;QPassSignals+;QCatchSyscalls+;fork-events+;vfork-events+;exec-events+;error-message+"
+         ";vContSupported+;QPassSignals+;QCatchSyscalls+;fork-events+;vfork-events+;exec-events+;"
+         "error-message+"
          ";binary-upload+;ReverseContinue+;ReverseStep+";
 }
 
@@ -361,9 +339,9 @@ std::string Server::libraries() {
       }
     }
     if (map != first && !name.empty()) { // the first one is the program
-      list += "<library name=\"" + xml(name) + "\" lm=\"0x" + hex_number(map) + "\" l_addr=\"0x" +
-              hex_number(word(map)) + "\" l_ld=\"0x" + hex_number(word(map + 16)) +
-              "\" lmid=\"0x0\"/>\n";
+      list += "<library name=\"" + escape_markup(name) + "\" lm=\"0x" + hex_number(map) +
+              "\" l_addr=\"0x" + hex_number(word(map)) + "\" l_ld=\"0x" +
+              hex_number(word(map + 16)) + "\" lmid=\"0x0\"/>\n";
     }
     map = word(map + 24);
   }

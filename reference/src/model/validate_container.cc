@@ -131,7 +131,7 @@ private:
     if (begin >= end) {
       return;
     }
-    padding_.resize(kMaxPageSize);
+    padding_.resize(std::max<std::size_t>(padding_.size(), end - begin));
     auto bytes = source_.view(begin, end - begin, padding_);
     if (!is_zero(bytes)) {
       auto first = std::find_if(bytes.begin(), bytes.end(),

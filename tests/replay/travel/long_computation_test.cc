@@ -1,18 +1,15 @@
 // A timeline within a computation that makes no event: what is met there is found again backward,
 // though nobody has counted how far it is.
 
+#include "replay/travel/recorded_program.h"
 #include "rrpcp/replay/timeline.h"
-#include "support/temp_dir.h"
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <elf.h>
-#include <fstream>
 #include <gtest/gtest.h>
-#include <map>
 #include <string>
 #include <sys/user.h>
 #include <thread>
@@ -64,40 +61,22 @@ struct Seen {
   }
 };
 
-class LongComputation : public testing::Test {
+class LongComputation : public test::RecordedProgram {
 protected:
-  void SetUp() override {
-    std::ofstream(dir_.file("program.c")) << kProgram;
-    const std::string command = "cd '" + dir_.path() +
-                                "' && cc -O1 -w -no-pie -o program program.c && nm program > "
-                                "symbols && '" RRPCP_PCP_RR "' record -q -o trace "
-                                "-- ./program > output 2> errors";
-    ASSERT_EQ(std::system(command.c_str()), 0);
-    std::ifstream symbols(dir_.file("symbols"));
-    for (std::string line; std::getline(symbols, line);) {
-      if (line.size() > 19 && line[0] != ' ') {
-        symbols_[line.substr(19)] = std::stoull(line, nullptr, 16);
-      }
-    }
-  }
+  LongComputation() : RecordedProgram(kProgram) {}
 
   Timeline open(std::uint64_t base_memory = std::uint64_t{1} << 30) {
     TimelineSettings settings;
     settings.base_memory = base_memory;
     settings.warn = [](const std::string& warning) { ADD_FAILURE() << warning; };
-    return Timeline::open(dir_.file("trace"), settings);
-  }
-  BreakpointId stop_at(Timeline& timeline, const char* name) {
-    Breakpoint breakpoint;
-    breakpoint.address = symbols_.at(name);
-    return timeline.add(breakpoint);
+    return Timeline::open(trace(), settings);
   }
   Seen look(Timeline& timeline, const Stop& stop) {
     Seen seen;
     seen.reason = stop.reason;
     const char* const names[] = {"turn", "state", "last"};
     for (std::size_t i = 0; i < 3; ++i) {
-      timeline.read_memory(stop.pid, symbols_.at(names[i]),
+      timeline.read_memory(stop.pid, symbol(names[i]),
                            std::as_writable_bytes(std::span(&seen.values[i], 1)));
     }
     const auto bytes = timeline.registers(stop.tid, NT_PRSTATUS);
@@ -121,9 +100,6 @@ protected:
       }
     }
   }
-
-  test::TempDir dir_;
-  std::map<std::string, std::uint64_t> symbols_;
 };
 
 TEST_F(LongComputation, IsAMirror) {
@@ -165,7 +141,7 @@ TEST_F(LongComputation, ChangesAreFoundBackward) {
   timeline.go_to(timeline.end());
   Breakpoint watch;
   watch.kind = Breakpoint::Kind::kWrite;
-  watch.address = symbols_.at("last");
+  watch.address = symbol("last");
   watch.length = 8;
   timeline.add(watch);
   // Each is met where it is about to be made.

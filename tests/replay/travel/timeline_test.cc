@@ -1,16 +1,13 @@
 // What a timeline is besides a mirror: diversions, checkpoints with their places, limits.
 
+#include "replay/travel/recorded_program.h"
 #include "rrpcp/error.h"
 #include "rrpcp/replay/timeline.h"
-#include "support/temp_dir.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <elf.h>
-#include <fstream>
 #include <gtest/gtest.h>
-#include <map>
 #include <string>
 #include <sys/user.h>
 #include <vector>
@@ -40,24 +37,10 @@ int main(void) {
 }
 )";
 
-class TimelineTest : public testing::Test {
+class TimelineTest : public test::RecordedProgram {
 protected:
-  void SetUp() override {
-    std::ofstream(dir_.file("program.c")) << kProgram;
-    const std::string command = "cd '" + dir_.path() +
-                                "' && cc -O1 -w -no-pie -o program program.c && nm program > "
-                                "symbols && '" RRPCP_PCP_RR "' record -o trace -- "
-                                "./program > output 2> errors";
-    ASSERT_EQ(std::system(command.c_str()), 0);
-    std::ifstream symbols(dir_.file("symbols"));
-    for (std::string line; std::getline(symbols, line);) {
-      if (line.size() > 19 && line[0] == '0') {
-        symbols_[line.substr(19)] = std::stoull(line, nullptr, 16);
-      }
-    }
-  }
+  TimelineTest() : RecordedProgram(kProgram) {}
 
-  std::string trace() const { return dir_.file("trace"); }
   static user_regs_struct registers_of(const std::optional<std::vector<std::byte>>& bytes) {
     user_regs_struct registers{};
     std::memcpy(&registers, bytes->data(), sizeof registers);
@@ -68,14 +51,6 @@ protected:
     timeline.read_memory(0, address, std::as_writable_bytes(std::span(&value, 1)));
     return value;
   }
-  BreakpointId stop_at(Timeline& timeline, const char* name) {
-    Breakpoint breakpoint;
-    breakpoint.address = symbols_.at(name);
-    return timeline.add(breakpoint);
-  }
-
-  test::TempDir dir_;
-  std::map<std::string, std::uint64_t> symbols_;
 };
 
 TEST_F(TimelineTest, ADiversionLeavesTheReplayAsItIs) {
@@ -96,12 +71,12 @@ TEST_F(TimelineTest, ADiversionLeavesTheReplayAsItIs) {
     Diversion diversion = timeline.divert();
     user_regs_struct registers = before;
     registers.rsp = ((registers.rsp - 1024) & ~15ull) - 8;
-    const std::uint64_t back = symbols_.at("main");
+    const std::uint64_t back = symbol("main");
     Breakpoint returned;
     returned.address = back;
     const BreakpointId id = diversion.add(returned);
     diversion.write_memory(stop.pid, registers.rsp, std::as_bytes(std::span(&back, 1)));
-    registers.rip = symbols_.at("twice");
+    registers.rip = symbol("twice");
     registers.rdi = 21;
     diversion.set_registers(stop.tid, NT_PRSTATUS, std::as_bytes(std::span(&registers, 1)));
     const Stop end = diversion.run(stop.tid, false);
@@ -109,13 +84,12 @@ TEST_F(TimelineTest, ADiversionLeavesTheReplayAsItIs) {
     EXPECT_EQ(end.breakpoint, id);
     EXPECT_EQ(registers_of(diversion.registers(stop.tid, NT_PRSTATUS)).rax, 42u);
     long value = 0;
-    diversion.read_memory(stop.pid, symbols_.at("value"),
-                          std::as_writable_bytes(std::span(&value, 1)));
+    diversion.read_memory(stop.pid, symbol("value"), std::as_writable_bytes(std::span(&value, 1)));
     EXPECT_EQ(value, 21);
   }
   EXPECT_EQ(diverted, "diverted\n");
   EXPECT_EQ(written, "");
-  EXPECT_EQ(value_at(timeline, symbols_.at("value")), 5);
+  EXPECT_EQ(value_at(timeline, symbol("value")), 5);
   const user_regs_struct after = registers_of(timeline.registers(stop.tid, NT_PRSTATUS));
   EXPECT_EQ(std::memcmp(&before, &after, sizeof before), 0);
   EXPECT_EQ(timeline.here(), place);
@@ -156,7 +130,7 @@ TEST_F(TimelineTest, CheckpointsAreExactPlacesAcrossStarts) {
 TEST_F(TimelineTest, ReadsAndAllAccessesAreFound) {
   Timeline timeline = Timeline::open(trace());
   Breakpoint watch;
-  watch.address = symbols_.at("counter");
+  watch.address = symbol("counter");
   watch.length = 4;
   watch.kind = Breakpoint::Kind::kRead;
   const BreakpointId id = timeline.add(watch);
@@ -175,12 +149,12 @@ TEST_F(TimelineTest, ALongLoopIsSearchedBackward) {
   timeline.go_to(timeline.end());
   Breakpoint watch;
   watch.kind = Breakpoint::Kind::kWrite;
-  watch.address = symbols_.at("counter");
+  watch.address = symbol("counter");
   watch.length = 4;
   timeline.add(watch);
   const std::uint64_t stops = timeline.costs().stops;
   EXPECT_EQ(timeline.run(Direction::kBackward).reason, StopReason::kWatchpoint);
-  EXPECT_EQ(value_at(timeline, symbols_.at("counter")) & 0xffffffff, 1000059);
+  EXPECT_EQ(value_at(timeline, symbol("counter")) & 0xffffffff, 1000059);
   // Not one for each of the million changes.
   EXPECT_LT(timeline.costs().stops - stops, 20'000u);
 }
@@ -219,11 +193,7 @@ TEST_F(TimelineTest, BasesStayWithinTheirMemory) {
   }
 }
 
-// Debuggers and people put breakpoints where no code is. There they are never met, and the program
-// reads what it wrote.
-TEST(Breakpoints, OnDataChangeNothing) {
-  test::TempDir dir;
-  std::ofstream(dir.file("program.c")) << R"(
+constexpr const char* kDataProgram = R"(
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -248,18 +218,16 @@ int main(void) {
   return 0;
 }
 )";
-  const std::string command = "cd '" + dir.path() +
-                              "' && cc -O1 -w -no-pie -o program program.c && nm program > symbols "
-                              "&& '" RRPCP_PCP_RR "' record -q -o trace -- ./program > output";
-  ASSERT_EQ(std::system(command.c_str()), 0);
-  std::map<std::string, std::uint64_t> symbols;
-  std::ifstream lines(dir.file("symbols"));
-  for (std::string line; std::getline(lines, line);) {
-    if (line.size() > 19 && line[0] != ' ') {
-      symbols[line.substr(19)] = std::stoull(line, nullptr, 16);
-    }
-  }
-  Timeline timeline = Timeline::open(dir.file("trace"));
+
+class Breakpoints : public test::RecordedProgram {
+protected:
+  Breakpoints() : RecordedProgram(kDataProgram) {}
+};
+
+// Debuggers and people put breakpoints where no code is. There they are never met, and the program
+// reads what it wrote.
+TEST_F(Breakpoints, OnDataChangeNothing) {
+  Timeline timeline = Timeline::open(trace());
   const auto put = [&](std::uint64_t address) {
     Breakpoint breakpoint;
     breakpoint.address = address;
@@ -267,14 +235,14 @@ int main(void) {
   };
   const auto pointer = [&](const char* name) {
     std::uint64_t at = 0;
-    timeline.read_memory(0, symbols.at(name), std::as_writable_bytes(std::span(&at, 1)));
+    timeline.read_memory(0, symbol(name), std::as_writable_bytes(std::span(&at, 1)));
     return at;
   };
-  const BreakpointId ready = put(symbols.at("ready"));
+  const BreakpointId ready = stop_at(timeline, "ready");
   ASSERT_EQ(timeline.run(Direction::kForward).breakpoint, ready);
   timeline.remove(ready);
   put(pointer("stack") + 24);
-  put(symbols.at("value"));
+  put(symbol("value"));
   put(0x1000);               // nothing is mapped there
   put(pointer("made") + 64); // data between code
   const BreakpointId code = put(pointer("made"));

@@ -222,12 +222,7 @@ Stop Traveller::backward_inside(const RunSettings& settings) {
     start_from(meeting.copy(), here, at);
     return stop_of(StopReason::kInterrupted, session_->runner());
   }
-  if (!found) {
-    go_to(start_);
-    return stop_of(StopReason::kStartOfHistory, session_->runner());
-  }
-  go_to_moment(found->before, false, found->before.base == 0);
-  return found->stop;
+  return end_backward(found);
 }
 
 // Counts where a task stands, from the base before a place that is known to be before it.

@@ -170,6 +170,7 @@ private:
   // Ways back, and to places: ways.cc.
   Stop forward(const RunSettings& settings);
   Stop backward(const RunSettings& settings);
+  Stop end_backward(const std::optional<Happening>& found);
   Stop step_back(const RunSettings& settings);
   std::int64_t behind_latest_of(pid_t task, std::int64_t event);
   // The latest happening before `until`, which is counted, and not before `from`.

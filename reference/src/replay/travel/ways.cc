@@ -284,6 +284,11 @@ Stop Traveller::backward(const RunSettings& settings) {
     go_to(here);
     return stop_of(StopReason::kInterrupted, session_->runner());
   }
+  return end_backward(found);
+}
+
+// How a search backward ends: at what was found, or else where the recording starts.
+Stop Traveller::end_backward(const std::optional<Happening>& found) {
   if (!found) {
     go_to(start_);
     return stop_of(StopReason::kStartOfHistory, session_->runner());
