@@ -1,6 +1,7 @@
-// Reads the time-stamp counter while SIGSEGV is blocked or ignored, and says what became of its
-// mask and action: nothing, as without a recorder.
+// Reads the time-stamp counter, and stores extended registers, while SIGSEGV and SIGTRAP are
+// blocked or ignored, and says what became of masks and actions: nothing, as without a recorder.
 #define _GNU_SOURCE
+#include <cpuid.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -18,19 +19,35 @@ static void on_fault(int signal) {
   siglongjmp(escape, 1);
 }
 
+// What a dynamic linker does where functions are bound lazily.
+static void save_registers(void) {
+  static _Alignas(64) char area[8192];
+  unsigned a, b, c, d;
+  if (__get_cpuid(1, &a, &b, &c, &d) && (c & bit_OSXSAVE) != 0) {
+    __asm__ volatile("xsave64 %0" : "=m"(area) : "a"(3), "d"(0) : "memory");
+  }
+}
+
+static const char* name_of(int signal) {
+  struct sigaction action;
+  sigaction(signal, NULL, &action);
+  return action.sa_handler == on_fault  ? "the handler"
+         : action.sa_handler == SIG_IGN ? "ignored"
+         : action.sa_handler == SIG_DFL ? "the default"
+                                        : "something else";
+}
+
 static void show(const char* when) {
+  save_registers();
   const int counts = __rdtsc() != 0;
   sigset_t mask;
   pthread_sigmask(SIG_BLOCK, NULL, &mask);
   struct sigaction action;
   sigaction(SIGSEGV, NULL, &action);
-  const char* name = action.sa_handler == on_fault  ? "the handler"
-                     : action.sa_handler == SIG_IGN ? "ignored"
-                     : action.sa_handler == SIG_DFL ? "the default"
-                                                    : "something else";
-  printf("%s: counts %d, blocked %d %d, %s, flags %d, also masks %d\n", when, counts,
-         sigismember(&mask, SIGSEGV), sigismember(&mask, SIGUSR1), name,
-         (action.sa_flags & SA_NODEFER) != 0, sigismember(&action.sa_mask, SIGUSR2));
+  printf("%s: counts %d, blocked %d %d %d, %s, %s, flags %d, also masks %d\n", when, counts,
+         sigismember(&mask, SIGSEGV), sigismember(&mask, SIGUSR1), sigismember(&mask, SIGTRAP),
+         name_of(SIGSEGV), name_of(SIGTRAP), (action.sa_flags & SA_NODEFER) != 0,
+         sigismember(&action.sa_mask, SIGUSR2));
   fflush(stdout);
 }
 
@@ -53,6 +70,7 @@ int main(int argc, char** argv) {
   action.sa_flags = SA_NODEFER;
   sigaddset(&action.sa_mask, SIGUSR2);
   sigaction(SIGSEGV, &action, NULL);
+  sigaction(SIGTRAP, &action, NULL);
   show("with a handler");
   sigset_t all, before;
   sigfillset(&all);
@@ -69,6 +87,7 @@ int main(int argc, char** argv) {
     show("after a fault");
   }
   signal(SIGSEGV, SIG_IGN);
+  signal(SIGTRAP, SIG_IGN);
   show("ignored");
   const pid_t child = fork();
   if (child == 0) {

@@ -53,7 +53,7 @@ struct CallPart {
 enum class CallCheck : std::uint8_t {
   kNone,
   kNoTruncation, // the flags, argument `checked`, must not have O_TRUNC
-  kNotFault,     // the signal, argument `checked`, must not be SIGILL or SIGSEGV
+  kNotFault,     // the signal, argument `checked`, must not be SIGILL, SIGTRAP or SIGSEGV
   kPrivate,      // mmap(2): anonymous, private, anywhere, not executable
   kReading,      // fcntl(2): F_GETFD, F_SETFD, F_GETFL
   kClose,        // close(2)

@@ -180,7 +180,7 @@ constexpr std::int64_t kLastRestart = -512;  // ERESTARTSYS
   }
   if (shape->check == CallCheck::kNotFault) {
     const auto signal = static_cast<std::uint32_t>(value);
-    return signal != 4 && signal != 11;
+    return signal != 4 && signal != 5 && signal != 11;
   }
   if (shape->check == CallCheck::kReading) {
     const auto command = static_cast<std::uint32_t>(value);

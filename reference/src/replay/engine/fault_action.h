@@ -1,4 +1,5 @@
-// What a process does on SIGSEGV and SIGILL, kept over instructions that fault by arrangement.
+// What a process does on SIGSEGV, SIGILL and SIGTRAP, kept over instructions that fault, or are
+// stepped over, by arrangement.
 #pragma once
 
 #include "process/remote_memory.h"
@@ -38,16 +39,21 @@ inline bool is_synchronous(const siginfo_t& info) {
   }
 }
 
-// Of the two signals that such instructions fault with: SIGSEGV where the processor traps them,
-// SIGILL where they were replaced.
+// Of the two signals that such instructions fault with, SIGSEGV where the processor traps them,
+// SIGILL where they were replaced, and of SIGTRAP, which ends a single step.
 struct FaultActions {
   FaultAction segv{};
   FaultAction ill{};
+  FaultAction trap{};
 
   // Nothing for another signal.
   FaultAction* of(int signal) {
-    return signal == SIGSEGV ? &segv : signal == SIGILL ? &ill : nullptr;
+    return signal == SIGSEGV   ? &segv
+           : signal == SIGILL  ? &ill
+           : signal == SIGTRAP ? &trap
+                               : nullptr;
   }
+  // Of the signals that instructions fault with.
   bool ignores_any() const { return ignores(segv) || ignores(ill); }
 };
 

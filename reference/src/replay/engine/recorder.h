@@ -234,7 +234,8 @@ private:
   bool open_after_call(RecordedTask& task, std::int64_t result);
   void come_anew(RecordedTask& task);
   bool on_made_code(RecordedTask& task, const user_regs_struct& registers, const siginfo_t& info);
-  static bool step_over_write(RecordedTask& task, const user_regs_struct& registers);
+  process::TraceeStop step(RecordedTask& task);
+  bool step_over_write(RecordedTask& task, const user_regs_struct& registers);
   bool emulate(RecordedTask& task, const user_regs_struct& registers, siginfo_t& info);
   bool save_state(RecordedTask& task, const user_regs_struct& registers,
                   const ReplacedInstructions::Entry& replaced);
@@ -259,7 +260,7 @@ private:
   std::set<std::string> noticed_;
   std::vector<CallRange> ranges_;
   RangeDigest digest_;
-  bool filtered_ = false; // calls stop at their entry by our filter of seccomp(2)
+  bool filtered_ = false;        // calls stop at their entry by our filter of seccomp(2)
   bool took_privileges_ = false; // PR_SET_NO_NEW_PRIVS had to be set for that
   // A task serves a file system (fuse(4)): any call with a path may wait for it, and must not keep
   // it from running.

@@ -15,6 +15,7 @@
 #include <csignal>
 #include <optional>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -232,12 +233,26 @@ void Recorder::require_fault(RecordedTask& task) {
   keep_fault_action(task, SIGSEGV);
 }
 
+// Executes one instruction. The trap behind it would unblock SIGTRAP, and reset its action where
+// the program has it blocked or ignored.
+process::TraceeStop Recorder::step(RecordedTask& task) {
+  constexpr std::uint64_t kBit = std::uint64_t{1} << (SIGTRAP - 1);
+  const std::uint64_t mask = task.tracee.signal_mask(); // the recorder may have blocked all
+  const bool shuns = (mask & kBit) != 0 || ignores(task.fault_actions->trap);
+  task.tracee.resume(PTRACE_SINGLESTEP);
+  const process::TraceeStop stop = task.tracee.wait();
+  if (shuns && stop.signal() == SIGTRAP) {
+    keep_fault_action(task, SIGTRAP);
+    task.tracee.set_signal_mask(mask);
+  }
+  return stop;
+}
+
 // The fault may have unblocked its signal and reset its action.
 void Recorder::keep_fault_action(RecordedTask& task, int signal) {
   task.tracee.set_signal_mask(task.mask);
   const SuspendedFilters suspended(task);
-  const FaultAction& action =
-      signal == SIGSEGV ? task.fault_actions->segv : task.fault_actions->ill;
+  const FaultAction& action = *task.fault_actions->of(signal);
   if (task.site != 0) {
     set_fault_action(task.tracee, task.memory, task.site, signal, action);
   } else {

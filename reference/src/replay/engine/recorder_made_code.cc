@@ -205,8 +205,7 @@ bool Recorder::on_made_code(RecordedTask& task, const user_regs_struct& register
 // Executes one instruction. False where it faults.
 bool Recorder::step_over_write(RecordedTask& task, const user_regs_struct& registers) {
   task.tracee.set_registers(registers);
-  task.tracee.resume(PTRACE_SINGLESTEP);
-  const process::TraceeStop stop = task.tracee.wait();
+  const process::TraceeStop stop = step(task);
   if (stop.gone() || stop.signal() != SIGTRAP) {
     return false;
   }

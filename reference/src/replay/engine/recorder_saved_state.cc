@@ -34,8 +34,7 @@ bool Recorder::save_state(RecordedTask& task, const user_regs_struct& registers,
 
   task.tracee.set_registers(asked);
   task.memory.write(registers.rip, replaced.original);
-  task.tracee.resume(PTRACE_SINGLESTEP);
-  const process::TraceeStop stop = task.tracee.wait();
+  const process::TraceeStop stop = step(task);
   if (stop.gone()) {
     on_gone(task, stop);
     return true;

@@ -79,7 +79,8 @@ void Recorder::on_new_task(RecordedTask& task) {
                             ? task.fault_actions
                             : std::make_shared<FaultActions>(*task.fault_actions);
   if ((arguments.flags & kCloneClearHandlers) != 0) {
-    for (FaultAction* action : {&child.fault_actions->segv, &child.fault_actions->ill}) {
+    for (FaultAction* action :
+         {&child.fault_actions->segv, &child.fault_actions->ill, &child.fault_actions->trap}) {
       if (!ignores(*action)) {
         *action = {};
       }
@@ -231,6 +232,7 @@ std::string Recorder::prepare_image(RecordedTask& task) {
   // SIG_DFL or SIG_IGN
   task.fault_actions->segv[0] = ignored >> (SIGSEGV - 1) & 1;
   task.fault_actions->ill[0] = ignored >> (SIGILL - 1) & 1;
+  task.fault_actions->trap[0] = ignored >> (SIGTRAP - 1) & 1;
   task.replaced = std::make_shared<ReplacedInstructions>();
   task.made_code = std::make_shared<MadeCode>();
   task.buffer = std::make_shared<buffer::CallBuffer>();
