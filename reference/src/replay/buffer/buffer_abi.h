@@ -105,9 +105,9 @@ struct Control {
   std::int64_t result;     // 48
   std::uint64_t stack_top; // 56
   // Of the recorder.
-  std::uint32_t enabled;
-  std::uint32_t leave;       // come to a stop of the recorder's before going back to the program
-  std::uint32_t done;        // of that stop: the call was made
+  std::uint32_t enabled; // 64
+  std::uint32_t leave;   // 68: come to a stop of the recorder's before going back to the program
+  std::uint32_t done;    // 72: the call was made
   std::uint32_t reads_bases; // the processor lets programs read the bases of fs and gs
   std::uint64_t used;        // bytes of entries
   std::uint8_t descriptors[kDescriptors];

@@ -17,6 +17,8 @@ extern "C" {
 [[gnu::visibility("hidden")]] extern const char rrpcp_calls_enter[];
 [[gnu::visibility("hidden")]] extern const char rrpcp_calls_made[];
 [[gnu::visibility("hidden")]] extern const char rrpcp_calls_left[];
+[[gnu::visibility("hidden")]] extern const char rrpcp_calls_returning[];
+[[gnu::visibility("hidden")]] extern const char rrpcp_calls_returned[];
 }
 
 namespace rrpcp::replay::buffer {
@@ -295,8 +297,12 @@ void CallBuffer::want_leaving(process::RemoteMemory& memory, bool on) {
   put<std::uint32_t>(memory, offsetof(Control, leave), on ? 1 : 0);
 }
 
+bool CallBuffer::returns(std::uint64_t rip) {
+  return rip >= address_of(rrpcp_calls_returning) && rip < address_of(rrpcp_calls_returned);
+}
+
 user_regs_struct CallBuffer::program_registers(process::RemoteMemory& memory,
-                                               const user_regs_struct& registers) const {
+                                               const user_regs_struct& registers) {
   std::array<std::byte, offsetof(Control, descriptors)> head{};
   memory.read(kControl, head);
   Control control{};
@@ -318,7 +324,8 @@ user_regs_struct CallBuffer::program_registers(process::RemoteMemory& memory,
   program.eflags = saved.flags;
   program.rsp = control.rsp;
   program.orig_rax = ~std::uint64_t{0};
-  if (control.done != 0) {
+  const bool noted = registers.rip != address_of(rrpcp_calls_returning);
+  if (noted ? control.done != 0 : (registers.rax & 0xffffffff) != 0) {
     program.rax = static_cast<std::uint64_t>(control.result);
     program.rcx = saved.rip;
     program.r11 = saved.flags;

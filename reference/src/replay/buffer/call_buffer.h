@@ -81,10 +81,12 @@ public:
 
   // Has the code come to the `syscall` before address_of_leaving().
   void want_leaving(process::RemoteMemory& memory, bool on);
-  // Of a task that stands there: the registers with which the program goes on, `registers` being
-  // those that it has now.
-  user_regs_struct program_registers(process::RemoteMemory& memory,
-                                     const user_regs_struct& registers) const;
+  // Whether a task that stands at `rip` is on its way back to the program, or at that `syscall`.
+  static bool returns(std::uint64_t rip);
+  // Of one that is: the registers with which the program goes on, `registers` being those that it
+  // has now.
+  static user_regs_struct program_registers(process::RemoteMemory& memory,
+                                            const user_regs_struct& registers);
   // rcx as it was before the code went on to a `syscall` of the program's.
   static std::uint64_t former_rcx(process::RemoteMemory& memory);
 

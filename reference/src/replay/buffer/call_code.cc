@@ -19,7 +19,8 @@ using namespace rrpcp::replay::buffer; // NOLINT
 static_assert(offsetof(Control, rcx) == 8 && offsetof(Control, r11) == 16 &&
               offsetof(Control, rsp) == 24 && offsetof(Control, entry) == 32 &&
               offsetof(Control, number) == 40 && offsetof(Control, result) == 48 &&
-              offsetof(Control, stack_top) == 56);
+              offsetof(Control, stack_top) == 56 && offsetof(Control, leave) == 68 &&
+              offsetof(Control, done) == 72);
 static_assert(offsetof(SavedRegisters, rbx) == 40 && offsetof(SavedRegisters, flags) == 48 &&
               offsetof(SavedRegisters, r10) == 56 && offsetof(SavedRegisters, r9) == 64 &&
               offsetof(SavedRegisters, r8) == 72 && offsetof(SavedRegisters, rdx) == 80 &&
@@ -59,7 +60,19 @@ rrpcp_calls_enter:
   mov %rax, %rdi
   mov %rsp, %rsi
   call rrpcp_calls_run
-  test %eax, %eax
+  .globl rrpcp_calls_returning
+  .hidden rrpcp_calls_returning
+rrpcp_calls_returning:  # from here on the registers of the program are known (program_registers())
+  mov %eax, 72(%rbx)
+  cmpl $0, 68(%rbx)
+  je 2f
+  mov $39, %eax         # a call at which the recorder stops it, and does not let it return
+  syscall
+  .globl rrpcp_calls_left
+  .hidden rrpcp_calls_left
+rrpcp_calls_left:
+2:
+  cmpl $0, 72(%rbx)
   mov %rbx, %rax
   je 1f
   pop %r15
@@ -100,6 +113,9 @@ rrpcp_calls_enter:
   mov 24(%rax), %rsp
   mov 40(%rax), %rax
   jmp *%rcx
+  .globl rrpcp_calls_returned
+  .hidden rrpcp_calls_returned
+rrpcp_calls_returned:
 
   .p2align 4
   .globl rrpcp_calls_make
@@ -123,25 +139,12 @@ rrpcp_calls_made:
   mov %rax, 48(%rbx)
   pop %rbx
   ret
-
-  .p2align 4
-  .globl rrpcp_calls_leave
-  .hidden rrpcp_calls_leave
-  .type rrpcp_calls_leave, @function
-rrpcp_calls_leave:      # a call at which the recorder stops it
-  mov $39, %eax
-  syscall
-  .globl rrpcp_calls_left
-  .hidden rrpcp_calls_left
-rrpcp_calls_left:
-  ret
   .popsection
 )");
 
 extern "C" {
 [[gnu::visibility("hidden")]] std::int64_t rrpcp_calls_make(Control* control,
                                                             const SavedRegisters* saved);
-[[gnu::visibility("hidden")]] void rrpcp_calls_leave();
 }
 
 namespace {
@@ -309,9 +312,5 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
     control->used += entry->size;
     made = 1;
   } while (false);
-  if (control->leave != 0) {
-    control->done = static_cast<std::uint32_t>(made);
-    rrpcp_calls_leave();
-  }
   return made;
 }

@@ -12,8 +12,8 @@ namespace rrpcp::replay::buffer {
 
 namespace {
 
-constexpr std::size_t kLong = 5;  // jmp rel32
-constexpr std::size_t kShort = 2; // jmp rel8
+constexpr std::size_t kLong = 5;    // jmp rel32
+constexpr std::size_t kShort = 2;   // jmp rel8
 constexpr std::size_t kReach = 120; // of a short jump
 
 class Finder {

@@ -218,7 +218,7 @@ bool Recorder::handle_stop(RecordedTask& task, const process::TraceeStop& stop) 
   }
   switch (stop.event()) {
   case PTRACE_EVENT_SECCOMP:
-    return on_entry(task);
+    return calls_vsyscall(task) || on_entry(task);
   case PTRACE_EVENT_CLONE:
   case PTRACE_EVENT_FORK:
   case PTRACE_EVENT_VFORK:

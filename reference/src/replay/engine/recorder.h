@@ -210,6 +210,7 @@ private:
   void keep_code_as_built(RecordedTask& task);
   void let_run(RecordedTask& task, int signal = 0);
   void empty_buffer(RecordedTask& task, const process::TraceeStop& stop);
+  bool calls_vsyscall(RecordedTask& task);
   void record_buffered(RecordedTask& task, const buffer::BufferedCall& call);
   bool leave_buffer(RecordedTask& task, bool group_stop);
   void note_descriptors(RecordedTask& task, std::int64_t result);

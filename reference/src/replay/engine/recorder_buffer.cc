@@ -165,6 +165,17 @@ void Recorder::empty_buffer(RecordedTask& task, const process::TraceeStop& stop)
                      [&](const buffer::BufferedCall& call) { record_buffered(task, call); });
 }
 
+// A call through the vsyscall page, which the kernel carries out in place of the page's code: it
+// has an entry to our filter, and no end. Without the filter nobody would notice.
+bool Recorder::calls_vsyscall(RecordedTask& task) {
+  constexpr std::uint64_t kPageOfCalls = 0xffffffffff600000; // VSYSCALL_ADDR of asm/vsyscall.h
+  if (task.tracee.registers().rip - kPageOfCalls >= kPage) {
+    return false;
+  }
+  let_run(task);
+  return true;
+}
+
 void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& call) {
   const buffer::CallEntry& entry = *call.entry;
   const buffer::SavedRegisters& saved = entry.registers;
@@ -231,48 +242,59 @@ bool Recorder::leave_buffer(RecordedTask& task, bool group_stop) {
     }
     return false;
   }
-  buffer.want_leaving(task.memory, true);
-  if (registers.rip == buffer::address_of_made_call() &&
-      trace::is_restart(static_cast<std::int64_t>(registers.rax))) {
-    registers.orig_rax = ~std::uint64_t{0}; // the program is to make it
-    task.tracee.set_registers(registers);
-  }
   const std::uint64_t mask = task.tracee.signal_mask();
-  task.tracee.set_signal_mask(process::kAllSignals);
   bool stop_discarded = false;
-  for (;;) {
-    task.tracee.resume(PTRACE_CONT);
-    const process::TraceeStop now = task.tracee.wait();
-    if (now.gone()) {
-      throw Error(ErrorCode::kProcessGone,
-                  "process " + std::to_string(task.pid) + " ended meanwhile");
+  const bool runs = !buffer::CallBuffer::returns(registers.rip);
+  if (runs) {
+    buffer.want_leaving(task.memory, true);
+    if (registers.rip == buffer::address_of_made_call() &&
+        trace::is_restart(static_cast<std::int64_t>(registers.rax))) {
+      registers.orig_rax = ~std::uint64_t{0}; // the program is to make it
+      task.tracee.set_registers(registers);
     }
-    if (now.event() == PTRACE_EVENT_SECCOMP) {
-      break;
+    task.tracee.set_signal_mask(process::kAllSignals);
+    const auto ended = [&] {
+      return Error(ErrorCode::kProcessGone,
+                   "process " + std::to_string(task.pid) + " ended meanwhile");
+    };
+    for (;;) {
+      task.tracee.resume(PTRACE_CONT);
+      const process::TraceeStop now = task.tracee.wait();
+      if (now.gone()) {
+        throw ended();
+      }
+      if (now.event() == PTRACE_EVENT_SECCOMP) {
+        break;
+      }
+      stop_discarded = stop_discarded || now.signal() == SIGSTOP;
     }
-    stop_discarded = stop_discarded || now.signal() == SIGSTOP;
-  }
-  registers = task.tracee.registers();
-  if (registers.rip != buffer::address_of_leaving()) {
-    throw Error(ErrorCode::kInternal, "the code that makes calls was not left where it should be");
+    registers = task.tracee.registers();
+    if (registers.rip != buffer::address_of_leaving()) {
+      throw Error(ErrorCode::kInternal,
+                  "the code that makes calls was not left where it should be");
+    }
+    buffer.want_leaving(task.memory, false);
+    if (group_stop) {
+      // From the entry of a call that is not made into the stop that all of its process are in.
+      registers.orig_rax = ~std::uint64_t{0};
+      task.tracee.set_registers(registers);
+      task.tracee.interrupt();
+      task.tracee.resume(PTRACE_CONT);
+      if (task.tracee.wait().gone()) {
+        throw ended();
+      }
+    }
   }
   buffer.drain(task.memory, false,
                [&](const buffer::BufferedCall& call) { record_buffered(task, call); });
-  registers = buffer.program_registers(task.memory, registers);
+  registers = buffer::CallBuffer::program_registers(task.memory, registers);
   const bool made = registers.rcx == registers.rip;
   task.tracee.set_registers(registers);
-  buffer.want_leaving(task.memory, false);
-  task.tracee.set_signal_mask(mask);
+  if (runs) {
+    task.tracee.set_signal_mask(mask);
+  }
   if (stop_discarded) {
     ::syscall(SYS_tkill, task.tid, SIGSTOP);
-  }
-  if (group_stop) {
-    task.tracee.interrupt();
-    task.tracee.resume(PTRACE_CONT);
-    if (task.tracee.wait().gone()) {
-      throw Error(ErrorCode::kProcessGone,
-                  "process " + std::to_string(task.pid) + " ended meanwhile");
-    }
   }
   return made;
 }
