@@ -73,6 +73,14 @@ def same_events(directory):
         print(f"{command[0]}: the same {sum(map(len, ways[0]))} events")
 
 
+def large_stack(directory):
+    """Where the stack may grow to where the recorder's area would be, there is none."""
+    for limit in ("-s 8192", "-s unlimited"):
+        out, _ = record(os.path.join(directory, limit), "sh", "-c",
+                        f"ulimit {limit} 2> /dev/null; exec {PROGRAM} code")
+        assert out == run(PROGRAM, "code"), out
+
+
 def as_built(directory):
     alone = run(PROGRAM, "code")
     out, _ = record(os.path.join(directory, "trace"), PROGRAM, "code")

@@ -24,6 +24,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -57,6 +58,13 @@ bool is_plain(long type) {
   return std::find(std::begin(kPlain), std::end(kPlain), type) != std::end(kPlain);
 }
 
+// Whether the stack cannot grow down to the area.
+bool leaves_room(pid_t pid) {
+  constexpr rlim_t kMostStack = 256 << 20;
+  rlimit limit{};
+  return ::prlimit(pid, RLIMIT_STACK, nullptr, &limit) == 0 && limit.rlim_cur <= kMostStack;
+}
+
 // A free place for `size` bytes below `near`; 0: none.
 std::uint64_t free_below(pid_t tid, std::uint64_t near, std::uint64_t size) {
   const std::vector<process::ProcMapping> mappings = process::read_mappings(tid);
@@ -77,7 +85,7 @@ std::uint64_t free_below(pid_t tid, std::uint64_t near, std::uint64_t size) {
 
 // Of a program that has executed nothing yet.
 void Recorder::make_buffer(RecordedTask& task) {
-  if (!filtered_ || task.has_filter || task.traced) {
+  if (!filtered_ || task.has_filter || task.traced || !leaves_room(task.pid)) {
     return;
   }
   {
