@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "replay/buffer/call_shapes.h"
 #include "rrpcp/error.h"
+#include "trace/system_call.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -28,7 +29,6 @@ namespace {
 constexpr std::uint64_t kBridgeSize = 48; // of a call site
 constexpr std::uint64_t kMoreBridges = 0x10000;
 constexpr unsigned long kReadsBases = 2; // HWCAP2_FSGSBASE of asm/hwcap2.h
-constexpr std::uint64_t kSyscallLength = 2;
 constexpr std::uint64_t kStackTop = kControl + offsetof(Control, stack) + kStackSize;
 
 std::uint64_t address_of(const char* in_library) {
@@ -146,8 +146,8 @@ void CallBuffer::lead(
     const std::uint64_t filling =
         site.filling == CallSite::kNowhere ? address : start + (site.filling - offset);
     constexpr std::uint64_t kLong = 5;
-    if (site.offset < offset || address + site.length + kSyscallLength > end || filling < start ||
-        filling + kLong > end || leads_.count(address) != 0) {
+    if (site.offset < offset || address + site.length + trace::kSyscallLength > end ||
+        filling < start || filling + kLong > end || leads_.count(address) != 0) {
       continue;
     }
     Bridges* bridges = bridges_near(address, more);
@@ -156,7 +156,7 @@ void CallBuffer::lead(
     }
     Lead lead;
     lead.original.resize(site.length);
-    std::array<std::byte, kSyscallLength> call{};
+    std::array<std::byte, trace::kSyscallLength> call{};
     lead.call = address + site.length;
     if (memory.read_some(address, lead.original) != lead.original.size() ||
         memory.read_some(lead.call, call) != call.size() || call[0] != std::byte{0x0f} ||
@@ -165,7 +165,7 @@ void CallBuffer::lead(
     }
     const std::uint64_t to = bridges->start + bridges->used;
     bridges->used += kBridgeSize;
-    memory.write(to, bridge(lead.original, lead.call + kSyscallLength));
+    memory.write(to, bridge(lead.original, lead.call + trace::kSyscallLength));
     if (filling != address) {
       Lead pad;
       pad.original.resize(kLong);
@@ -238,11 +238,14 @@ void CallBuffer::drain(process::RemoteMemory& memory, bool inside,
   if (!active_) {
     return;
   }
+  const auto damaged = [] {
+    return Error(ErrorCode::kUnsupportedState,
+                 "the program has overwritten memory that the recorder keeps in it")
+        .with_hint("record with --no-syscall-buffer");
+  };
   const auto used = memory.read_value<std::uint64_t>(kControl + offsetof(Control, used));
   if (used > kEntriesSize || used < read_from_) {
-    throw Error(ErrorCode::kUnsupportedState,
-                "the program has overwritten memory that the recorder keeps in it")
-        .with_hint("record with --no-syscall-buffer");
+    throw damaged();
   }
   std::vector<std::uint64_t> words((used - read_from_) / sizeof(std::uint64_t));
   const std::span<std::byte> bytes = std::as_writable_bytes(std::span(words));
@@ -253,11 +256,6 @@ void CallBuffer::drain(process::RemoteMemory& memory, bool inside,
   if (used != 0 && !inside) {
     put<std::uint64_t>(memory, offsetof(Control, used), 0);
   }
-  const auto damaged = [] {
-    return Error(ErrorCode::kUnsupportedState,
-                 "the program has overwritten memory that the recorder keeps in it")
-        .with_hint("record with --no-syscall-buffer");
-  };
   BufferedCall call;
   for (std::size_t at = 0; at < bytes.size();) {
     const std::span<std::byte> rest = bytes.subspan(at);
@@ -334,7 +332,7 @@ user_regs_struct CallBuffer::program_registers(process::RemoteMemory& memory,
     program.rax = control.number;
     program.rcx = control.rcx;
     program.r11 = control.r11;
-    program.rip = saved.rip - kSyscallLength;
+    program.rip = saved.rip - trace::kSyscallLength;
   }
   return program;
 }

@@ -31,6 +31,21 @@ static_assert(offsetof(SavedRegisters, rbx) == 40 && offsetof(SavedRegisters, fl
 // order of SavedRegisters.
 asm(R"(
   .pushsection rrpcp_calls, "ax", @progbits
+  .macro rrpcp_restore_saved  # all but the last of SavedRegisters
+  pop %r15
+  pop %r14
+  pop %r13
+  pop %r12
+  pop %rbp
+  pop %rbx
+  popfq
+  pop %r10
+  pop %r9
+  pop %r8
+  pop %rdx
+  pop %rsi
+  pop %rdi
+  .endm
   .p2align 4
   .globl rrpcp_calls_enter
   .hidden rrpcp_calls_enter
@@ -75,38 +90,14 @@ rrpcp_calls_left:
   cmpl $0, 72(%rbx)
   mov %rbx, %rax
   je 1f
-  pop %r15
-  pop %r14
-  pop %r13
-  pop %r12
-  pop %rbp
-  pop %rbx
-  popfq
-  pop %r10
-  pop %r9
-  pop %r8
-  pop %rdx
-  pop %rsi
-  pop %rdi
+  rrpcp_restore_saved
   pop %rcx              # where it goes on, which is what the kernel leaves in rcx
   mov -64(%rsp), %r11   # and the flags in r11
   mov 24(%rax), %rsp
   mov 48(%rax), %rax
   jmp *%rcx
 1:                      # to the program's `syscall`
-  pop %r15
-  pop %r14
-  pop %r13
-  pop %r12
-  pop %rbp
-  pop %rbx
-  popfq
-  pop %r10
-  pop %r9
-  pop %r8
-  pop %rdx
-  pop %rsi
-  pop %rdi
+  rrpcp_restore_saved
   pop %rcx
   lea -2(%rcx), %rcx
   mov 16(%rax), %r11
