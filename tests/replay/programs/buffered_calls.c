@@ -139,6 +139,20 @@ static void notified(const char* directory) {
   printf("notified: %d of 20 at once\n", seen);
 }
 
+// A path that the call itself overwrites.
+static void in_place(const char* directory) {
+  char name[200];
+  snprintf(name, sizeof name, "%s/link", directory);
+  if (symlink("where it leads", name) != 0) {
+    exit(1);
+  }
+  char path[200];
+  memcpy(path, name, sizeof path);
+  ssize_t n = readlink(path, path, sizeof path);
+  printf("in place: %zd %.14s\n", n, path);
+  unlink(name);
+}
+
 // A signal whose default action ends the process, in the middle of its calls.
 static void ended(void) {
   pid_t child = fork();
@@ -339,6 +353,7 @@ int main(int count, char** arguments) {
   alarmed();
   stopped();
   notified(directory);
+  in_place(directory);
   ended();
   blocking(directory);
   shared_memory();

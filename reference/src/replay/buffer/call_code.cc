@@ -187,6 +187,26 @@ constexpr std::int64_t kLastRestart = -512;  // ERESTARTSYS
   return true;
 }
 
+// Whether the call writes to where its path is: that has to be looked at before (readlink(2) into
+// the buffer that has the path, for one).
+[[gnu::always_inline]] inline bool overwrites_text(const CallShape* shape,
+                                                   const SavedRegisters* saved) {
+  bool any = false;
+  for (unsigned i = 0; i < 3; ++i) {
+    for (unsigned j = 0; j < 3; ++j) {
+      const CallPart* text = &shape->parts[i];
+      const CallPart* part = &shape->parts[j];
+      if (text->kind == PartKind::kText &&
+          (part->kind == PartKind::kWritten || part->kind == PartKind::kResult)) {
+        const std::uint64_t length =
+            part->kind == PartKind::kWritten ? part->size : argument(saved, part->from);
+        any = any || argument(saved, text->argument) - argument(saved, part->argument) < length;
+      }
+    }
+  }
+  return any;
+}
+
 } // namespace
 
 // Makes the call where that is possible, and says so. Else nothing has happened.
@@ -231,7 +251,7 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
       fits = fits && length <= kMostBytes;
       room += sizeof(CallPiece) + ((length + 7) & ~std::uint64_t{7});
     }
-    if (!fits || room > kEntriesSize - control->used) {
+    if (!fits || room > kEntriesSize - control->used || overwrites_text(shape, saved)) {
       break;
     }
     const std::int64_t result = rrpcp_calls_make(control, saved);

@@ -58,6 +58,15 @@ bool is_plain(long type) {
   return std::find(std::begin(kPlain), std::end(kPlain), type) != std::end(kPlain);
 }
 
+// Whether the call has written to what it has read, which is not what it was then any more.
+bool overlaps_written(const buffer::BufferedCall& call, const buffer::BufferedCall::Piece& read) {
+  return std::any_of(call.pieces.begin(), call.pieces.end(),
+                     [&](const buffer::BufferedCall::Piece& other) {
+                       return other.written && other.address < read.address + read.bytes.size() &&
+                              read.address < other.address + other.bytes.size();
+                     });
+}
+
 // Whether the stack cannot grow down to the area.
 bool leaves_room(pid_t pid) {
   constexpr rlim_t kMostStack = 256 << 20;
@@ -218,7 +227,7 @@ void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& c
   for (const buffer::BufferedCall::Piece& piece : call.pieces) {
     if (piece.written) {
       event.memory.push_back({piece.address, event.append(piece.bytes)});
-    } else {
+    } else if (!overlaps_written(call, piece)) {
       event.inputs.push_back({piece.address, piece.bytes.size()});
       buffered_digest_.update(piece.bytes);
     }
