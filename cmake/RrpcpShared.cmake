@@ -38,8 +38,8 @@ endif()
 target_link_libraries(rrpcp_shared
   PUBLIC CapnProto::capnp
   PRIVATE Threads::Threads PkgConfig::ZSTD PkgConfig::XXHASH)
-if(RRPCP_OPENSSL)
-  target_link_libraries(rrpcp_shared PRIVATE PkgConfig::CRYPTO)
+if(RRPCP_NETTLE)
+  target_link_libraries(rrpcp_shared PRIVATE PkgConfig::NETTLE)
 endif()
 if(RRPCP_LIVE)
   target_link_libraries(rrpcp_shared PRIVATE Zydis::Zydis)

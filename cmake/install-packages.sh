@@ -5,7 +5,7 @@ set -eu
 
 packages="
   build-essential ca-certificates ccache clang cmake git libclang-rt-dev ninja-build pkg-config
-  capnproto libcapnp-dev libzstd-dev libxxhash-dev libssl-dev libbrotli-dev libarchive-dev libdw-dev libcxxopts-dev
+  capnproto libcapnp-dev libzstd-dev libxxhash-dev nettle-dev libbrotli-dev libarchive-dev libdw-dev libcxxopts-dev
   libzydis-dev libseccomp-dev
   nlohmann-json3-dev libgtest-dev libgmock-dev librapidcheck-dev scdoc
   gdb lldb elfutils binutils python3 python3-pyelftools python3-zstandard python3-xxhash sqlite3 strace zstd xz-utils util-linux procps

@@ -1,49 +1,48 @@
 #include "base/sha256.h"
 
-#include "rrpcp/error.h"
-
-#include <openssl/evp.h>
+#include <nettle/sha2.h>
 
 namespace rrpcp {
 
 namespace {
 
-void require(bool done) {
-  if (!done) {
-    throw Error(ErrorCode::kInternal, "libcrypto does not compute SHA-256")
-        .with_hint("look at OpenSSL's configuration");
-  }
+sha256_ctx* context(void* pointer) {
+  return static_cast<sha256_ctx*>(pointer);
 }
 
-EVP_MD_CTX* context(void* pointer) {
-  return static_cast<EVP_MD_CTX*>(pointer);
+void add(sha256_ctx* context, std::span<const std::byte> bytes) {
+  sha256_update(context, bytes.size(), reinterpret_cast<const std::uint8_t*>(bytes.data()));
+}
+
+Sha256Digest result(sha256_ctx* context) {
+  Sha256Digest digest;
+  sha256_digest(context, digest.size(), digest.data());
+  return digest;
 }
 
 } // namespace
 
 Sha256Digest sha256(std::span<const std::byte> bytes) {
-  Sha256Digest digest;
-  require(EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr) ==
-          1);
-  return digest;
+  sha256_ctx context;
+  sha256_init(&context);
+  add(&context, bytes);
+  return result(&context);
 }
 
-Sha256Stream::Sha256Stream() : context_(EVP_MD_CTX_new()) {
-  require(context_ != nullptr && EVP_DigestInit_ex(context(context_), EVP_sha256(), nullptr) == 1);
+Sha256Stream::Sha256Stream() : context_(new sha256_ctx) {
+  sha256_init(context(context_));
 }
 
 Sha256Stream::~Sha256Stream() {
-  EVP_MD_CTX_free(context(context_));
+  delete context(context_);
 }
 
 void Sha256Stream::update(std::span<const std::byte> bytes) {
-  require(EVP_DigestUpdate(context(context_), bytes.data(), bytes.size()) == 1);
+  add(context(context_), bytes);
 }
 
 Sha256Digest Sha256Stream::digest() {
-  Sha256Digest digest;
-  require(EVP_DigestFinal_ex(context(context_), digest.data(), nullptr) == 1);
-  return digest;
+  return result(context(context_));
 }
 
 } // namespace rrpcp

@@ -1,4 +1,4 @@
-// SHA-256 (FIPS 180-4), by OpenSSL's libcrypto, or by own code where the library is built without.
+// SHA-256 (FIPS 180-4), by Nettle, or by own code where the library is built without.
 #pragma once
 
 #include <array>
@@ -10,7 +10,6 @@ namespace rrpcp {
 
 using Sha256Digest = std::array<std::uint8_t, 32>;
 
-// Throws Error(kInternal) where libcrypto cannot (a configuration without SHA-256).
 Sha256Digest sha256(std::span<const std::byte> bytes);
 
 // Of bytes that come in pieces.

@@ -1,5 +1,5 @@
-// SHA-256 (FIPS 180-4) for builds without OpenSSL, which has it several times as fast
-// (RRPCP_OPENSSL). Checkpoints with a seal and the kept files of traces need it, others do not.
+// SHA-256 (FIPS 180-4) for builds without Nettle, which has it several times as fast
+// (RRPCP_NETTLE). Checkpoints with a seal and the kept files of traces need it, others do not.
 
 #include "base/sha256.h"
 
