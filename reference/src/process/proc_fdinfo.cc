@@ -99,11 +99,11 @@ FdInotifyWatch parse_inotify(std::string_view line) {
 
 // "(1, 500000000)": seconds and nanoseconds.
 std::uint64_t parse_time(std::string_view text) {
-  constexpr std::uint64_t kSecond = 1'000'000'000;
+  constexpr std::uint64_t kPerSecond = 1'000'000'000;
   text.remove_prefix(std::min(text.find('(') + 1, text.size()));
   const std::uint64_t seconds = parse_number(cut_field(text, ','), 10, "a time");
   cut_field(text, ' ');
-  return seconds * kSecond + parse_number(cut_field(text, ')'), 10, "a time");
+  return seconds * kPerSecond + parse_number(cut_field(text, ')'), 10, "a time");
 }
 
 // A line of a timerfd. Returns false for one that is of something else.

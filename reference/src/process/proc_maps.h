@@ -11,6 +11,13 @@ namespace rrpcp::process {
 
 // What the kernel puts behind the path of a file that has none any more (proc_pid_maps(5)).
 inline constexpr std::string_view kDeleted = " (deleted)";
+// A name without what the kernel adds to that of a file that was removed.
+inline std::string without_deleted(std::string name) {
+  if (name.ends_with(kDeleted)) {
+    name.resize(name.size() - kDeleted.size());
+  }
+  return name;
+}
 
 // One line of proc_pid_maps(5).
 struct ProcMapping {

@@ -121,6 +121,7 @@ Tracee& Tracee::operator=(Tracee&& other) noexcept {
     std::swap(at_restarted_call_, other.at_restarted_call_);
     std::swap(last_request_, other.last_request_);
     std::swap(last_stop_, other.last_stop_);
+    std::swap(registers_, other.registers_);
   }
   return *this;
 }
@@ -164,6 +165,7 @@ void Tracee::resume(int request, int signal) {
   if (trace(request, tid_, 0, static_cast<std::uintptr_t>(signal)) != 0) {
     fail("resuming");
   }
+  registers_.reset();
   stopped_ = false;
   at_restarted_call_ = false;
   last_request_ = request;
@@ -243,6 +245,7 @@ std::optional<TraceeStop> Tracee::wait_for(std::chrono::milliseconds timeout) {
 
 TraceeStop Tracee::take_report(int status) {
   last_stop_ = TraceeStop(status);
+  registers_.reset();
   stopped_ = !last_stop_.gone();
   if (!stopped_) {
     tid_ = 0;
@@ -311,6 +314,7 @@ void Tracee::detach(int signal) {
 void Tracee::release() {
   tid_ = 0;
   stopped_ = false;
+  registers_.reset();
 }
 
 std::optional<std::vector<std::byte>> Tracee::register_set(std::uint32_t note_type) const {
@@ -336,12 +340,16 @@ std::optional<std::vector<std::byte>> Tracee::register_set(std::uint32_t note_ty
 
 void Tracee::set_register_set(std::uint32_t note_type, std::span<const std::byte> bytes) {
   iovec area{const_cast<std::byte*>(bytes.data()), bytes.size()};
+  registers_.reset(); // the kernel need not take all of them
   if (trace(PTRACE_SETREGSET, tid_, note_type, as_data(&area)) != 0) {
     fail("setting registers");
   }
 }
 
 user_regs_struct Tracee::registers() const {
+  if (registers_) {
+    return *registers_;
+  }
   user_regs_struct registers;
   iovec area{&registers, sizeof registers};
   if (trace(PTRACE_GETREGSET, tid_, NT_PRSTATUS, as_data(&area)) != 0) {
@@ -351,6 +359,7 @@ user_regs_struct Tracee::registers() const {
     throw Error(ErrorCode::kUnsupportedState,
                 "thread " + std::to_string(tid_) + " runs in 32-bit mode");
   }
+  registers_ = registers;
   return registers;
 }
 

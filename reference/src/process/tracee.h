@@ -151,6 +151,8 @@ public:
   // NT_PRSTATUS of a 64-bit x86-64 thread. Throws kUnsupportedState for a 32-bit one.
   user_regs_struct registers() const;
   void set_registers(const user_regs_struct& registers);
+  // They were changed by somebody else's request.
+  void forget_registers() { registers_.reset(); }
 
   // Blocked signals: bit N-1 for signal N. In a call with a mask of its own (sigsuspend(2),
   // ppoll(2) …) this is the mask that the call will restore, and setting the mask ends the other
@@ -184,6 +186,7 @@ private:
   bool at_restarted_call_ = false;
   int last_request_ = 0; // of resume()
   TraceeStop last_stop_;
+  mutable std::optional<user_regs_struct> registers_; // as read since it stopped
 };
 
 } // namespace rrpcp::process

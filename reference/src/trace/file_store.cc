@@ -26,7 +26,7 @@ namespace rrpcp::trace {
 
 namespace {
 
-constexpr std::size_t kBufferSize = 1u << 20;
+constexpr std::size_t kBufferSize = std::size_t{1} << 18; // stays in the processor's cache
 
 // A change within the clock tick in which a file was looked at leaves its times as they are: only
 // times that lie this far back say that nothing changed since.
@@ -141,6 +141,11 @@ TraceFileStore::TraceFileStore(TraceWriter& writer)
   folder_fd_ = open_real_directory(folder_);
 }
 
+bool TraceFileStore::link_to(int fd, const std::string& name) const {
+  return ::linkat(AT_FDCWD, ("/proc/self/fd/" + std::to_string(fd)).c_str(), folder_fd_.get(),
+                  name.c_str(), AT_SYMLINK_FOLLOW) == 0;
+}
+
 std::string TraceFileStore::take(int fd, const struct stat& status, bool may_link,
                                  schema::TraceFile::Way& way) {
   for (;;) {
@@ -150,6 +155,10 @@ std::string TraceFileStore::take(int fd, const struct stat& status, bool may_lin
     }
     const std::string name = std::string(kTakingPrefix) + std::to_string(random);
     const std::string path = folder_ + "/" + name;
+    if (may_link && !reflinks_ && link_to(fd, name)) {
+      way = schema::TraceFile::Way::HARD_LINK;
+      return name;
+    }
     ScopedFd copy(
         ::openat(folder_fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!copy && errno == EEXIST) {
@@ -159,15 +168,20 @@ std::string TraceFileStore::take(int fd, const struct stat& status, bool may_lin
       throw system_error(errno, "cannot create").in_file(path);
     }
     try {
-      if (::ioctl(copy.get(), FICLONE, fd) == 0) {
+      const bool tried = reflinks_;
+      if (tried && ::ioctl(copy.get(), FICLONE, fd) == 0) {
         way = schema::TraceFile::Way::REFLINK;
-      } else if (may_link && ::unlinkat(folder_fd_.get(), name.c_str(), 0) == 0 &&
-                 ::linkat(AT_FDCWD, ("/proc/self/fd/" + std::to_string(fd)).c_str(),
-                          folder_fd_.get(), name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
-        way = schema::TraceFile::Way::HARD_LINK;
-        return name;
       } else {
-        if (may_link) { // the link failed: another file system, or not allowed
+        if (tried && (errno == EOPNOTSUPP || errno == ENOTTY)) {
+          reflinks_ = false; // of this file system
+        }
+        if (tried && may_link) {
+          ::unlinkat(folder_fd_.get(), name.c_str(), 0);
+          if (link_to(fd, name)) {
+            way = schema::TraceFile::Way::HARD_LINK;
+            return name;
+          }
+          // Another file system, or not allowed.
           copy.reset(::openat(folder_fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
                               0600));
           if (!copy) {
@@ -280,7 +294,6 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
     throw;
   }
   kept.number = writer_.add_file(file.asReader());
-  unsynced_.push_back(writer_.directory() + "/" + kept.path);
   if (struct stat now = {}; way == schema::TraceFile::Way::HARD_LINK && ::fstat(fd, &now) == 0 &&
                             now.st_size == status.st_size &&
                             nanoseconds(now.st_mtim) == nanoseconds(status.st_mtim)) {
@@ -293,19 +306,6 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
   seen.linked = way == schema::TraceFile::Way::HARD_LINK;
   seen.kept = std::move(kept);
   return seen.kept;
-}
-
-void TraceFileStore::sync() {
-  for (const std::string& path : unsynced_) {
-    const ScopedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file || ::fdatasync(file.get()) != 0) {
-      throw system_error(errno, "cannot sync a file of the trace").in_file(path);
-    }
-  }
-  unsynced_.clear();
-  if (::fsync(folder_fd_.get()) != 0 && errno != EINVAL) {
-    throw system_error(errno, "cannot sync the folder of the trace's files").in_file(folder_);
-  }
 }
 
 } // namespace rrpcp::trace

@@ -45,9 +45,6 @@ public:
   // Throws Error (kNoSpace, kSystem, …).
   const KeptFile& keep(int fd, std::string_view path, bool may_change = false);
 
-  // Makes all kept files durable. Throws Error.
-  void sync();
-
 private:
   struct Seen {
     std::int64_t size = 0;
@@ -58,6 +55,8 @@ private:
     KeptFile kept;
   };
 
+  // Makes a link to `fd` in the folder; false where that cannot be.
+  bool link_to(int fd, const std::string& name) const;
   // Puts a private file with the contents of `fd` into the folder and returns its name.
   std::string take(int fd, const struct stat& status, bool may_link, schema::TraceFile::Way& way);
 
@@ -66,10 +65,10 @@ private:
   std::string name_for(int fd, const Sha256Digest& digest, const std::string& base) const;
 
   TraceWriter& writer_;
+  bool reflinks_ = true; // as far as is known
   std::string folder_;
   ScopedFd folder_fd_;
   std::map<std::pair<std::uint64_t, std::uint64_t>, Seen> seen_; // by device and inode
-  std::vector<std::string> unsynced_;
 };
 
 struct FileDigests {

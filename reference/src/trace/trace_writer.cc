@@ -75,6 +75,12 @@ struct TraceWriter::Impl {
     chunk.reserve(options.chunk_length);
   }
 
+  ~Impl() {
+    if (written.valid()) {
+      written.wait();
+    }
+  }
+
   // Writes to the stream; after a failure the file is cut to its last whole part, and nothing more
   // can be written.
   void write(const std::function<void()>& write_part) {
@@ -106,13 +112,31 @@ struct TraceWriter::Impl {
     if (!record_begun) {
       open.first_record = static_cast<std::uint32_t>(chunk.size());
     }
-    write([&] { stream->write_chunk(open, chunk); });
+    await_chunk();
+    write([&] {
+      if (options.before_chunk) {
+        options.before_chunk();
+      }
+    });
     trace::StreamChunk following;
     following.first_event = open.first_event + open.events;
     following.decoded_offset = open.decoded_offset + chunk.size();
+    if (options.elsewhere) {
+      std::swap(chunk, closed);
+      written = options.elsewhere([this, header = open] { stream->write_chunk(header, closed); });
+    } else {
+      write([&] { stream->write_chunk(open, chunk); });
+    }
     open = following;
     record_begun = false;
     chunk.clear();
+  }
+
+  // Waits until the chunk that was closed last is in the file.
+  void await_chunk() {
+    if (written.valid()) {
+      write([&] { written.get(); });
+    }
   }
 
   // Begins a record; its data must follow.
@@ -196,6 +220,9 @@ struct TraceWriter::Impl {
   // The open chunk: its decoded bytes and its header as far as known.
   std::vector<std::byte> chunk;
   trace::StreamChunk open;
+  // The one before, while it is written elsewhere.
+  std::vector<std::byte> closed;
+  std::future<void> written;
   bool record_begun = false;
   // Of the record that was begun.
   std::uint64_t data_missing = 0;
@@ -218,10 +245,6 @@ TraceWriter::TraceWriter(std::string directory, schema::TraceStart::Reader start
   // Written at once: a trace has a start record from its first moment on.
   impl_->begin_record(kRecordStart, kContentsStart, capnp::canonicalize(start), 0);
   flush();
-  const ScopedFd directory_fd(::open(impl_->directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory_fd) {
-    sync_directory(directory_fd.get(), impl_->directory);
-  }
 }
 
 TraceWriter::~TraceWriter() {
@@ -290,6 +313,7 @@ void TraceWriter::flush() {
         .in_file(impl_->path);
   }
   impl_->close_chunk(0);
+  impl_->await_chunk();
 }
 
 void TraceWriter::sync() {
@@ -324,7 +348,13 @@ void TraceWriter::finish(std::int32_t wait_status) {
   flush();
 
   impl_->write([&] { impl_->stream->write_index(); });
-  sync();
+  if (impl_->options.durable) {
+    sync();
+    const ScopedFd directory(::open(impl_->directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (directory) {
+      sync_directory(directory.get(), impl_->directory);
+    }
+  }
   impl_->finished = true;
 }
 

@@ -11,6 +11,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <future>
 #include <memory>
 #include <span>
 #include <string>
@@ -26,6 +28,15 @@ struct TraceWriterOptions {
   std::uint16_t machine = 62;
   // Identity of the trace; nil: a new random one.
   TraceUuid uuid = {};
+  // finish() waits until the trace is on the disk. Without it the system writes it there when it
+  // sees fit, as with any file: readers notice what a loss of power has taken.
+  bool durable = true;
+  // Called before a chunk is written: what its events refer to can be waited for. What it throws is
+  // thrown by whatever wrote, and nothing can be appended then. May be empty.
+  std::function<void()> before_chunk = {};
+  // Does work in another thread, one piece after another, which outlives the writer: compressing
+  // and writing chunks. An error of it is thrown by a later call. Empty: they are written at once.
+  std::function<std::future<void>(std::function<void()>)> elsewhere = {};
 };
 
 // Writes the event stream of a trace:
@@ -77,7 +88,8 @@ public:
   // Where the next event will begin. Flushes.
   StreamPosition next_position();
 
-  // Appends the end record, index and footer, and syncs. Nothing can be appended then.
+  // Appends the end record, index and footer, and where TraceWriterOptions says so, syncs. Nothing
+  // can be appended then.
   // `wait_status` is that of the first process, as waitpid(2) gives it.
   void finish(std::int32_t wait_status);
 

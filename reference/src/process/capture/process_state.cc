@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <csignal>
 #include <optional>
 #include <span>
@@ -254,6 +255,16 @@ void collect_process(Tracee& thread, const ProcStatus& status, const CallSite& s
                 scratch.address(), 0, 0, 0);
   process.setChildSubreaper(scratch.read<std::int32_t>() != 0);
   calls.finish();
+}
+
+void describe_ignored_signals(std::uint64_t ignored, schema::SignalHandlerTable::Builder table) {
+  auto out = table.initActions(static_cast<unsigned>(std::popcount(ignored)));
+  unsigned i = 0;
+  for (std::uint64_t rest = ignored; rest != 0; rest &= rest - 1) {
+    out[i].setSignal(static_cast<std::uint8_t>(std::countr_zero(rest) + 1));
+    out[i].setHandler(reinterpret_cast<std::uintptr_t>(SIG_IGN));
+    ++i;
+  }
 }
 
 void collect_signal_handlers(RemoteCalls& calls, ScratchMemory& scratch,

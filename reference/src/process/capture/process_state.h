@@ -24,5 +24,8 @@ void collect_command_line(pid_t tid, schema::Process::Builder process);
 // copy of the process (fork(2)) answers as well as the process itself.
 void collect_signal_handlers(RemoteCalls& calls, ScratchMemory& scratch,
                              schema::SignalHandlerTable::Builder table);
+// The same of a program that has just been executed: what is not ignored (bit N-1: signal N) has
+// its default action.
+void describe_ignored_signals(std::uint64_t ignored, schema::SignalHandlerTable::Builder table);
 
 } // namespace rrpcp::process::capture

@@ -7,6 +7,7 @@
 #include "process/capture/semaphore_undo.h"
 #include "process/capture/task_state.h"
 #include "process/proc_file.h"
+#include "process/proc_stat.h"
 #include "process/proc_status.h"
 #include "process/settled_stop.h"
 #include "rrpcp/error.h"
@@ -127,7 +128,7 @@ void StateCollector::open_gates() {
       }
       space->gate = CallGate::open(space->collector.pid(), space->collector.mappings());
     }
-    if (!space->gate && !space->way_back) {
+    if (!space->gate && !space->way_back && !options_.executed) {
       space->instruction =
           find_syscall_instruction(space->collector.pid(), space->collector.mappings());
     }
@@ -190,7 +191,11 @@ void StateCollector::collect_tasks(schema::State::Builder state) {
     const CallSite how = site(task.space);
     const bool first = i == 0 || tasks_[i - 1].process != task.process;
     if (options_.supervised) {
-      collect_supervised_task(*task.thread, status, how, space.scratch, out);
+      if (options_.executed) {
+        collect_executed_task(*task.thread, status, out);
+      } else {
+        collect_supervised_task(*task.thread, status, how, space.scratch, out);
+      }
       if (first) {
         collect_command_line(task.thread->tid(), processes[task.process]);
         processes[task.process].setPid(processes_[task.process].logical_pid);
@@ -371,6 +376,13 @@ void StateCollector::set_aside_shared() {
 
 void StateCollector::ask(std::size_t process, Tracee& thread, schema::State::Builder state) {
   Space& space = *spaces_[processes_[process].space];
+  if (options_.executed) {
+    const std::uint64_t ignored = ProcStatus::read(processes_[process].pid, thread.tid()).ignored;
+    describe_ignored_signals(ignored,
+                             state.getSignalHandlerTables()[processes_[process].signal_handlers]);
+    space.brk = ProcStat::read(processes_[process].pid).start_brk; // the heap is empty
+    return;
+  }
   const bool is_copy = space.copy != 0 && thread.tid() == space.copy;
   ScratchMemory& scratch = is_copy ? *space.copy_scratch : space.scratch;
   RemoteCalls calls = site_for(space, thread).begin(thread);

@@ -52,6 +52,9 @@ struct CollectorOptions {
   // they have of descriptors, directories, timers, pending signals, credentials, limits and
   // relatives is not the program's, and is left out.
   bool supervised = false;
+  // With `supervised`: each process stands at the end of its execve(2), which resets what threads
+  // would have to be asked for by calls of their own (execve(2), "Effect on process attributes").
+  bool executed = false;
   // What the ReturnGate of each process needs, found before the processes were stopped. Nothing:
   // other ways are taken.
   std::optional<ReturnCode> return_code = {};

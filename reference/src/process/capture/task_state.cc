@@ -162,10 +162,8 @@ void set_signals(capnp::List<schema::SignalInfo>::Builder out,
 
 namespace {
 
-// What both kinds of tasks have. `more` is asked while the thread makes calls anyway.
-void collect_common(Tracee& thread, const ProcStatus& status, const CallSite& site,
-                    ScratchMemory& scratch, schema::Task::Builder task,
-                    const std::function<void(RemoteCalls&)>& more) {
+// What is seen of all kinds of tasks.
+void collect_seen(Tracee& thread, const ProcStatus& status, schema::Task::Builder task) {
   task.setTid(status.thread_in_namespace);
   task.setName(as_data(std::as_bytes(std::span(status.name))));
   collect_registers(thread, task);
@@ -173,6 +171,13 @@ void collect_common(Tracee& thread, const ProcStatus& status, const CallSite& si
   collect_rseq(thread, task);
   collect_robust_list(thread, task);
   collect_thread_areas(thread, task);
+}
+
+// What those have that make calls. `more` is asked meanwhile.
+void collect_common(Tracee& thread, const ProcStatus& status, const CallSite& site,
+                    ScratchMemory& scratch, schema::Task::Builder task,
+                    const std::function<void(RemoteCalls&)>& more) {
+  collect_seen(thread, status, task);
   RemoteCalls calls = site.begin(thread);
   collect_by_calls(calls, scratch, task);
   more(calls);
@@ -184,6 +189,10 @@ void collect_common(Tracee& thread, const ProcStatus& status, const CallSite& si
 void collect_supervised_task(Tracee& thread, const ProcStatus& status, const CallSite& site,
                              ScratchMemory& scratch, schema::Task::Builder task) {
   collect_common(thread, status, site, scratch, task, [](RemoteCalls&) {});
+}
+
+void collect_executed_task(Tracee& thread, const ProcStatus& status, schema::Task::Builder task) {
+  collect_seen(thread, status, task);
 }
 
 void collect_task(Tracee& thread, const ProcStatus& status, const CallSite& site,

@@ -23,6 +23,8 @@ void collect_task(Tracee& thread, const ProcStatus& status, const CallSite& site
 // not the program's: they are left out.
 void collect_supervised_task(Tracee& thread, const ProcStatus& status, const CallSite& site,
                              ScratchMemory& scratch, schema::Task::Builder task);
+// The same for one that stands at the end of its execve(2): it makes no call.
+void collect_executed_task(Tracee& thread, const ProcStatus& status, schema::Task::Builder task);
 
 // Signals of one queue, in its order; `pending` are the bits that the kernel shows for it: a signal
 // without an entry in the queue (the kernel had no memory for one) is told by its number alone.

@@ -1,6 +1,7 @@
 #include "replay/buffer/call_sites.h"
 
 #include "replay/buffer/call_shapes.h"
+#include "replay/engine/opcode_search.h"
 
 #include <Zydis/Zydis.h>
 #include <algorithm>
@@ -18,8 +19,10 @@ constexpr std::size_t kReach = 120; // of a short jump
 
 class Finder {
 public:
-  Finder(std::span<const std::byte> code, std::uint64_t offset, const CodeFunctions& functions)
-      : code_(code), offset_(offset), functions_(functions) {
+  Finder(std::span<const std::byte> code, std::uint64_t offset, const CodeFunctions& functions,
+         std::size_t from, std::size_t to)
+      : code_(code), offset_(offset), functions_(functions), from_(from),
+        to_(std::min(to, code.size())) {
     ZydisDecoderInit(&decoder_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     lengths_ = decoder_;
     ZydisDecoderEnableMode(&lengths_, ZYDIS_DECODER_MODE_MINIMAL, ZYAN_TRUE);
@@ -27,34 +30,34 @@ public:
 
   std::vector<CallSite> run() {
     std::vector<CallSite> found;
-    for (std::size_t at = kShort; at + 1 < code_.size(); ++at) {
-      const void* hit = std::memchr(code_.data() + at, 0x0f, code_.size() - at - 1);
-      if (hit == nullptr) {
-        break;
+    constexpr std::uint8_t kSyscall[] = {0x05};
+    find_opcodes(code_, from_, to_, kSyscall, [&](std::size_t at) {
+      if (const std::optional<CallSite> site = site_before(at)) {
+        found.push_back(*site);
       }
-      at = static_cast<std::size_t>(static_cast<const std::byte*>(hit) - code_.data());
-      if (byte(at + 1) != 0x05) {
-        continue;
-      }
-      const std::size_t length = replaceable(at);
-      if (length == 0 || !begins(at - length, at)) {
-        continue;
-      }
-      CallSite site{offset_ + at - length, static_cast<std::uint8_t>(length)};
-      if (length < kLong) {
-        const std::optional<std::size_t> filling = find_filling(at - length);
-        if (!filling) {
-          continue;
-        }
-        site.filling = offset_ + *filling;
-      }
-      found.push_back(site);
-    }
+    });
     return found;
   }
 
 private:
   unsigned byte(std::size_t at) const { return static_cast<unsigned>(code_[at]); }
+
+  // Of the `syscall` at `at`.
+  std::optional<CallSite> site_before(std::size_t at) {
+    const std::size_t length = at < kShort ? 0 : replaceable(at);
+    if (length == 0 || !begins(at - length, at)) {
+      return std::nullopt;
+    }
+    CallSite site{offset_ + at - length, static_cast<std::uint8_t>(length)};
+    if (length < kLong) {
+      const std::optional<std::size_t> filling = find_filling(at - length);
+      if (!filling) {
+        return std::nullopt;
+      }
+      site.filling = offset_ + *filling;
+    }
+    return site;
+  }
 
   // Length of what stands before the `syscall` at `at` and may be replaced; 0: nothing.
   std::size_t replaceable(std::size_t at) const {
@@ -111,8 +114,8 @@ private:
 
   // Bytes that nobody executes, within reach of a short jump at `from`.
   std::optional<std::size_t> find_filling(std::size_t from) {
-    const std::size_t low = from > kReach ? from - kReach : 0;
-    const std::size_t high = std::min(from + kReach, code_.size() - kLong);
+    const std::size_t low = std::max(from_, from > kReach ? from - kReach : 0);
+    const std::size_t high = std::min(from + kReach, std::max(to_, kLong) - kLong);
     for (std::size_t at = low; at < high; ++at) {
       if (functions_.find(offset_ + at)) {
         continue;
@@ -132,7 +135,8 @@ private:
       // What follows must be a function: else somebody may go on into it through the filling.
       const bool closed = end < code_.size() && functions_.find(offset_ + end).has_value();
       const std::size_t place = std::max(begin, low);
-      if (known && closed && end - place >= kLong && used_.insert(place).second) {
+      if (known && closed && end - place >= kLong && place + kLong <= to_ &&
+          used_.insert(place).second) {
         return place;
       }
       at = std::max(end, at);
@@ -143,6 +147,8 @@ private:
   std::span<const std::byte> code_;
   std::uint64_t offset_;
   const CodeFunctions& functions_;
+  const std::size_t from_;
+  const std::size_t to_;
   ZydisDecoder decoder_;
   ZydisDecoder lengths_; // tells lengths alone, faster
   std::set<std::size_t> used_;
@@ -151,8 +157,9 @@ private:
 } // namespace
 
 std::vector<CallSite> find_call_sites(std::span<const std::byte> code, std::uint64_t offset,
-                                      const CodeFunctions& functions) {
-  return Finder(code, offset, functions).run();
+                                      const CodeFunctions& functions, std::size_t from,
+                                      std::size_t to) {
+  return Finder(code, offset, functions, from, to).run();
 }
 
 } // namespace rrpcp::replay::buffer

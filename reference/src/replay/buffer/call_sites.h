@@ -22,8 +22,10 @@ struct CallSite {
 };
 
 // In the executable bytes `code` of a file, which begin at `offset`. Those of which `functions`
-// knows the function, so that it is certain that an instruction begins there.
+// knows the function, so that it is certain that an instruction begins there. Those whose `syscall`
+// and filling are at `from` or behind it, and before `to`: places in `code`.
 std::vector<CallSite> find_call_sites(std::span<const std::byte> code, std::uint64_t offset,
-                                      const CodeFunctions& functions);
+                                      const CodeFunctions& functions, std::size_t from = 0,
+                                      std::size_t to = ~std::size_t{0});
 
 } // namespace rrpcp::replay::buffer

@@ -1,5 +1,6 @@
 #include "replay/engine/code_replacer.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "process/page_scan.h"
 #include "replay/engine/code_functions.h"
@@ -7,8 +8,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <fcntl.h>
+#include <future>
+#include <mutex>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,52 +25,169 @@ namespace {
 // Bytes of a segment that are looked through at once; functions are not larger.
 constexpr std::uint64_t kMostCode = std::uint64_t{1} << 30;
 
-std::vector<std::byte> read_segment(int fd, const CodeFunctions::Segment& segment) {
-  std::vector<std::byte> bytes(std::min(segment.size, kMostCode));
-  bytes.resize(read_at(fd, bytes, segment.offset, "code"));
+struct Bytes {
+  std::unique_ptr<std::byte[]> data;
+  std::size_t size = 0;
+};
+
+Bytes read_segment(int fd, const CodeFunctions::Segment& segment) {
+  const std::size_t most = std::min(segment.size, kMostCode);
+  Bytes bytes{std::make_unique_for_overwrite<std::byte[]>(most), 0};
+  bytes.size = read_at(fd, std::span(bytes.data.get(), most), segment.offset, "code");
   return bytes;
 }
 
 } // namespace
 
-std::shared_ptr<const CodeReplacer::FileCode> CodeReplacer::file_code(int fd) {
-  struct stat status;
-  if (::fstat(fd, &status) != 0) {
-    return std::make_shared<FileCode>();
-  }
-  const FileKey key{status.st_dev, status.st_ino, status.st_size,
-                    status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec,
-                    status.st_ctim.tv_sec * 1'000'000'000 + status.st_ctim.tv_nsec};
-  std::shared_ptr<const FileCode>& known = files_[key];
-  if (known) {
-    return known;
-  }
-  auto code = std::make_shared<FileCode>();
-  if (const std::optional<CodeFunctions> functions = CodeFunctions::read(fd)) {
-    code->elf = true;
-    for (const CodeFunctions::Segment& segment : functions->executable()) {
-      const std::vector<std::byte> bytes = read_segment(fd, segment);
-      ScannedCode found =
-          scan_code(bytes, segment.offset, [&](std::uint64_t offset) -> std::optional<CodeStart> {
-            if (const std::optional<CodeFunctions::Bounds> bounds = functions->find(offset)) {
-              return CodeStart{bounds->begin, true};
-            }
-            if (functions->is_data(offset)) {
-              return std::nullopt;
-            }
-            return CodeStart{functions->code_start(offset), false};
-          });
-      std::move(found.certain.begin(), found.certain.end(),
-                std::back_inserter(code->found.certain));
-      std::move(found.uncertain.begin(), found.uncertain.end(),
-                std::back_inserter(code->found.uncertain));
-      const std::vector<buffer::CallSite> calls =
-          buffer::find_call_sites(bytes, segment.offset, *functions);
-      code->calls.insert(code->calls.end(), calls.begin(), calls.end());
+// Looking through a file, by several threads: each takes a part of it after another.
+class CodeReplacer::Search : public std::enable_shared_from_this<Search> {
+public:
+  explicit Search(ScopedFd file) : file_(std::move(file)) {}
+
+  void take_part() {
+    const std::optional<CodeFunctions> functions = CodeFunctions::read(file_.get());
+    if (!functions) {
+      return;
+    }
+    std::call_once(read_, [&] { read(*functions); });
+    for (std::size_t i = next_++; i < parts_.size(); i = next_++) {
+      look_through(*functions, parts_[i]);
     }
   }
-  known = code;
-  return known;
+
+  void give_to(Background& background) {
+    coming_ = background.run([self = shared_from_this()] { self->take_part(); });
+  }
+
+  // Waits for all that take part.
+  std::shared_ptr<const FileCode> result() {
+    take_part();
+    if (coming_.valid()) {
+      coming_.get();
+    }
+    auto all = std::make_shared<FileCode>();
+    all->elf = elf_;
+    const auto append = [](auto& to, const auto& from) {
+      to.insert(to.end(), from.begin(), from.end());
+    };
+    for (const Part& part : parts_) {
+      append(all->found.certain, part.found.certain);
+      append(all->found.uncertain, part.found.uncertain);
+      append(all->calls, part.calls);
+    }
+    return all;
+  }
+
+private:
+  struct Part {
+    std::size_t segment = 0;
+    std::size_t from = 0;
+    std::size_t to = 0;
+    ScannedCode found;
+    std::vector<buffer::CallSite> calls;
+  };
+
+  void read(const CodeFunctions& functions) {
+    elf_ = true;
+    for (const CodeFunctions::Segment& segment : functions.executable()) {
+      segments_.push_back(read_segment(file_.get(), segment));
+      for (std::size_t at = 0; at < segments_.back().size; at += kPart) {
+        parts_.push_back({segments_.size() - 1, at, at + kPart, {}, {}});
+      }
+    }
+  }
+
+  void look_through(const CodeFunctions& functions, Part& part) const {
+    const Bytes& read = segments_[part.segment];
+    const std::span<const std::byte> bytes(read.data.get(), read.size);
+    const std::uint64_t offset = functions.executable()[part.segment].offset;
+    part.found = scan_code(
+        bytes, offset,
+        [&](std::uint64_t place) -> std::optional<CodeStart> {
+          if (const std::optional<CodeFunctions::Bounds> bounds = functions.find(place)) {
+            return CodeStart{bounds->begin, true};
+          }
+          if (functions.is_data(place)) {
+            return std::nullopt;
+          }
+          return CodeStart{functions.code_start(place), false};
+        },
+        part.from, part.to);
+    part.calls = buffer::find_call_sites(bytes, offset, functions, part.from, part.to);
+  }
+
+  static constexpr std::size_t kPart = std::size_t{1} << 17;
+
+  const ScopedFd file_;
+  std::once_flag read_;
+  bool elf_ = false;
+  std::vector<Bytes> segments_;
+  std::vector<Part> parts_;
+  std::atomic<std::size_t> next_{0};
+  std::future<void> coming_;
+};
+
+CodeReplacer::CodeReplacer(std::function<bool(schema::TrappedInstruction)> sees,
+                           std::function<void(const std::string&)> notice, bool modest,
+                           bool seen_too, Background& background)
+    : sees_(std::move(sees)), notice_(std::move(notice)), modest_(modest), seen_too_(seen_too),
+      background_(background) {}
+
+CodeReplacer::~CodeReplacer() = default;
+
+// Null where nothing can be known.
+CodeReplacer::KnownFile* CodeReplacer::known_file(int fd) {
+  struct stat status;
+  if (::fstat(fd, &status) != 0) {
+    return nullptr;
+  }
+  KnownFile& known =
+      files_[{status.st_dev, status.st_ino, status.st_size, nanoseconds(status.st_mtim)}];
+  if (const std::int64_t changed = nanoseconds(status.st_ctim); known.changed_at != changed) {
+    known = KnownFile{changed, nullptr, nullptr};
+  }
+  return &known;
+}
+
+void CodeReplacer::note_link(int fd, std::uint64_t links_before) {
+  struct stat status;
+  if (::fstat(fd, &status) == 0 && status.st_nlink == links_before + 1) {
+    const auto known =
+        files_.find({status.st_dev, status.st_ino, status.st_size, nanoseconds(status.st_mtim)});
+    if (known != files_.end()) {
+      known->second.changed_at = nanoseconds(status.st_ctim);
+    }
+  }
+}
+
+// Null where the file cannot be had.
+std::shared_ptr<CodeReplacer::Search> CodeReplacer::begin_search(int fd) {
+  ScopedFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  return copy ? std::make_shared<Search>(std::move(copy)) : nullptr;
+}
+
+void CodeReplacer::prepare(int fd) {
+  KnownFile* known = known_file(fd);
+  if (known == nullptr || known->code || known->search) {
+    return;
+  }
+  known->search = begin_search(fd);
+  if (known->search) {
+    known->search->give_to(background_);
+  }
+}
+
+std::shared_ptr<const CodeReplacer::FileCode> CodeReplacer::file_code(int fd) {
+  KnownFile* known = known_file(fd);
+  if (known == nullptr) {
+    return std::make_shared<FileCode>();
+  }
+  if (!known->code) {
+    const std::shared_ptr<Search> search =
+        known->search ? std::exchange(known->search, nullptr) : begin_search(fd);
+    known->code = search ? search->result() : std::make_shared<FileCode>();
+  }
+  return known->code;
 }
 
 const std::vector<buffer::CallSite>& CodeReplacer::call_sites(int fd) {

@@ -1,6 +1,7 @@
 // Replacing instructions of a program that cannot be replayed.
 #pragma once
 
+#include "base/background.h"
 #include "base/scoped_fd.h"
 #include "process/proc_maps.h"
 #include "process/remote_memory.h"
@@ -28,10 +29,20 @@ class CodeReplacer {
 public:
   // `sees`: whether the processor traps an instruction itself, so that nothing need be said of one
   // that stays where it is. `notice`: told what may make a replay differ. `modest`: CPUID does not
-  // say what the processor does. `seen_too`: replace also what the processor traps.
+  // say what the processor does. `seen_too`: replace also what the processor traps. `background`
+  // looks through files; it must live as long.
   CodeReplacer(std::function<bool(schema::TrappedInstruction)> sees,
-               std::function<void(const std::string&)> notice, bool modest, bool seen_too)
-      : sees_(std::move(sees)), notice_(std::move(notice)), modest_(modest), seen_too_(seen_too) {}
+               std::function<void(const std::string&)> notice, bool modest, bool seen_too,
+               Background& background);
+  CodeReplacer(const CodeReplacer&) = delete;
+  CodeReplacer& operator=(const CodeReplacer&) = delete;
+  ~CodeReplacer();
+
+  // Begins to look through a file whose code will be wanted.
+  void prepare(int fd);
+  // The file had so many links before something that may have made another one, which changes the
+  // file's times and nothing else.
+  void note_link(int fd, std::uint64_t links_before);
 
   // Opens a mapped file; without a descriptor where that cannot be done.
   using OpenFile = std::function<ScopedFd(const process::ProcMapping&)>;
@@ -58,9 +69,18 @@ private:
     ScannedCode found; // offsets in the file
     std::vector<buffer::CallSite> calls;
   };
-  using FileKey =
-      std::tuple<std::uint64_t, std::uint64_t, std::int64_t, std::int64_t, std::int64_t>;
+  using FileKey = std::tuple<std::uint64_t, std::uint64_t, std::int64_t, std::int64_t>;
 
+  class Search;
+  // What is known of a file, or found out at the moment.
+  struct KnownFile {
+    std::int64_t changed_at = 0; // as stat(2) has it, in nanoseconds
+    std::shared_ptr<const FileCode> code;
+    std::shared_ptr<Search> search;
+  };
+
+  static std::shared_ptr<Search> begin_search(int fd);
+  KnownFile* known_file(int fd);
   std::shared_ptr<const FileCode> file_code(int fd);
   bool replace_in_file(process::RemoteMemory& memory, const process::ProcMapping& mapping,
                        std::uint64_t start, std::uint64_t end, ReplacedInstructions& space,
@@ -79,7 +99,8 @@ private:
   std::function<void(const std::string&)> notice_;
   bool modest_;
   bool seen_too_;
-  std::map<FileKey, std::shared_ptr<const FileCode>> files_;
+  Background& background_;
+  std::map<FileKey, KnownFile> files_;
   std::set<std::pair<std::string, schema::TrappedInstruction>> told_;
 };
 

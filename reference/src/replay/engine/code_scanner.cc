@@ -1,5 +1,7 @@
 #include "replay/engine/code_scanner.h"
 
+#include "replay/engine/opcode_search.h"
+
 #include <Zydis/Zydis.h>
 #include <algorithm>
 #include <cstring>
@@ -104,17 +106,12 @@ public:
           const std::function<std::optional<CodeStart>(std::uint64_t)>& start_of)
       : code_(code), offset_(offset), start_of_(start_of), disassembler_(code) {}
 
-  ScannedCode run() {
-    for (std::size_t at = 0; at + 1 < code_.size(); ++at) {
-      const void* found = std::memchr(code_.data() + at, 0x0f, code_.size() - at - 1);
-      if (found == nullptr) {
-        break;
-      }
-      at = static_cast<std::size_t>(static_cast<const std::byte*>(found) - code_.data());
+  ScannedCode run(std::size_t from, std::size_t to) {
+    find_opcodes(code_, from, to, kTrappedOpcodes, [this](std::size_t at) {
       if (decode_trapped(code_.subspan(at))) {
         look_at(at);
       }
-    }
+    });
     return std::move(result_);
   }
 
@@ -249,10 +246,10 @@ private:
 
 } // namespace
 
-ScannedCode
-scan_code(std::span<const std::byte> code, std::uint64_t offset,
-          const std::function<std::optional<CodeStart>(std::uint64_t offset)>& start_of) {
-  return Scanner(code, offset, start_of).run();
+ScannedCode scan_code(std::span<const std::byte> code, std::uint64_t offset,
+                      const std::function<std::optional<CodeStart>(std::uint64_t offset)>& start_of,
+                      std::size_t from, std::size_t to) {
+  return Scanner(code, offset, start_of).run(from, to);
 }
 
 } // namespace rrpcp::replay

@@ -33,9 +33,10 @@ struct CodeStart {
 
 // Looks through `code`, whose first byte has the offset `offset`, for the bytes of these
 // instructions, and disassembles from where `start_of` says that code begins to tell whether an
-// instruction begins there. In order of offset.
-ScannedCode
-scan_code(std::span<const std::byte> code, std::uint64_t offset,
-          const std::function<std::optional<CodeStart>(std::uint64_t offset)>& start_of);
+// instruction begins there. In order of offset. Of those whose 0F is at `from` or
+// behind it, and before `to`: places in `code`.
+ScannedCode scan_code(std::span<const std::byte> code, std::uint64_t offset,
+                      const std::function<std::optional<CodeStart>(std::uint64_t offset)>& start_of,
+                      std::size_t from = 0, std::size_t to = ~std::size_t{0});
 
 } // namespace rrpcp::replay

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <capnp/message.h>
+#include <utility>
 
 namespace rrpcp::replay {
 
@@ -18,8 +19,24 @@ constexpr std::size_t kScratchWords = 1024;
 
 } // namespace
 
-EventWriter::EventWriter(const std::string& directory, schema::TraceStart::Reader start)
-    : started_(Clock::now()), writer_(directory, start), files_(writer_), scratch_(kScratchWords) {}
+EventWriter::EventWriter(const std::string& directory, schema::TraceStart::Reader start,
+                         Background& background)
+    : started_(Clock::now()), writer_(directory, start, options(background)), files_(writer_),
+      scratch_(kScratchWords) {}
+
+TraceWriterOptions EventWriter::options(Background& background) {
+  TraceWriterOptions options;
+  options.durable = false; // a recording takes as long as the program, not as the disk is busy
+  options.before_chunk = [this] {
+    for (std::future<void>& work : std::exchange(expected_, {})) {
+      work.get();
+    }
+  };
+  options.elsewhere = [&background](std::function<void()> work) {
+    return background.run(std::move(work));
+  };
+  return options;
+}
 
 trace::EventData& EventWriter::begin(trace::EventKind kind, RecordedTask& task) {
   task.preempted = kind == trace::EventKind::kPreemption;
@@ -97,7 +114,6 @@ std::string EventWriter::keep_file(int fd, std::string_view path) {
 
 std::int64_t EventWriter::finish(int wait_status) {
   const std::int64_t events = writer_.next_event() - 1;
-  files_.sync();
   writer_.finish(wait_status);
   return events;
 }

@@ -1,6 +1,7 @@
 // Events on their way into the trace.
 #pragma once
 
+#include "base/background.h"
 #include "process/remote_memory.h"
 #include "replay/engine/recorded_task.h"
 #include "rrpcp/trace/trace_writer.h"
@@ -11,6 +12,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <future>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,8 +25,10 @@ namespace rrpcp::replay {
 // Error (kNoSpace, kSystem, …); nothing more can be written then.
 class EventWriter {
 public:
-  // Makes the stream in `directory`; the time of events counts from now.
-  EventWriter(const std::string& directory, schema::TraceStart::Reader start);
+  // Makes the stream in `directory`; the time of events counts from now. `background`, which
+  // outlives the writer, writes it.
+  EventWriter(const std::string& directory, schema::TraceStart::Reader start,
+              Background& background);
 
   // An empty event of `task`, which now is the latest one.
   trace::EventData& begin(trace::EventKind kind, RecordedTask& task);
@@ -43,6 +47,9 @@ public:
   // relative to the trace directory. `path` is what the program calls it.
   std::string keep_file(int fd, std::string_view path);
 
+  // What is done elsewhere and has to be done before a reader sees the events that follow.
+  void expect(std::future<void> work) { expected_.push_back(std::move(work)); }
+
   // Number that the next event gets.
   std::int64_t next_event() const { return writer_.next_event(); }
 
@@ -50,8 +57,10 @@ public:
   std::int64_t finish(int wait_status);
 
 private:
+  TraceWriterOptions options(Background& background);
   void flush_now_and_then();
 
+  std::vector<std::future<void>> expected_;
   const std::chrono::steady_clock::time_point started_;
   TraceWriter writer_;
   trace::TraceFileStore files_;

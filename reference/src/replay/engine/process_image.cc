@@ -19,6 +19,7 @@
 #include <cstring>
 #include <elf.h>
 #include <fcntl.h>
+#include <memory>
 #include <optional>
 #include <span>
 #include <sys/auxv.h>
@@ -202,39 +203,74 @@ void store_stack_limit(pid_t pid, schema::Process::Builder process) {
   out.setHard(limit.rlim_max);
 }
 
-void write_image(process::Tracee& task, const std::string& path, schema::Cpu::Reader told,
-                 const KeepFile& keep) {
+namespace {
+
+// A checkpoint that is being written.
+struct Image {
+  Image(const std::string& path, KeptFiles files, const process::capture::CollectorOptions& options)
+      : kept(std::move(files)), file(trace::create_private_file(path)), output(file.get(), path),
+        collector(options) {}
+
+  schema::State::Builder state() { return message.getRoot<schema::Manifest>().getState(); }
+
+  // What needs the process no longer.
+  void finish() {
+    collector.build(0, state());
+    restrict_state(state(), told.getRoot<schema::Cpu>().asReader());
+    for (schema::MemoryObject::Builder object : state().getMemoryObjects()) {
+      if (object.isFile()) {
+        schema::FileIdentity::Builder identity = object.getFile();
+        const auto copy = kept.find(std::string(
+            reinterpret_cast<const char*>(identity.getPath().begin()), identity.getPath().size()));
+        if (copy == kept.end()) {
+          throw Error(ErrorCode::kInternal, "a file that the program has mapped was not kept");
+        }
+        identity.setPath(
+            {reinterpret_cast<const kj::byte*>(copy->second.data()), copy->second.size()});
+        identity.setPathBase(schema::PathBase::TRACE);
+      }
+    }
+    writer->finish(state(), message.getRoot<schema::Manifest>().initProvenance().asReader());
+    writer.reset();
+  }
+
+  const KeptFiles kept;
+  capnp::MallocMessageBuilder message;
+  capnp::MallocMessageBuilder told;
+  ScopedFd file;
+  Output output;
+  process::capture::StateCollector collector;
+  std::optional<CheckpointWriter> writer;
+};
+
+} // namespace
+
+std::future<void> write_image(process::Tracee& task, const std::string& path,
+                              schema::Cpu::Reader told, KeptFiles kept, Background& background) {
   // What it has open, and what confines it, is the recorder's business.
   process::capture::CollectorOptions options;
   options.supervised = true;
-  capnp::MallocMessageBuilder message;
-  auto manifest = message.initRoot<schema::Manifest>();
-  schema::State::Builder state = manifest.initState();
-  process::capture::StateCollector collector(options);
+  options.executed = true;
+  auto image = std::make_shared<Image>(path, std::move(kept), options);
+  image->told.setRoot(told);
+  schema::State::Builder state = image->message.initRoot<schema::Manifest>().initState();
+  process::capture::StateCollector& collector = image->collector;
   collector.collect_frozen({{task.tid(), {&task}, task.tid(), {task.tid()}}}, state);
   collector.refusals().throw_if_any(task.tid());
   collector.ask(0, task, state);
   collector.close(0);
   collector.examine();
   collector.refusals().throw_if_any(task.tid());
-  const ScopedFd image = trace::create_private_file(path);
-  Output output(image.get(), path);
-  CheckpointWriter writer(output, header_fields(state.asReader()), {Profile::kFast, 1});
-  collector.write_pages(writer, {});
-  collector.build(0, state);
+  // (Its threads run where the background does.)
+  background
+      .run([&] {
+        image->writer.emplace(image->output, header_fields(state.asReader()),
+                              WriterOptions{Profile::kFast, 1});
+      })
+      .get();
+  collector.write_pages(*image->writer, {});
   store_stack_limit(task.tid(), state.getProcesses()[0]);
-  restrict_state(state, told);
-  for (schema::MemoryObject::Builder object : state.getMemoryObjects()) {
-    if (object.isFile()) {
-      schema::FileIdentity::Builder file = object.getFile();
-      const std::string original(reinterpret_cast<const char*>(file.getPath().begin()),
-                                 file.getPath().size());
-      const std::string kept = keep(original, task.tid());
-      file.setPath({reinterpret_cast<const kj::byte*>(kept.data()), kept.size()});
-      file.setPathBase(schema::PathBase::TRACE);
-    }
-  }
-  writer.finish(state, manifest.initProvenance().asReader());
+  return background.run([image] { image->finish(); });
 }
 
 } // namespace rrpcp::replay

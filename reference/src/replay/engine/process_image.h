@@ -1,18 +1,21 @@
 // The checkpoint of a process that is about to execute its first instruction.
 #pragma once
 
+#include "base/background.h"
 #include "process/tracee.h"
 #include "replay/engine/cpuid_model.h"
 #include "replay/engine/instruction_traps.h"
 
-#include <functional>
+#include <future>
+#include <map>
 #include <string>
 
 namespace rrpcp::replay {
 
-// What the trace has kept of a file that the process has mapped: path of the copy relative to the
-// trace directory.
-using KeepFile = std::function<std::string(const std::string& path, pid_t pid)>;
+// What the trace has kept of the files that a process has mapped: paths of the copies relative to
+// the trace directory, by the names that /proc/PID/maps has, with and without what it adds to the
+// name of a file that was removed.
+using KeptFiles = std::map<std::string, std::string>;
 
 // Makes a process that has just been given a new program recordable: hides the functions of the
 // vDSO, so that the program makes real system calls, and has the processor trap what it can of
@@ -26,10 +29,11 @@ void prepare_program(process::Tracee& task, const InstructionTraps& traps, const
 // runs: stores that limit, unless the process is gone.
 void store_stack_limit(pid_t pid, schema::Process::Builder process);
 
-// Writes the checkpoint `path` of the process whose only thread `task` is, in an event stop. Files
-// that it has mapped are named as `keep` says; `told`: what the program is told of the processor.
-// Throws Error.
-void write_image(process::Tracee& task, const std::string& path, schema::Cpu::Reader told,
-                 const KeepFile& keep);
+// Writes the checkpoint `path` of the process whose only thread `task` is, in an event stop at the
+// end of its execve(2), and whose files are `kept`; `told`: what the program is told of the
+// processor. Throws Error. The task may go on afterwards; the checkpoint is there
+// when the future is ready, which has what else fails, and which needs nothing but `background`.
+std::future<void> write_image(process::Tracee& task, const std::string& path,
+                              schema::Cpu::Reader told, KeptFiles kept, Background& background);
 
 } // namespace rrpcp::replay

@@ -44,7 +44,7 @@ Recorder::Recorder(const RecordOptions& options)
     : options_(options), inherited_mask_(current_mask()), model_(options.cpuid),
       code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
             [this](const std::string& text) { notice_once(text); }, !model_.native(),
-            traps_.trapped_too) {}
+            traps_.trapped_too, background_) {}
 
 void Recorder::stop_if_told() const {
   if (!options_.stop) {
@@ -313,7 +313,7 @@ RecordResult Recorder::run() {
     if (!trace::make_private_directory(images)) {
       throw system_error(EEXIST, "cannot make a directory").in_file(images);
     }
-    writer_.emplace(options_.directory, begin.asReader());
+    writer_.emplace(options_.directory, begin.asReader(), background_);
   }
   start();
   RecordResult result;

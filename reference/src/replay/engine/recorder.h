@@ -12,6 +12,7 @@
 #include "replay/engine/instruction_traps.h"
 #include "replay/engine/mapped_files.h"
 #include "replay/engine/memory_digests.h"
+#include "replay/engine/process_image.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/recorded_task.h"
 #include "replay/engine/scheduler.h"
@@ -97,9 +98,10 @@ private:
   void record_process_write(RecordedTask& task, std::int64_t result);
   // Tasks that come, execute another program and go: recorder_tasks.cc.
   void on_new_task(RecordedTask& task);
+  std::string keep_code(int fd, const std::string& path);
+  KeptFiles keep_programs(const RecordedTask& task);
   static ScopedFd open_mapped(const RecordedTask& task, const std::string& path);
   std::string prepare_image(RecordedTask& task);
-  void write_program(RecordedTask& task, const std::string& image);
   void end_in_exec(RecordedTask& task, pid_t caller, const trace::EventData* entered,
                    const std::vector<pid_t>& others);
   void on_exec(RecordedTask& task, pid_t former);
@@ -212,6 +214,7 @@ private:
   void empty_buffer(RecordedTask& task, const process::TraceeStop& stop);
   bool calls_vsyscall(RecordedTask& task);
   void record_buffered(RecordedTask& task, const buffer::BufferedCall& call);
+  static void take_buffered(const buffer::CallEntry& entry, user_regs_struct& registers);
   bool leave_buffer(RecordedTask& task, bool group_stop);
   void note_descriptors(RecordedTask& task, std::int64_t result);
   std::uint8_t kind_of_descriptor(const RecordedTask& task, std::uint64_t fd, std::uint64_t& device,
@@ -240,6 +243,11 @@ private:
   bool emulate(RecordedTask& task, const user_regs_struct& registers, siginfo_t& info);
   bool save_state(RecordedTask& task, const user_regs_struct& registers,
                   const ReplacedInstructions::Entry& replaced);
+  void lead_saving(RecordedTask& task, const process::ProcMapping& mapping,
+                   const std::function<std::uint64_t(std::uint64_t, std::uint64_t)>& more);
+  static bool wants_saving(const RecordedTask& task, const process::TraceeStop& stop);
+  bool save_refused(RecordedTask& task, const process::TraceeStop& stop);
+  void record_saved_state(RecordedTask& task, const buffer::BufferedCall& call);
   void require_fault(RecordedTask& task);
   void keep_fault_action(RecordedTask& task, int signal);
 
@@ -249,6 +257,7 @@ private:
   const sigset_t inherited_mask_; // before the scheduler changes it
   const InstructionTraps traps_ = instruction_traps();
   const CpuidModel model_;
+  Background background_{binding_.before()};
   CodeReplacer code_;
   capnp::MallocMessageBuilder start_; // what the trace begins with
   std::optional<EventWriter> writer_;

@@ -32,13 +32,6 @@ namespace {
 constexpr std::uint64_t kReadAtOnce = 1 << 20; // bytes that are read at once
 constexpr std::uint64_t kAppend = 0x10;        // RWF_APPEND of linux/fs.h
 
-std::string strip(std::string path) {
-  if (path.ends_with(process::kDeleted)) {
-    path.resize(path.size() - process::kDeleted.size());
-  }
-  return path;
-}
-
 // (By the task's own id: what a leader that has ended had is gone.)
 std::string descriptor_path(const RecordedTask& task, std::uint64_t fd) {
   return process::proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(fd)));
@@ -163,7 +156,7 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
     return; // /dev/zero is anonymous memory
   }
   const bool shared = (call[3] & MAP_TYPE) != MAP_PRIVATE;
-  const std::string path = strip(process::try_read_link(link).value_or(""));
+  const std::string path = process::without_deleted(process::try_read_link(link).value_or(""));
   const process::ProcMapping made = mapping_at(task.tid, address).value_or(process::ProcMapping());
   forbid_buffered_writes(status.st_dev, status.st_ino);
   MappedFile& mapped = files_.add(status, made);
@@ -173,7 +166,7 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
   mapping.length = (call[1] + kPage - 1) & ~(kPage - 1);
   mapping.path = path;
   if (!shared && !mapped.object && !is_hollow(status)) {
-    mapping.file = writer_->keep_file(file.get(), path);
+    mapping.file = keep_code(file.get(), path);
     return;
   }
   mapping.read_only = (descriptor_state(task, call[4]).flags & O_ACCMODE) == O_RDONLY;
@@ -396,7 +389,7 @@ void Recorder::record_segment(RecordedTask& task, std::uint64_t address) {
   trace::EventData::Mapping& mapping = event.mapping.emplace();
   mapping.object = file.object;
   mapping.length = found->length();
-  mapping.path = strip(found->name);
+  mapping.path = process::without_deleted(found->name);
   if (opened) {
     record_object(*file.object, opened.get(), 0, found->length(), fresh);
     return;

@@ -35,9 +35,11 @@ constexpr std::uint64_t kRefusedOptions = PTRACE_O_TRACESECCOMP | PTRACE_O_SUSPE
 constexpr std::uint64_t kHighestSignal = 64;
 
 // The kernel's answer to the recorder's own request: the result, or a negative errno.
-long ask(long request, pid_t tid, std::uint64_t address, const void* data) {
-  const long result = ::syscall(SYS_ptrace, request, tid, address, data);
-  return result < 0 ? -errno : result;
+long ask(long request, process::Tracee& tracee, std::uint64_t address, const void* data) {
+  const long result = ::syscall(SYS_ptrace, request, tracee.tid(), address, data);
+  const long answer = result < 0 ? -errno : result;
+  tracee.forget_registers();
+  return answer;
 }
 
 template <typename T> std::span<const std::byte> bytes_of(const T& value) {
@@ -298,12 +300,12 @@ std::int64_t Recorder::listen_request(RecordedTask&, RecordedTask& tracee) {
 
 std::int64_t Recorder::peek_request(RecordedTask& tracer, RecordedTask& tracee) {
   std::uint64_t word = 0;
-  const long result = ask(PTRACE_PEEKDATA, tracee.tid, tracer.call[2], &word);
+  const long result = ask(PTRACE_PEEKDATA, tracee.tracee, tracer.call[2], &word);
   return result < 0 ? result : give(tracer, tracer.call[3], bytes_of(word));
 }
 
 std::int64_t Recorder::poke_request(RecordedTask& tracer, RecordedTask& tracee) {
-  const long result = ask(PTRACE_POKEDATA, tracee.tid, tracer.call[2],
+  const long result = ask(PTRACE_POKEDATA, tracee.tracee, tracer.call[2],
                           reinterpret_cast<const void*>(tracer.call[3]));
   if (result == 0) {
     tracer.effects.memory.push_back({tracee.tid, tracer.call[2], sizeof(std::uint64_t)});
@@ -314,7 +316,7 @@ std::int64_t Recorder::poke_request(RecordedTask& tracer, RecordedTask& tracee) 
 std::int64_t Recorder::peek_user_request(RecordedTask& tracer, RecordedTask& tracee) {
   const std::uint64_t offset = tracer.call[2];
   std::uint64_t word = 0;
-  const long result = ask(PTRACE_PEEKUSER, tracee.tid, offset, &word);
+  const long result = ask(PTRACE_PEEKUSER, tracee.tracee, offset, &word);
   if (result < 0) {
     return result;
   }
@@ -334,7 +336,7 @@ std::int64_t Recorder::poke_user_request(RecordedTask& tracer, RecordedTask& tra
     return -EINVAL;
   }
   const long result =
-      ask(PTRACE_POKEUSER, tracee.tid, offset, reinterpret_cast<const void*>(tracer.call[3]));
+      ask(PTRACE_POKEUSER, tracee.tracee, offset, reinterpret_cast<const void*>(tracer.call[3]));
   if (result == 0 && offset < sizeof(user_regs_struct)) {
     note_changed(tracer, tracee, false);
   }
@@ -347,7 +349,7 @@ std::int64_t Recorder::get_registers_request(RecordedTask& tracer, RecordedTask&
     return give(tracer, tracer.call[3], bytes_of(shown_registers(tracee)));
   }
   user_fpregs_struct registers{};
-  const long result = ask(PTRACE_GETFPREGS, tracee.tid, 0, &registers);
+  const long result = ask(PTRACE_GETFPREGS, tracee.tracee, 0, &registers);
   return result < 0 ? result : give(tracer, tracer.call[3], bytes_of(registers));
 }
 
@@ -359,7 +361,7 @@ std::int64_t Recorder::set_registers_request(RecordedTask& tracer, RecordedTask&
             std::span(bytes).first(general ? sizeof(user_regs_struct) : bytes.size()))) {
     return -EFAULT;
   }
-  const long result = ask(static_cast<long>(tracer.call[0]), tracee.tid, 0, bytes.data());
+  const long result = ask(static_cast<long>(tracer.call[0]), tracee.tracee, 0, bytes.data());
   note_changed(tracer, tracee, !general); // also one that failed halfway
   return result;
 }
@@ -384,7 +386,7 @@ std::int64_t Recorder::register_set_request(RecordedTask& tracer, RecordedTask& 
     return -EINVAL;
   }
   iovec own{bytes.data(), bytes.size()};
-  const long result = ask(static_cast<long>(tracer.call[0]), tracee.tid, type, &own);
+  const long result = ask(static_cast<long>(tracer.call[0]), tracee.tracee, type, &own);
   if (set) {
     note_changed(tracer, tracee, type != NT_PRSTATUS);
   }
@@ -448,7 +450,7 @@ std::int64_t Recorder::queued_signals_request(RecordedTask& tracer, RecordedTask
   constexpr std::int32_t kMost = 4096;
   arguments.nr = std::min(arguments.nr, kMost);
   std::vector<siginfo_t> signals(arguments.nr > 0 ? static_cast<std::size_t>(arguments.nr) : 0);
-  const long result = ask(PTRACE_PEEKSIGINFO, tracee.tid,
+  const long result = ask(PTRACE_PEEKSIGINFO, tracee.tracee,
                           reinterpret_cast<std::uint64_t>(&arguments), signals.data());
   if (result <= 0) {
     return result;
@@ -460,7 +462,7 @@ std::int64_t Recorder::queued_signals_request(RecordedTask& tracer, RecordedTask
 
 std::int64_t Recorder::get_mask_request(RecordedTask& tracer, RecordedTask& tracee) {
   std::uint64_t mask = 0;
-  const long result = ask(PTRACE_GETSIGMASK, tracee.tid, tracer.call[2], &mask);
+  const long result = ask(PTRACE_GETSIGMASK, tracee.tracee, tracer.call[2], &mask);
   return result < 0 ? result : give(tracer, tracer.call[3], bytes_of(mask));
 }
 
@@ -469,7 +471,7 @@ std::int64_t Recorder::set_mask_request(RecordedTask& tracer, RecordedTask& trac
   if (!take(tracer, tracer.call[3], std::as_writable_bytes(std::span(&mask, 1)))) {
     return -EFAULT;
   }
-  const long result = ask(PTRACE_SETSIGMASK, tracee.tid, tracer.call[2], &mask);
+  const long result = ask(PTRACE_SETSIGMASK, tracee.tracee, tracer.call[2], &mask);
   if (result < 0) {
     return result;
   }
@@ -523,7 +525,7 @@ std::int64_t Recorder::base_request(RecordedTask& tracer, RecordedTask& tracee) 
   case kSetFs:
   case kSetGs: {
     const long result =
-        ask(kArchPrctl, tracee.tid, tracer.call[2], reinterpret_cast<const void*>(what));
+        ask(kArchPrctl, tracee.tracee, tracer.call[2], reinterpret_cast<const void*>(what));
     note_changed(tracer, tracee, false);
     return result;
   }

@@ -166,6 +166,42 @@ void Recorder::on_new_task(RecordedTask& task) {
   }
 }
 
+// Keeps a file that the program maps, and begins to look through its code.
+std::string Recorder::keep_code(int fd, const std::string& path) {
+  code_.prepare(fd);
+  struct stat before;
+  const bool known = ::fstat(fd, &before) == 0;
+  std::string kept = writer_->keep_file(fd, path);
+  if (known) {
+    code_.note_link(fd, before.st_nlink);
+  }
+  return kept;
+}
+
+// The files of a new program: what they are is found out while it is made ready.
+KeptFiles Recorder::keep_programs(const RecordedTask& task) {
+  KeptFiles kept;
+  for (const process::ProcMapping& mapping : process::read_mappings(task.tid)) {
+    if (mapping.inode == 0 || mapping.shared || kept.count(mapping.name) != 0) {
+      continue;
+    }
+    const ScopedFd file = open_mapped(task, mapping.name);
+    if (!file) {
+      const int error = errno;
+      if (!process::try_read_link(process::proc_path(task.pid, "exe"))) {
+        throw Error(ErrorCode::kProcessGone,
+                    "process " + std::to_string(task.pid) + " ended meanwhile");
+      }
+      throw system_error(error, "cannot open a file that the program has mapped")
+          .in_file(mapping.name);
+    }
+    const std::string name = process::without_deleted(mapping.name);
+    kept[mapping.name] = keep_code(file.get(), name);
+    kept[name] = kept[mapping.name];
+  }
+  return kept;
+}
+
 // Opens a file that the task has mapped. In another mount namespace than ours another file may lie
 // under its name, so that comes last.
 ScopedFd Recorder::open_mapped(const RecordedTask& task, const std::string& path) {
@@ -212,6 +248,7 @@ void Recorder::record_relinquished(const RecordedTask& task, const Relinquished&
 // Makes a new program, which is at the end of its execve(2), ready to be recorded, and writes its
 // image. Returns its name in the trace. Throws kProcessGone where it is killed meanwhile.
 std::string Recorder::prepare_image(RecordedTask& task) {
+  KeptFiles kept = keep_programs(task);
   task.in_call = false;
   task.begun = false;
   task.reported = false;
@@ -242,7 +279,9 @@ std::string Recorder::prepare_image(RecordedTask& task) {
   try {
     prepare_program(task.tracee, traps_, model_);
     replace_in_program(task);
-    write_program(task, image);
+    writer_->expect(write_image(task.tracee, options_.directory + "/" + image,
+                                start_.getRoot<schema::TraceStart>().getCpu().asReader(),
+                                std::move(kept), background_));
     make_buffer(task);
   } catch (const Error& error) {
     if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState ||
@@ -255,24 +294,6 @@ std::string Recorder::prepare_image(RecordedTask& task) {
         .with_hint("with CAP_SYS_ADMIN the recorder suspends the filter meanwhile");
   }
   return image;
-}
-
-void Recorder::write_program(RecordedTask& task, const std::string& image) {
-  write_image(
-      task.tracee, options_.directory + "/" + image,
-      start_.getRoot<schema::TraceStart>().getCpu().asReader(),
-      [&](const std::string& path, pid_t) {
-        const ScopedFd file = open_mapped(task, path);
-        if (!file) {
-          const int error = errno;
-          if (!process::try_read_link(process::proc_path(task.pid, "exe"))) {
-            throw Error(ErrorCode::kProcessGone,
-                        "process " + std::to_string(task.pid) + " ended meanwhile");
-          }
-          throw system_error(error, "cannot open a file that the program has mapped").in_file(path);
-        }
-        return writer_->keep_file(file.get(), path);
-      });
 }
 
 // The process was killed before its new program had executed anything: its tasks have ended in the

@@ -30,6 +30,9 @@ inline constexpr std::size_t kLongestInstruction = 15; // bytes
 inline constexpr std::array<std::byte, 2> kUndefinedInstruction = {std::byte{0x0f},
                                                                    std::byte{0x0b}};
 
+// All of them are 0F and one of these, behind prefixes.
+inline constexpr std::uint8_t kTrappedOpcodes[] = {0x01, 0x31, 0xa2, 0xae, 0xc7};
+
 // What instruction `code` begins with; nothing where it is none of them.
 std::optional<TrappedCode> decode_trapped(std::span<const std::byte> code);
 
