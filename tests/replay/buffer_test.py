@@ -88,5 +88,16 @@ def as_built(directory):
     print(out.decode())
 
 
+def saved_state(directory):
+    """XSAVEC needs no stop either, and leads to the same events."""
+    command = [os.path.join(FIXTURES, "saved_state")]
+    _, with_stops = record(os.path.join(directory, "stops"), *command, stops=True)
+    out, without = record(os.path.join(directory, "none"), *command)
+    print(f"{with_stops} waits with a stop at each instruction, {without} else")
+    print(out.decode())
+    if works() and b"no XSAVEC" not in out:
+        assert without < with_stops / 3, "XSAVEC is not carried out without a stop"
+
+
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
     globals()[CASE](temporary)

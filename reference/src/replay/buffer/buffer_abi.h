@@ -6,7 +6,8 @@
 // makes the call, notes everything about it in the buffer, and goes back to behind the program's
 // `syscall`. What it cannot do goes on to the program's `syscall` itself, at which the recorder
 // stops it. A replay has nothing of all this: there the program is as it was built, and each call
-// is one that it comes to by itself.
+// is one that it comes to by itself. XSAVEC, which a lazily binding linker executes for each
+// function, is carried out in the same way: what it stores differs from run to run.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,7 @@ inline constexpr std::uint32_t kDescriptors = 1024; // those above are not known
 inline constexpr std::uint32_t kNumbers = 512;      // of calls
 inline constexpr std::uint64_t kStackSize = 0x2000;
 inline constexpr std::uint64_t kEntriesSize = 0x80000;
+inline constexpr std::uint32_t kComponents = 32; // of extended registers; those above are not known
 
 // What is known of a descriptor: bits. 0: nothing.
 inline constexpr std::uint8_t kRegular = 1;  // a file of a file system whose calls do not block
@@ -88,15 +90,25 @@ struct CallEntry {
   std::uint64_t gs_base;
 };
 
+// The number of an entry that is not a call's: XSAVEC. Its result is rax, and its first piece, of
+// no address, has rcx and r11: it changes no register.
+inline constexpr std::uint16_t kSavedState = 0xffff;
+
 struct CallPiece {
   std::uint64_t address;
   std::uint32_t length;
   std::uint32_t written; // 1: by the call; 0: read by it
 };
 
+// A component of the extended registers in a compacted XSAVE area (leaf 0xd of CPUID).
+struct StateComponent {
+  std::uint32_t size;
+  std::uint32_t aligned; // 1: to 64 bytes
+};
+
 struct Control {
   // Written where the program is led in, and used by the code (offsets in call_code.cc).
-  std::uint64_t reserved;  // 0
+  std::uint64_t stored_at; // 0: of XSAVEC, address of its operand
   std::uint64_t rcx;       // 8
   std::uint64_t r11;       // 16
   std::uint64_t rsp;       // 24
@@ -108,8 +120,14 @@ struct Control {
   std::uint32_t enabled; // 64
   std::uint32_t leave;   // 68: come to a stop of the recorder's before going back to the program
   std::uint32_t done;    // 72: the call was made
-  std::uint32_t reads_bases; // the processor lets programs read the bases of fs and gs
-  std::uint64_t used;        // bytes of entries
+  std::uint32_t reads_bases;  // the processor lets programs read the bases of fs and gs
+  std::uint64_t used;         // bytes of entries
+  std::uint64_t going_on_at;  // 88: of XSAVEC, where the program goes on
+  std::uint64_t saving_entry; // 96: as `entry`, of XSAVEC
+  std::uint32_t saving;       // 104: led in at XSAVEC
+  std::uint32_t saves;        // of the recorder: XSAVEC is carried out here
+  std::uint64_t saved_size;   // the most that it stores
+  StateComponent components[kComponents];
   std::uint8_t descriptors[kDescriptors];
   CallShape shapes[kNumbers];
   alignas(16) std::uint8_t stack[kStackSize];

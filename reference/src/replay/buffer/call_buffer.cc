@@ -7,15 +7,21 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <new>
 #include <sys/auxv.h>
 
 extern const char __start_rrpcp_calls[] __attribute__((visibility("hidden")));
 extern const char __stop_rrpcp_calls[] __attribute__((visibility("hidden")));
 extern "C" {
+[[gnu::visibility("hidden")]] extern const char rrpcp_calls_begin[];
 [[gnu::visibility("hidden")]] extern const char rrpcp_calls_enter[];
+[[gnu::visibility("hidden")]] extern const char rrpcp_saves_enter[];
+[[gnu::visibility("hidden")]] extern const char rrpcp_saves_store[];
+[[gnu::visibility("hidden")]] extern const char rrpcp_saves_refused[];
 [[gnu::visibility("hidden")]] extern const char rrpcp_calls_made[];
 [[gnu::visibility("hidden")]] extern const char rrpcp_calls_left[];
 [[gnu::visibility("hidden")]] extern const char rrpcp_calls_returning[];
@@ -26,8 +32,9 @@ namespace rrpcp::replay::buffer {
 
 namespace {
 
-constexpr std::uint64_t kBridgeSize = 48; // of a call site
+constexpr std::uint64_t kBridgeSize = 64; // of a site
 constexpr std::uint64_t kMoreBridges = 0x10000;
+constexpr std::size_t kJumpSize = 5;     // jmp rel32
 constexpr unsigned long kReadsBases = 2; // HWCAP2_FSGSBASE of asm/hwcap2.h
 constexpr std::uint64_t kStackTop = kControl + offsetof(Control, stack) + kStackSize;
 
@@ -56,19 +63,65 @@ private:
   std::vector<std::byte> bytes_;
 };
 
-// Sets the number as the program does, and goes to the area's code. What it changes, that puts
-// back.
-std::vector<std::byte> bridge(std::span<const std::byte> replaced, std::uint64_t behind) {
-  Code code;
-  code.add(replaced);
-  code.add({0x48, 0xa3}); // mov %rax, number
-  code.add_word(kControl + offsetof(Control, number));
+void add_store_rax(Code& code, std::size_t field) { // mov %rax, field
+  code.add({0x48, 0xa3});
+  code.add_word(kControl + field);
+}
+
+// What the program has changed last is rax. What this changes, the area's code puts back.
+void add_entry(Code& code, std::uint64_t behind, std::size_t entry) {
   code.add({0x48, 0xb8}); // mov $control, %rax
   code.add_word(kControl);
   code.add({0x48, 0x89, 0x48, offsetof(Control, rcx)}); // mov %rcx, rcx(%rax)
   code.add({0x48, 0xb9});                               // mov $behind, %rcx
   code.add_word(behind);
-  code.add({0xff, 0x60, offsetof(Control, entry)}); // jmp *entry(%rax)
+  code.add({0xff, 0x60, static_cast<unsigned>(entry)}); // jmp *entry(%rax)
+}
+
+// Sets the number as the program does, and goes to the area's code.
+std::vector<std::byte> bridge(std::span<const std::byte> replaced, std::uint64_t behind) {
+  Code code;
+  code.add(replaced);
+  add_store_rax(code, offsetof(Control, number));
+  add_entry(code, behind, offsetof(Control, entry));
+  return code.bytes();
+}
+
+// The operand of an XSAVEC: the bytes of ModRM and what follows, and REX.X and REX.B. Nothing where
+// it depends on where the instruction is, or on more than general registers.
+struct Operand {
+  unsigned rex = 0;
+  std::span<const std::byte> bytes;
+};
+
+std::optional<Operand> plain_operand(std::span<const std::byte> code) {
+  Operand operand;
+  std::size_t at = 0;
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned>(code[i]); };
+  if (code.size() < kJumpSize) {
+    return std::nullopt;
+  }
+  if ((byte(0) & ~7u) == 0x40) { // without REX.W
+    operand.rex = byte(0) & 3;
+    at = 1;
+  }
+  if (byte(at) != 0x0f || byte(at + 1) != 0xc7 || (byte(at + 2) & 0xc7) == 5) { // rip
+    return std::nullopt;
+  }
+  operand.bytes = code.subspan(at + 2);
+  return operand;
+}
+
+// The same for an XSAVEC.
+std::vector<std::byte> saving_bridge(const Operand& operand, std::uint64_t behind) {
+  Code code;
+  add_store_rax(code, offsetof(Control, number));
+  code.add({0x48 | operand.rex, 0x8d}); // lea operand, %rax
+  const unsigned mode = static_cast<unsigned>(operand.bytes[0]);
+  code.add({mode & ~0x38u});
+  code.add(operand.bytes.subspan(1));
+  add_store_rax(code, offsetof(Control, stored_at));
+  add_entry(code, behind, offsetof(Control, saving_entry));
   return code.bytes();
 }
 
@@ -102,14 +155,31 @@ std::uint64_t address_of_leaving() {
   return address_of(rrpcp_calls_left);
 }
 
-void CallBuffer::fill(process::RemoteMemory& memory, pid_t owner) {
+std::uint64_t address_of_refusal() {
+  return address_of(rrpcp_saves_refused);
+}
+
+std::uint64_t address_of_saving() {
+  return address_of(rrpcp_saves_store);
+}
+
+void CallBuffer::fill(process::RemoteMemory& memory, pid_t owner, const StateLayout& layout) {
   const std::span<const char> code(__start_rrpcp_calls, __stop_rrpcp_calls);
-  if (code.size() > kCodeSize) {
-    throw Error(ErrorCode::kInternal, "the code that makes calls has no room");
+  if (code.size() > kCodeSize || address_of(rrpcp_calls_begin) != kArea) {
+    throw Error(ErrorCode::kInternal, "the code that makes calls is not laid out as it says");
   }
   memory.write(kArea, std::as_bytes(code));
-  Control head{};
+  // (The stack and the entries, which the most of it is, are zeros in the new mapping.)
+  const std::unique_ptr<Control, decltype(&std::free)> control(
+      static_cast<Control*>(std::calloc(1, sizeof(Control))), &std::free);
+  if (!control) {
+    throw std::bad_alloc();
+  }
+  Control& head = *control;
   head.entry = address_of(rrpcp_calls_enter);
+  head.saving_entry = address_of(rrpcp_saves_enter);
+  head.saved_size = layout.size;
+  std::copy(layout.components.begin(), layout.components.end(), std::begin(head.components));
   head.stack_top = kStackTop;
   head.reads_bases = (::getauxval(AT_HWCAP2) & kReadsBases) != 0 ? 1 : 0;
   const auto& shapes = call_shapes();
@@ -180,6 +250,45 @@ void CallBuffer::lead(
   }
 }
 
+void CallBuffer::lead_saving(
+    process::RemoteMemory& memory, std::uint64_t address, std::span<const std::byte> code,
+    const std::function<std::uint64_t(std::uint64_t near, std::uint64_t size)>& more) {
+  const std::optional<Operand> operand = plain_operand(code);
+  if (!active_ || !operand || leads_.count(address) != 0) {
+    return;
+  }
+  Bridges* bridges = bridges_near(address, more);
+  if (bridges == nullptr) {
+    return;
+  }
+  Lead lead;
+  lead.original.resize(kJumpSize);
+  memory.read(address, lead.original);
+  lead.saving.assign(code.begin(), code.end());
+  const std::uint64_t to = bridges->start + bridges->used;
+  bridges->used += kBridgeSize;
+  memory.write(to, saving_bridge(*operand, address + code.size()));
+  lead.written = jump(address, to, kJumpSize);
+  memory.write(address, lead.written);
+  leads_[address] = std::move(lead);
+}
+
+std::uint64_t CallBuffer::saving_before(std::uint64_t behind) const {
+  const auto at = leads_.lower_bound(behind);
+  if (at == leads_.begin()) {
+    return 0;
+  }
+  const auto& [address, lead] = *std::prev(at);
+  return !lead.saving.empty() && address + lead.saving.size() == behind ? address : 0;
+}
+
+void CallBuffer::show_saving(process::RemoteMemory& memory, std::uint64_t address, bool led) {
+  const auto at = leads_.find(address);
+  if (active_ && at != leads_.end() && !at->second.saving.empty()) {
+    memory.write(address, led ? std::span<const std::byte>(at->second.written) : at->second.saving);
+  }
+}
+
 void CallBuffer::put_back(process::RemoteMemory& memory, std::uint64_t start, std::uint64_t end) {
   // (From above: a short jump before the filling that it goes to, or the other way round, is the
   // same here: no task of the program runs.)
@@ -233,6 +342,13 @@ void CallBuffer::enable(process::RemoteMemory& memory, bool on) {
   }
 }
 
+void CallBuffer::enable_saving(process::RemoteMemory& memory, bool on) {
+  if (active_ && on != saves_) {
+    put<std::uint32_t>(memory, offsetof(Control, saves), on ? 1 : 0);
+    saves_ = on;
+  }
+}
+
 void CallBuffer::drain(process::RemoteMemory& memory, bool inside,
                        const std::function<void(const BufferedCall&)>& sink) {
   if (!active_) {
@@ -281,8 +397,9 @@ void CallBuffer::drain(process::RemoteMemory& memory, bool inside,
     if (next != call.entry->size) {
       throw damaged();
     }
-    const CallShape& shape = call_shapes()[call.entry->number % kNumbers];
-    if (shape.check == CallCheck::kClose && call.entry->result == 0) {
+    const bool closes = call.entry->number < kNumbers &&
+                        call_shapes()[call.entry->number].check == CallCheck::kClose;
+    if (closes && call.entry->result == 0) {
       descriptors_[call.entry->registers.rdi % kDescriptors] = 0;
       writable_.erase(call.entry->registers.rdi % kDescriptors);
     }
@@ -300,7 +417,8 @@ bool CallBuffer::returns(std::uint64_t rip) {
 }
 
 user_regs_struct CallBuffer::program_registers(process::RemoteMemory& memory,
-                                               const user_regs_struct& registers) {
+                                               const user_regs_struct& registers,
+                                               bool& made) const {
   std::array<std::byte, offsetof(Control, descriptors)> head{};
   memory.read(kControl, head);
   Control control{};
@@ -322,8 +440,15 @@ user_regs_struct CallBuffer::program_registers(process::RemoteMemory& memory,
   program.eflags = saved.flags;
   program.rsp = control.rsp;
   program.orig_rax = ~std::uint64_t{0};
-  const bool noted = registers.rip != address_of(rrpcp_calls_returning);
-  if (noted ? control.done != 0 : (registers.rax & 0xffffffff) != 0) {
+  made = registers.rip == address_of_saving()                 ? false
+         : registers.rip != address_of(rrpcp_calls_returning) ? control.done != 0
+                                                              : (registers.rax & 0xffffffff) != 0;
+  if (control.saving != 0) {
+    program.rax = control.number;
+    program.rcx = control.rcx;
+    program.r11 = control.r11;
+    program.rip = made ? saved.rip : saving_before(saved.rip);
+  } else if (made) {
     program.rax = static_cast<std::uint64_t>(control.result);
     program.rcx = saved.rip;
     program.r11 = saved.flags;

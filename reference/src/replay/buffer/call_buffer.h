@@ -23,6 +23,10 @@ namespace rrpcp::replay::buffer {
 // which the recorder stops it.
 std::uint64_t address_of_made_call();
 std::uint64_t address_of_leaving();
+// Of the instruction at which the recorder has to carry out XSAVEC, and of the area's own XSAVEC,
+// which may fault.
+std::uint64_t address_of_refusal();
+std::uint64_t address_of_saving();
 
 // A call that was made without a stop.
 struct BufferedCall {
@@ -48,14 +52,29 @@ public:
   pid_t owner() const { return owner_; }
   void set_owner(pid_t process) { owner_ = process; }
 
+  // The area of XSAVE's components, as the processor lays them out: for fill().
+  struct StateLayout {
+    std::uint64_t size = 0; // of all that are enabled, compacted
+    std::array<StateComponent, kComponents> components{};
+  };
+
   // The mapping at kArea exists, and may be written to: fills it.
-  void fill(process::RemoteMemory& memory, pid_t owner);
+  void fill(process::RemoteMemory& memory, pid_t owner, const StateLayout& layout);
   // Has the program jump to the area at these sites of a file, of whose mapping [start, end) the
   // byte at `start` has the offset `offset`. `more` makes an executable mapping of so many bytes
   // near an address, or says that it cannot (0). Those that are led already are left alone.
   void lead(process::RemoteMemory& memory, std::uint64_t start, std::uint64_t end,
             std::uint64_t offset, const std::vector<CallSite>& sites,
             const std::function<std::uint64_t(std::uint64_t near, std::uint64_t size)>& more);
+  // The same for an XSAVEC at `address` whose bytes are `code`, where it can be led.
+  void
+  lead_saving(process::RemoteMemory& memory, std::uint64_t address, std::span<const std::byte> code,
+              const std::function<std::uint64_t(std::uint64_t near, std::uint64_t size)>& more);
+  // Where the program is led from behind which it goes on at `behind`; 0: not known.
+  std::uint64_t saving_before(std::uint64_t behind) const;
+  // The XSAVEC that is led from `address`, where there is one: its bytes in memory or, with
+  // `led` true, those that lead.
+  void show_saving(process::RemoteMemory& memory, std::uint64_t address, bool led);
   // Puts the program's own bytes back in [start, end).
   void put_back(process::RemoteMemory& memory, std::uint64_t start, std::uint64_t end);
   // What was mapped there is not any more.
@@ -73,6 +92,8 @@ public:
 
   // Whether calls are made without a stop. Remembered, so that asking for what is costs nothing.
   void enable(process::RemoteMemory& memory, bool on);
+  // The same of XSAVEC.
+  void enable_saving(process::RemoteMemory& memory, bool on);
 
   // Calls `sink` with the calls made since the last time, in order. `inside`: the task stands in
   // the area's code.
@@ -83,10 +104,10 @@ public:
   void want_leaving(process::RemoteMemory& memory, bool on);
   // Whether a task that stands at `rip` is on its way back to the program, or at that `syscall`.
   static bool returns(std::uint64_t rip);
-  // Of one that is: the registers with which the program goes on, `registers` being those that it
-  // has now.
-  static user_regs_struct program_registers(process::RemoteMemory& memory,
-                                            const user_regs_struct& registers);
+  // Of one that is, or that stands at address_of_saving(): the registers with which the program
+  // goes on, `registers` being those that it has now; `made`: what it came for is done.
+  user_regs_struct program_registers(process::RemoteMemory& memory,
+                                     const user_regs_struct& registers, bool& made) const;
   // rcx as it was before the code went on to a `syscall` of the program's.
   static std::uint64_t former_rcx(process::RemoteMemory& memory);
 
@@ -106,7 +127,8 @@ private:
   struct Lead {
     std::vector<std::byte> original; // the program's bytes at the key
     std::vector<std::byte> written;
-    std::uint64_t call = 0; // address of the `syscall`; 0: of filling
+    std::uint64_t call = 0;        // address of the `syscall`; 0: of filling
+    std::vector<std::byte> saving; // XSAVEC: its own bytes (`original` may begin with `ud2`)
   };
   struct Bridges {
     std::uint64_t start = 0;
@@ -119,6 +141,7 @@ private:
 
   bool active_ = false;
   bool enabled_ = false;
+  bool saves_ = false;
   bool keeps_descriptors_ = true;
   pid_t owner_ = 0;
   std::uint64_t read_from_ = 0; // of the entries, where a task stood in the code at the last time

@@ -20,7 +20,8 @@ static_assert(offsetof(Control, rcx) == 8 && offsetof(Control, r11) == 16 &&
               offsetof(Control, rsp) == 24 && offsetof(Control, entry) == 32 &&
               offsetof(Control, number) == 40 && offsetof(Control, result) == 48 &&
               offsetof(Control, stack_top) == 56 && offsetof(Control, leave) == 68 &&
-              offsetof(Control, done) == 72);
+              offsetof(Control, done) == 72 && offsetof(Control, going_on_at) == 88 &&
+              offsetof(Control, saving) == 104 && kExecutableSize == 0x12000);
 static_assert(offsetof(SavedRegisters, rbx) == 40 && offsetof(SavedRegisters, flags) == 48 &&
               offsetof(SavedRegisters, r10) == 56 && offsetof(SavedRegisters, r9) == 64 &&
               offsetof(SavedRegisters, r8) == 72 && offsetof(SavedRegisters, rdx) == 80 &&
@@ -31,6 +32,10 @@ static_assert(offsetof(SavedRegisters, rbx) == 40 && offsetof(SavedRegisters, fl
 // order of SavedRegisters.
 asm(R"(
   .pushsection rrpcp_calls, "ax", @progbits
+.Lbegin:
+rrpcp_calls_begin:      # first of the section: from here to Control is a known way
+  .globl rrpcp_calls_begin
+  .hidden rrpcp_calls_begin
   .macro rrpcp_restore_saved  # all but the last of SavedRegisters
   pop %r15
   pop %r14
@@ -51,6 +56,13 @@ asm(R"(
   .hidden rrpcp_calls_enter
   .type rrpcp_calls_enter, @function
 rrpcp_calls_enter:
+  movl $0, 104(%rax)
+  jmp 3f
+  .globl rrpcp_saves_enter
+  .hidden rrpcp_saves_enter
+rrpcp_saves_enter:
+  movl $1, 104(%rax)
+3:
   mov %r11, 16(%rax)
   mov %rsp, 24(%rax)
   mov 56(%rax), %rsp
@@ -87,8 +99,10 @@ rrpcp_calls_returning:  # from here on the registers of the program are known (p
   .hidden rrpcp_calls_left
 rrpcp_calls_left:
 2:
-  cmpl $0, 72(%rbx)
+  cmpl $0, 104(%rbx)
   mov %rbx, %rax
+  jne 4f
+  cmpl $0, 72(%rbx)
   je 1f
   rrpcp_restore_saved
   pop %rcx              # where it goes on, which is what the kernel leaves in rcx
@@ -104,6 +118,26 @@ rrpcp_calls_left:
   mov 24(%rax), %rsp
   mov 40(%rax), %rax
   jmp *%rcx
+4:                      # XSAVEC: no register changes
+  cmpl $0, 72(%rbx)
+  je 5f
+  rrpcp_restore_saved
+  pop 88(%rax)
+  mov 8(%rax), %rcx
+  mov 16(%rax), %r11
+  mov 24(%rax), %rsp
+  mov 40(%rax), %rax
+  jmp *.Lbegin + 0x12000 + 88(%rip)
+5:
+  rrpcp_restore_saved
+  mov 8(%rax), %rcx
+  mov 16(%rax), %r11
+  mov 24(%rax), %rsp
+  mov 40(%rax), %rax
+  .globl rrpcp_saves_refused
+  .hidden rrpcp_saves_refused
+rrpcp_saves_refused:    # the recorder carries it out where the program has it
+  ud2
   .globl rrpcp_calls_returned
   .hidden rrpcp_calls_returned
 rrpcp_calls_returned:
@@ -130,12 +164,26 @@ rrpcp_calls_made:
   mov %rax, 48(%rbx)
   pop %rbx
   ret
+
+  .p2align 4
+  .globl rrpcp_saves_make
+  .hidden rrpcp_saves_make
+  .type rrpcp_saves_make, @function
+rrpcp_saves_make:       # (area, EAX, EDX)
+  mov %rsi, %rax
+  .globl rrpcp_saves_store
+  .hidden rrpcp_saves_store
+rrpcp_saves_store:
+  xsavec (%rdi)
+  ret
   .popsection
 )");
 
 extern "C" {
 [[gnu::visibility("hidden")]] std::int64_t rrpcp_calls_make(Control* control,
                                                             const SavedRegisters* saved);
+[[gnu::visibility("hidden")]] void rrpcp_saves_make(std::uint64_t area, std::uint64_t eax,
+                                                    std::uint64_t edx);
 }
 
 namespace {
@@ -207,11 +255,94 @@ constexpr std::int64_t kLastRestart = -512;  // ERESTARTSYS
   return any;
 }
 
+constexpr std::uint64_t kHeader = 512;   // of an XSAVE area: XSTATE_BV, XCOMP_BV
+constexpr std::uint64_t kExtended = 576; // where its components begin
+
+// Bytes of a compacted XSAVE area up to the end of the last component that was stored
+// (Intel SDM volume 1, sections 13.4.3 and 13.10). 0: not known.
+[[gnu::always_inline]] inline std::uint64_t stored_length(const Control* control,
+                                                          std::uint64_t area) {
+  const auto* header = reinterpret_cast<const std::uint64_t*>(area + kHeader);
+  const std::uint64_t stored = header[0];
+  const std::uint64_t laid_out = header[1];
+  std::uint64_t length = kExtended;
+  std::uint64_t next = kExtended;
+  for (unsigned i = 2; i < kComponents; ++i) {
+    if ((laid_out >> i & 1) == 0) {
+      continue;
+    }
+    if (control->components[i].aligned != 0) {
+      next = (next + 63) & ~std::uint64_t{63};
+    }
+    next += control->components[i].size;
+    if ((stored >> i & 1) != 0) {
+      length = next;
+    }
+  }
+  return (stored >> kComponents) != 0 ? 0 : length;
+}
+
+[[gnu::always_inline]] inline void set_bases(const Control* control, CallEntry* entry) {
+  entry->fs_base = 0;
+  entry->gs_base = 0;
+  if (control->reads_bases != 0) {
+    std::uint64_t base;
+    asm volatile(".byte 0xf3, 0x48, 0x0f, 0xae, 0xc0" : "=a"(base)); // rdfsbase %rax
+    entry->fs_base = base;
+    asm volatile(".byte 0xf3, 0x48, 0x0f, 0xae, 0xc8" : "=a"(base)); // rdgsbase %rax
+    entry->gs_base = base;
+  }
+}
+
+// XSAVEC, and whether it was carried out.
+[[gnu::always_inline]] inline std::uint64_t save_state(Control* control,
+                                                       const SavedRegisters* saved) {
+  const std::uint64_t room =
+      sizeof(CallEntry) + 2 * (sizeof(CallPiece) + 8) + control->saved_size + 16;
+  if (control->saves == 0 || control->leave != 0 || room > kEntriesSize - control->used) {
+    return 0;
+  }
+  rrpcp_saves_make(control->stored_at, control->number, saved->rdx);
+  const std::uint64_t length = stored_length(control, control->stored_at);
+  if (length == 0 || length > control->saved_size) {
+    return 0;
+  }
+  std::uint8_t* const begin = control->entries + control->used;
+  auto* const entry = reinterpret_cast<CallEntry*>(begin);
+  auto* const others = reinterpret_cast<CallPiece*>(begin + sizeof(CallEntry));
+  others->address = 0;
+  others->length = 2 * sizeof(std::uint64_t);
+  others->written = 0;
+  auto* const values = reinterpret_cast<std::uint64_t*>(others + 1);
+  values[0] = control->rcx;
+  values[1] = control->r11;
+  auto* const piece = reinterpret_cast<CallPiece*>(values + 2);
+  piece->address = control->stored_at;
+  piece->length = static_cast<std::uint32_t>(length);
+  piece->written = 1;
+  auto* const bytes = reinterpret_cast<std::uint8_t*>(piece + 1);
+  copy(bytes, control->stored_at, length);
+  entry->size = static_cast<std::uint32_t>(bytes + ((length + 7) & ~std::uint64_t{7}) - begin);
+  entry->number = kSavedState;
+  entry->pieces = 2;
+  entry->result = static_cast<std::int64_t>(control->number);
+  copy(reinterpret_cast<std::uint8_t*>(&entry->registers), reinterpret_cast<std::uint64_t>(saved),
+       sizeof entry->registers);
+  entry->rsp = control->rsp;
+  set_bases(control, entry);
+  asm volatile("" : : : "memory");
+  control->used += entry->size;
+  return 1;
+}
+
 } // namespace
 
 // Makes the call where that is possible, and says so. Else nothing has happened.
 extern "C" [[gnu::section("rrpcp_calls"), gnu::used, gnu::visibility("hidden")]] std::uint64_t
 rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
+  if (control->saving != 0) {
+    return save_state(control, saved);
+  }
   std::uint64_t made = 0;
   const std::uint64_t number = control->number;
   do {
@@ -310,15 +441,7 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
     copy(reinterpret_cast<std::uint8_t*>(&entry->registers), reinterpret_cast<std::uint64_t>(saved),
          sizeof entry->registers);
     entry->rsp = control->rsp;
-    entry->fs_base = 0;
-    entry->gs_base = 0;
-    if (control->reads_bases != 0) {
-      std::uint64_t base;
-      asm volatile(".byte 0xf3, 0x48, 0x0f, 0xae, 0xc0" : "=a"(base)); // rdfsbase %rax
-      entry->fs_base = base;
-      asm volatile(".byte 0xf3, 0x48, 0x0f, 0xae, 0xc8" : "=a"(base)); // rdgsbase %rax
-      entry->gs_base = base;
-    }
+    set_bases(control, entry);
     asm volatile("" : : : "memory");
     control->used += entry->size;
     made = 1;

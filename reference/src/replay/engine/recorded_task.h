@@ -119,6 +119,7 @@ struct RecordedTask {
   void want_stop() {
     if (buffer->active() && buffer->owner() == pid) {
       buffer->enable(memory, false);
+      buffer->enable_saving(memory, false);
     }
   }
   // A filter of the program's own may skip calls: their entries are not left to ours.

@@ -197,7 +197,7 @@ void Recorder::run_task(RecordedTask& task) {
 bool Recorder::handle(RecordedTask& task, const process::TraceeStop& stop) {
   const pid_t tid = task.tid;
   empty_buffer(task, stop);
-  const bool running = handle_stop(task, stop);
+  const bool running = !save_refused(task, stop) && handle_stop(task, stop);
   if (RecordedTask* after = scheduler_.find(tid); !running && after != nullptr && after->traced) {
     settle(*after);
   }

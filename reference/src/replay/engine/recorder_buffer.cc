@@ -8,6 +8,7 @@
 #include "replay/buffer/call_shapes.h"
 #include "replay/engine/interlude.h"
 #include "replay/engine/recorder.h"
+#include "replay/engine/saved_state.h"
 #include "rrpcp/error.h"
 #include "trace/event.h"
 
@@ -110,7 +111,7 @@ void Recorder::make_buffer(RecordedTask& task) {
       return;
     }
   }
-  task.buffer->fill(task.memory, task.pid);
+  task.buffer->fill(task.memory, task.pid, state_layout());
   task.made_code->set_hidden(buffer::kControl, buffer::kArea + buffer::kAreaSize);
   lead_calls(task, 0, std::uint64_t{1} << 47);
 }
@@ -145,6 +146,7 @@ void Recorder::lead_calls(RecordedTask& task, std::uint64_t start, std::uint64_t
       buffer.lead(task.memory, mapping.start, mapping.end, mapping.offset,
                   code_.call_sites(file.get()), more);
     }
+    lead_saving(task, mapping, more);
   }
 }
 
@@ -156,10 +158,12 @@ void Recorder::keep_code_as_built(RecordedTask& task) {
 // Lets the task execute its program up to the next thing that the recorder has to see.
 void Recorder::let_run(RecordedTask& task, int signal) {
   if (task.buffer->active()) {
-    task.buffer->enable(task.memory, !task.has_filter && !task.strict && !task.traced &&
-                                         task.pid == task.buffer->owner() && !task.signal_due() &&
-                                         !task.passing && task.made_code->empty() &&
-                                         !serves_files_);
+    const bool on = !task.has_filter && !task.strict && !task.traced &&
+                    task.pid == task.buffer->owner() && !task.signal_due() && !task.passing &&
+                    task.made_code->empty() && !serves_files_;
+    task.buffer->enable(task.memory, on);
+    // (Where a fault does more than to stop it, a replay has to know.)
+    task.buffer->enable_saving(task.memory, on && !task.shuns_faults());
   }
   task.tracee.resume(way_to_run(task), signal);
 }
@@ -171,8 +175,9 @@ void Recorder::empty_buffer(RecordedTask& task, const process::TraceeStop& stop)
     return;
   }
   // (At the entry of a call it stands at the program's own.)
-  const bool inside =
-      stop.event() != PTRACE_EVENT_SECCOMP && task.buffer->executes(task.tracee.registers().rip);
+  const bool inside = stop.event() != PTRACE_EVENT_SECCOMP &&
+                      task.buffer->executes(task.tracee.registers().rip) &&
+                      !wants_saving(task, stop);
   if (inside && stop.signal() != 0 && is_synchronous(task.tracee.signal_info())) {
     throw Error(ErrorCode::kUnsupportedState,
                 "a system call that the recorder had the program make without a stop has faulted")
@@ -193,11 +198,10 @@ bool Recorder::calls_vsyscall(RecordedTask& task) {
   return true;
 }
 
-void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& call) {
-  const buffer::CallEntry& entry = *call.entry;
+// Fills `registers`, whose segments are what they were, with those that the program had at an entry
+// of the buffer; of a call, behind it.
+void Recorder::take_buffered(const buffer::CallEntry& entry, user_regs_struct& registers) {
   const buffer::SavedRegisters& saved = entry.registers;
-  trace::EventData& event = writer_->begin(trace::EventKind::kSystemCall, task);
-  user_regs_struct& registers = task.boundary; // segments are what they were
   registers.r15 = saved.r15;
   registers.r14 = saved.r14;
   registers.r13 = saved.r13;
@@ -221,6 +225,17 @@ void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& c
     registers.fs_base = entry.fs_base;
     registers.gs_base = entry.gs_base;
   }
+}
+
+void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& call) {
+  const buffer::CallEntry& entry = *call.entry;
+  if (entry.number == buffer::kSavedState) {
+    record_saved_state(task, call);
+    return;
+  }
+  trace::EventData& event = writer_->begin(trace::EventKind::kSystemCall, task);
+  user_regs_struct& registers = task.boundary;
+  take_buffered(entry, registers);
   event.registers = registers;
   event.result = entry.result;
   buffered_digest_.reset();
@@ -304,8 +319,8 @@ bool Recorder::leave_buffer(RecordedTask& task, bool group_stop) {
   }
   buffer.drain(task.memory, false,
                [&](const buffer::BufferedCall& call) { record_buffered(task, call); });
-  registers = buffer::CallBuffer::program_registers(task.memory, registers);
-  const bool made = registers.rcx == registers.rip;
+  bool made = false;
+  registers = buffer.program_registers(task.memory, registers, made);
   task.tracee.set_registers(registers);
   if (runs) {
     task.tracee.set_signal_mask(mask);

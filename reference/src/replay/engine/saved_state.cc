@@ -75,6 +75,17 @@ std::uint64_t stored_at(std::span<const std::byte> code, const user_regs_struct&
   throw Error(ErrorCode::kInternal, "an instruction that stores registers has no memory operand");
 }
 
+buffer::CallBuffer::StateLayout state_layout() {
+  buffer::CallBuffer::StateLayout layout;
+  layout.size = kExtendedRegion;
+  for (unsigned number = 2; number < layout.components.size(); ++number) {
+    const Component state = component(number);
+    layout.components[number] = {static_cast<std::uint32_t>(state.size), state.aligned ? 1u : 0u};
+    layout.size = align_up(layout.size, std::uint64_t{64}) + state.size;
+  }
+  return layout;
+}
+
 std::uint64_t stored_length(process::RemoteMemory& memory, std::uint64_t address,
                             schema::TrappedInstruction instruction, std::uint64_t requested) {
   const bool compacted = instruction == Kind::XSAVEC;

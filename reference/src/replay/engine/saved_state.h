@@ -2,6 +2,7 @@
 #pragma once
 
 #include "process/remote_memory.h"
+#include "replay/buffer/call_buffer.h"
 #include "replay/engine/cpuid_model.h"
 #include "replay/engine/trapped_instructions.h"
 
@@ -24,5 +25,8 @@ std::uint64_t stored_at(std::span<const std::byte> code, const user_regs_struct&
 // (Intel SDM volume 1, sections 13.4 and 13.7 to 13.10). Throws Error.
 std::uint64_t stored_length(process::RemoteMemory& memory, std::uint64_t address,
                             schema::TrappedInstruction instruction, std::uint64_t requested);
+
+// How the processor lays out what XSAVEC stores.
+buffer::CallBuffer::StateLayout state_layout();
 
 } // namespace rrpcp::replay
