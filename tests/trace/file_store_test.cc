@@ -1,5 +1,6 @@
 // The files that a trace keeps.
 
+#include "base/background.h"
 #include "base/scoped_fd.h"
 #include "model/backing_file.h"
 #include "rrpcp/error.h"
@@ -8,11 +9,16 @@
 #include "support/temp_dir.h"
 #include "trace/file_store.h"
 #include "trace/sample_trace.h"
+#include "trace/stand_ins.h"
 
+#include <capnp/any.h>
+#include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <future>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -187,6 +193,86 @@ TEST_F(FileStoreTest, ForgedContentsOfAKeptFileAreNoticed) {
   test::write_file(trace_ + "/" + kept.path, b);
   const ScopedFd forged = open_identity(stored, files, O_RDONLY);
   EXPECT_THROW(verify_identity(forged.get(), kept.path, stored), Error);
+}
+
+// As a recorder does it: what is linked is digested meanwhile, and records that were appended
+// before say the same as those that were appended after.
+TEST_F(FileStoreTest, DigestsElsewhereWhatItLinks) {
+  const std::vector<std::string> paths = {"/usr/bin/env", "/usr/bin/id", "/usr/bin/env",
+                                          "/usr/bin/sort"};
+  const std::string other = dir_.file("other");
+  fs::create_directory(other);
+  cpu_set_t processors;
+  ASSERT_EQ(::sched_getaffinity(0, sizeof processors, &processors), 0);
+  std::vector<std::string> named;
+  {
+    Background background(processors);
+    trace::StandIns stand_ins;
+    std::vector<std::future<void>> expected;
+    TraceWriterOptions options;
+    options.durable = false;
+    options.elsewhere = [&](std::function<void()> work) { return background.run(std::move(work)); };
+    options.amend = [&](std::span<std::byte> bytes) { stand_ins.replace(bytes); };
+    const std::unique_ptr<TraceWriter> writer = test::begin_trace(trace_, options);
+    trace::TraceFileStore store(*writer, {&background, &stand_ins, [&](std::future<void> work) {
+                                            expected.push_back(std::move(work));
+                                          }});
+    for (const std::string& path : paths) {
+      named.push_back(keep(store, path).path);
+    }
+    writer->finish(0);
+    for (std::future<void>& work : expected) {
+      work.get();
+    }
+    for (std::string& path : named) {
+      path = stand_ins.replaced(path);
+    }
+  }
+  const std::unique_ptr<TraceWriter> plain = test::begin_trace(other);
+  trace::TraceFileStore store(*plain);
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    EXPECT_EQ(keep(store, paths[i]).path, named[i]);
+  }
+  plain->finish(0);
+
+  const TraceReader one = TraceReader::open(trace_);
+  const TraceReader two = TraceReader::open(other);
+  ASSERT_EQ(one.files().size(), 3u);
+  ASSERT_EQ(two.files().size(), 3u);
+  for (unsigned i = 0; i < 3; ++i) {
+    EXPECT_TRUE(capnp::AnyStruct::Reader(one.files()[i].getStored()) ==
+                capnp::AnyStruct::Reader(two.files()[i].getStored()))
+        << i;
+    BackingFiles files;
+    files.trace_directory = trace_;
+    const ScopedFd copy = open_identity(one.files()[i].getStored(), files, O_RDONLY);
+    verify_identity(copy.get(), "a kept file", one.files()[i].getStored());
+  }
+}
+
+TEST(StandIns, AreReplacedWhereverTheyLie) {
+  trace::StandIns stand_ins;
+  const trace::StandIns::Mark first = stand_ins.stand_in();
+  const trace::StandIns::Mark second = stand_ins.stand_in();
+  trace::FileDigests digests;
+  digests.xxh3 = {7, 9};
+  digests.sha256.fill(0x5a);
+  const std::string before = "files/" + first.name + "-a files/" + second.name + "-b";
+  EXPECT_EQ(stand_ins.replaced(before), before); // nothing is known
+  stand_ins.found(second.number, digests);
+  EXPECT_EQ(stand_ins.replaced(before),
+            "files/" + first.name + "-a files/" + trace::digest_text(digests.sha256) + "-b");
+
+  std::vector<std::uint64_t> words = {1, second.digests.xxh3.high, second.digests.xxh3.low,
+                                      first.digests.xxh3.high};
+  words.resize(8);
+  std::memcpy(&words[4], second.digests.sha256.data(), 32);
+  stand_ins.replace(std::as_writable_bytes(std::span(words)));
+  EXPECT_EQ(words[0], 1u);
+  EXPECT_EQ(words[1], digests.xxh3.high);
+  EXPECT_EQ(words[2], digests.xxh3.low);
+  EXPECT_EQ(words[3], first.digests.xxh3.high);
+  EXPECT_EQ(std::memcmp(&words[4], digests.sha256.data(), 32), 0);
 }
 
 } // namespace

@@ -59,11 +59,6 @@ std::string plain_name(std::string_view path) {
   return name;
 }
 
-// 128 bits as hexadecimal digits: enough for a name, since contents are compared where one exists.
-std::string digest_text(const Sha256Digest& digest) {
-  return to_hex(std::span(digest).first(16));
-}
-
 // Whether two open files have the same contents.
 bool same_contents(int a, int b, const std::string& name) {
   std::vector<std::byte> left(kBufferSize), right(kBufferSize);
@@ -135,8 +130,9 @@ void copy_file_contents(int from, int to, const std::string& name) {
   }
 }
 
-TraceFileStore::TraceFileStore(TraceWriter& writer)
-    : writer_(writer), folder_(writer.directory() + "/" + std::string(trace_format::kFilesName)) {
+TraceFileStore::TraceFileStore(TraceWriter& writer, Elsewhere elsewhere)
+    : writer_(writer), elsewhere_(std::move(elsewhere)),
+      folder_(writer.directory() + "/" + std::string(trace_format::kFilesName)) {
   make_private_directory(folder_);
   folder_fd_ = open_real_directory(folder_);
 }
@@ -205,22 +201,54 @@ std::string TraceFileStore::take(int fd, const struct stat& status, bool may_lin
   }
 }
 
-std::string TraceFileStore::name_for(int fd, const Sha256Digest& digest,
-                                     const std::string& base) const {
+std::string TraceFileStore::name_for(int folder, const std::string& shown, int fd,
+                                     const Sha256Digest& digest, const std::string& base) {
   for (unsigned copy = 1;; ++copy) {
     std::string name =
         digest_text(digest) + (copy == 1 ? "" : "." + std::to_string(copy)) + "-" + base;
     const ScopedFd there(
-        ::openat(folder_fd_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+        ::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     struct stat status = {};
     if (!there && errno == ENOENT) {
       return name;
     }
     if (there && ::fstat(there.get(), &status) == 0 && S_ISREG(status.st_mode) &&
-        same_contents(fd, there.get(), folder_ + "/" + name)) {
+        same_contents(fd, there.get(), shown + "/" + name)) {
       return name;
     }
   }
+}
+
+std::string TraceFileStore::settle(int folder, const std::string& shown, const std::string& taken,
+                                   int fd, const Sha256Digest& digest, const std::string& base) {
+  std::string name = name_for(folder, shown, fd, digest, base);
+  // A link to another inode of the same content must not stay linked where it may change.
+  if (::renameat(folder, taken.c_str(), folder, name.c_str()) != 0) {
+    throw system_error(errno, "cannot rename").in_file(shown + "/" + taken);
+  }
+  // rename(2) does nothing where both are the same file already.
+  ::unlinkat(folder, taken.c_str(), 0);
+  return name;
+}
+
+void TraceFileStore::digest_elsewhere(const std::string& taken, int fd, const StandIns::Mark& mark,
+                                      const std::string& base) {
+  auto file = std::make_shared<ScopedFd>(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  auto folder = std::make_shared<ScopedFd>(::fcntl(folder_fd_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!*file || !*folder) {
+    throw system_error(errno, "cannot duplicate a descriptor").in_file(folder_ + "/" + taken);
+  }
+  elsewhere_.expect(elsewhere_.background->run([file, folder, stand_ins = elsewhere_.stand_ins,
+                                                shown = folder_, taken, mark, base] {
+    const FileDigests digests = digest_file(file->get(), shown + "/" + taken);
+    const std::string name = settle(folder->get(), shown, taken, file->get(), digests.sha256, base);
+    if (name.size() != mark.name.size() + 1 + base.size()) {
+      throw Error(ErrorCode::kExists, "another file has the name that a kept one is to have")
+          .in_file(shown + "/" + name)
+          .with_hint("record into an empty directory");
+    }
+    stand_ins->found(mark.number, digests);
+  }));
 }
 
 const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_change) {
@@ -255,15 +283,19 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
     if (!copy || ::fstat(copy.get(), &copied) != 0) {
       throw system_error(errno, "cannot open").in_file(taken_path);
     }
-    digest = digest_file(copy.get(), taken_path);
-    const std::string name = name_for(copy.get(), digest.sha256, plain_name(path));
-    kept.path = std::string(trace_format::kFilesName) + "/" + name;
-    // A link to another inode of the same content must not stay linked where it may change.
-    if (::renameat(folder_fd_.get(), taken.c_str(), folder_fd_.get(), name.c_str()) != 0) {
-      throw system_error(errno, "cannot rename").in_file(taken_path);
+    const std::string base = plain_name(path);
+    std::string name;
+    if (elsewhere_.background != nullptr && way == schema::TraceFile::Way::HARD_LINK &&
+        copied.st_size != 0 && is_settled(status, true)) {
+      const StandIns::Mark mark = elsewhere_.stand_ins->stand_in();
+      digest = mark.digests;
+      name = mark.name + "-" + base;
+      digest_elsewhere(taken, copy.get(), mark, base);
+    } else {
+      digest = digest_file(copy.get(), taken_path);
+      name = settle(folder_fd_.get(), folder_, taken, copy.get(), digest.sha256, base);
     }
-    // rename(2) does nothing where both are the same file already.
-    ::unlinkat(folder_fd_.get(), taken.c_str(), 0);
+    kept.path = std::string(trace_format::kFilesName) + "/" + name;
     auto data = [](std::string_view text) {
       return kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size());
     };

@@ -1,12 +1,15 @@
 // The files that a trace keeps: programs, libraries and whatever else was mapped.
 #pragma once
 
-#include "base/hash.h"
+#include "base/background.h"
 #include "base/scoped_fd.h"
 #include "base/sha256.h"
 #include "rrpcp/trace/trace_writer.h"
+#include "trace/stand_ins.h"
 
 #include <cstdint>
+#include <functional>
+#include <future>
 #include <map>
 #include <string>
 #include <string_view>
@@ -35,8 +38,18 @@ struct KeptFile {
 // thread at a time.
 class TraceFileStore {
 public:
+  // Who digests linked files meanwhile: records have stand-ins then, which whoever writes chunks
+  // has to replace in the thread of `background`, and what fails comes by `expect`. All of it
+  // outlives the store.
+  struct Elsewhere {
+    Background* background = nullptr;
+    StandIns* stand_ins = nullptr;
+    std::function<void(std::future<void>)> expect;
+  };
+
   // `writer` must outlive the store. Throws Error.
-  explicit TraceFileStore(TraceWriter& writer);
+  explicit TraceFileStore(TraceWriter& writer) : TraceFileStore(writer, Elsewhere()) {}
+  TraceFileStore(TraceWriter& writer, Elsewhere elsewhere);
 
   // Keeps what the regular file `fd` (open for reading) has at this moment; `path` is what the
   // program calls it. A file that was kept before and has not changed is kept once; one that has
@@ -62,18 +75,20 @@ private:
 
   // The name under which the folder is to have the file `fd`: a free one, or that of a file with
   // the same contents. One with other contents, whoever made it, is not touched.
-  std::string name_for(int fd, const Sha256Digest& digest, const std::string& base) const;
+  static std::string name_for(int folder, const std::string& shown, int fd,
+                              const Sha256Digest& digest, const std::string& base);
+  // Gives `taken` the name that it is to have, and returns that.
+  static std::string settle(int folder, const std::string& shown, const std::string& taken, int fd,
+                            const Sha256Digest& digest, const std::string& base);
+  void digest_elsewhere(const std::string& taken, int fd, const StandIns::Mark& mark,
+                        const std::string& base);
 
   TraceWriter& writer_;
+  const Elsewhere elsewhere_;
   bool reflinks_ = true; // as far as is known
   std::string folder_;
   ScopedFd folder_fd_;
   std::map<std::pair<std::uint64_t, std::uint64_t>, Seen> seen_; // by device and inode
-};
-
-struct FileDigests {
-  Digest128 xxh3;
-  Sha256Digest sha256{};
 };
 
 // Of everything in an open file. Throws Error naming `name`.

@@ -123,13 +123,20 @@ struct TraceWriter::Impl {
     following.decoded_offset = open.decoded_offset + chunk.size();
     if (options.elsewhere) {
       std::swap(chunk, closed);
-      written = options.elsewhere([this, header = open] { stream->write_chunk(header, closed); });
+      written = options.elsewhere([this, header = open] { write_chunk(header, closed); });
     } else {
-      write([&] { stream->write_chunk(open, chunk); });
+      write([&] { write_chunk(open, chunk); });
     }
     open = following;
     record_begun = false;
     chunk.clear();
+  }
+
+  void write_chunk(const trace::StreamChunk& header, std::span<std::byte> bytes) {
+    if (options.amend) {
+      options.amend(bytes);
+    }
+    stream->write_chunk(header, bytes);
   }
 
   // Waits until the chunk that was closed last is in the file.

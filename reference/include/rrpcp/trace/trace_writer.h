@@ -37,6 +37,9 @@ struct TraceWriterOptions {
   // Does work in another thread, one piece after another, which outlives the writer: compressing
   // and writing chunks. An error of it is thrown by a later call. Empty: they are written at once.
   std::function<std::future<void>(std::function<void()>)> elsewhere = {};
+  // Called there with the decoded bytes of each chunk before it is compressed: what was not known
+  // when its records were appended can be filled in. May be empty.
+  std::function<void(std::span<std::byte>)> amend = {};
 };
 
 // Writes the event stream of a trace:

@@ -21,17 +21,32 @@ constexpr std::size_t kScratchWords = 1024;
 
 EventWriter::EventWriter(const std::string& directory, schema::TraceStart::Reader start,
                          Background& background)
-    : started_(Clock::now()), writer_(directory, start, options(background)), files_(writer_),
+    : started_(Clock::now()), writer_(directory, start, options(background)),
+      files_(writer_, {&background, &stand_ins_,
+                       [this](std::future<void> work) { expect(std::move(work)); }}),
       scratch_(kScratchWords) {}
+
+EventWriter::~EventWriter() {
+  await_expected();
+}
+
+// None of it is done any more: it may use what we have.
+void EventWriter::await_expected() const {
+  for (const std::future<void>& work : expected_) {
+    work.wait();
+  }
+}
 
 TraceWriterOptions EventWriter::options(Background& background) {
   TraceWriterOptions options;
   options.durable = false; // a recording takes as long as the program, not as the disk is busy
   options.before_chunk = [this] {
+    await_expected();
     for (std::future<void>& work : std::exchange(expected_, {})) {
       work.get();
     }
   };
+  options.amend = [this](std::span<std::byte> chunk) { stand_ins_.replace(chunk); };
   options.elsewhere = [&background](std::function<void()> work) {
     return background.run(std::move(work));
   };

@@ -29,6 +29,9 @@ public:
   // outlives the writer, writes it.
   EventWriter(const std::string& directory, schema::TraceStart::Reader start,
               Background& background);
+  EventWriter(const EventWriter&) = delete;
+  EventWriter& operator=(const EventWriter&) = delete;
+  ~EventWriter();
 
   // An empty event of `task`, which now is the latest one.
   trace::EventData& begin(trace::EventKind kind, RecordedTask& task);
@@ -45,7 +48,9 @@ public:
 
   // Keeps what the file `fd` (open for reading) has at this moment and returns the path of the copy
   // relative to the trace directory. `path` is what the program calls it.
+  // The path may have a stand-in, for which `stand_ins()` has what the trace gets.
   std::string keep_file(int fd, std::string_view path);
+  const trace::StandIns& stand_ins() const { return stand_ins_; }
 
   // What is done elsewhere and has to be done before a reader sees the events that follow.
   void expect(std::future<void> work) { expected_.push_back(std::move(work)); }
@@ -58,8 +63,10 @@ public:
 
 private:
   TraceWriterOptions options(Background& background);
+  void await_expected() const;
   void flush_now_and_then();
 
+  trace::StandIns stand_ins_;
   std::vector<std::future<void>> expected_;
   const std::chrono::steady_clock::time_point started_;
   TraceWriter writer_;

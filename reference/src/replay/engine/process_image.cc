@@ -207,9 +207,10 @@ namespace {
 
 // A checkpoint that is being written.
 struct Image {
-  Image(const std::string& path, KeptFiles files, const process::capture::CollectorOptions& options)
-      : kept(std::move(files)), file(trace::create_private_file(path)), output(file.get(), path),
-        collector(options) {}
+  Image(const std::string& path, KeptFiles files, const trace::StandIns& names,
+        const process::capture::CollectorOptions& options)
+      : kept(std::move(files)), stand_ins(names), file(trace::create_private_file(path)),
+        output(file.get(), path), collector(options) {}
 
   schema::State::Builder state() { return message.getRoot<schema::Manifest>().getState(); }
 
@@ -225,8 +226,8 @@ struct Image {
         if (copy == kept.end()) {
           throw Error(ErrorCode::kInternal, "a file that the program has mapped was not kept");
         }
-        identity.setPath(
-            {reinterpret_cast<const kj::byte*>(copy->second.data()), copy->second.size()});
+        const std::string kept_as = stand_ins.replaced(copy->second);
+        identity.setPath({reinterpret_cast<const kj::byte*>(kept_as.data()), kept_as.size()});
         identity.setPathBase(schema::PathBase::TRACE);
       }
     }
@@ -235,6 +236,7 @@ struct Image {
   }
 
   const KeptFiles kept;
+  const trace::StandIns& stand_ins;
   capnp::MallocMessageBuilder message;
   capnp::MallocMessageBuilder told;
   ScopedFd file;
@@ -246,12 +248,13 @@ struct Image {
 } // namespace
 
 std::future<void> write_image(process::Tracee& task, const std::string& path,
-                              schema::Cpu::Reader told, KeptFiles kept, Background& background) {
+                              schema::Cpu::Reader told, KeptFiles kept, Background& background,
+                              const trace::StandIns& stand_ins) {
   // What it has open, and what confines it, is the recorder's business.
   process::capture::CollectorOptions options;
   options.supervised = true;
   options.executed = true;
-  auto image = std::make_shared<Image>(path, std::move(kept), options);
+  auto image = std::make_shared<Image>(path, std::move(kept), stand_ins, options);
   image->told.setRoot(told);
   schema::State::Builder state = image->message.initRoot<schema::Manifest>().initState();
   process::capture::StateCollector& collector = image->collector;
