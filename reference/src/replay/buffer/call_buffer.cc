@@ -207,46 +207,121 @@ CallBuffer::bridges_near(std::uint64_t address,
   return &bridges_.back();
 }
 
+namespace {
+
+// What sites have in memory, `syscall` included, one after the other. False where not all of it can
+// be read.
+bool read_sites(process::RemoteMemory& memory, const std::vector<iovec>& places,
+                std::vector<std::byte>& bytes) {
+  constexpr std::size_t kAtOnce = 512; // below IOV_MAX
+  std::size_t done = 0;
+  try {
+    for (std::size_t i = 0; i < places.size(); i += kAtOnce) {
+      const std::span<const iovec> some =
+          std::span(places).subspan(i, std::min(kAtOnce, places.size() - i));
+      std::size_t size = 0;
+      for (const iovec& place : some) {
+        size += place.iov_len;
+      }
+      bytes.resize(done + size);
+      memory.read_ranges(some, std::span(bytes).subspan(done));
+      done += size;
+    }
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kProcessGone) {
+      throw;
+    }
+    return false;
+  }
+  return true;
+}
+
+// Code that is written to a process in as few pieces as it lies in.
+class PendingCode {
+public:
+  explicit PendingCode(process::RemoteMemory& memory) : memory_(memory) {}
+
+  void add(std::uint64_t address, std::vector<std::byte> code, std::size_t room) {
+    code.resize(room);
+    if (address != start_ + bytes_.size()) {
+      write();
+      start_ = address;
+    }
+    bytes_.insert(bytes_.end(), code.begin(), code.end());
+  }
+  void write() {
+    memory_.write(start_, bytes_);
+    bytes_.clear();
+  }
+
+private:
+  process::RemoteMemory& memory_;
+  std::uint64_t start_ = 0;
+  std::vector<std::byte> bytes_;
+};
+
+} // namespace
+
 void CallBuffer::lead(
     process::RemoteMemory& memory, std::uint64_t start, std::uint64_t end, std::uint64_t offset,
     const std::vector<CallSite>& sites,
     const std::function<std::uint64_t(std::uint64_t near, std::uint64_t size)>& more) {
+  std::vector<const CallSite*> there;
+  std::vector<iovec> places;
   for (const CallSite& site : sites) {
     const std::uint64_t address = start + (site.offset - offset);
     const std::uint64_t filling =
         site.filling == CallSite::kNowhere ? address : start + (site.filling - offset);
-    constexpr std::uint64_t kLong = 5;
-    if (site.offset < offset || address + site.length + trace::kSyscallLength > end ||
-        filling < start || filling + kLong > end || leads_.count(address) != 0) {
-      continue;
+    if (site.offset >= offset && address + site.length + trace::kSyscallLength <= end &&
+        filling >= start && filling + kJumpSize <= end && leads_.count(address) == 0) {
+      there.push_back(&site);
+      places.push_back(
+          {reinterpret_cast<void*>(address), std::size_t{site.length} + trace::kSyscallLength});
+    }
+  }
+  std::vector<std::byte> found;
+  if (there.empty() || !read_sites(memory, places, found)) {
+    return;
+  }
+  PendingCode bridging(memory);
+  std::vector<std::uint64_t> led;
+  std::span<const std::byte> rest(found);
+  for (const CallSite* site : there) {
+    const std::uint64_t address = start + (site->offset - offset);
+    const std::span<const std::byte> original = rest.first(site->length);
+    const std::span<const std::byte> call = rest.subspan(site->length, trace::kSyscallLength);
+    rest = rest.subspan(site->length + trace::kSyscallLength);
+    if (call[0] != std::byte{0x0f} || call[1] != std::byte{0x05}) {
+      continue; // the program has changed it
     }
     Bridges* bridges = bridges_near(address, more);
     if (bridges == nullptr) {
-      return;
+      break;
     }
     Lead lead;
-    lead.original.resize(site.length);
-    std::array<std::byte, trace::kSyscallLength> call{};
-    lead.call = address + site.length;
-    if (memory.read_some(address, lead.original) != lead.original.size() ||
-        memory.read_some(lead.call, call) != call.size() || call[0] != std::byte{0x0f} ||
-        call[1] != std::byte{0x05}) {
-      continue; // the program has changed it
-    }
+    lead.original.assign(original.begin(), original.end());
+    lead.call = address + site->length;
     const std::uint64_t to = bridges->start + bridges->used;
     bridges->used += kBridgeSize;
-    memory.write(to, bridge(lead.original, lead.call + trace::kSyscallLength));
-    if (filling != address) {
+    bridging.add(to, bridge(original, lead.call + trace::kSyscallLength), kBridgeSize);
+    std::uint64_t next = to;
+    if (site->filling != CallSite::kNowhere) {
+      const std::uint64_t filling = start + (site->filling - offset);
       Lead pad;
-      pad.original.resize(kLong);
+      pad.original.resize(kJumpSize);
       memory.read(filling, pad.original);
-      pad.written = jump(filling, to, kLong);
-      memory.write(filling, pad.written);
+      pad.written = jump(filling, to, kJumpSize);
       leads_[filling] = std::move(pad);
+      led.push_back(filling);
+      next = filling;
     }
-    lead.written = jump(address, filling != address ? filling : to, site.length);
-    memory.write(address, lead.written);
+    lead.written = jump(address, next, site->length);
     leads_[address] = std::move(lead);
+    led.push_back(address);
+  }
+  bridging.write();
+  for (const std::uint64_t address : led) {
+    memory.write(address, leads_[address].written);
   }
 }
 

@@ -100,7 +100,7 @@ private:
   void on_new_task(RecordedTask& task);
   std::string keep_code(int fd, const std::string& path);
   KeptFiles keep_programs(const RecordedTask& task);
-  static ScopedFd open_mapped(const RecordedTask& task, const std::string& path);
+  static ScopedFd open_mapped(const RecordedTask& task, const process::ProcMapping& mapping);
   std::string prepare_image(RecordedTask& task);
   void end_in_exec(RecordedTask& task, pid_t caller, const trace::EventData* entered,
                    const std::vector<pid_t>& others);

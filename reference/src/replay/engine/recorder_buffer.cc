@@ -142,7 +142,7 @@ void Recorder::lead_calls(RecordedTask& task, std::uint64_t start, std::uint64_t
         (mapping.protection & PROT_EXEC) == 0 || (mapping.protection & PROT_WRITE) != 0) {
       continue;
     }
-    if (const ScopedFd file = open_mapped(task, mapping.name)) {
+    if (const ScopedFd file = open_mapped(task, mapping)) {
       buffer.lead(task.memory, mapping.start, mapping.end, mapping.offset,
                   code_.call_sites(file.get()), more);
     }

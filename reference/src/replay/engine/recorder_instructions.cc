@@ -155,7 +155,7 @@ void Recorder::replace_in_range(RecordedTask& task, std::uint64_t start, std::ui
                                 bool noted) {
   code_.replace(
       task.tid, task.memory, start & ~(kPage - 1), align_up(start + length, kPage), *task.replaced,
-      [&](const process::ProcMapping& mapping) { return open_mapped(task, mapping.name); },
+      [&](const process::ProcMapping& mapping) { return open_mapped(task, mapping); },
       [&](std::uint64_t address) {
         if (noted) {
           writer_->event().memory.push_back(

@@ -185,7 +185,7 @@ KeptFiles Recorder::keep_programs(const RecordedTask& task) {
     if (mapping.inode == 0 || mapping.shared || kept.count(mapping.name) != 0) {
       continue;
     }
-    const ScopedFd file = open_mapped(task, mapping.name);
+    const ScopedFd file = open_mapped(task, mapping);
     if (!file) {
       const int error = errno;
       if (!process::try_read_link(process::proc_path(task.pid, "exe"))) {
@@ -204,25 +204,18 @@ KeptFiles Recorder::keep_programs(const RecordedTask& task) {
 
 // Opens a file that the task has mapped. In another mount namespace than ours another file may lie
 // under its name, so that comes last.
-ScopedFd Recorder::open_mapped(const RecordedTask& task, const std::string& path) {
-  ScopedFd file;
-  for (const process::ProcMapping& mapping : process::read_mappings(task.tid)) {
-    // (The path may lack what the kernel adds to the name of a file that was removed, or of a
-    // memfd.)
-    if (mapping.name == path || mapping.name == path + " (deleted)") {
-      char name[64];
-      std::snprintf(name, sizeof name, "map_files/%llx-%llx",
-                    static_cast<unsigned long long>(mapping.start),
-                    static_cast<unsigned long long>(mapping.end));
-      file.reset(::open(process::proc_path(task.pid, name).c_str(), O_RDONLY | O_CLOEXEC));
-      break;
-    }
-  }
+ScopedFd Recorder::open_mapped(const RecordedTask& task, const process::ProcMapping& mapping) {
+  char name[64];
+  std::snprintf(name, sizeof name, "map_files/%llx-%llx",
+                static_cast<unsigned long long>(mapping.start),
+                static_cast<unsigned long long>(mapping.end));
+  ScopedFd file(::open(process::proc_path(task.pid, name).c_str(), O_RDONLY | O_CLOEXEC));
   if (!file && process::try_read_link(process::proc_path(task.pid, "ns/mnt")) !=
                    process::try_read_link("/proc/self/ns/mnt")) {
-    file.reset(::open((process::proc_path(task.pid, "root") + path).c_str(), O_RDONLY | O_CLOEXEC));
+    file.reset(::open((process::proc_path(task.pid, "root") + mapping.name).c_str(),
+                      O_RDONLY | O_CLOEXEC));
   } else if (!file) {
-    file.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    file.reset(::open(mapping.name.c_str(), O_RDONLY | O_CLOEXEC));
   }
   return file;
 }
