@@ -120,6 +120,7 @@ CASES = {
     "leader_ends": ("", ["@leader_ends"], 3),
     "init_faults": ("", ["@init_faults"], 0),
     "buffered_calls": ("", ["@buffered_calls"], 0),
+    "saved_state": ("", ["@saved_state"], 0),
     "many_events": ("", ["@many_events", "SIZE"], 0, 20_000, 5_000),
 }
 

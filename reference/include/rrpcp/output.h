@@ -23,8 +23,8 @@ public:
   void write(std::span<const std::byte> bytes);
   // Writes zero bytes until the offset is a multiple of `alignment` (a power of two).
   void pad_to(std::uint64_t alignment);
-  // Makes sure that blocks for the next `bytes` are there, and for some more, where the file can
-  // preallocate (fallocate(2)). Never fails.
+  // Of a file that is not small: makes sure that blocks for the next `bytes` are there, and for some
+  // more, where the file can preallocate (fallocate(2)). Never fails.
   void reserve(std::uint64_t bytes);
   // Gives back what was preallocated and not written. Throws Error.
   void trim();

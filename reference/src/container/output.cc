@@ -19,8 +19,10 @@ namespace {
 // write(2) takes at most this much at once.
 constexpr std::size_t kMaxWrite = 0x7ffff000;
 
-// Blocks are reserved in steps of this size.
+// Blocks are reserved in steps of this size, unless the file may stay small: such a one takes no
+// more than it needs, also for a moment.
 constexpr std::uint64_t kReserveStep = 64u << 20;
+constexpr std::uint64_t kSmall = 4u << 20;
 
 void wait_writable(int fd) {
   pollfd waiting{fd, POLLOUT, 0};
@@ -68,7 +70,7 @@ void Output::pad_to(std::uint64_t alignment) {
 }
 
 void Output::reserve(std::uint64_t bytes) {
-  if (base_ < 0 || offset_ + bytes <= reserved_) {
+  if (base_ < 0 || offset_ + bytes <= std::max(reserved_, kSmall)) {
     return;
   }
   // Blocks beyond the end of the file; trim() gives back what was not needed. A failure means only
