@@ -16,6 +16,11 @@ LOOP = "i=0; while [ $i -lt 120 ]; do echo line $i; i=$((i+1)); done"
 TREE = "for i in 1 2 3; do (echo child $i; sleep 0.01; seq 40 | sort | tail -1) & done; wait; echo end"
 PYTHON = "exec /usr/bin/python3 -S -c 'd = {}\nfor i in range(20000): d[i % 977] = str(i) * 3\n" \
          "for i in range(40): print(i, flush=True); d[i] = [i] * 500'"
+# Shared memory with pages of zeros that were written, which nobody has mapped from some event on.
+UNMAPPED = "exec /usr/bin/python3 -S -c 'import mmap\n" \
+           "f = open(\"f\", \"w+b\"); f.truncate(65536); m = mmap.mmap(f.fileno(), 65536)\n" \
+           "m[:40960] = bytes(40960); m[20480:20485] = b\"bytes\"\n" \
+           "for i in range(200): print(i, flush=True)\nm.close()\nfor i in range(200): print(i, flush=True)'"
 # Computes long between two system calls: checkpoints of time lie between events.
 COMPUTES = "exec /usr/bin/python3 -S -c 'x = 1\nfor i in range(1200000): x = (x * 31 + i) % 1000003\nprint(x)'"
 
@@ -95,7 +100,7 @@ def listing(directory):
 
 def agree(directory):
     """Every checkpoint, one or many bases deep, is what a replay comes to."""
-    scripts = {"loop": LOOP, "tree": TREE, "python": PYTHON, "threads": 'exec "$P"/producer_consumer',
+    scripts = {"loop": LOOP, "tree": TREE, "python": PYTHON, "unmapped": UNMAPPED, "threads": 'exec "$P"/producer_consumer',
                "shared": 'exec "$P"/shared_memory', "signals": '"$P"/signals; true', "vfork": 'exec "$P"/vforks'}
     for name, script in scripts.items():
         place = os.path.join(directory, name)
