@@ -103,6 +103,7 @@ CASES = {
     "early_alarms": ["@early_alarms"],
     "killed": ["@killed"],
     "vdso": ["@vdso"],
+    "memory_loops": ["@memory_loops"],
     "debugger": ["@debugger"],
     "call_tracer": ["@call_tracer"],
     "attacher": ["@attacher"],

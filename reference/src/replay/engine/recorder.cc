@@ -167,6 +167,7 @@ void Recorder::run_task(RecordedTask& task) {
     leave_entry(task);
     return;
   }
+  task.pending_there = 0;
   if (task.passing && !pass_to_task(task)) {
     return;
   }
@@ -182,6 +183,7 @@ void Recorder::run_task(RecordedTask& task) {
     task.slice = std::make_unique<PageDigests>(task.tid, task.memory, PageRange(), task.made_code);
   }
   task.resumed_at = Clock::now();
+  note_pending(task);
   let_run(task, std::exchange(task.resume_signal, 0));
   bool running = true;
   while (running) {
@@ -236,7 +238,7 @@ bool Recorder::handle_stop(RecordedTask& task, const process::TraceeStop& stop) 
   }
   if (stop.group_stop()) {
     const user_regs_struct registers = task.tracee.registers();
-    if (std::memcmp(&task.boundary, &registers, sizeof registers) != 0) {
+    if (task.went_on || std::memcmp(&task.boundary, &registers, sizeof registers) != 0) {
       preempt(task);
     }
     if (task.traced) {
@@ -267,6 +269,11 @@ bool Recorder::handle_stop(RecordedTask& task, const process::TraceeStop& stop) 
     }
     const bool running = task.state == State::kRunning;
     if (running) {
+      // (The notice of a process that goes on comes before the signal by which it does.)
+      const user_regs_struct registers = task.tracee.registers();
+      if (std::memcmp(&task.boundary, &registers, sizeof registers) != 0) {
+        task.went_on = true;
+      }
       let_run(task);
     } else {
       task.state = State::kReady;

@@ -128,6 +128,7 @@ private:
                const std::optional<user_regs_struct>& reached);
   std::optional<user_regs_struct> take_off_entry(RecordedTask& task, user_regs_struct registers);
   void call_off(RecordedTask& task);
+  static void note_pending(RecordedTask& task);
   void raise_held(RecordedTask& task);
   static void pend_blocked(RecordedTask& task);
   static void put_back_info(RecordedTask& task, siginfo_t& info);
@@ -209,6 +210,7 @@ private:
   void lead_calls(RecordedTask& task, std::uint64_t start, std::uint64_t length);
   void keep_code_as_built(RecordedTask& task);
   void let_run(RecordedTask& task, int signal = 0);
+  void run_on(RecordedTask& task, int signal = 0);
   void empty_buffer(RecordedTask& task, const process::TraceeStop& stop);
   bool calls_vsyscall(RecordedTask& task);
   void record_buffered(RecordedTask& task, const buffer::BufferedCall& call);

@@ -164,6 +164,13 @@ void Recorder::let_run(RecordedTask& task, int signal) {
   task.tracee.resume(way_to_run(task), signal);
 }
 
+// The same after a stop that was no event, in the middle of its program.
+void Recorder::run_on(RecordedTask& task, int signal) {
+  task.state = State::kRunning;
+  task.went_on = true;
+  let_run(task, signal);
+}
+
 // A stop of a task that ran: what it has done without one comes first.
 void Recorder::empty_buffer(RecordedTask& task, const process::TraceeStop& stop) {
   if (!task.buffer->active() || task.state != State::kRunning || task.in_call || stop.gone() ||
@@ -189,7 +196,7 @@ bool Recorder::calls_vsyscall(RecordedTask& task) {
   if (task.tracee.registers().rip - kPageOfCalls >= kPage) {
     return false;
   }
-  let_run(task);
+  run_on(task);
   return true;
 }
 
