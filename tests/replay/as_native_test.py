@@ -104,6 +104,7 @@ CASES = {
     "killed": ["@killed"],
     "vdso": ["@vdso"],
     "memory_loops": ["@memory_loops"],
+    "odd_callers": ["@odd_callers"],
     "debugger": ["@debugger"],
     "call_tracer": ["@call_tracer"],
     "attacher": ["@attacher"],

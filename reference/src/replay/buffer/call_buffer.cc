@@ -165,11 +165,13 @@ void CallBuffer::lead(
     }
     const std::uint64_t to = bridges->start + bridges->used;
     bridges->used += kBridgeSize;
+    lead.bridge = to;
     memory.write(to, bridge(lead.original, lead.call + trace::kSyscallLength));
     if (filling != address) {
       Lead pad;
       pad.original.resize(kLong);
       memory.read(filling, pad.original);
+      pad.bridge = to;
       pad.written = jump(filling, to, kLong);
       memory.write(filling, pad.written);
       leads_[filling] = std::move(pad);
@@ -219,6 +221,25 @@ bool CallBuffer::meets(std::uint64_t start, std::uint64_t end) const {
 
 bool CallBuffer::executes(std::uint64_t rip) const {
   return active_ && ((rip >= kArea && rip < kArea + kExecutableSize) || meets(rip, rip + 1));
+}
+
+std::uint64_t CallBuffer::led_from(std::uint64_t rip) const {
+  if (!active_) {
+    return 0;
+  }
+  const auto filling = leads_.find(rip);
+  const bool fills = filling != leads_.end() && filling->second.call == 0;
+  if (!fills && !executes(rip)) {
+    return 0;
+  }
+  for (const auto& [address, lead] : leads_) {
+    if (lead.call != 0 &&
+        (fills ? lead.bridge == filling->second.bridge
+               : rip == lead.bridge || rip == lead.bridge + lead.original.size())) {
+      return address;
+    }
+  }
+  return 0;
 }
 
 bool CallBuffer::goes_on_to(std::uint64_t rip) const {

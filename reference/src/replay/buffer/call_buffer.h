@@ -68,6 +68,10 @@ public:
   bool meets(std::uint64_t start, std::uint64_t end) const;
   // Whether a task that stands there is in its code.
   bool executes(std::uint64_t rip) const;
+  // Of one that is about to execute the first or the second instruction on its way there, or that
+  // it does not get any further than the first jump (EFLAGS.TF): where the jump is. 0: of no other.
+  // Nothing has happened yet that the program's own instruction there would not do again.
+  std::uint64_t led_from(std::uint64_t rip) const;
   // Whether a `syscall` that the area's code may go on to is there.
   bool goes_on_to(std::uint64_t rip) const;
 
@@ -107,6 +111,7 @@ private:
     std::vector<std::byte> original; // the program's bytes at the key
     std::vector<std::byte> written;
     std::uint64_t call = 0; // address of the `syscall`; 0: of filling
+    std::uint64_t bridge = 0;
   };
   struct Bridges {
     std::uint64_t start = 0;

@@ -286,9 +286,9 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
           }
         }
       } else {
-        length = part->kind == PartKind::kRead || part->kind == PartKind::kWritten ? part->size
-                 : part->kind == PartKind::kReadMany ? argument(saved, part->from)
-                                                     : static_cast<std::uint64_t>(result);
+        length = part->kind == PartKind::kRead || part->kind == PartKind::kWritten
+                     ? part->size
+                     : static_cast<std::uint64_t>(result);
         copy(bytes, address, length);
       }
       if (length == 0) {
@@ -319,6 +319,10 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
       asm volatile(".byte 0xf3, 0x48, 0x0f, 0xae, 0xc8" : "=a"(base)); // rdgsbase %rax
       entry->gs_base = base;
     }
+    asm volatile("mov %%ds, %0" : "=m"(entry->ds));
+    asm volatile("mov %%es, %0" : "=m"(entry->es));
+    asm volatile("mov %%fs, %0" : "=m"(entry->fs));
+    asm volatile("mov %%gs, %0" : "=m"(entry->gs));
     asm volatile("" : : : "memory");
     control->used += entry->size;
     made = 1;

@@ -212,9 +212,11 @@ private:
   void let_run(RecordedTask& task, int signal = 0);
   void run_on(RecordedTask& task, int signal = 0);
   void empty_buffer(RecordedTask& task, const process::TraceeStop& stop);
+  bool led_back(RecordedTask& task);
   bool calls_vsyscall(RecordedTask& task);
   void record_buffered(RecordedTask& task, const buffer::BufferedCall& call);
   bool leave_buffer(RecordedTask& task, bool group_stop);
+  void note_memory_opened(const RecordedTask& task, std::int64_t fd);
   void note_descriptors(RecordedTask& task, std::int64_t result);
   std::uint8_t kind_of_descriptor(const RecordedTask& task, std::uint64_t fd, std::uint64_t& device,
                                   std::uint64_t& inode);

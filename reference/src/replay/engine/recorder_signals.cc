@@ -62,6 +62,10 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
   const user_regs_struct registers = task.tracee.registers();
   siginfo_t info = task.tracee.signal_info();
   if (is_synchronous(info)) {
+    if (led_back(task)) {
+      run_on(task);
+      return true;
+    }
     if (on_made_code(task, registers, info)) {
       if (!task.tracee.attached()) {
         scheduler_.report_again(task);
