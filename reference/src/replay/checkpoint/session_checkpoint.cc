@@ -104,6 +104,7 @@ std::map<std::uint64_t, std::vector<std::byte>> contents_of(int fd, const std::s
       }
       if (piece == nullptr || piece_end != from) {
         piece = &contents[from];
+        piece->reserve(static_cast<std::uint64_t>(at) - from);
       }
       piece->insert(piece->end(), bytes.begin(), bytes.end());
       piece_end = from + bytes.size();
