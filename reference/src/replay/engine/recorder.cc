@@ -44,7 +44,14 @@ Recorder::Recorder(const RecordOptions& options)
     : options_(options), inherited_mask_(current_mask()), model_(options.cpuid),
       code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
             [this](const std::string& text) { notice_once(text); }, !model_.native(),
-            traps_.trapped_too) {}
+            traps_.trapped_too) {
+  for (const int own : {1, 2}) {
+    struct stat& output = own_outputs_[static_cast<std::size_t>(own)];
+    if (::fstat(own, &output) != 0 || (!S_ISFIFO(output.st_mode) && ::isatty(own) == 0)) {
+      output = {};
+    }
+  }
+}
 
 void Recorder::stop_if_told() const {
   if (!options_.stop) {

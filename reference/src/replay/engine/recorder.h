@@ -18,6 +18,7 @@
 #include "rrpcp/replay/record.h"
 #include "trace/call_row.h"
 
+#include <array>
 #include <capnp/message.h>
 #include <csignal>
 #include <cstdint>
@@ -26,6 +27,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <sys/stat.h>
 #include <sys/user.h>
 #include <vector>
 
@@ -71,6 +73,7 @@ private:
   static std::string descriptor_name(const RecordedTask& task, std::uint64_t fd);
   void refuse_mapping(RecordedTask& task);
   void put_back_untraced(const RecordedTask& task, RecordedTask& in);
+  int own_output(const RecordedTask& task, std::uint64_t fd) const;
   void note_output(RecordedTask& task, const trace::CallRow& row);
   void on_call_end(RecordedTask& task);
   void put_back_arguments(RecordedTask& task, user_regs_struct& registers) const;
@@ -271,6 +274,8 @@ private:
   // it from running.
   bool serves_files_ = false;
   Xxh3Stream64 buffered_digest_;
+  // Of the recorder's descriptors 1 and 2: where its output goes, if it is a pipe or a terminal.
+  std::array<struct stat, 3> own_outputs_{};
 };
 
 } // namespace rrpcp::replay
