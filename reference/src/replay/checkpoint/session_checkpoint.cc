@@ -224,6 +224,7 @@ auto capture_session(ReplaySession& session, const std::string& name, const Writ
                      std::optional<PlaceBetween> between, HeldBase* base,
                      std::uint32_t most_decoded, Write write) {
   return with_kj_errors(name, [&] {
+    session.put_back_trap();
     const std::string directory = std::filesystem::canonical(session.trace().directory()).string();
     GroupCapture capture(processes_of(session),
                          {options, directory, base != nullptr ? &base->memory() : nullptr});
