@@ -103,6 +103,11 @@ CASES = {
     "early_alarms": ["@early_alarms"],
     "killed": ["@killed"],
     "vdso": ["@vdso"],
+    "memory_loops": ["@memory_loops"],
+    # The same pipe through another description.
+    "opened_output": ["sh", "-c", "echo one > /dev/stdout; cat /proc/self/comm > /proc/self/fd/1; "
+                                  "echo two | tee /dev/stderr; echo three"],
+    "odd_callers": ["@odd_callers"],
     "debugger": ["@debugger"],
     "call_tracer": ["@call_tracer"],
     "attacher": ["@attacher"],

@@ -16,6 +16,25 @@ LOOP = "i=0; while [ $i -lt 120 ]; do echo line $i; i=$((i+1)); done"
 TREE = "for i in 1 2 3; do (echo child $i; sleep 0.01; seq 40 | sort | tail -1) & done; wait; echo end"
 PYTHON = "exec /usr/bin/python3 -S -c 'd = {}\nfor i in range(20000): d[i % 977] = str(i) * 3\n" \
          "for i in range(40): print(i, flush=True); d[i] = [i] * 500'"
+# Shared memory with pages of zeros that were written, and much of it, which nobody has mapped from some
+# event on; and neighbours that the kernel keeps apart because they were written apart.
+UNMAPPED = """exec /usr/bin/python3 -S -c '
+import ctypes, mmap
+c = ctypes.CDLL(None)
+c.mmap.restype = ctypes.c_void_p
+a = c.mmap(None, 12288, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+for page in (0, 8192, 4096):
+    c.mprotect(ctypes.c_void_p(a + page), 4096, 3)
+    ctypes.memset(a + page, 1, 1)
+f = open("f", "w+b")
+f.truncate(24 << 20)
+m = mmap.mmap(f.fileno(), 0)
+m[:40960] = bytes(40960)
+m[20480:20485] = b"bytes"
+m[65536:] = b"x" * ((24 << 20) - 65536)
+for i in range(200): print(i, flush=True)
+m.close()
+for i in range(200): print(i, flush=True)'"""
 # Computes long between two system calls: checkpoints of time lie between events.
 COMPUTES = "exec /usr/bin/python3 -S -c 'x = 1\nfor i in range(1200000): x = (x * 31 + i) % 1000003\nprint(x)'"
 
@@ -111,6 +130,14 @@ def agree(directory):
     trace = os.path.join(directory, "live")
     run("pcp-rr", "record", "-o", trace, "--checkpoint-interval", 40, "--checksum", 25, "--", "sh", "-c", LOOP)
     assert len(checkpoints(trace)) >= 3
+    assert not wrong(replayed(trace))
+
+
+def unmapped(directory):
+    """What nobody has mapped any more, and mappings that could be one, are the same from wherever."""
+    trace, last = record(directory, UNMAPPED, 0)
+    run("pcp-rr", "create-checkpoints", "-s", last - 300, "-i", 200, trace)
+    assert len(checkpoints(trace)) == 2
     assert not wrong(replayed(trace))
 
 
@@ -226,7 +253,7 @@ def between(directory):
             file.write(right)
 
 
-CASES = {case.__name__: case for case in (listing, agree, shares, forged, cut, between)}
+CASES = {case.__name__: case for case in (listing, agree, unmapped, shares, forged, cut, between)}
 
 with tempfile.TemporaryDirectory() as folder:
     CASES[CASE](folder)

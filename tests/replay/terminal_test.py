@@ -28,6 +28,8 @@ DIALOGUE = [
     (b"sleep 1000\r\n", b"\x03"),  # ^C
     (b"ready> ", b"echo status $?\n"),
     (b"status 130\r\n", b""),
+    (b"ready> ", b"echo opened $((40 + 4)) > /dev/tty\n"),
+    (b"opened 44\r\n", b""),
     (b"ready> ", b"exit 7\n"),
 ]
 
@@ -96,7 +98,7 @@ def main():
             said = replayed.stdout + replayed.stderr
             if replayed.returncode != 7:
                 fail(f"the replay ended with {replayed.returncode}", said)
-            for words in (b"job 42", b"Stopped", b"Running", b"again 43", b"status 130"):
+            for words in (b"job 42", b"Stopped", b"Running", b"again 43", b"status 130", b"opened 44"):
                 if words not in said:
                     fail(f"the replay does not show {words}", said)
         print(f"a dialogue of {len(DIALOGUE)} steps, {len(seen)} bytes shown, 3 replays")

@@ -8,8 +8,11 @@
 #include "diff/registers.h"
 
 #include <algorithm>
+#include <capnp/message.h>
 #include <map>
 #include <set>
+#include <tuple>
+#include <utility>
 
 namespace rrpcp::tools {
 namespace {
@@ -343,8 +346,48 @@ private:
     return mappings;
   }
 
+  // Whether `next`, which follows `mapping`, is a part of the same thing.
+  static bool goes_on(schema::Mapping::Reader mapping, schema::Mapping::Reader next) {
+    const auto kind = [](schema::Mapping::Reader of) {
+      return std::tuple(of.getProtection(), of.getFlags(), of.getAdvice(), of.getRole(),
+                        of.getPkey(), of.getObject(), of.getDevice(), of.getInode(),
+                        of.getMaximumProtection());
+    };
+    return next.getStart() == mapping.getEnd() && kind(mapping) == kind(next) &&
+           mapping.getName() == next.getName() &&
+           (mapping.getObject() == schema::NO_INDEX ||
+            next.getObjectOffset() ==
+                mapping.getObjectOffset() + (mapping.getEnd() - mapping.getStart()));
+  }
+
+  // The space with each row of such mappings as one. Whether the kernel keeps them apart depends on
+  // the order in which their pages were written first, and on the process that wrote them.
+  static schema::AddressSpace::Reader joined(schema::AddressSpace::Reader space,
+                                             capnp::MallocMessageBuilder& message) {
+    message.setRoot(space);
+    auto root = message.getRoot<schema::AddressSpace>();
+    const auto orphan = root.disownMappings();
+    const auto mappings = orphan.getReader();
+    std::vector<std::pair<unsigned, std::uint64_t>> rows; // first mapping, end
+    for (unsigned i = 0; i < mappings.size(); ++i) {
+      if (i == 0 || !goes_on(mappings[i - 1], mappings[i])) {
+        rows.emplace_back(i, 0);
+      }
+      rows.back().second = mappings[i].getEnd();
+    }
+    auto out = root.initMappings(static_cast<unsigned>(rows.size()));
+    for (unsigned i = 0; i < rows.size(); ++i) {
+      out.setWithCaveats(i, mappings[rows[i].first]);
+      out[i].setEnd(rows[i].second);
+    }
+    return root.asReader();
+  }
+
   void compare_spaces(const Place& place, std::uint32_t i, std::uint32_t j) {
-    messages_.compare(place, a_.getAddressSpaces()[i], b_.getAddressSpaces()[j]);
+    capnp::MallocMessageBuilder joined_a;
+    capnp::MallocMessageBuilder joined_b;
+    messages_.compare(place, joined(a_.getAddressSpaces()[i], joined_a),
+                      joined(b_.getAddressSpaces()[j], joined_b));
     if (page_size_of(a_) != page_size_of(b_)) {
       return;
     }

@@ -184,6 +184,26 @@ def checkpoints(directory):
     check(validated.returncode == 0, "the trace is not valid any more", validated.stdout.decode())
 
 
+def trap_shunned(directory):
+    """A program that blocks or ignores SIGTRAP does so wherever it was stepped, watched or stopped."""
+    for way in ([], ["ignored"]):
+        trace = os.path.join(directory, "trace%d" % len(way))
+        record(trace, os.path.join(FIXTURES, "trap_shunned"), *way)
+        said = gdb(trace, ["break work", "continue", "stepi 5", "checkpoint", "watch *(int *) &middle", "continue",
+                           "continue", "stepi", "checkpoint", "reverse-stepi", "reverse-stepi", "checkpoint",
+                           "write-checkpoints"])
+        in_order(said, r"Breakpoint 1, .*work", r"New value", r"Breakpoint 1, .*work", r"3 checkpoints written")
+        for name in sorted(os.listdir(trace + "/checkpoints")):
+            shown = subprocess.run([os.path.join(os.path.dirname(PCP_RR), "pcp-inspect"), "--json",
+                                    os.path.join(trace, "checkpoints", name)], stdout=subprocess.PIPE, check=True)
+            state = json.loads(shown.stdout)["manifest"]["state"]
+            blocked = int(state["tasks"][0]["signalMask"]) >> 4 & 1
+            actions = [action for action in state["signalHandlerTables"][0]["actions"] if action["signal"] == 5]
+            ignored = len(actions) == 1 and actions[0]["handler"] == "1"
+            check((blocked, ignored) == (0 if way else 1, bool(way)), "SIGTRAP: blocked %d, ignored %d in %s" % (
+                blocked, ignored, name), said)
+
+
 # The machine interface, on a socket, as front ends use it.
 def machine(directory):
     trace = os.path.join(directory, "trace")

@@ -38,7 +38,7 @@ enum class PartKind : std::uint8_t {
   kNone,
   kText,     // read: up to and with a zero byte
   kRead,     // read: `size` bytes
-  kReadMany, // read: as many as argument `from` says
+  kReadMany, // read: as many as argument `from` says, or fewer: then the result says how many
   kWritten,  // written: `size` bytes
   kResult,   // written: as many as the result says
 };
@@ -88,6 +88,7 @@ struct CallEntry {
   std::uint64_t rsp;
   std::uint64_t fs_base; // 0 where the processor does not let programs read it
   std::uint64_t gs_base;
+  std::uint16_t ds, es, fs, gs;
 };
 
 // The number of an entry that is not a call's: XSAVEC. Its result is rax, and its first piece, of

@@ -303,6 +303,7 @@ void CallBuffer::lead(
     lead.call = address + site->length;
     const std::uint64_t to = bridges->start + bridges->used;
     bridges->used += kBridgeSize;
+    lead.bridge = to;
     bridging.add(to, bridge(original, lead.call + trace::kSyscallLength), kBridgeSize);
     std::uint64_t next = to;
     if (site->filling != CallSite::kNowhere) {
@@ -310,6 +311,7 @@ void CallBuffer::lead(
       Lead pad;
       pad.original.resize(kJumpSize);
       memory.read(filling, pad.original);
+      pad.bridge = to;
       pad.written = jump(filling, to, kJumpSize);
       leads_[filling] = std::move(pad);
       led.push_back(filling);
@@ -341,6 +343,7 @@ void CallBuffer::lead_saving(
   memory.read(address, lead.original);
   lead.saving.assign(code.begin(), code.end());
   const std::uint64_t to = bridges->start + bridges->used;
+  lead.bridge = to;
   bridges->used += kBridgeSize;
   memory.write(to, saving_bridge(*operand, address + code.size()));
   lead.written = jump(address, to, kJumpSize);
@@ -349,12 +352,13 @@ void CallBuffer::lead_saving(
 }
 
 std::uint64_t CallBuffer::saving_before(std::uint64_t behind) const {
-  const auto at = leads_.lower_bound(behind);
-  if (at == leads_.begin()) {
-    return 0;
+  if (const auto at = leads_.lower_bound(behind); at != leads_.begin()) {
+    const auto& [address, lead] = *std::prev(at);
+    if (!lead.saving.empty() && address + lead.saving.size() == behind) {
+      return address;
+    }
   }
-  const auto& [address, lead] = *std::prev(at);
-  return !lead.saving.empty() && address + lead.saving.size() == behind ? address : 0;
+  throw Error(ErrorCode::kInternal, "the program was led from an instruction that is not known");
 }
 
 void CallBuffer::show_saving(process::RemoteMemory& memory, std::uint64_t address, bool led) {
@@ -403,6 +407,26 @@ bool CallBuffer::meets(std::uint64_t start, std::uint64_t end) const {
 
 bool CallBuffer::executes(std::uint64_t rip) const {
   return active_ && ((rip >= kArea && rip < kArea + kExecutableSize) || meets(rip, rip + 1));
+}
+
+std::uint64_t CallBuffer::led_from(std::uint64_t rip) const {
+  if (!active_) {
+    return 0;
+  }
+  const auto filling = leads_.find(rip);
+  const bool fills =
+      filling != leads_.end() && filling->second.call == 0 && filling->second.saving.empty();
+  if (!fills && !executes(rip)) {
+    return 0;
+  }
+  for (const auto& [address, lead] : leads_) {
+    if ((lead.call != 0 || !lead.saving.empty()) &&
+        (fills ? lead.bridge == filling->second.bridge
+               : rip == lead.bridge || rip == lead.bridge + lead.original.size())) {
+      return address;
+    }
+  }
+  return 0;
 }
 
 bool CallBuffer::goes_on_to(std::uint64_t rip) const {

@@ -70,7 +70,8 @@ public:
   void
   lead_saving(process::RemoteMemory& memory, std::uint64_t address, std::span<const std::byte> code,
               const std::function<std::uint64_t(std::uint64_t near, std::uint64_t size)>& more);
-  // Where the program is led from behind which it goes on at `behind`; 0: not known.
+  // Where the program is led from behind which it goes on at `behind`. Throws Error(kInternal) where
+  // it is not.
   std::uint64_t saving_before(std::uint64_t behind) const;
   // The XSAVEC that is led from `address`, where there is one: its bytes in memory or, with
   // `led` true, those that lead.
@@ -87,6 +88,10 @@ public:
   bool meets(std::uint64_t start, std::uint64_t end) const;
   // Whether a task that stands there is in its code.
   bool executes(std::uint64_t rip) const;
+  // Of one that is about to execute the first or the second instruction on its way there, or that
+  // it does not get any further than the first jump (EFLAGS.TF): where the jump is. 0: of no other.
+  // Nothing has happened yet that the program's own instruction there would not do again.
+  std::uint64_t led_from(std::uint64_t rip) const;
   // Whether a `syscall` that the area's code may go on to is there.
   bool goes_on_to(std::uint64_t rip) const;
 
@@ -129,6 +134,7 @@ private:
     std::vector<std::byte> written;
     std::uint64_t call = 0;        // address of the `syscall`; 0: of filling
     std::vector<std::byte> saving; // XSAVEC: its own bytes (`original` may begin with `ud2`)
+    std::uint64_t bridge = 0;
   };
   struct Bridges {
     std::uint64_t start = 0;

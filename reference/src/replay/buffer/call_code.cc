@@ -282,7 +282,7 @@ constexpr std::uint64_t kExtended = 576; // where its components begin
   return (stored >> kComponents) != 0 ? 0 : length;
 }
 
-[[gnu::always_inline]] inline void set_bases(const Control* control, CallEntry* entry) {
+[[gnu::always_inline]] inline void set_segments(const Control* control, CallEntry* entry) {
   entry->fs_base = 0;
   entry->gs_base = 0;
   if (control->reads_bases != 0) {
@@ -292,6 +292,10 @@ constexpr std::uint64_t kExtended = 576; // where its components begin
     asm volatile(".byte 0xf3, 0x48, 0x0f, 0xae, 0xc8" : "=a"(base)); // rdgsbase %rax
     entry->gs_base = base;
   }
+  asm volatile("mov %%ds, %0" : "=m"(entry->ds));
+  asm volatile("mov %%es, %0" : "=m"(entry->es));
+  asm volatile("mov %%fs, %0" : "=m"(entry->fs));
+  asm volatile("mov %%gs, %0" : "=m"(entry->gs));
 }
 
 // XSAVEC, and whether it was carried out.
@@ -329,7 +333,7 @@ constexpr std::uint64_t kExtended = 576; // where its components begin
   copy(reinterpret_cast<std::uint8_t*>(&entry->registers), reinterpret_cast<std::uint64_t>(saved),
        sizeof entry->registers);
   entry->rsp = control->rsp;
-  set_bases(control, entry);
+  set_segments(control, entry);
   asm volatile("" : : : "memory");
   control->used += entry->size;
   return 1;
@@ -417,9 +421,9 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
           }
         }
       } else {
-        length = part->kind == PartKind::kRead || part->kind == PartKind::kWritten ? part->size
-                 : part->kind == PartKind::kReadMany ? argument(saved, part->from)
-                                                     : static_cast<std::uint64_t>(result);
+        length = part->kind == PartKind::kRead || part->kind == PartKind::kWritten
+                     ? part->size
+                     : static_cast<std::uint64_t>(result);
         copy(bytes, address, length);
       }
       if (length == 0) {
@@ -441,7 +445,7 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
     copy(reinterpret_cast<std::uint8_t*>(&entry->registers), reinterpret_cast<std::uint64_t>(saved),
          sizeof entry->registers);
     entry->rsp = control->rsp;
-    set_bases(control, entry);
+    set_segments(control, entry);
     asm volatile("" : : : "memory");
     control->used += entry->size;
     made = 1;

@@ -1,6 +1,8 @@
 #include "replay/checkpoint/session_checkpoint.h"
 
+#include "base/bytes.h"
 #include "base/file.h"
+#include "base/page.h"
 #include "container/kj_errors.h"
 #include "replay/checkpoint/process_group.h"
 #include "replay/checkpoint/supervisor_codec.h"
@@ -13,10 +15,12 @@
 #include "trace/private_entries.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <filesystem>
 #include <map>
 #include <sched.h>
+#include <span>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -76,9 +80,12 @@ void describe_position(const ReplaySession& session, std::optional<PlaceBetween>
   cursor.setDecodedOffset(place.decoded_offset);
 }
 
-// The bytes of an object that nobody has mapped.
+// The bytes of an object that nobody has mapped, but for pages of zeros: whether those are holes
+// depends on how the session came here.
 std::map<std::uint64_t, std::vector<std::byte>> contents_of(int fd, const std::string& name) {
   std::map<std::uint64_t, std::vector<std::byte>> contents;
+  std::vector<std::byte>* piece = nullptr; // the last one
+  std::uint64_t piece_end = 0;
   for (off_t at = 0;;) {
     const off_t start = ::lseek(fd, at, SEEK_DATA);
     if (start < 0) {
@@ -87,11 +94,21 @@ std::map<std::uint64_t, std::vector<std::byte>> contents_of(int fd, const std::s
       }
       throw system_error(errno, "cannot read shared memory").in_file(name);
     }
-    const off_t end = ::lseek(fd, start, SEEK_HOLE);
-    std::vector<std::byte> bytes(static_cast<std::size_t>(end - start));
-    bytes.resize(read_at(fd, bytes, static_cast<std::uint64_t>(start), name));
-    contents[static_cast<std::uint64_t>(start)] = std::move(bytes);
-    at = end;
+    at = ::lseek(fd, start, SEEK_HOLE);
+    std::array<std::byte, kPage> page;
+    for (auto from = static_cast<std::uint64_t>(start); from < static_cast<std::uint64_t>(at);
+         from += kPage) {
+      const std::span<const std::byte> bytes = std::span(page).first(read_at(fd, page, from, name));
+      if (is_zero(bytes)) {
+        continue;
+      }
+      if (piece == nullptr || piece_end != from) {
+        piece = &contents[from];
+        piece->reserve(static_cast<std::uint64_t>(at) - from);
+      }
+      piece->insert(piece->end(), bytes.begin(), bytes.end());
+      piece_end = from + bytes.size();
+    }
   }
 }
 
@@ -207,6 +224,7 @@ auto capture_session(ReplaySession& session, const std::string& name, const Writ
                      std::optional<PlaceBetween> between, HeldBase* base,
                      std::uint32_t most_decoded, Write write) {
   return with_kj_errors(name, [&] {
+    session.put_back_trap();
     const std::string directory = std::filesystem::canonical(session.trace().directory()).string();
     GroupCapture capture(processes_of(session),
                          {options, directory, base != nullptr ? &base->memory() : nullptr});

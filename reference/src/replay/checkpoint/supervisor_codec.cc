@@ -53,7 +53,10 @@ template <typename Use> void with_extension(const CheckpointReader& reader, Use 
           kj::heapArray<capnp::word>(payload.size() / sizeof(capnp::word));
       std::memcpy(words.begin(), payload.begin(), payload.size());
       const kj::ArrayPtr<const capnp::word> segments[] = {words};
-      capnp::SegmentArrayMessageReader message(segments);
+      // It may hold the contents of large files, which are read a few times.
+      capnp::ReaderOptions options;
+      options.traversalLimitInWords += 4 * std::uint64_t{words.size()};
+      capnp::SegmentArrayMessageReader message(segments, options);
       use(message.getRoot<schema::ReplayState>());
       return;
     }
@@ -239,12 +242,13 @@ std::map<std::uint32_t, StoredObject> load_objects(const CheckpointReader& reade
         throw damaged(reader, "a shared object of the replay is not one of the checkpoint");
       }
       for (schema::ObjectBytes::Reader piece : stored.getContents()) {
-        const auto* bytes = reinterpret_cast<const std::byte*>(piece.getBytes().begin());
+        const capnp::Data::Reader data = piece.getBytes();
+        const auto* bytes = reinterpret_cast<const std::byte*>(data.begin());
         if (piece.getOffset() > stored.getSize() ||
-            piece.getBytes().size() > stored.getSize() - piece.getOffset()) {
+            data.size() > stored.getSize() - piece.getOffset()) {
           throw damaged(reader, "a shared object of the replay has bytes beyond its end");
         }
-        out.contents[piece.getOffset()].assign(bytes, bytes + piece.getBytes().size());
+        out.contents[piece.getOffset()].assign(bytes, bytes + data.size());
       }
     }
   });

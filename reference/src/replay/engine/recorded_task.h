@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -76,9 +77,20 @@ struct RecordedTask {
   // Address of a `syscall` instruction of the program; 0: none known.
   std::uint64_t site = 0;
 
-  // Registers at the latest event, as the kernel has them: a signal that finds the same ones comes
-  // before the task has executed anything.
+  // Registers at the latest event, as the kernel has them.
   user_regs_struct boundary{};
+  // Signals (bit N-1) that were pending when the task was let run from there: one of them comes
+  // before the task has executed anything. Any other signal, and one that comes after another stop,
+  // may find the same registers in a loop that changes nothing but memory. (Of one that the kernel
+  // had no room to queue, RLIMIT_SIGPENDING, nobody can tell.)
+  std::uint64_t pending_there = 0;
+  // It was let go on since, after a stop that was no event.
+  bool went_on = false;
+  bool comes_at_boundary(const user_regs_struct& registers, const siginfo_t& info) const {
+    const bool queued = info.si_code != SI_USER || info.si_pid != 0;
+    return !went_on && (!queued || (pending_there >> (info.si_signo - 1) & 1) != 0) &&
+           std::memcmp(&registers, &boundary, sizeof registers) == 0;
+  }
   // Signals that came between two events, to be delivered at the next.
   std::deque<siginfo_t> held;
   // Of held signals that a handler has blocked meanwhile, and that are pending for it again.

@@ -44,7 +44,14 @@ Recorder::Recorder(const RecordOptions& options)
     : options_(options), inherited_mask_(current_mask()), model_(options.cpuid),
       code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
             [this](const std::string& text) { notice_once(text); }, !model_.native(),
-            traps_.trapped_too, background_) {}
+            traps_.trapped_too, background_) {
+  for (const int own : {1, 2}) {
+    struct stat& output = own_outputs_[static_cast<std::size_t>(own)];
+    if (::fstat(own, &output) != 0 || (!S_ISFIFO(output.st_mode) && ::isatty(own) == 0)) {
+      output = {};
+    }
+  }
+}
 
 void Recorder::stop_if_told() const {
   if (!options_.stop) {
@@ -167,6 +174,7 @@ void Recorder::run_task(RecordedTask& task) {
     leave_entry(task);
     return;
   }
+  task.pending_there = 0;
   if (task.passing && !pass_to_task(task)) {
     return;
   }
@@ -182,6 +190,7 @@ void Recorder::run_task(RecordedTask& task) {
     task.slice = std::make_unique<PageDigests>(task.tid, task.memory, PageRange(), task.made_code);
   }
   task.resumed_at = Clock::now();
+  note_pending(task);
   let_run(task, std::exchange(task.resume_signal, 0));
   bool running = true;
   while (running) {
@@ -236,7 +245,7 @@ bool Recorder::handle_stop(RecordedTask& task, const process::TraceeStop& stop) 
   }
   if (stop.group_stop()) {
     const user_regs_struct registers = task.tracee.registers();
-    if (std::memcmp(&task.boundary, &registers, sizeof registers) != 0) {
+    if (task.went_on || std::memcmp(&task.boundary, &registers, sizeof registers) != 0) {
       preempt(task);
     }
     if (task.traced) {
@@ -267,6 +276,11 @@ bool Recorder::handle_stop(RecordedTask& task, const process::TraceeStop& stop) 
     }
     const bool running = task.state == State::kRunning;
     if (running) {
+      // (The notice of a process that goes on comes before the signal by which it does.)
+      const user_regs_struct registers = task.tracee.registers();
+      if (std::memcmp(&task.boundary, &registers, sizeof registers) != 0) {
+        task.went_on = true;
+      }
       let_run(task);
     } else {
       task.state = State::kReady;

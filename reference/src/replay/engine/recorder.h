@@ -19,6 +19,7 @@
 #include "rrpcp/replay/record.h"
 #include "trace/call_row.h"
 
+#include <array>
 #include <capnp/message.h>
 #include <csignal>
 #include <cstdint>
@@ -27,6 +28,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <sys/stat.h>
 #include <sys/user.h>
 #include <vector>
 
@@ -72,6 +74,7 @@ private:
   static std::string descriptor_name(const RecordedTask& task, std::uint64_t fd);
   void refuse_mapping(RecordedTask& task);
   void put_back_untraced(const RecordedTask& task, RecordedTask& in);
+  int own_output(const RecordedTask& task, std::uint64_t fd) const;
   void note_output(RecordedTask& task, const trace::CallRow& row);
   void on_call_end(RecordedTask& task);
   void put_back_arguments(RecordedTask& task, user_regs_struct& registers) const;
@@ -130,6 +133,7 @@ private:
                const std::optional<user_regs_struct>& reached);
   std::optional<user_regs_struct> take_off_entry(RecordedTask& task, user_regs_struct registers);
   void call_off(RecordedTask& task);
+  static void note_pending(RecordedTask& task);
   void raise_held(RecordedTask& task);
   static void pend_blocked(RecordedTask& task);
   static void put_back_info(RecordedTask& task, siginfo_t& info);
@@ -211,11 +215,14 @@ private:
   void lead_calls(RecordedTask& task, std::uint64_t start, std::uint64_t length);
   void keep_code_as_built(RecordedTask& task);
   void let_run(RecordedTask& task, int signal = 0);
+  void run_on(RecordedTask& task, int signal = 0);
   void empty_buffer(RecordedTask& task, const process::TraceeStop& stop);
+  bool led_back(RecordedTask& task);
   bool calls_vsyscall(RecordedTask& task);
   void record_buffered(RecordedTask& task, const buffer::BufferedCall& call);
   static void take_buffered(const buffer::CallEntry& entry, user_regs_struct& registers);
   bool leave_buffer(RecordedTask& task, bool group_stop);
+  void note_memory_opened(const RecordedTask& task, std::int64_t fd);
   void note_descriptors(RecordedTask& task, std::int64_t result);
   std::uint8_t kind_of_descriptor(const RecordedTask& task, std::uint64_t fd, std::uint64_t& device,
                                   std::uint64_t& inode);
@@ -276,6 +283,8 @@ private:
   // it from running.
   bool serves_files_ = false;
   Xxh3Stream64 buffered_digest_;
+  // Of the recorder's descriptors 1 and 2: where its output goes, if it is a pipe or a terminal.
+  std::array<struct stat, 3> own_outputs_{};
 };
 
 } // namespace rrpcp::replay

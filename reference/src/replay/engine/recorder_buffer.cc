@@ -26,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -168,6 +169,27 @@ void Recorder::let_run(RecordedTask& task, int signal) {
   task.tracee.resume(way_to_run(task), signal);
 }
 
+// The same after a stop that was no event, in the middle of its program.
+void Recorder::run_on(RecordedTask& task, int signal) {
+  task.state = State::kRunning;
+  task.went_on = true;
+  let_run(task, signal);
+}
+
+// A fault on the way into the code: the program steps itself, has its stack nowhere, or has taken
+// its own right to write away. It is at the jump again then, with its own instruction there.
+bool Recorder::led_back(RecordedTask& task) {
+  user_regs_struct registers = task.tracee.registers();
+  const std::uint64_t from = task.buffer->led_from(registers.rip);
+  if (from == 0) {
+    return false;
+  }
+  registers.rip = from;
+  task.tracee.set_registers(registers);
+  keep_code_as_built(task);
+  return true;
+}
+
 // A stop of a task that ran: what it has done without one comes first.
 void Recorder::empty_buffer(RecordedTask& task, const process::TraceeStop& stop) {
   if (!task.buffer->active() || task.state != State::kRunning || task.in_call || stop.gone() ||
@@ -175,13 +197,16 @@ void Recorder::empty_buffer(RecordedTask& task, const process::TraceeStop& stop)
     return;
   }
   // (At the entry of a call it stands at the program's own.)
-  const bool inside = stop.event() != PTRACE_EVENT_SECCOMP &&
-                      task.buffer->executes(task.tracee.registers().rip) &&
-                      !wants_saving(task, stop);
+  const user_regs_struct registers = task.tracee.registers();
+  bool inside = stop.event() != PTRACE_EVENT_SECCOMP && task.buffer->executes(registers.rip) &&
+                !wants_saving(task, stop);
   if (inside && stop.signal() != 0 && is_synchronous(task.tracee.signal_info())) {
-    throw Error(ErrorCode::kUnsupportedState,
-                "a system call that the recorder had the program make without a stop has faulted")
-        .with_hint("record with --no-syscall-buffer");
+    if (task.buffer->led_from(registers.rip) == 0) {
+      throw Error(ErrorCode::kUnsupportedState,
+                  "a system call that the recorder had the program make without a stop has faulted")
+          .with_hint("record with --no-syscall-buffer");
+    }
+    inside = false;
   }
   task.buffer->drain(task.memory, inside,
                      [&](const buffer::BufferedCall& call) { record_buffered(task, call); });
@@ -194,12 +219,12 @@ bool Recorder::calls_vsyscall(RecordedTask& task) {
   if (task.tracee.registers().rip - kPageOfCalls >= kPage) {
     return false;
   }
-  let_run(task);
+  run_on(task);
   return true;
 }
 
-// Fills `registers`, whose segments are what they were, with those that the program had at an entry
-// of the buffer; of a call, behind it.
+// Fills `registers` with those that the program had at an entry of the buffer; of a call, behind
+// it.
 void Recorder::take_buffered(const buffer::CallEntry& entry, user_regs_struct& registers) {
   const buffer::SavedRegisters& saved = entry.registers;
   registers.r15 = saved.r15;
@@ -221,6 +246,10 @@ void Recorder::take_buffered(const buffer::CallEntry& entry, user_regs_struct& r
   registers.rip = saved.rip;
   registers.eflags = saved.flags;
   registers.rsp = entry.rsp;
+  registers.ds = entry.ds;
+  registers.es = entry.es;
+  registers.fs = entry.fs;
+  registers.gs = entry.gs;
   if (entry.fs_base != 0 || entry.gs_base != 0) {
     registers.fs_base = entry.fs_base;
     registers.gs_base = entry.gs_base;
@@ -254,10 +283,12 @@ void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& c
   registers.rax = static_cast<std::uint64_t>(entry.result);
   if ((entry.number == SYS_openat || entry.number == SYS_open) && entry.result >= 0 &&
       !call.pieces.empty()) {
-    constexpr std::string_view kServer = "/dev/fuse";
     const std::span<const std::byte> path = call.pieces.front().bytes;
-    serves_files_ = serves_files_ || (path.size() == kServer.size() + 1 &&
-                                      std::memcmp(path.data(), kServer.data(), path.size()) == 0);
+    const std::string_view text(reinterpret_cast<const char*>(path.data()), path.size() - 1);
+    serves_files_ = serves_files_ || text == "/dev/fuse";
+    if (text.ends_with("mem")) {
+      note_memory_opened(task, entry.result);
+    }
   }
 }
 
@@ -267,6 +298,11 @@ void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& c
 bool Recorder::leave_buffer(RecordedTask& task, bool group_stop) {
   buffer::CallBuffer& buffer = *task.buffer;
   user_regs_struct registers = task.tracee.registers();
+  if (const std::uint64_t from = buffer.led_from(registers.rip); from != 0) {
+    registers.rip = from;
+    task.tracee.set_registers(registers);
+    return false;
+  }
   if (!buffer.executes(registers.rip)) {
     if (buffer.goes_on_to(registers.rip) && registers.rcx == registers.rip) {
       registers.rcx = buffer::CallBuffer::former_rcx(task.memory);
@@ -331,10 +367,26 @@ bool Recorder::leave_buffer(RecordedTask& task, bool group_stop) {
   return made;
 }
 
+// Whoever reads /proc/PID/mem may find code that it knows.
+void Recorder::note_memory_opened(const RecordedTask& task, std::int64_t fd) {
+  if (RecordedTask* owner =
+          owner_of_memory(process::proc_path(task.tid, "fd/" + std::to_string(fd)))) {
+    keep_code_as_built(*owner);
+  }
+}
+
 // What becomes known, or untrue, of descriptors by a call that has ended.
 void Recorder::note_descriptors(RecordedTask& task, std::int64_t result) {
+  if (!filtered_ || (result < 0 && result >= kLastError)) {
+    return;
+  }
+  if (task.call.number == SYS_open || task.call.number == SYS_openat ||
+      task.call.number == SYS_openat2) {
+    note_memory_opened(task, result);
+    return;
+  }
   buffer::CallBuffer& buffer = *task.buffer;
-  if (!buffer.active() || (result < 0 && result >= kLastError)) {
+  if (!buffer.active()) {
     return;
   }
   if (task.pid != buffer.owner()) {
@@ -434,6 +486,12 @@ void Recorder::prepare_confinement(RecordedTask& task) {
       return;
     }
   }
+  if (call.number == SYS_process_vm_readv) {
+    if (RecordedTask* other = scheduler_.find(static_cast<pid_t>(call[0]))) {
+      keep_code_as_built(*other);
+    }
+    return;
+  }
   if (took_privileges_ && !task.forgoes_privileges && call.number == SYS_prctl &&
       call[0] == PR_GET_NO_NEW_PRIVS && (call[1] | call[2] | call[3] | call[4]) == 0) {
     answer(task, 0, "");
@@ -466,6 +524,18 @@ void Recorder::prepare_confinement(RecordedTask& task) {
   case SYS_munmap:
   case SYS_madvise:
     break;
+  case SYS_shmat: {
+    if ((call[2] & SHM_REMAP) == 0) {
+      return;
+    }
+    shmid_ds segment{};
+    if (::shmctl(static_cast<int>(call[0]), IPC_STAT, &segment) != 0) {
+      return; // whoever may attach it may read
+    }
+    start = call[1];
+    length = align_up(segment.shm_segsz, kPage);
+    break;
+  }
   default:
     return;
   }

@@ -12,6 +12,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -37,6 +38,21 @@ constexpr long kFutexWaitv = 449;
 constexpr long kFutexWake = 454;
 constexpr long kFutexWait = 455;
 constexpr long kFutexRequeue = 456;
+
+// Of the process; 0: it has none.
+dev_t controlling_terminal(pid_t pid) {
+  const std::string text = process::try_read_file(process::proc_path(pid, "stat")).value_or("");
+  char state = 0;
+  int terminal = 0; // field 7 of proc_pid_stat(5), the name in field 2 may hold anything
+  const std::size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos ||
+      std::sscanf(text.c_str() + name_end + 1, " %c %*d %*d %*d %d", // NOLINT
+                  &state, &terminal) != 2) {
+    return 0;
+  }
+  const auto number = static_cast<unsigned>(terminal);
+  return makedev(number >> 8 & 0xfff, (number & 0xff) | (number >> 12 & 0xfff00));
+}
 
 constexpr long kX32Bit = 0x40000000;                      // __X32_SYSCALL_BIT
 constexpr std::uint64_t kPersonalityNoRandom = 0x0040000; // ADDR_NO_RANDOMIZE
@@ -392,6 +408,38 @@ void Recorder::put_back_untraced(const RecordedTask& task, RecordedTask& in) {
   in.memory.write(task.call[0], std::as_bytes(std::span(&flags, 1)));
 }
 
+// Whether the descriptor leads where the recorder's own output goes: 1, 2, or 0 for neither.
+int Recorder::own_output(const RecordedTask& task, std::uint64_t fd) const {
+  for (const int own : {1, 2}) {
+    if (::syscall(SYS_kcmp, task.tid, ::getpid(), KCMP_FILE, fd, own) == 0) {
+      return own;
+    }
+  }
+  // Opened once more: /dev/stdout, /dev/tty. (In a file each would have a place of its own.)
+  struct stat status;
+  for (const int own : {1, 2}) {
+    const struct stat& ours = own_outputs_[static_cast<std::size_t>(own)];
+    if (!S_ISFIFO(ours.st_mode) && !S_ISCHR(ours.st_mode)) {
+      continue;
+    }
+    const std::string path = process::proc_path(task.tid, "fd/" + std::to_string(fd));
+    if (::stat(path.c_str(), &status) != 0 ||
+        (status.st_mode & S_IFMT) != (ours.st_mode & S_IFMT)) {
+      continue;
+    }
+    constexpr unsigned kControlling = 5; // /dev/tty
+    const bool same =
+        S_ISFIFO(ours.st_mode)
+            ? status.st_dev == ours.st_dev && status.st_ino == ours.st_ino
+            : status.st_rdev == ours.st_rdev || (status.st_rdev == makedev(kControlling, 0) &&
+                                                 controlling_terminal(task.pid) == ours.st_rdev);
+    if (same) {
+      return own;
+    }
+  }
+  return 0;
+}
+
 // Whether the call writes to the recorder's own output.
 void Recorder::note_output(RecordedTask& task, const trace::CallRow& row) {
   const bool from_memory = writes_descriptor(task.call);
@@ -399,17 +447,13 @@ void Recorder::note_output(RecordedTask& task, const trace::CallRow& row) {
     return;
   }
   const std::uint64_t fd = task.call[from_memory ? 0 : row.file.descriptor];
-  for (int own : {1, 2}) {
-    if (::syscall(SYS_kcmp, task.tid, ::getpid(), KCMP_FILE, fd, own) == 0) {
-      if (!from_memory) {
-        // Data that never passes through the program's memory: have it use write(2).
-        answer(task, -EINVAL, "");
-        return;
-      }
-      task.output = own;
-      return;
-    }
+  const int own = own_output(task, fd);
+  if (own != 0 && !from_memory) {
+    // Data that never passes through the program's memory: have it use write(2).
+    answer(task, -EINVAL, "");
+    return;
   }
+  task.output = own;
 }
 
 void Recorder::begin_call(RecordedTask& task) {

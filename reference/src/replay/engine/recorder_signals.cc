@@ -62,13 +62,16 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
   const user_regs_struct registers = task.tracee.registers();
   siginfo_t info = task.tracee.signal_info();
   if (is_synchronous(info)) {
+    if (led_back(task)) {
+      run_on(task);
+      return true;
+    }
     if (on_made_code(task, registers, info)) {
       if (!task.tracee.attached()) {
         scheduler_.report_again(task);
         return false;
       }
-      task.state = State::kRunning;
-      let_run(task);
+      run_on(task);
       return true;
     }
     if (emulate(task, registers, info)) {
@@ -80,7 +83,7 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
     signal = info.si_signo;
   }
   put_back_told(task, info);
-  const bool boundary = std::memcmp(&registers, &task.boundary, sizeof registers) == 0;
+  const bool boundary = task.comes_at_boundary(registers, info);
   if (boundary && task.passing && task.passing->si_signo == signal) {
     info = *std::exchange(task.passing, std::nullopt);
     task.tracee.set_signal_info(info);
@@ -114,8 +117,7 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
       task.state = State::kReady;
       return false;
     }
-    task.state = State::kRunning;
-    let_run(task, std::exchange(task.resume_signal, 0));
+    run_on(task, std::exchange(task.resume_signal, 0));
     return true;
   }
   if (synchronous) {
@@ -139,8 +141,7 @@ bool Recorder::on_signal(RecordedTask& task, int signal) {
     task.state = State::kReady;
     return false;
   }
-  task.state = State::kRunning;
-  let_run(task);
+  run_on(task);
   return true;
 }
 
@@ -244,6 +245,16 @@ void Recorder::call_off(RecordedTask& task) {
   task.state = State::kReady;
 }
 
+// Before the task is let run from its latest event.
+void Recorder::note_pending(RecordedTask& task) {
+  task.went_on = false;
+  for (const auto queue : {process::SignalQueue::kThread, process::SignalQueue::kProcess}) {
+    for (const siginfo_t& info : task.tracee.queued_signals(queue)) {
+      task.pending_there |= std::uint64_t{1} << (info.si_signo - 1);
+    }
+  }
+}
+
 // Sends the first held signal that is due again: the task meets it before it executes anything.
 void Recorder::raise_held(RecordedTask& task) {
   const auto due = std::find_if(task.held.begin(), task.held.end(),
@@ -252,6 +263,7 @@ void Recorder::raise_held(RecordedTask& task) {
     return;
   }
   std::rotate(task.held.begin(), due, due + 1);
+  task.pending_there |= std::uint64_t{1} << (task.held.front().si_signo - 1);
   ::syscall(SYS_tgkill, task.pid, task.tid, task.held.front().si_signo);
 }
 

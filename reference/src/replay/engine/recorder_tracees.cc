@@ -313,12 +313,10 @@ bool Recorder::on_traced_signal(RecordedTask& task, const user_regs_struct& regi
     }
     return false;
   }
-  const bool boundary = std::memcmp(&registers, &task.boundary, sizeof registers) == 0;
-  if (!boundary) {
+  if (!task.comes_at_boundary(registers, info)) {
     put_back_info(task, info);
     task.held.push_back(info);
-    task.state = State::kRunning;
-    let_run(task);
+    run_on(task);
     return true;
   }
   if (!task.held.empty() && task.held.front().si_signo == info.si_signo) {
@@ -390,6 +388,7 @@ bool Recorder::pass_to_task(RecordedTask& task) {
       task.passing.reset(); // the kernel keeps it
     }
     ::syscall(SYS_tgkill, task.pid, task.tid, info.si_signo);
+    task.pending_there |= std::uint64_t{1} << (info.si_signo - 1);
     return true;
   }
   const pid_t tid = task.tid;

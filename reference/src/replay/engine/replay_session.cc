@@ -1,5 +1,6 @@
 #include "replay/engine/replay_session.h"
 
+#include "process/proc_status.h"
 #include "process/restore/xsave_area.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/host_trials.h"
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <elf.h>
 #include <sys/ptrace.h>
 #include <utility>
@@ -20,6 +22,7 @@ using Clock = std::chrono::steady_clock;
 
 // Bytes of an event's data that are held in memory; of one with more, pieces while it is applied.
 constexpr std::uint64_t kMostHeld = 1 << 20;
+constexpr std::uint64_t kTrapBit = std::uint64_t{1} << (SIGTRAP - 1);
 
 } // namespace
 
@@ -47,6 +50,7 @@ ReplaySession::ReplaySession(const std::string& directory, ReplayOptions options
         Task{adopted.tid, adopted.pid, std::move(adopted.tracee), process::RemoteMemory(0)});
     made->memory = process::RemoteMemory(made->tracee.tid());
     made->site = adopted.site;
+    note_trap(*made);
     tasks_.emplace(adopted.tid, std::move(made));
   }
   load();
@@ -164,10 +168,41 @@ void ReplaySession::run_to(std::int64_t event) {
   }
 }
 
+// Of a task that has come from elsewhere, or has set the action.
+void ReplaySession::note_trap(Task& task) {
+  const process::ProcStatus status = process::ProcStatus::read(task.pid, task.tracee.tid());
+  task.blocks_trap = (task.tracee.signal_mask() & kTrapBit) != 0;
+  task.ignored_trap.reset();
+  if ((status.ignored & kTrapBit) != 0) {
+    task.ignored_trap = fault_action(task.tracee, task.memory, site(task), SIGTRAP);
+  }
+}
+
+void ReplaySession::put_back_trap() {
+  const auto found = tasks_.find(runner());
+  if (found == tasks_.end()) {
+    return;
+  }
+  Task& task = *found->second;
+  if (task.blocks_trap) {
+    const std::uint64_t mask = task.tracee.signal_mask();
+    if ((mask & kTrapBit) == 0) {
+      task.tracee.set_signal_mask(mask | kTrapBit);
+    }
+  }
+  if (task.ignored_trap &&
+      (process::ProcStatus::read(task.pid, task.tracee.tid()).ignored & kTrapBit) == 0) {
+    const user_regs_struct registers = task.tracee.registers();
+    set_fault_action(task.tracee, task.memory, site(task), SIGTRAP, *task.ignored_trap);
+    task.tracee.set_registers(registers); // the number of a call too
+  }
+}
+
 bool ReplaySession::apply(Deadline deadline) {
   if (at_end()) {
     return true;
   }
+  put_back_trap();
   const bool first = state_.tasks.empty() && current_.kind == trace::EventKind::kExec;
   const pid_t runner = current_.former_task != 0 ? current_.former_task : current_.task;
   std::optional<FaultAction> fault;
@@ -262,6 +297,7 @@ void ReplaySession::set_after(Task& task, const user_regs_struct& before) {
   }
   if (current_.signal_mask) {
     task.tracee.set_signal_mask(*current_.signal_mask);
+    task.blocks_trap = (*current_.signal_mask & kTrapBit) != 0;
   }
   if (current_.registers_after) {
     task.tracee.set_registers(at_user(*current_.registers_after));

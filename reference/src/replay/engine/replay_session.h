@@ -5,6 +5,7 @@
 #include "process/remote_memory.h"
 #include "process/restore/xsave_area.h"
 #include "process/tracee.h"
+#include "replay/engine/fault_action.h"
 #include "replay/engine/memory_digests.h"
 #include "replay/engine/processor_binding.h"
 #include "replay/engine/supervisor_state.h"
@@ -130,6 +131,10 @@ public:
   process::RemoteMemory& memory(pid_t tid) { return task(tid).memory; }
   // Id of the task's real process.
   pid_t real_process(pid_t tid) { return task(tid).pid; }
+  // Whoever steps the runner, or has it come to a breakpoint, makes the kernel unblock SIGTRAP and
+  // forget that it is ignored (fault_action.h). Both as the program has it again; step() does that
+  // by itself.
+  void put_back_trap();
   // Address of a `syscall` instruction in the task's memory.
   std::uint64_t call_site(pid_t tid) { return site(task(tid)); }
   const std::string& directory() const { return directory_; }
@@ -144,6 +149,9 @@ private:
     process::RemoteMemory memory;
     // Address of a `syscall` instruction; 0: not known.
     std::uint64_t site = 0;
+    // The program blocks SIGTRAP, or ignores it: with this action.
+    bool blocks_trap = false;
+    std::optional<FaultAction> ignored_trap = {};
   };
 
   using Deadline = std::optional<std::chrono::steady_clock::time_point>;
@@ -154,6 +162,7 @@ private:
   [[noreturn]] void diverged(const std::string& what) const;
   void check_processor() const;
   void load();
+  void note_trap(Task& task);
   bool apply(Deadline deadline);
   void set_extended_registers(process::Tracee& tracee, std::span<const std::byte> area);
   void set_after(Task& task, const user_regs_struct& before);

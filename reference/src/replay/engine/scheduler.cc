@@ -22,7 +22,7 @@ using State = RecordedTask::State;
 
 // How long a task may compute while others wait.
 constexpr std::chrono::milliseconds kPatience(500);
-// How long it may make calls without a stop then.
+// How long it may make calls without a stop then, with whatever stops in between.
 constexpr std::chrono::milliseconds kBufferPatience(20);
 // Events of one task in a row while others are ready.
 constexpr int kQuantum = 100;
@@ -82,12 +82,14 @@ void Scheduler::erase(pid_t tid) {
 
 RecordedTask* Scheduler::choose() {
   RecordedTask* current = find(current_);
-  if (current != nullptr && current->state == State::kReady && !yield_ && in_a_row_ < kQuantum) {
+  if (current != nullptr && current->state == State::kReady && !yield_ && in_a_row_ < kQuantum &&
+      (!current->buffer->active() || Clock::now() - turn_began_ < kBufferPatience)) {
     ++in_a_row_;
     return current;
   }
   yield_ = false;
   in_a_row_ = 0;
+  turn_began_ = Clock::now();
   auto at = std::find(order_.begin(), order_.end(), current_);
   const std::size_t start =
       at != order_.end() ? static_cast<std::size_t>(at - order_.begin()) + 1 : 0;

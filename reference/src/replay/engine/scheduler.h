@@ -85,6 +85,7 @@ private:
   std::map<pid_t, int> early_; // stops of tasks that their makers have not told of yet
   pid_t current_ = 0;
   int in_a_row_ = 0;
+  std::chrono::steady_clock::time_point turn_began_;
   bool yield_ = false;
 };
 

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -118,6 +119,13 @@ void ReplaySession::perform(Task& task, const user_regs_struct& entry) {
   case trace::Made::kAgainAlways: {
     InjectedCalls calls(task.tracee, site(task));
     require_same(call, calls.call_with(call.number, call.arguments));
+    if (call.number == SYS_rt_sigaction && call[0] == SIGTRAP && call[1] != 0) {
+      for (const auto& [tid, other] : tasks_) {
+        if (other->pid == task.pid) {
+          note_trap(*other);
+        }
+      }
+    }
     return;
   }
   case trace::Made::kAgainUnchecked: {

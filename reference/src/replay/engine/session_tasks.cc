@@ -50,6 +50,8 @@ void ReplaySession::make_task(Task& parent) {
   auto made = std::make_unique<Task>(Task{current_.child, thread ? parent.pid : real,
                                           std::move(tracee), process::RemoteMemory(real)});
   made->site = parent.site;
+  made->blocks_trap = parent.blocks_trap;
+  made->ignored_trap = parent.ignored_trap;
   TaskState state;
   state.tid = current_.child;
   state.pid = current_.child_process;
@@ -122,6 +124,7 @@ void ReplaySession::execute() {
   std::vector<process::restore::BuiltTask> tasks = built.release();
   tasks_[pid] = std::make_unique<Task>(
       Task{pid, real, std::move(tasks.front().tracee), process::RemoteMemory(real)});
+  note_trap(*tasks_[pid]);
   state.in_call = false;
   process.space_event = state_.event;
   process.shares_memory_of = 0;

@@ -308,6 +308,7 @@ void kill_tasks(std::vector<AdoptedTask>& tasks) {
 }
 
 SessionCopy::SessionCopy(ReplaySession& session) : state_(session.state()) {
+  session.put_back_trap();
   std::map<std::uint32_t, int> objects;
   for (const ObjectState& object : state_.objects) {
     objects[object.number] = session.object(object.number);
