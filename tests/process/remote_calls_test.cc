@@ -11,6 +11,7 @@
 #include "process/thread_group.h"
 #include "process/tracee.h"
 #include "rrpcp/error.h"
+#include "support/syscall_fault.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -468,6 +469,46 @@ void settle(process::Tracee& tracee) {
 
 void make_a_call(process::RemoteCalls& calls) {
   calls.call(SYS_getppid);
+}
+
+// A signal that stops the process has the kernel restart clone(2).
+TEST(ReturnGate, ThreadSurvivesAStopInTheMiddleOfACall) {
+  bool killed = true;
+  for (std::uint64_t nth = 0; killed && !HasFailure(); ++nth) {
+    ChildProcess child([] {
+      ChildProcess::announce_ready();
+      return ::pause();
+    });
+    wait_until_asleep(child.pid());
+    std::uint64_t requests = 0;
+    const test::FaultRun run = test::run_with_faults(
+        [&] {
+          process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
+          tracee.stop();
+          settle(tracee);
+          const std::vector<process::ProcMapping> mappings = process::read_mappings(child.pid());
+          std::optional<process::ReturnGate> gate = process::ReturnGate::open(
+              child.pid(), mappings, process::ReturnCode::find(child.pid(), mappings).value(),
+              tracee.registers().rsp);
+          process::RemoteCalls calls(tracee, gate.value());
+          ::kill(child.pid(), SIGSTOP);
+          const std::int64_t made = calls.clone_child(CLONE_FILES);
+          const bool reaped = made > 0 && calls.wait_for_child(made) == made;
+          calls.finish();
+          tracee.detach();
+          return reaped ? 0 : 1;
+        },
+        [&](const test::SyscallEntry& call) -> test::Fault {
+          return call.number == SYS_ptrace && requests++ == nth ? test::Fault{test::Fault::kKill}
+                                                                : test::Fault{};
+        });
+    killed = WIFSIGNALED(run.status);
+    if (!killed) {
+      EXPECT_EQ(run.status, 0);
+    }
+    ::kill(child.pid(), SIGCONT);
+    expect_asleep_in(SYS_pause, child.pid(), "killed at its ptrace call " + std::to_string(nth));
+  }
 }
 
 // Stops all threads of `pid`, lets the first make a call, and lets all go on.
