@@ -81,7 +81,9 @@ constexpr Change kChanges[] = {
     {"mergeable", advise<MADV_MERGEABLE>, advised<5>},
     {"sequential", advise<MADV_SEQUENTIAL>, advised<6>},
     {"random", advise<MADV_RANDOM>, advised<7>},
-    {"locked", [](char* at) { return ::mlock(at, kLength) == 0; }, flagged<MAP_LOCKED>},
+    // AddressSanitizer's mlock() does nothing.
+    {"locked", [](char* at) { return ::syscall(SYS_mlock, at, kLength) == 0; },
+     flagged<MAP_LOCKED>},
     {"locked on fault", [](char* at) { return ::mlock2(at, kLength, MLOCK_ONFAULT) == 0; },
      [](schema::Mapping::Reader mapping) { return mapping.getLockedOnFault(); }},
     {"no reserve", [](char* at) { return map_again(at, MAP_NORESERVE); }, flagged<MAP_NORESERVE>},
