@@ -2,7 +2,8 @@
 // capture has most to put back: computing, with registers and vector registers that must stay;
 // asleep; in calls that have a signal mask of their own; talking through a pipe; waiting for
 // children. Each counts its rounds in the file that it is given (struct Watch), where errors are
-// noted as well.
+// noted as well. With a second argument, all its threads wait in calls with a time-out that the
+// kernel takes up again by itself.
 //
 // Built without sanitizers, whose runtime would have memory and threads of its own.
 #include "process/kill_subject.h"
@@ -12,9 +13,12 @@
 #include <cstdint>
 #include <cstdlib>
 #include <fcntl.h>
+#include <iterator>
+#include <linux/futex.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <thread>
@@ -210,10 +214,69 @@ void call_and_wait() {
   }
 }
 
+timespec add(timespec time, long nanoseconds) {
+  time.tv_nsec += nanoseconds;
+  if (time.tv_nsec >= 1'000'000'000) {
+    time.tv_nsec -= 1'000'000'000;
+    ++time.tv_sec;
+  }
+  return time;
+}
+
+timespec now() {
+  timespec time;
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return time;
+}
+
+// Calls that end by their time-out, which several captures fall into. Those by syscall(3) have no
+// number in front of them.
+constexpr long kTimeOut = 50'000'000;
+constexpr timespec kTime{0, kTimeOut};
+
+bool timed_out(long result) {
+  return result == -1 && errno == ETIMEDOUT;
+}
+
+bool (*const kCalls[])() = {
+    [] { return ::syscall(SYS_nanosleep, &kTime, nullptr) == 0; },
+    [] { return ::syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &kTime, nullptr) == 0; },
+    [] { return ::clock_nanosleep(CLOCK_REALTIME, 0, &kTime, nullptr) == 0; },
+    [] {
+      const timespec end = add(now(), kTimeOut);
+      return ::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, nullptr) == 0;
+    },
+    [] { return ::poll(nullptr, 0, kTimeOut / 1'000'000) == 0; },
+    [] { return ::ppoll(nullptr, 0, &kTime, nullptr) == 0; },
+    [] {
+      timeval time{0, kTimeOut / 1000};
+      return ::select(0, nullptr, nullptr, nullptr, &time) == 0;
+    },
+    [] {
+      const std::uint32_t word = 3;
+      return timed_out(::syscall(SYS_futex, &word, FUTEX_WAIT, 3, &kTime, nullptr, 0));
+    },
+    [] {
+      const std::uint32_t word = 0;
+      const timespec end = add(now(), kTimeOut);
+      return timed_out(::syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, 0, &end, nullptr,
+                                 FUTEX_BITSET_MATCH_ANY));
+    }};
+static_assert(std::size(kCalls) == rrpcp::test::Watch::kThreads);
+
+void make_calls(unsigned thread) {
+  for (;;) {
+    if (!kCalls[thread]()) {
+      fail(900 + thread);
+    }
+    count(thread);
+  }
+}
+
 } // namespace
 
 int main(int count_of_arguments, char** arguments) {
-  if (count_of_arguments != 2) {
+  if (count_of_arguments != 2 && count_of_arguments != 3) {
     return 2;
   }
   const int file = ::open(arguments[1], O_RDWR | O_CLOEXEC);
@@ -223,6 +286,12 @@ int main(int count_of_arguments, char** arguments) {
   }
   ::close(file);
   watch = static_cast<rrpcp::test::Watch*>(memory);
+  if (count_of_arguments == 3) {
+    for (unsigned i = 1; i < std::size(kCalls); ++i) {
+      std::thread(make_calls, i).detach();
+    }
+    make_calls(0);
+  }
   struct sigaction action {};
   action.sa_handler = [](int) {};
   for (int signal : {SIGUSR1, SIGUSR2, SIGWINCH}) {

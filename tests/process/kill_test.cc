@@ -23,6 +23,8 @@
 #include <fcntl.h>
 #include <functional>
 #include <gtest/gtest.h>
+#include <random>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
@@ -102,14 +104,15 @@ private:
 
 class Subject {
 public:
-  explicit Subject(WatchFile& watch) : watch_(watch), pid_(::fork()) {
+  // With a `mode`, the other kind of kill_subject.cc.
+  explicit Subject(WatchFile& watch, const char* mode = nullptr) : watch_(watch), pid_(::fork()) {
     if (pid_ == 0) {
       const int null = ::open("/dev/null", O_RDWR);
       for (int fd : {0, 1, 2}) {
         ::dup2(null, fd);
       }
       ::syscall(SYS_close_range, 3, ~0u, 0);
-      ::execl(RRPCP_KILL_SUBJECT, RRPCP_KILL_SUBJECT, watch.path().c_str(), nullptr);
+      ::execl(RRPCP_KILL_SUBJECT, RRPCP_KILL_SUBJECT, watch.path().c_str(), mode, nullptr);
       ::_exit(127);
     }
     watch_.expect_well("start");
@@ -222,6 +225,48 @@ TEST(Kill, CaptureDoesNoHarmWhereverItIsKilled) {
             mappings);
   subject.expect_unharmed("the last capture");
   test::print_figure("instants at which a capture was killed", kills);
+}
+
+// Captures that follow each other so closely that one finds the threads where the death of the last
+// has left them, in the middle of going on.
+TEST(Kill, CapturesOneAfterTheOtherDoNoHarm) {
+  TempDir dir;
+  WatchFile watch(dir.file("watch"));
+  Subject subject(watch, "calls");
+  const int kills = std::getenv("RRPCP_ALL") != nullptr ? 1500 : 60;
+  std::mt19937_64 random(1);
+  for (int i = 0; i < kills; ++i) {
+    const pid_t tool = ::fork();
+    if (tool == 0) {
+      if (i % 2 == 0) { // where threads that go on have to wait for it
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(::sched_getcpu(), &one);
+        ::sched_setaffinity(0, sizeof one, &one);
+      }
+      try {
+        capture_process(subject.pid(), dir.file("killed.pcp"), capture_options());
+      } catch (const Error&) {
+        ::_exit(1); // the subject has ended, which is found out below
+      }
+      ::_exit(0);
+    }
+    // Seldom traced for longer than this.
+    const std::chrono::microseconds delay(random() % 4000);
+    const Clock::time_point start = Clock::now();
+    while (process::ProcStatus::read(subject.pid(), subject.pid()).tracer == 0 &&
+           Clock::now() - start < std::chrono::milliseconds(50)) {
+    }
+    const Clock::time_point end = Clock::now() + delay;
+    while (Clock::now() < end) {
+    }
+    ::kill(tool, SIGKILL);
+    ::waitpid(tool, nullptr, 0);
+  }
+  subject.expect_unharmed("captures that were killed");
+  capture_process(subject.pid(), dir.file("after.pcp"), capture_options());
+  subject.expect_unharmed("the last capture");
+  test::print_figure("captures that were killed one after the other", kills);
 }
 
 // The threads of a stopped process do not put themselves right before it goes on.

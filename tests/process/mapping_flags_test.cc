@@ -1,23 +1,23 @@
 // What a program has asked the kernel for about its mappings (madvise(2), mlock(2), mbind(2),
 // mseal(2) and others) is in each checkpoint of a series, whichever way the kernel was asked.
 
-#include "child_process.h"
 #include "process/capture/memory_report.h"
 #include "process/kernel_types.h"
 #include "process/mapping_words.h"
-#include "process/proc_file.h"
+#include "process/ordered_process.h"
+#include "process/series_options.h"
 #include "rrpcp/process/capture.h"
 #include "rrpcp/process/memory_watch.h"
 #include "rrpcp/reader.h"
 #include "support/temp_dir.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/mempolicy.h>
+#include <map>
+#include <optional>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,8 +30,9 @@ using process::MappingWords;
 using process::ProcMemoryArea;
 using process::capture::MemoryReport;
 using process::capture::MemoryReporter;
-using test::ChildProcess;
+using test::OrderedProcess;
 using test::TempDir;
+using test::with_base;
 
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kLength = 4 * kPage;
@@ -80,7 +81,9 @@ constexpr Change kChanges[] = {
     {"mergeable", advise<MADV_MERGEABLE>, advised<5>},
     {"sequential", advise<MADV_SEQUENTIAL>, advised<6>},
     {"random", advise<MADV_RANDOM>, advised<7>},
-    {"locked", [](char* at) { return ::mlock(at, kLength) == 0; }, flagged<MAP_LOCKED>},
+    // AddressSanitizer's mlock() does nothing.
+    {"locked", [](char* at) { return ::syscall(SYS_mlock, at, kLength) == 0; },
+     flagged<MAP_LOCKED>},
     {"locked on fault", [](char* at) { return ::mlock2(at, kLength, MLOCK_ONFAULT) == 0; },
      [](schema::Mapping::Reader mapping) { return mapping.getLockedOnFault(); }},
     {"no reserve", [](char* at) { return map_again(at, MAP_NORESERVE); }, flagged<MAP_NORESERVE>},
@@ -110,9 +113,6 @@ constexpr unsigned kCount = std::size(kChanges);
 class ChangingProcess {
 public:
   ChangingProcess() {
-    if (::pipe2(orders_.data(), O_CLOEXEC) != 0 || ::pipe2(answers_.data(), O_CLOEXEC) != 0) {
-      throw std::runtime_error("cannot make pipes");
-    }
     // With a page between that nobody may touch: the kernel joins what looks alike.
     constexpr std::size_t kStep = kLength + kPage;
     const std::size_t whole = kCount * kStep;
@@ -122,30 +122,11 @@ public:
       map_again(at(i), 0);
       std::memset(at(i), 'a', kLength);
     }
-    child_ = std::make_unique<ChildProcess>([&] {
-      ::close(orders_[1]);
-      ::close(answers_[0]);
-      ChildProcess::announce_ready();
-      unsigned which = 0;
-      while (::read(orders_[0], &which, sizeof which) == sizeof which) {
-        const char made = kChanges[which].make(at(which)) ? 1 : 0;
-        if (::write(answers_[1], &made, 1) != 1) {
-          break;
-        }
-      }
-      return 0;
+    child_.emplace([&] {
+      return [this](unsigned which) { return static_cast<char>(kChanges[which].make(at(which))); };
     });
     ::munmap(memory_, whole);
-    ::close(orders_[0]);
-    ::close(answers_[1]);
   }
-  ~ChangingProcess() {
-    child_.reset();
-    ::close(orders_[1]);
-    ::close(answers_[0]);
-  }
-  ChangingProcess(const ChangingProcess&) = delete;
-  ChangingProcess& operator=(const ChangingProcess&) = delete;
 
   pid_t pid() const { return child_->pid(); }
   char* at(unsigned change) const { return memory_ + change * (kLength + kPage); }
@@ -153,17 +134,11 @@ public:
     return reinterpret_cast<std::uintptr_t>(at(change));
   }
   // False where this kernel or processor does not do that.
-  bool make(unsigned change) {
-    char made = 0;
-    EXPECT_EQ(::write(orders_[1], &change, sizeof change), static_cast<ssize_t>(sizeof change));
-    EXPECT_EQ(::read(answers_[0], &made, 1), 1) << "the child came to harm";
-    return made == 1;
-  }
+  bool make(unsigned change) { return child_->order(change) != 0; }
 
 private:
-  std::array<int, 2> orders_{}, answers_{};
   char* memory_ = nullptr;
-  std::unique_ptr<ChildProcess> child_;
+  std::optional<OrderedProcess> child_;
 };
 
 std::optional<schema::Mapping::Reader> mapping_at(const CheckpointReader& reader,
@@ -174,16 +149,6 @@ std::optional<schema::Mapping::Reader> mapping_at(const CheckpointReader& reader
     }
   }
   return std::nullopt;
-}
-
-CaptureOptions with_base(const std::string& base) {
-  CaptureOptions options;
-  options.profile = Profile::kFast;
-  options.threads = 1;
-  options.allow = {allowable_names().begin(), allowable_names().end()};
-  options.base = base;
-  options.max_bases = format::kMaxBases;
-  return options;
 }
 
 TEST(MappingFlags, EachIsTold) {

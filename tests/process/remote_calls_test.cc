@@ -7,21 +7,32 @@
 #include "process/remote_calls.h"
 #include "process/remote_memory.h"
 #include "process/return_gate.h"
+#include "process/settled_stop.h"
 #include "process/thread_group.h"
 #include "process/tracee.h"
 #include "rrpcp/error.h"
+#include "support/syscall_fault.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <elf.h>
+#include <fcntl.h>
+#include <functional>
 #include <gtest/gtest.h>
+#include <linux/futex.h>
 #include <sched.h>
+#include <string>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <time.h>
+#include <utility>
 
 namespace rrpcp {
 namespace {
@@ -42,6 +53,52 @@ int undisturbed_sleep() {
   timespec time{0, 300'000'000};
   ChildProcess::announce_ready();
   return ::syscall(SYS_nanosleep, &time, nullptr) == 0 ? 0 : errno;
+}
+
+constexpr time_t kLong = 1000; // seconds
+
+// Sleeps for longer than any test; returns if it is disturbed.
+int long_sleep() {
+  const timespec time{kLong, 0};
+  ChildProcess::announce_ready();
+  ::syscall(SYS_nanosleep, &time, nullptr);
+  return errno;
+}
+
+// The number of the call in which the (only) thread of `pid` sleeps; nothing where it has ended.
+std::optional<std::uint64_t> sleeps_in(pid_t pid) {
+  for (;;) {
+    const char state = process::ProcStatus::read(pid, pid).state;
+    if (state == 'Z') {
+      return std::nullopt;
+    }
+    if (state == 'S') {
+      break;
+    }
+    ::usleep(1000);
+  }
+  process::Tracee tracee = process::Tracee::seize(pid, kOptions);
+  tracee.stop();
+  process::RemoteMemory memory(pid);
+  process::settle_stop(tracee, memory);
+  const std::uint64_t number = tracee.registers().orig_rax;
+  tracee.detach();
+  return number;
+}
+
+// The (only) thread of `pid` still is in that call, or is again, or will be when it has made itself
+// as it was.
+void expect_asleep_in(long number, pid_t pid, const std::string& what) {
+  std::optional<std::uint64_t> now;
+  for (int i = 0; i < 5000; ++i) {
+    now = sleeps_in(pid);
+    ASSERT_TRUE(now) << what << ": the call has ended";
+    if (*now == static_cast<std::uint64_t>(number)) {
+      return;
+    }
+    ::usleep(1000);
+  }
+  ADD_FAILURE() << what << ": the thread is in call " << *now;
 }
 
 void make_calls(pid_t pid, std::optional<std::uint64_t> instruction) {
@@ -265,11 +322,15 @@ TEST(CallGate, NewProcessDiesWithTheTracer) {
   EXPECT_EQ(child.wait(), 0);
 }
 
-// The same by way of the program's return from signal handlers.
-void trace_and_die_by_return(pid_t pid, const std::function<void(process::RemoteCalls&)>& body) {
+// The same by way of the program's return from signal handlers. `prepare` is called in the stop.
+void trace_and_die_by_return(pid_t pid, const std::function<void(process::RemoteCalls&)>& body,
+                             const std::function<void(process::Tracee&)>& prepare = {}) {
   ChildProcess tracer([&] {
     process::Tracee tracee = process::Tracee::seize(pid, kOptions | PTRACE_O_TRACECLONE);
     tracee.stop();
+    if (prepare) {
+      prepare(tracee);
+    }
     const std::vector<process::ProcMapping> mappings = process::read_mappings(pid);
     const std::optional<process::ReturnCode> code = process::ReturnCode::find(pid, mappings);
     if (!code) {
@@ -400,6 +461,56 @@ TEST(CallGate, LeavesNoBytesBehind) {
   EXPECT_EQ(child.wait(), 0);
 }
 
+// What a capture does first of all with a thread that it has stopped.
+void settle(process::Tracee& tracee) {
+  process::RemoteMemory memory(tracee.tid());
+  process::settle_stop(tracee, memory);
+}
+
+void make_a_call(process::RemoteCalls& calls) {
+  calls.call(SYS_getppid);
+}
+
+// A signal that stops the process has the kernel restart clone(2).
+TEST(ReturnGate, ThreadSurvivesAStopInTheMiddleOfACall) {
+  bool killed = true;
+  for (std::uint64_t nth = 0; killed && !HasFailure(); ++nth) {
+    ChildProcess child([] {
+      ChildProcess::announce_ready();
+      return ::pause();
+    });
+    wait_until_asleep(child.pid());
+    std::uint64_t requests = 0;
+    const test::FaultRun run = test::run_with_faults(
+        [&] {
+          process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
+          tracee.stop();
+          settle(tracee);
+          const std::vector<process::ProcMapping> mappings = process::read_mappings(child.pid());
+          std::optional<process::ReturnGate> gate = process::ReturnGate::open(
+              child.pid(), mappings, process::ReturnCode::find(child.pid(), mappings).value(),
+              tracee.registers().rsp);
+          process::RemoteCalls calls(tracee, gate.value());
+          ::kill(child.pid(), SIGSTOP);
+          const std::int64_t made = calls.clone_child(CLONE_FILES);
+          const bool reaped = made > 0 && calls.wait_for_child(made) == made;
+          calls.finish();
+          tracee.detach();
+          return reaped ? 0 : 1;
+        },
+        [&](const test::SyscallEntry& call) -> test::Fault {
+          return call.number == SYS_ptrace && requests++ == nth ? test::Fault{test::Fault::kKill}
+                                                                : test::Fault{};
+        });
+    killed = WIFSIGNALED(run.status);
+    if (!killed) {
+      EXPECT_EQ(run.status, 0);
+    }
+    ::kill(child.pid(), SIGCONT);
+    expect_asleep_in(SYS_pause, child.pid(), "killed at its ptrace call " + std::to_string(nth));
+  }
+}
+
 // Stops all threads of `pid`, lets the first make a call, and lets all go on.
 void disturb(pid_t pid) {
   process::ThreadGroup group(pid);
@@ -423,6 +534,144 @@ TEST(SettledStop, EpollWaitIsNotInterrupted) {
     disturb(child.pid());
   }
   EXPECT_EQ(child.wait(), 0);
+}
+
+constexpr timeval kSocketTime{kLong, 0};
+
+// A socket with a time-out; `full`: that takes no more.
+int socket_with_time_out(bool full) {
+  int ends[2];
+  ::socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
+  ::setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &kSocketTime, sizeof kSocketTime);
+  const char bytes[4096] = {};
+  while (full && ::send(ends[0], bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
+  }
+  ::setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &kSocketTime, sizeof kSocketTime);
+  return ends[0];
+}
+
+// Connects to a socket that has as many connections as it takes.
+void connect_to_full() {
+  const int listener = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{AF_UNIX, {}};
+  socklen_t size = sizeof address;
+  ::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address.sun_family);
+  ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+  ::listen(listener, 0);
+  ::connect(::socket(AF_UNIX, SOCK_STREAM, 0), reinterpret_cast<sockaddr*>(&address), size);
+  const int own = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  ::setsockopt(own, SOL_SOCKET, SO_SNDTIMEO, &kSocketTime, sizeof kSocketTime);
+  ::connect(own, reinterpret_cast<sockaddr*>(&address), size);
+}
+
+struct SleepingCall {
+  const char* name;
+  long number;
+  void (*make)();
+};
+
+// A process in that call; it ends with errno if the call ends.
+class ProcessInCall : public ChildProcess {
+public:
+  explicit ProcessInCall(const SleepingCall& call)
+      : ChildProcess([&] {
+          announce_ready();
+          call.make();
+          return errno;
+        }) {
+    wait_until_asleep(pid());
+  }
+};
+
+// Calls that the kernel does not restart by itself.
+TEST(SettledStop, CallsOnSocketsWithATimeOutAreNotInterrupted) {
+  static char byte[2];
+  static iovec parts[2] = {{byte, 1}, {byte + 1, 1}};
+  const SleepingCall calls[] = {
+      {"recv", SYS_recvfrom, [] { ::recv(socket_with_time_out(false), byte, 1, 0); }},
+      {"read", SYS_read, [] { (void)!::read(socket_with_time_out(false), byte, 1); }},
+      {"readv", SYS_readv, [] { (void)!::readv(socket_with_time_out(false), parts, 2); }},
+      {"write", SYS_write, [] { (void)!::write(socket_with_time_out(true), byte, 1); }},
+      {"writev", SYS_writev, [] { (void)!::writev(socket_with_time_out(true), parts, 2); }},
+      {"sendmmsg", SYS_sendmmsg,
+       [] {
+         mmsghdr message{};
+         message.msg_hdr.msg_iov = parts;
+         message.msg_hdr.msg_iovlen = 2;
+         ::sendmmsg(socket_with_time_out(true), &message, 1, 0);
+       }},
+      {"splice", SYS_splice,
+       [] {
+         int ends[2];
+         if (::pipe(ends) == 0) {
+           ::splice(socket_with_time_out(false), nullptr, ends[1], nullptr, 1, 0);
+         }
+       }},
+      {"connect", SYS_connect, connect_to_full}};
+  for (const SleepingCall& call : calls) {
+    ProcessInCall child(call);
+    for (int i = 0; i < 3; ++i) {
+      disturb(child.pid());
+      expect_asleep_in(call.number, child.pid(), call.name);
+    }
+  }
+}
+
+// What the kernel leaves of a call that it continues by a note is found again where our own death
+// has taken the note away, also where nothing in front of the call tells its number.
+TEST(SettledStop, ContinuedCallsAreEnteredAnew) {
+  static const timespec time{kLong, 0};
+  // A futex that could be a time.
+  static std::uint64_t words[2] = {0, 5};
+  const SleepingCall calls[] = {
+      {"nanosleep", SYS_nanosleep, [] { ::syscall(SYS_nanosleep, &time, nullptr); }},
+      {"clock_nanosleep", SYS_clock_nanosleep,
+       [] { ::syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &time, nullptr); }},
+      {"clock_nanosleep of the C library", SYS_clock_nanosleep,
+       [] { ::clock_nanosleep(CLOCK_REALTIME, 0, &time, nullptr); }},
+      {"poll", SYS_poll, [] { ::syscall(SYS_poll, nullptr, 0, 1'000'000); }},
+      {"futex", SYS_futex, [] { ::syscall(SYS_futex, words, FUTEX_WAIT, 0, &time, nullptr, 0); }},
+      {"futex with another value", SYS_futex, [] {
+         words[0] = 7;
+         ::syscall(SYS_futex, words, FUTEX_WAIT, 7, &time, nullptr, 0);
+       }}};
+  for (const SleepingCall& call : calls) {
+    ProcessInCall child(call);
+    for (int i = 0; i < 2; ++i) {
+      disturb(child.pid());
+      wait_until_asleep(child.pid());
+      trace_and_die_by_return(child.pid(), make_a_call, settle);
+      expect_asleep_in(call.number, child.pid(), call.name);
+    }
+  }
+}
+
+// A thread that the kernel has sent back to its call, and that has not entered it yet: on a busy
+// machine a stop may find it so, on its way out of the kernel or in user space.
+TEST(SettledStop, ContinuationThatHasNotBegunIsTakenBack) {
+  for (const long original : {long{SYS_nanosleep}, long{SYS_restart_syscall}, -1L}) {
+    ChildProcess child(long_sleep);
+    wait_until_asleep(child.pid());
+    const auto send_back = [&](process::Tracee& tracee) {
+      user_regs_struct registers = tracee.registers();
+      registers.rax = SYS_restart_syscall;
+      registers.rip -= 2;
+      registers.orig_rax = static_cast<std::uint64_t>(original);
+      tracee.set_registers(registers);
+      settle(tracee);
+    };
+    const std::string what = "as if entered by " + std::to_string(original);
+    {
+      process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
+      tracee.stop();
+      send_back(tracee);
+      EXPECT_EQ(tracee.registers().orig_rax, std::uint64_t{SYS_nanosleep}) << what;
+      tracee.detach(); // and by its note it goes on
+    }
+    expect_asleep_in(SYS_nanosleep, child.pid(), what);
+    trace_and_die_by_return(child.pid(), make_a_call, send_back);
+    expect_asleep_in(SYS_nanosleep, child.pid(), what);
+  }
 }
 
 // sigsuspend(2) with a pending signal that its own mask blocks and the program's does not.

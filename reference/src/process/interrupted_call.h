@@ -15,6 +15,12 @@ constexpr std::int64_t kRestartNoIntr = -513;
 constexpr std::int64_t kRestartNoHandler = -514;
 constexpr std::int64_t kRestartBlock = -516;
 
+// Whether a call that gives this back is made anew as soon as the thread is resumed.
+inline bool will_be_restarted(std::int64_t result) {
+  return result == kRestartSys || result == kRestartNoIntr || result == kRestartNoHandler ||
+         result == kRestartBlock;
+}
+
 // The length of a `syscall` instruction.
 constexpr std::uint64_t kSyscallLength = 2;
 

@@ -86,8 +86,9 @@ RemoteCalls::RemoteCalls(Tracee& tracee, CallGate& gate)
 }
 
 RemoteCalls::RemoteCalls(Tracee& tracee, ReturnGate& gate)
-    : tracee_(tracee), return_(&gate), stack_(gate.way_back()), instruction_(gate.code().sigreturn),
-      original_(tracee.registers()), original_mask_(tracee.signal_mask()), blocked_(kAllSignals) {
+    : tracee_(tracee), return_(&gate), stack_(gate.way_back()),
+      instruction_(gate.code().call_and_return), original_(tracee.registers()),
+      original_mask_(tracee.signal_mask()), blocked_(kAllSignals) {
   const bool at_entry = is_at_entry();
   return_->arm(tracee, original_, original_mask_);
   suspend_dispatch();
@@ -194,13 +195,11 @@ void RemoteCalls::run_to_syscall_stop() {
 }
 
 user_regs_struct RemoteCalls::way_back() const {
-  if (gate_ != nullptr) {
-    return registers_at(gate_->healing());
+  if (return_ == nullptr) {
+    return registers_at(gate_ != nullptr ? gate_->healing() : instruction_);
   }
-  user_regs_struct registers = registers_at(instruction_);
-  if (return_ != nullptr) {
-    registers.rsp = stack_;
-  }
+  user_regs_struct registers = registers_at(return_->code().sigreturn);
+  registers.rsp = stack_;
   return registers;
 }
 
@@ -215,30 +214,30 @@ user_regs_struct RemoteCalls::registers_at(std::uint64_t address) const {
 std::int64_t RemoteCalls::call_with(long number, const std::array<std::uint64_t, 6>& arguments) {
   const bool new_process = number == SYS_clone || number == SYS_fork || number == SYS_clone3;
   user_regs_struct registers = way_back();
-  if (return_ != nullptr) {
-    // The thread is about to call rt_sigreturn(2), and that call becomes another one on its way.
-    tracee_.set_registers(registers);
-    run_to_syscall_stop();
-    registers.orig_rax = static_cast<std::uint64_t>(number);
-  } else {
-    registers.rip = gate_ != nullptr && new_process ? gate_->process_call() : instruction_;
-    registers.rax = static_cast<std::uint64_t>(number);
-  }
+  registers.rip = gate_ != nullptr && new_process ? gate_->process_call() : instruction_;
+  registers.rax = static_cast<std::uint64_t>(number);
   registers.rdi = arguments[0];
   registers.rsi = arguments[1];
   registers.rdx = arguments[2];
   registers.r10 = arguments[3];
   registers.r8 = arguments[4];
   registers.r9 = arguments[5];
-  if (return_ != nullptr && number == SYS_clone && registers.rsi == 0) {
-    registers.rsi = return_->way_out();
+  if (return_ != nullptr) {
+    // From there the thread returns to its way back.
+    registers.rsp = ReturnGate::behind_call(stack_);
+    if (number == SYS_clone && registers.rsi == 0) {
+      registers.rsi = ReturnGate::behind_call(return_->way_out());
+    }
   }
   tracee_.set_registers(registers);
-  if (return_ == nullptr) {
+  std::int64_t result = 0;
+  do {
     run_to_syscall_stop(); // entry
-  }
-  run_to_syscall_stop(); // exit
-  return static_cast<std::int64_t>(tracee_.registers().rax);
+    run_to_syscall_stop(); // exit
+    result = static_cast<std::int64_t>(tracee_.registers().rax);
+    // Where the process is being stopped the kernel takes that up first, and makes the call then.
+  } while (will_be_restarted(result));
+  return result;
 }
 
 std::int64_t RemoteCalls::clone_child(std::uint64_t flags) {

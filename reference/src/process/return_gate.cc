@@ -336,7 +336,7 @@ void ReturnGate::arm(const Tracee& thread, const user_regs_struct& registers, st
   waiting.rdx = __WALL;
   waiting.r10 = 0;
   waiting.rip = code_.call_and_return;
-  waiting.rsp = start_ + kWayBack - sizeof code_.sigreturn; // where it returns to
+  waiting.rsp = behind_call(start_ + kWayBack);
   put_context(kWayBackByCall, make_context(waiting, kAllSignals), true);
 
   user_regs_struct ending = registers;

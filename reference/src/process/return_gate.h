@@ -29,14 +29,14 @@ struct ReturnCode {
   static std::optional<ReturnCode> find(pid_t pid, const std::vector<ProcMapping>& mappings);
 };
 
-// A thread that makes system calls for us stands, whenever it is in user space, before its own
-// program's rt_sigreturn(2), with a signal frame that says how it was: registers, vector registers
-// and signal mask. We turn that call into ours when the thread has entered it. So if we are killed,
-// whenever, the kernel lets the thread go on, and it makes itself as it was by one system call, of
-// its own. Not a byte of code is written, nothing is mapped and nothing stays behind but some bytes
-// of memory that nobody uses: the frame lies in the lowest pages of the main thread's stack, where
-// those hold nothing but zeros and no stack reaches; the results of calls too. Where there are no
-// such pages, there is no gate.
+// A thread that makes system calls for us stands before its own program's rt_sigreturn(2), with a
+// signal frame that says how it was: registers, vector registers and signal mask. It makes our
+// calls by a `syscall` instruction behind which it returns to there, and which the kernel may send
+// it back to, if it has the call restarted. So if we are killed, whenever, the kernel lets the
+// thread go on, and it makes itself as it was by one system call, of its own. Not a byte of code is
+// written, nothing is mapped and nothing stays behind but some bytes of memory that nobody uses:
+// the frame lies in the lowest pages of the main thread's stack, where those hold nothing but zeros
+// and no stack reaches; the results of calls too. Where there are no such pages, there is no gate.
 //
 // The gate serves one thread at a time. The destructor makes its memory zero again. x86-64 only.
 class ReturnGate {
@@ -69,6 +69,9 @@ public:
   std::uint64_t way_back_by_call() const;
   // … ends: for a new process.
   std::uint64_t way_out() const;
+  // The stack pointer of a thread behind the `syscall` of code().call_and_return, which is to
+  // return to one of these.
+  static std::uint64_t behind_call(std::uint64_t way) { return way - sizeof(std::uint64_t); }
   std::uint64_t child_id() const;
   // Has that call give back [address, address + length) of the memory instead, until the next
   // thread is armed or wait_first() is called. No thread may stand before it.

@@ -24,10 +24,10 @@ void settle_stop(Tracee& tracee, RemoteMemory& memory);
 
 // A thread that was stopped in nanosleep(2), poll(2) or their like and went on is inside of
 // restart_syscall(2) afterwards, which works by a note in the kernel: in another process, or when
-// the note is gone, the call fails with EINTR. Where the thread stands interrupted in one, its
-// orig_rax becomes the number of the call itself, so that it can be entered anew; the kernel goes
-// on by its note as before, as long as there is one. False: which call it is cannot be told, and
-// nothing was changed. Throws Error.
+// the note is gone, the call fails with EINTR. Where the thread stands interrupted in one, or is
+// about to enter it, its orig_rax becomes the number of the call itself, so that it can be entered
+// anew; the kernel goes on by its note as before, as long as there is one. False: which call it is
+// cannot be told. Throws Error.
 bool name_continued_call(Tracee& tracee, RemoteMemory& memory);
 
 } // namespace rrpcp::process

@@ -58,18 +58,45 @@ std::size_t ThreadGroup::seize_new(std::uintptr_t options) {
   return count;
 }
 
-void ThreadGroup::await_stop(Tracee& thread) {
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  while (check_) {
-    check_();
-    if (thread.await_event_stop_for(kSlice)) {
-      return;
+bool ThreadGroup::settle_within(Tracee& thread, std::chrono::milliseconds timeout, bool last) {
+  try {
+    if (last) {
+      thread.await_event_stop(timeout);
+    } else if (!thread.await_event_stop_for(timeout)) {
+      return false;
     }
-    if (std::chrono::steady_clock::now() >= deadline) {
-      break;
+    settle_stop(thread, memory_);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kProcessGone) {
+      throw;
     }
+    thread.release();
   }
-  thread.await_event_stop(check_ ? kSlice : kPatience);
+  return true;
+}
+
+void ThreadGroup::await_stops(std::size_t first) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  Clock::time_point asked = start - kSlice;
+  std::vector<Tracee*> waiting;
+  for (std::size_t i = first; i < threads_.size(); ++i) {
+    waiting.push_back(&threads_[i]);
+  }
+  while (!waiting.empty()) {
+    const Clock::time_point now = Clock::now();
+    if (check_ && now - asked >= kSlice) {
+      check_();
+      asked = now;
+    }
+    const bool last = now - start >= kPatience;
+    // In whatever order they stop: a thread is to stand unsettled for as short as possible, because
+    // nobody makes that good if we are killed then.
+    std::chrono::milliseconds patience(1);
+    std::erase_if(waiting, [&](Tracee* thread) {
+      return settle_within(*thread, std::exchange(patience, std::chrono::milliseconds(0)), last);
+    });
+  }
 }
 
 void ThreadGroup::stop(std::uintptr_t options) {
@@ -78,17 +105,7 @@ void ThreadGroup::stop(std::uintptr_t options) {
     if (seize_new(options) == 0) {
       break;
     }
-    for (std::size_t i = before; i < threads_.size(); ++i) {
-      try {
-        await_stop(threads_[i]);
-        settle_stop(threads_[i], memory_);
-      } catch (const Error& error) {
-        if (error.code() != ErrorCode::kProcessGone) {
-          throw;
-        }
-        threads_[i].release();
-      }
-    }
+    await_stops(before);
     std::erase_if(threads_, [](const Tracee& thread) { return !thread.attached(); });
   }
   if (threads_.empty()) {

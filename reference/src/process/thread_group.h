@@ -4,6 +4,8 @@
 #include "process/remote_memory.h"
 #include "process/tracee.h"
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <sys/types.h>
@@ -43,8 +45,11 @@ private:
   // Attaches to and interrupts the threads that are not yet ours; returns how many.
   std::size_t seize_new(std::uintptr_t options);
 
-  // Waits for the event stop that was asked for.
-  void await_stop(Tracee& thread);
+  // Waits for the event stop that a thread was asked for, and settles it; releases one that has
+  // ended. False: it did not stop in time, which `last` has thrown.
+  bool settle_within(Tracee& thread, std::chrono::milliseconds timeout, bool last);
+  // Waits for the event stops that the threads from that one on were asked for, and settles them.
+  void await_stops(std::size_t first);
 
   pid_t pid_;
   std::function<void()> check_;

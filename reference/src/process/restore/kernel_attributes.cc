@@ -116,7 +116,7 @@ bool write_file(const std::string& path, const std::string& text) {
 void add_memory_policy_op(OpList& ops, schema::MemoryPolicy::Reader policy, MemoryRange range) {
   std::vector<std::byte> nodes(kMostMemoryNodes / 8);
   const std::size_t size = std::min<std::size_t>(nodes.size(), policy.getNodes().size());
-  std::memcpy(nodes.data(), policy.getNodes().begin(), size);
+  std::copy_n(reinterpret_cast<const std::byte*>(policy.getNodes().begin()), size, nodes.begin());
   const std::byte* placed =
       size == 0 ? nullptr : ops.arena().place_array(std::span<const std::byte>(nodes));
   // The kernel takes one bit less than it is told.
