@@ -83,7 +83,11 @@ void PageIndex::place(const PageDigest& digest, std::uint64_t index) {
 void PageIndex::rebuild(std::size_t slots) {
   slots_.assign(slots, kEmpty);
   used_ = 0;
+  constexpr std::uint64_t kAhead = 16; // arrive meanwhile
   for (std::uint64_t i = end_ - std::min(end_, kRemembered); i < end_; ++i) {
+    if (i + kAhead < end_) {
+      prefetch(entries_[(i + kAhead) & kIndexMask]);
+    }
     if (remembers(i)) {
       place(entries_[i & kIndexMask], i);
     }

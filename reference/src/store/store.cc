@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/open_file.h"
+#include "base/parallel.h"
 #include "framing/header.h"
 #include "framing/sections.h"
 #include "model/same_memory.h"
@@ -10,6 +11,7 @@
 #include "store/pending_checkpoint.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <dirent.h>
@@ -22,6 +24,49 @@
 namespace rrpcp {
 
 namespace {
+
+// The beginning and the end of a file, each read once: the few bytes that a listing looks at lie
+// there, and every call of the kernel counts where there are many files.
+class FileEnds {
+public:
+  FileEnds(int fd, std::uint64_t size, const std::string& path) : fd_(fd), path_(path) {
+    head_length_ = read_at(fd, head_, 0, path);
+    if (size > head_.size()) {
+      tail_offset_ = size - tail_.size();
+      tail_length_ = read_at(fd, tail_, tail_offset_, path);
+    }
+  }
+
+  std::span<const std::byte> head() const { return std::span(head_).first(head_length_); }
+
+  // Throws Error where the file does not have these bytes.
+  void read(std::uint64_t offset, std::span<std::byte> out) const {
+    if (holds(head(), offset, out.size())) {
+      std::copy_n(head_.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+    } else if (offset >= tail_offset_ &&
+               holds(std::span(tail_).first(tail_length_), offset - tail_offset_, out.size())) {
+      std::copy_n(tail_.begin() + static_cast<std::ptrdiff_t>(offset - tail_offset_), out.size(),
+                  out.begin());
+    } else if (read_at(fd_, out, offset, path_) != out.size()) {
+      throw Error(ErrorCode::kIncomplete, "the file became shorter while it was read")
+          .in_file(path_)
+          .at(offset);
+    }
+  }
+
+private:
+  static bool holds(std::span<const std::byte> bytes, std::uint64_t at, std::size_t length) {
+    return at <= bytes.size() && length <= bytes.size() - at;
+  }
+
+  const int fd_;
+  const std::string& path_;
+  std::array<std::byte, 2048> head_;
+  std::size_t head_length_ = 0;
+  std::array<std::byte, 1024> tail_;
+  std::uint64_t tail_offset_ = 0;
+  std::size_t tail_length_ = 0;
+};
 
 // Reads header and footer of one file; nothing where it vanished.
 std::optional<StoreEntry> examine(int directory, const char* name, const std::string& path) {
@@ -44,15 +89,13 @@ std::optional<StoreEntry> examine(int directory, const char* name, const std::st
     }
     entry.file_size = static_cast<std::uint64_t>(status.st_size);
     framing::ThrowingSink sink(path);
-    framing::HeaderBytes head;
-    const std::size_t n = read_at(file.get(), head, 0, path);
-    entry.header = framing::check_header(std::span(head).first(n), sink).header.value();
+    const FileEnds ends(file.get(), entry.file_size, path);
+    const std::span<const std::byte> head = ends.head();
+    entry.header = framing::check_header(
+                       head.first(std::min(head.size(), framing::HeaderBytes().size())), sink)
+                       .header.value();
     const framing::ReadBytes read = [&](std::uint64_t offset, std::span<std::byte> out) {
-      if (read_at(file.get(), out, offset, path) != out.size()) {
-        throw Error(ErrorCode::kIncomplete, "the file became shorter while it was read")
-            .in_file(path)
-            .at(offset);
-      }
+      ends.read(offset, out);
     };
     const Footer footer = framing::check_footer(read, entry.file_size, entry.header, sink).value();
     // Whether all of its sections that must be understood are.
@@ -63,6 +106,9 @@ std::optional<StoreEntry> examine(int directory, const char* name, const std::st
   }
   return entry;
 }
+
+// Files that one thread examines before it asks for more; so few are not worth another thread.
+constexpr std::size_t kAtOnce = 64;
 
 // Place of a checkpoint's state in its trace. An event boundary comes before anything inside the
 // event; marks that are reached from a boundary sort by the mark.
@@ -93,6 +139,7 @@ std::vector<StoreEntry> Store::list() const {
     ::close(fd);
     throw system_error(saved, "cannot read the directory").in_file(directory_);
   }
+  std::vector<std::string> names;
   for (;;) {
     errno = 0;
     dirent* item = ::readdir(directory.get());
@@ -106,7 +153,18 @@ std::vector<StoreEntry> Store::list() const {
     if (!name.ends_with(".pcp") || name.starts_with('.')) {
       continue;
     }
-    if (auto entry = examine(fd, item->d_name, directory_ + "/" + item->d_name)) {
+    names.emplace_back(name);
+  }
+  std::vector<std::optional<StoreEntry>> examined(names.size());
+  const std::uint64_t pieces = (names.size() + kAtOnce - 1) / kAtOnce;
+  parallel_for(pieces, available_processors(), [&](std::uint64_t piece, unsigned) {
+    const std::size_t end = std::min(names.size(), (piece + 1) * kAtOnce);
+    for (std::size_t i = piece * kAtOnce; i < end; ++i) {
+      examined[i] = examine(fd, names[i].c_str(), directory_ + "/" + names[i]);
+    }
+  });
+  for (std::optional<StoreEntry>& entry : examined) {
+    if (entry) {
       entries.push_back(std::move(*entry));
     }
   }
