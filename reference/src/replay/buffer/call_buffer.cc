@@ -345,6 +345,7 @@ void CallBuffer::lead_saving(
   const std::uint64_t to = bridges->start + bridges->used;
   lead.bridge = to;
   bridges->used += kBridgeSize;
+  savings_[address + code.size()] = address;
   memory.write(to, saving_bridge(*operand, address + code.size()));
   lead.written = jump(address, to, kJumpSize);
   memory.write(address, lead.written);
@@ -352,11 +353,8 @@ void CallBuffer::lead_saving(
 }
 
 std::uint64_t CallBuffer::saving_before(std::uint64_t behind) const {
-  if (const auto at = leads_.lower_bound(behind); at != leads_.begin()) {
-    const auto& [address, lead] = *std::prev(at);
-    if (!lead.saving.empty() && address + lead.saving.size() == behind) {
-      return address;
-    }
+  if (const auto at = savings_.find(behind); at != savings_.end()) {
+    return at->second;
   }
   throw Error(ErrorCode::kInternal, "the program was led from an instruction that is not known");
 }

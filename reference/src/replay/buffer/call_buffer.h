@@ -152,6 +152,9 @@ private:
   pid_t owner_ = 0;
   std::uint64_t read_from_ = 0; // of the entries, where a task stood in the code at the last time
   std::map<std::uint64_t, Lead> leads_;
+  // Of each XSAVEC that was led: address by the place behind it. Kept when the program's own bytes
+  // are put back: the buffer may still tell of it.
+  std::map<std::uint64_t, std::uint64_t> savings_;
   std::vector<Bridges> bridges_;
   std::array<std::uint8_t, kDescriptors> descriptors_{};
   std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> writable_; // fd: device, inode
