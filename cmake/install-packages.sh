@@ -11,7 +11,7 @@ packages="
   gdb lldb elfutils binutils python3 python3-pyelftools python3-zstandard python3-xxhash sqlite3 strace zstd xz-utils util-linux procps
   perl bash git-man gzip abigail-tools file"
 if [ "${RRPCP_ALL:-}" = 1 ]; then # for the tests that take long
-  packages="$packages delve golang-go"
+  packages="$packages delve golang-go valgrind"
 fi
 
 missing=""

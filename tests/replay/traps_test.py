@@ -48,6 +48,7 @@ CASES = {
     "hashes": ["python3", ":hashes.py"],
     "openssl": ["openssl", "rand", "-hex", "32"],
     "node": ["node", ":random.js"],
+    "valgrind": ["valgrind", "-q", "ls", "/usr"], # reads code, and executes what it makes of it
     "java": ["java", "-XX:+UseSerialGC", "--list-modules"],
 }
 FILES = {"hashes.py": HASHES, "random.js": NODE}

@@ -232,6 +232,8 @@ private:
 
   // Instructions that no replay can foresee: recorder_instructions.cc.
   void replace_in_program(RecordedTask& task);
+  void prepare_new_code(RecordedTask& task, std::uint64_t start, std::uint64_t length,
+                        bool writable);
   void replace_in_new_code(RecordedTask& task, std::int64_t result);
   void replace_in_range(RecordedTask& task, std::uint64_t start, std::uint64_t length, bool noted);
   void put_back(RecordedTask& task, std::uint64_t start, std::uint64_t length);

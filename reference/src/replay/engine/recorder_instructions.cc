@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/page.h"
+#include "process/proc_file.h"
 #include "process/proc_maps.h"
 #include "replay/engine/fault_action.h"
 #include "replay/engine/injected_calls.h"
@@ -14,6 +15,8 @@
 
 #include <csignal>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -48,11 +51,37 @@ void move_made_code(MadeCode& made, const trace::SystemCall& call, std::uint64_t
   }
 }
 
+// Whether a new program is a tool of Valgrind: it reads the code of another, and executes what it
+// makes of it, in which its own code stands for the instructions that no replay can foresee.
+bool is_translator(const RecordedTask& task) {
+  const std::string path = process::try_read_link(process::proc_path(task.pid, "exe")).value_or("");
+  constexpr std::string_view kMark = "VALGRIND_LAUNCHER=";
+  if (!path.ends_with("-amd64-linux")) {
+    return false;
+  }
+  const std::string words =
+      process::try_read_file(process::proc_path(task.pid, "environ")).value_or("");
+  return words.starts_with(kMark) || words.find('\0' + std::string(kMark)) != std::string::npos;
+}
+
 } // namespace
 
 // All code of a new program. Its image is not written yet and has the replacements.
 void Recorder::replace_in_program(RecordedTask& task) {
+  task.replaced->set_translates(is_translator(task));
   replace_in_range(task, 0, kAddressSpace, false);
+}
+
+void Recorder::prepare_new_code(RecordedTask& task, std::uint64_t start, std::uint64_t length,
+                                bool writable) {
+  if (task.replaced->translates()) {
+    return;
+  }
+  if (writable) {
+    watch_made_code(task, start, length);
+  }
+  replace_in_range(task, start, length, true);
+  lead_calls(task, start, length);
 }
 
 // Code that a system call has made executable or has put in another place.
@@ -68,22 +97,14 @@ void Recorder::replace_in_new_code(RecordedTask& task, std::int64_t result) {
     task.made_code->remove(address, address + align_up(call[1], kPage));
     task.buffer->forget(address, address + align_up(call[1], kPage));
     if ((call[2] & PROT_EXEC) != 0) {
-      if ((call[2] & PROT_WRITE) != 0) {
-        watch_made_code(task, address, call[1]);
-      }
-      replace_in_range(task, address, call[1], true);
-      lead_calls(task, address, call[1]);
+      prepare_new_code(task, address, call[1], (call[2] & PROT_WRITE) != 0);
     }
     return;
   case SYS_mprotect:
   case SYS_pkey_mprotect:
     task.made_code->remove(call[0], call[0] + align_up(call[1], kPage));
     if ((call[2] & PROT_EXEC) != 0) {
-      if ((call[2] & PROT_WRITE) != 0) {
-        watch_made_code(task, call[0], call[1]);
-      }
-      replace_in_range(task, call[0], call[1], true);
-      lead_calls(task, call[0], call[1]);
+      prepare_new_code(task, call[0], call[1], (call[2] & PROT_WRITE) != 0);
     } else {
       put_back(task, call[0], call[1]);
     }

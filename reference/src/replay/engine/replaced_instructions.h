@@ -28,9 +28,13 @@ public:
     }
   }
   bool empty() const { return entries_.empty(); }
+  // The program translates others instead of executing them: what it maps is data to it.
+  bool translates() const { return translates_; }
+  void set_translates(bool translates) { translates_ = translates; }
 
 private:
   std::map<std::uint64_t, Entry> entries_;
+  bool translates_ = false;
 };
 
 } // namespace rrpcp::replay
