@@ -486,11 +486,7 @@ CheckpointId Capture::write(Output& output) {
   result_.warnings.insert(result_.warnings.end(), warnings.begin(), warnings.end());
   // What the whole state shows that its parts did not: before anything is published or killed.
   collector_->refusals().throw_if_any(pid_);
-  if (copy_ && copy_->child() == 0) {
-    copy_->begin_kill(); // its memory goes while the rest is written
-  } else {
-    drop_copy();
-  }
+  drop_copy();
   if (options_.after == AfterCapture::kContinue) {
     collector_.reset();
     thaw();

@@ -128,12 +128,6 @@ Snapshot::~Snapshot() {
   kill();
 }
 
-void Snapshot::begin_kill() const {
-  if (pid_ != 0) {
-    ::kill(pid_, SIGKILL);
-  }
-}
-
 void Snapshot::kill() {
   if (pid_ == 0) {
     return;

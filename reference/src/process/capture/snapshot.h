@@ -43,8 +43,6 @@ public:
   pid_t child() const { return child_; }
   Tracee& thread() { return thread_; }
 
-  // Has the kernel begin to take the copy's memory apart; kill() waits for that.
-  void begin_kill() const;
   // Kills the copy and waits until its memory is gone.
   void kill();
 
