@@ -298,6 +298,17 @@ constexpr std::uint64_t kExtended = 576; // where its components begin
   asm volatile("mov %%gs, %0" : "=m"(entry->gs));
 }
 
+// What every entry ends with: who has come here. It counts from then on.
+[[gnu::always_inline]] inline void finish(Control* control, const SavedRegisters* saved,
+                                          CallEntry* entry) {
+  copy(reinterpret_cast<std::uint8_t*>(&entry->registers), reinterpret_cast<std::uint64_t>(saved),
+       sizeof entry->registers);
+  entry->rsp = control->rsp;
+  set_segments(control, entry);
+  asm volatile("" : : : "memory");
+  control->used += entry->size;
+}
+
 // XSAVEC, and whether it was carried out.
 [[gnu::always_inline]] inline std::uint64_t save_state(Control* control,
                                                        const SavedRegisters* saved) {
@@ -330,12 +341,7 @@ constexpr std::uint64_t kExtended = 576; // where its components begin
   entry->number = kSavedState;
   entry->pieces = 2;
   entry->result = static_cast<std::int64_t>(control->number);
-  copy(reinterpret_cast<std::uint8_t*>(&entry->registers), reinterpret_cast<std::uint64_t>(saved),
-       sizeof entry->registers);
-  entry->rsp = control->rsp;
-  set_segments(control, entry);
-  asm volatile("" : : : "memory");
-  control->used += entry->size;
+  finish(control, saved, entry);
   return 1;
 }
 
@@ -442,12 +448,7 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
     entry->number = static_cast<std::uint16_t>(number);
     entry->pieces = pieces;
     entry->result = result;
-    copy(reinterpret_cast<std::uint8_t*>(&entry->registers), reinterpret_cast<std::uint64_t>(saved),
-         sizeof entry->registers);
-    entry->rsp = control->rsp;
-    set_segments(control, entry);
-    asm volatile("" : : : "memory");
-    control->used += entry->size;
+    finish(control, saved, entry);
     made = 1;
   } while (false);
   return made;
