@@ -108,6 +108,7 @@ CASES = {
     "opened_output": ["sh", "-c", "echo one > /dev/stdout; cat /proc/self/comm > /proc/self/fd/1; "
                                   "echo two | tee /dev/stderr; echo three"],
     "odd_callers": ["@odd_callers"],
+    "small_mappings": ["@small_mappings"],
     "debugger": ["@debugger"],
     "call_tracer": ["@call_tracer"],
     "attacher": ["@attacher"],

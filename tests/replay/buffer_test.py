@@ -12,6 +12,7 @@ import tempfile
 
 PCP_RR, FIXTURES, CASE = sys.argv[1:4]
 PROGRAM = os.path.join(FIXTURES, "buffered_calls")
+MAPPER = os.path.join(FIXTURES, "small_mappings")
 RSP, RIP, ORIG_RAX = 19, 16, 15  # words of struct user_regs_struct
 
 
@@ -25,10 +26,11 @@ def works():
     return next(a["works"] for a in doctor["abilities"] if a["name"] == "buffered-calls")
 
 
-def record(trace, *command, stops=False):
+def record(trace, *command, stops=False, options=(), environment=None):
     """The recording's output, and how often the recorder waited for something."""
-    words = [PCP_RR, "record", "-q", *(["-n"] if stops else []), "-o", trace, "--", *command]
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+    words = [PCP_RR, "record", "-q", *options, *(["-n"] if stops else []), "-o", trace, "--", *command]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment,
+                          cwd=os.path.dirname(trace)) as process:
         out = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -60,7 +62,7 @@ def way_through(trace):
 
 def same_events(directory):
     for number, command in enumerate((["ls", "-l", "/usr/share/doc/bash"], [PROGRAM, "50"],
-                                      ["sort", "-r", "/etc/passwd"])):
+                                      [MAPPER], ["sort", "-r", "/etc/passwd"])):
         ways = []
         for stops in (True, False):
             trace = os.path.join(directory, f"{number}-{stops}")
@@ -86,6 +88,64 @@ def as_built(directory):
     out, _ = record(os.path.join(directory, "trace"), PROGRAM, "code")
     assert out == alone, (alone, out)
     print(out.decode())
+
+
+def small_mappings(directory):
+    """Small files are opened, looked at, mapped and unmapped without a stop, and not kept."""
+    _, few = record(os.path.join(directory, "few"), MAPPER, "10")
+    _, with_stops = record(os.path.join(directory, "stops"), MAPPER, "510", stops=True)
+    trace = os.path.join(directory, "none")
+    _, without = record(trace, MAPPER, "510")
+    kept = [name for name in os.listdir(os.path.join(trace, "files")) if "many" in name]
+    print(f"{with_stops - few} waits more with a stop at each call, {without - few} else; {kept}")
+    if works():
+        assert without - few < (with_stops - few) / 10, "calls are not made without a stop"
+        assert len(kept) < 5, kept  # (a full buffer may have one stop here)
+
+
+def known_files(directory):
+    """What is known of program files makes no difference, whatever has happened to it."""
+    cache = os.path.join(directory, "cache", "pcp-rr")
+    environment = {**os.environ, "XDG_CACHE_HOME": os.path.dirname(cache)}
+    ways = []
+
+    def look(name, options=()):
+        trace = os.path.join(directory, name)
+        record(trace, "ls", "-l", "/usr/share/doc/bash", options=options, environment=environment)
+        ways.append(way_through(trace))
+        return sorted(os.listdir(cache)) if os.path.exists(cache) else []
+
+    assert look("without", ["--no-cache"]) == []
+    names = look("first")
+    assert [name for name in names if name.endswith("-code")], names
+    times = {name: os.stat(os.path.join(cache, name)).st_mtime_ns for name in names}
+    assert os.stat(cache).st_mode & 0o777 == 0o700
+    assert look("known") == names
+    for name in names:
+        path = os.path.join(cache, name)
+        assert os.stat(path).st_mode & 0o777 == 0o600
+        assert os.stat(path).st_mtime_ns == times[name], "was written though it was there"
+        with open(path, "r+b") as file:
+            file.seek(-9, os.SEEK_END)
+            byte = file.read(1)
+            file.seek(-9, os.SEEK_END)
+            file.write(bytes([byte[0] ^ 1]))
+    assert look("damaged") == names
+    os.chmod(cache, 0o777)
+    before = {name: os.stat(os.path.join(cache, name)).st_ino for name in names}
+    for name in names:
+        os.truncate(os.path.join(cache, name), 0)
+    assert look("open to all") == names
+    assert before == {name: os.stat(os.path.join(cache, name)).st_ino for name in names}
+    os.chmod(cache, 0o700)
+    assert look("empty") == names
+    assert min(os.path.getsize(os.path.join(cache, name)) for name in names) > 0
+    # (The environment is on the stack: it is the same for all but in the trace's own name.)
+    for way in ways[1:]:
+        assert [[place[0] for place in task] for task in way] == [
+            [place[0] for place in task] for task in ways[0]], "other events"
+        assert way == ways[1], "other places"
+    print(f"the same {sum(map(len, ways[0]))} events {len(ways)} times, {names}")
 
 
 def saved_state(directory):

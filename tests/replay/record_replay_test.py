@@ -113,6 +113,7 @@ CASES = {
     "unsupported": ("", ["@unsupported"], 0),
     "mapped_files": ("", ["@mapped_files"], 0),
     "half_done": ("", ["@half_done"], 0),
+    "small_mappings": ("", ["@small_mappings"], 0),
     "foreign_memory": ("", ["@foreign_memory"], 0),
     "futex_words": ("", ["@futex_words"], 0),
     "nameless_exec": ("", ["@nameless_exec"], 0),

@@ -39,7 +39,7 @@ _pcp_rr() {
       ;;
   esac
   case $subcommand in
-    record) options+=' --output-trace-dir --print-trace-dir --wait --checkpoint-interval --checksum --self-check --cpuid --no-syscall-buffer' ;;
+    record) options+=' --output-trace-dir --print-trace-dir --wait --checkpoint-interval --checksum --self-check --cpuid --no-syscall-buffer --no-cache' ;;
     replay)
       options+=' --autopilot --place --goto --goto-exit --onfork --onprocess --debugger --gdb-x'
       options+=' --debugger-option --interpreter --fullname --dbgport --dbghost --keep-listening'

@@ -61,6 +61,19 @@ std::vector<const char*> with_separator(int argc, char** argv) {
   return out;
 }
 
+// Where what was found in program files is kept; empty: nowhere.
+std::string cache_directory() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name); // NOLINT: before any thread
+    return std::string(value != nullptr ? value : "");
+  };
+  if (const std::string cache = variable("XDG_CACHE_HOME"); !cache.empty()) {
+    return cache + "/pcp-rr";
+  }
+  const std::string home = variable("HOME");
+  return home.empty() ? "" : home + "/.cache/pcp-rr";
+}
+
 // The program, to which signals for this command are passed on.
 volatile std::sig_atomic_t g_program = 0;
 
@@ -224,6 +237,7 @@ int rr_record(int argc, char** argv, Console& console) {
               "store digests of all writable memory every N events, for replay --verify", "N");
   command.add("n,no-syscall-buffer",
               "stop the program at every system call, also at those that could be made without");
+  command.add("no-cache", "look through all program files, also through those that are known");
   command.add("self-check", "replay beside the recording, and end it where the replay differs");
   command.add("cpuid",
               "let CPUID tell of no more than LEVEL has: x86-64, x86-64-v2, x86-64-v3; 'native' is "
@@ -251,6 +265,7 @@ int rr_record(int argc, char** argv, Console& console) {
   options.wait_for_all = arguments.has("wait");
   options.checksum_interval = interval_of("checksum");
   options.buffer_calls = !arguments.has("no-syscall-buffer");
+  options.cache_directory = arguments.has("no-cache") ? "" : cache_directory();
   options.cpuid = arguments.has("cpuid") ? arguments.get("cpuid") : "";
   options.notice = [&](const std::string& text) {
     if (!console.quiet) {

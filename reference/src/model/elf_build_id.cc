@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <elf.h>
+#include <link.h>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -73,6 +74,34 @@ std::vector<std::byte> read_build_id(int fd) {
     }
   }
   return {};
+}
+
+std::vector<std::byte> own_build_id() {
+  using Segment = ElfW(Phdr);
+  struct Search {
+    std::uintptr_t address = 0;
+    std::vector<std::byte> id;
+  };
+  Search search{reinterpret_cast<std::uintptr_t>(&own_build_id), {}};
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* object, std::size_t, void* data) {
+        Search& wanted = *static_cast<Search*>(data);
+        const std::span<const Segment> segments(object->dlpi_phdr, object->dlpi_phnum);
+        const bool ours = std::any_of(segments.begin(), segments.end(), [&](const Segment& one) {
+          return one.p_type == PT_LOAD &&
+                 wanted.address - (object->dlpi_addr + one.p_vaddr) < one.p_memsz;
+        });
+        for (const Segment& segment : segments) {
+          if (ours && segment.p_type == PT_NOTE && wanted.id.empty()) {
+            const auto* notes =
+                reinterpret_cast<const std::byte*>(object->dlpi_addr + segment.p_vaddr); // NOLINT
+            wanted.id = find_build_id({notes, segment.p_memsz}).value_or(std::vector<std::byte>());
+          }
+        }
+        return ours ? 1 : 0;
+      },
+      &search);
+  return std::move(search.id);
 }
 
 } // namespace rrpcp

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <iterator>
 #include <linux/fs.h>
+#include <optional>
 #include <span>
 #include <sys/ioctl.h>
 #include <sys/random.h>
@@ -57,6 +58,16 @@ std::string plain_name(std::string_view path) {
     c = plain ? c : '_';
   }
   return name;
+}
+
+std::optional<FileDigests> known_digests(const FileCache& cache, const FileCache::Key& key) {
+  const std::optional<FileCache::Words> words = cache.find(key, FileCache::Kind::kDigests);
+  DigestWords digests;
+  if (!words || words->size() != digests.size()) {
+    return std::nullopt;
+  }
+  std::copy(words->begin(), words->end(), digests.begin());
+  return digests_of(digests);
 }
 
 // Whether two open files have the same contents.
@@ -232,14 +243,15 @@ std::string TraceFileStore::settle(int folder, const std::string& shown, const s
 }
 
 void TraceFileStore::digest_elsewhere(const std::string& taken, int fd, const StandIns::Mark& mark,
-                                      const std::string& base) {
+                                      const std::string& base, const FileCache::Key& key) {
   auto file = std::make_shared<ScopedFd>(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
   auto folder = std::make_shared<ScopedFd>(::fcntl(folder_fd_.get(), F_DUPFD_CLOEXEC, 0));
   if (!*file || !*folder) {
     throw system_error(errno, "cannot duplicate a descriptor").in_file(folder_ + "/" + taken);
   }
   elsewhere_.expect(elsewhere_.background->run([file, folder, stand_ins = elsewhere_.stand_ins,
-                                                shown = folder_, taken, mark, base] {
+                                                cache = elsewhere_.cache, shown = folder_, taken,
+                                                mark, base, key] {
     const FileDigests digests = digest_file(file->get(), shown + "/" + taken);
     const std::string name = settle(folder->get(), shown, taken, file->get(), digests.sha256, base);
     if (name.size() != mark.name.size() + 1 + base.size()) {
@@ -248,6 +260,10 @@ void TraceFileStore::digest_elsewhere(const std::string& taken, int fd, const St
           .with_hint("record into an empty directory");
     }
     stand_ins->found(mark.number, digests);
+    if (cache != nullptr) {
+      const DigestWords words = words_of(digests);
+      cache->keep(key, FileCache::Kind::kDigests, {words.begin(), words.end()});
+    }
   }));
 }
 
@@ -263,7 +279,7 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
   Seen& seen = seen_[{status.st_dev, status.st_ino}];
   const bool same_times = !seen.kept.path.empty() && seen.size == status.st_size &&
                           seen.modified_at == nanoseconds(status.st_mtim) &&
-                          seen.changed_at == nanoseconds(status.st_ctim);
+                          (seen.linked || seen.changed_at == nanoseconds(status.st_ctim));
   if (same_times && !(may_change && seen.linked) &&
       (is_settled(status, seen.linked) || digest_file(fd, shown).sha256 == seen.digest)) {
     return seen.kept;
@@ -287,10 +303,21 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
     std::string name;
     if (elsewhere_.background != nullptr && way == schema::TraceFile::Way::HARD_LINK &&
         copied.st_size != 0 && is_settled(status, true)) {
-      const StandIns::Mark mark = elsewhere_.stand_ins->stand_in();
-      digest = mark.digests;
-      name = mark.name + "-" + base;
-      digest_elsewhere(taken, copy.get(), mark, base);
+      FileCache::Key key;
+      std::optional<FileDigests> known;
+      if (elsewhere_.cache != nullptr) {
+        key = elsewhere_.cache->key(copy.get(), copied);
+        known = known_digests(*elsewhere_.cache, key);
+      }
+      if (known) {
+        digest = *known;
+        name = settle(folder_fd_.get(), folder_, taken, copy.get(), digest.sha256, base);
+      } else {
+        const StandIns::Mark mark = elsewhere_.stand_ins->stand_in();
+        digest = mark.digests;
+        name = mark.name + "-" + base;
+        digest_elsewhere(taken, copy.get(), mark, base, key);
+      }
     } else {
       digest = digest_file(copy.get(), taken_path);
       name = settle(folder_fd_.get(), folder_, taken, copy.get(), digest.sha256, base);

@@ -5,6 +5,7 @@
 #include "base/scoped_fd.h"
 #include "base/sha256.h"
 #include "rrpcp/trace/trace_writer.h"
+#include "trace/file_cache.h"
 #include "trace/stand_ins.h"
 
 #include <cstdint>
@@ -38,13 +39,14 @@ struct KeptFile {
 // thread at a time.
 class TraceFileStore {
 public:
-  // Who digests linked files meanwhile: records have stand-ins then, which whoever writes chunks
-  // has to replace in the thread of `background`, and what fails comes by `expect`. All of it
-  // outlives the store.
+  // Who digests linked files meanwhile, but for those of which the cache knows the digests: records
+  // have stand-ins then, which whoever writes chunks has to replace in the thread of `background`,
+  // and what fails comes by `expect`. All of it outlives the store.
   struct Elsewhere {
     Background* background = nullptr;
     StandIns* stand_ins = nullptr;
     std::function<void(std::future<void>)> expect;
+    const FileCache* cache = nullptr; // of digests, where there is one
   };
 
   // `writer` must outlive the store. Throws Error.
@@ -81,7 +83,7 @@ private:
   static std::string settle(int folder, const std::string& shown, const std::string& taken, int fd,
                             const Sha256Digest& digest, const std::string& base);
   void digest_elsewhere(const std::string& taken, int fd, const StandIns::Mark& mark,
-                        const std::string& base);
+                        const std::string& base, const FileCache::Key& key);
 
   TraceWriter& writer_;
   const Elsewhere elsewhere_;

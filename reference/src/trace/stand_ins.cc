@@ -41,14 +41,14 @@ StandIns::StandIns() {
   }
 }
 
-std::array<std::uint64_t, StandIns::kWords> StandIns::words_of(const FileDigests& digests) {
+DigestWords words_of(const FileDigests& digests) {
   static_assert(std::endian::native == std::endian::little, "words are those of the file");
-  std::array<std::uint64_t, kWords> words = {digests.xxh3.high, digests.xxh3.low};
+  DigestWords words = {digests.xxh3.high, digests.xxh3.low};
   std::memcpy(&words[2], digests.sha256.data(), digests.sha256.size());
   return words;
 }
 
-FileDigests StandIns::digests_of(const std::array<std::uint64_t, kWords>& words) {
+FileDigests digests_of(const DigestWords& words) {
   FileDigests digests;
   digests.xxh3.high = words[0];
   digests.xxh3.low = words[1];
@@ -65,7 +65,7 @@ StandIns::Mark StandIns::stand_in() {
   char number[kNumberLength + 1];
   std::snprintf(number, sizeof number, "%08x", mark.number);
   mark.name = prefix_ + number;
-  std::array<std::uint64_t, kWords> words = bases_;
+  DigestWords words = bases_;
   for (std::uint64_t& word : words) {
     word |= mark.number;
   }

@@ -17,6 +17,10 @@ struct FileDigests {
   Digest128 xxh3;
   Sha256Digest sha256{};
 };
+// As a record has them: high, low, and the four of SHA-256.
+using DigestWords = std::array<std::uint64_t, 6>;
+DigestWords words_of(const FileDigests& digests);
+FileDigests digests_of(const DigestWords& words);
 
 // Half of a SHA-256 as hexadecimal digits: what a kept file's name begins with. Contents are
 // compared where a name exists.
@@ -46,14 +50,8 @@ public:
 
 private:
   static constexpr std::uint64_t kNumbers = std::uint64_t{1} << 20;
-  // Of a digest's words in a record: high, low, and the four of SHA-256.
-  static constexpr std::size_t kWords = 6;
-
-  static std::array<std::uint64_t, kWords> words_of(const FileDigests& digests);
-  static FileDigests digests_of(const std::array<std::uint64_t, kWords>& words);
-
   std::string prefix_; // of names
-  std::array<std::uint64_t, kWords> bases_{};
+  DigestWords bases_{};
   std::uint32_t next_ = 0;
   std::map<std::uint32_t, FileDigests> digests_;
 };

@@ -37,6 +37,9 @@ struct RecordOptions {
   // Have frequent calls that do not block made without a stop, where the machine allows it, and
   // tell of them later. The trace is the same.
   bool buffer_calls = true;
+  // Where what was found in program files is kept, for later recordings to begin sooner; made where
+  // it does not exist, for its user alone. Empty: nowhere.
+  std::string cache_directory = {};
   // Asked between events, and when a signal interrupts a wait: where there is a text, the recording
   // ends with Error(kDivergence) of that text.
   std::function<std::optional<std::string>()> stop = {};

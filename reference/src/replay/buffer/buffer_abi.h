@@ -27,6 +27,8 @@ inline constexpr std::uint32_t kNumbers = 512;      // of calls
 inline constexpr std::uint64_t kStackSize = 0x2000;
 inline constexpr std::uint64_t kEntriesSize = 0x80000;
 inline constexpr std::uint32_t kComponents = 32; // of extended registers; those above are not known
+inline constexpr std::uint64_t kMostMapped = 0x4000; // of a file whose contents are noted
+inline constexpr std::uint32_t kMappings = 32;       // that are remembered
 
 // What is known of a descriptor: bits. 0: nothing.
 inline constexpr std::uint8_t kRegular = 1;  // a file of a file system whose calls do not block
@@ -56,8 +58,10 @@ enum class CallCheck : std::uint8_t {
   kNone,
   kNoTruncation, // the flags, argument `checked`, must not have O_TRUNC
   kNotFault,     // the signal, argument `checked`, must not be SIGILL, SIGTRAP or SIGSEGV
-  kPrivate,      // mmap(2): anonymous, private, anywhere, not executable
+  kPrivate,      // mmap(2): private, anywhere, not executable; anonymous, or of a small file
+  kMappedHere,   // munmap(2): what such a call has mapped, as a whole
   kReading,      // fcntl(2): F_GETFD, F_SETFD, F_GETFL
+  kTerminal,     // ioctl(2): TCGETS
   kClose,        // close(2)
 };
 
@@ -98,8 +102,35 @@ inline constexpr std::uint16_t kSavedState = 0xffff;
 struct CallPiece {
   std::uint64_t address;
   std::uint32_t length;
-  std::uint32_t written; // 1: by the call; 0: read by it
+  std::uint32_t kind; // kPieceRead …
 };
+inline constexpr std::uint32_t kPieceRead = 0;    // by the call
+inline constexpr std::uint32_t kPieceWritten = 1; // by it
+inline constexpr std::uint32_t kPieceFile = 2;    // a FileFacts: of what it has opened or mapped
+
+struct FileFacts {
+  std::uint64_t device; // st_dev
+  std::uint64_t inode;
+  std::uint64_t size; // bytes
+  std::uint64_t bits; // of a new descriptor: kRegular …
+};
+
+// Whether calls on files of the file system (statfs(2)) wait for nothing but a disk. Others may be
+// served by a process that is recorded, or have files that are read like a pipe.
+constexpr bool is_plain_file_system(std::uint64_t type) {
+  constexpr std::uint64_t kXfs = 0x58465342;
+  constexpr std::uint64_t kBtrfs = 0x9123683e;
+  constexpr std::uint64_t kZfs = 0x2fc12fc1;
+  constexpr std::uint64_t kF2fs = 0xf2f52010;
+  constexpr std::uint64_t kOverlay = 0x794c7630;
+  constexpr std::uint64_t kSquash = 0x73717368;
+  constexpr std::uint64_t kErofs = 0xe0f5e1e2;
+  constexpr std::uint64_t kExt = 0xef53;
+  constexpr std::uint64_t kTemporary = 0x01021994;
+  constexpr std::uint64_t kRam = 0x858458f6;
+  return type == kExt || type == kTemporary || type == kOverlay || type == kXfs || type == kBtrfs ||
+         type == kZfs || type == kF2fs || type == kSquash || type == kErofs || type == kRam;
+}
 
 // A component of the extended registers in a compacted XSAVE area (leaf 0xd of CPUID).
 struct StateComponent {
@@ -128,9 +159,19 @@ struct Control {
   std::uint32_t saving;       // 104: led in at XSAVEC
   std::uint32_t saves;        // of the recorder: XSAVEC is carried out here
   std::uint64_t saved_size;   // the most that it stores
+  std::uint32_t learns;       // of the recorder: what open(2) gives is looked at here
+  std::uint32_t maps;         // of the recorder: small files are mapped here
+  std::uint32_t has_mapped;   // such a file; nothing may be written until the recorder knows of it
+  std::uint32_t next_mapping;
+  std::uint32_t keeps_mappings; // 0: `mappings` are not true any more
+  std::uint32_t reserved;
   StateComponent components[kComponents];
   std::uint8_t descriptors[kDescriptors];
   CallShape shapes[kNumbers];
+  struct {
+    std::uint64_t start; // 0: of none
+    std::uint64_t end;
+  } mappings[kMappings]; // the latest that were made here
   alignas(16) std::uint8_t stack[kStackSize];
   alignas(16) std::uint8_t entries[kEntriesSize];
 };

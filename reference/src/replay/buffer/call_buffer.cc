@@ -163,7 +163,8 @@ std::uint64_t address_of_saving() {
   return address_of(rrpcp_saves_store);
 }
 
-void CallBuffer::fill(process::RemoteMemory& memory, pid_t owner, const StateLayout& layout) {
+void CallBuffer::fill(process::RemoteMemory& memory, pid_t owner, const StateLayout& layout,
+                      bool maps) {
   const std::span<const char> code(__start_rrpcp_calls, __stop_rrpcp_calls);
   if (code.size() > kCodeSize || address_of(rrpcp_calls_begin) != kArea) {
     throw Error(ErrorCode::kInternal, "the code that makes calls is not laid out as it says");
@@ -181,6 +182,8 @@ void CallBuffer::fill(process::RemoteMemory& memory, pid_t owner, const StateLay
   head.saved_size = layout.size;
   std::copy(layout.components.begin(), layout.components.end(), std::begin(head.components));
   head.stack_top = kStackTop;
+  head.learns = 1;
+  head.maps = maps ? 1 : 0;
   head.reads_bases = (::getauxval(AT_HWCAP2) & kReadsBases) != 0 ? 1 : 0;
   const auto& shapes = call_shapes();
   std::copy(shapes.begin(), shapes.end(), std::begin(head.shapes));
@@ -477,6 +480,7 @@ void CallBuffer::drain(process::RemoteMemory& memory, bool inside,
     }
     call.entry = reinterpret_cast<const CallEntry*>(rest.data());
     call.pieces.clear();
+    call.file = nullptr;
     std::size_t next = sizeof(CallEntry);
     for (unsigned i = 0; i < call.entry->pieces; ++i) {
       if (rest.size() - next < sizeof(CallPiece)) {
@@ -487,21 +491,43 @@ void CallBuffer::drain(process::RemoteMemory& memory, bool inside,
       if (rest.size() - next < align_up(piece->length, 8)) {
         throw damaged();
       }
-      call.pieces.push_back(
-          {piece->address, piece->written != 0, rest.subspan(next, piece->length)});
+      if (piece->kind == kPieceFile) {
+        if (piece->length != sizeof(FileFacts)) {
+          throw damaged();
+        }
+        call.file = reinterpret_cast<const FileFacts*>(rest.data() + next);
+      } else {
+        call.pieces.push_back(
+            {piece->address, piece->kind == kPieceWritten, rest.subspan(next, piece->length)});
+      }
       next += align_up(piece->length, 8);
     }
     if (next != call.entry->size) {
       throw damaged();
     }
-    const bool closes = call.entry->number < kNumbers &&
-                        call_shapes()[call.entry->number].check == CallCheck::kClose;
-    if (closes && call.entry->result == 0) {
-      descriptors_[call.entry->registers.rdi % kDescriptors] = 0;
-      writable_.erase(call.entry->registers.rdi % kDescriptors);
-    }
+    note_call(memory, call);
     sink(call);
     at += next;
+  }
+}
+
+// What a call has changed of what is known in the area, too.
+void CallBuffer::note_call(process::RemoteMemory& memory, const BufferedCall& call) {
+  if (call.entry->number >= kNumbers || call.entry->result < 0) {
+    return;
+  }
+  const CallCheck check = call_shapes()[call.entry->number].check;
+  if (check == CallCheck::kClose) {
+    descriptors_[call.entry->registers.rdi % kDescriptors] = 0;
+    writable_.erase(call.entry->registers.rdi % kDescriptors);
+  } else if (check == CallCheck::kNoTruncation && call.file != nullptr) {
+    const std::uint64_t fd = static_cast<std::uint64_t>(call.entry->result) % kDescriptors;
+    descriptors_[fd] = static_cast<std::uint8_t>(call.file->bits);
+    if ((call.file->bits & kWritable) != 0) {
+      writable_[fd] = {call.file->device, call.file->inode};
+    }
+  } else if (check == CallCheck::kPrivate && call.file != nullptr) {
+    put<std::uint32_t>(memory, offsetof(Control, has_mapped), 0);
   }
 }
 
@@ -589,6 +615,13 @@ void CallBuffer::give_up_descriptors(process::RemoteMemory& memory) {
   if (active_ && keeps_descriptors_) {
     clear_descriptors(memory);
     keeps_descriptors_ = false;
+    put<std::uint32_t>(memory, offsetof(Control, learns), 0);
+  }
+}
+
+void CallBuffer::forget_mappings(process::RemoteMemory& memory) {
+  if (active_) {
+    put<std::uint32_t>(memory, offsetof(Control, keeps_mappings), 0);
   }
 }
 

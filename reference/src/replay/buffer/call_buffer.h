@@ -37,6 +37,7 @@ struct BufferedCall {
     std::span<const std::byte> bytes;
   };
   std::vector<Piece> pieces;
+  const FileFacts* file = nullptr; // of what it has opened or mapped, where that was looked at
 };
 
 // What the recorder knows of one address space's area; copied when the address space is. One thread
@@ -58,8 +59,9 @@ public:
     std::array<StateComponent, kComponents> components{};
   };
 
-  // The mapping at kArea exists, and may be written to: fills it.
-  void fill(process::RemoteMemory& memory, pid_t owner, const StateLayout& layout);
+  // The mapping at kArea exists, and may be written to: fills it. `maps`: also files are mapped
+  // without a stop.
+  void fill(process::RemoteMemory& memory, pid_t owner, const StateLayout& layout, bool maps);
   // Has the program jump to the area at these sites of a file, of whose mapping [start, end) the
   // byte at `start` has the offset `offset`. `more` makes an executable mapping of so many bytes
   // near an address, or says that it cannot (0). Those that are led already are left alone.
@@ -70,8 +72,8 @@ public:
   void
   lead_saving(process::RemoteMemory& memory, std::uint64_t address, std::span<const std::byte> code,
               const std::function<std::uint64_t(std::uint64_t near, std::uint64_t size)>& more);
-  // Where the program is led from behind which it goes on at `behind`. Throws Error(kInternal) where
-  // it is not.
+  // Where the program is led from behind which it goes on at `behind`. Throws Error(kInternal)
+  // where it is not.
   std::uint64_t saving_before(std::uint64_t behind) const;
   // The XSAVEC that is led from `address`, where there is one: its bytes in memory or, with
   // `led` true, those that lead.
@@ -125,6 +127,8 @@ public:
   void clear_descriptors(process::RemoteMemory& memory);
   // Nothing will be known of any: several tasks have their own.
   void give_up_descriptors(process::RemoteMemory& memory);
+  // Mappings may be others than those that calls without a stop have made.
+  void forget_mappings(process::RemoteMemory& memory);
   // Somebody has mapped the file.
   void forbid_writing(process::RemoteMemory& memory, std::uint64_t device, std::uint64_t inode);
 
@@ -142,6 +146,7 @@ private:
     std::uint64_t used = 0;
   };
 
+  void note_call(process::RemoteMemory& memory, const BufferedCall& call);
   Bridges* bridges_near(std::uint64_t address,
                         const std::function<std::uint64_t(std::uint64_t, std::uint64_t)>& more);
 

@@ -7,6 +7,8 @@
 // (the recorder holds signals back), and no other task does.
 #include "replay/buffer/buffer_abi.h"
 
+#include <asm/stat.h>
+#include <asm/statfs.h>
 #include <asm/unistd.h>
 #include <cstddef>
 
@@ -228,11 +230,99 @@ constexpr std::int64_t kLastRestart = -512;  // ERESTARTSYS
     const auto command = static_cast<std::uint32_t>(value);
     return command >= 1 && command <= 3;
   }
+  if (shape->check == CallCheck::kTerminal) {
+    return static_cast<std::uint32_t>(value) == 0x5401; // TCGETS
+  }
   if (shape->check == CallCheck::kPrivate) {
     // MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_FIXED_NOREPLACE
     return saved->rdi == 0 && (saved->rdx & 4) == 0 && (saved->r10 & 0x100133) == 0x22;
   }
   return true;
+}
+
+[[gnu::always_inline]] inline std::uint64_t to_pages(std::uint64_t length) {
+  return (length + 0xfff) & ~std::uint64_t{0xfff};
+}
+
+// A system call of this code's own. It must not be one that can be interrupted.
+[[gnu::noinline, gnu::section("rrpcp_calls")]] std::int64_t
+ask(Control* control, std::uint64_t number, std::uint64_t first, std::uint64_t second,
+    std::uint64_t third) {
+  SavedRegisters registers;
+  registers.rdi = first;
+  registers.rsi = second;
+  registers.rdx = third;
+  registers.r10 = 0;
+  registers.r8 = 0;
+  registers.r9 = 0;
+  const std::uint64_t former = control->number;
+  const std::int64_t result = control->result;
+  control->number = number;
+  const std::int64_t answer = rrpcp_calls_make(control, &registers);
+  control->number = former;
+  control->result = result;
+  return answer;
+}
+
+// A mapping is remembered that has been made here.
+[[gnu::always_inline]] inline void remember_mapping(Control* control, std::uint64_t start,
+                                                    std::uint64_t length) {
+  if (control->keeps_mappings == 0) {
+    for (unsigned i = 0; i < kMappings; ++i) {
+      control->mappings[i].start = 0;
+    }
+    control->keeps_mappings = 1;
+  }
+  const unsigned i = control->next_mapping++ % kMappings;
+  control->mappings[i].start = start;
+  control->mappings[i].end = start + to_pages(length);
+}
+
+// Forgets it where it is one of those.
+[[gnu::always_inline]] inline bool take_mapping(Control* control, std::uint64_t start,
+                                                std::uint64_t length) {
+  if (control->keeps_mappings == 0 || start == 0 || length > ~std::uint64_t{0} - 0x1000) {
+    return false;
+  }
+  for (unsigned i = 0; i < kMappings; ++i) {
+    if (control->mappings[i].start == start &&
+        control->mappings[i].end == start + to_pages(length)) {
+      control->mappings[i].start = 0;
+      return true;
+    }
+  }
+  return false;
+}
+
+// What a descriptor is that has just been opened with the flags `flags`, where that can be told
+// without knowing who has the file mapped. Returns the bytes of the piece that it notes at `piece`.
+[[gnu::noinline, gnu::section("rrpcp_calls")]] std::uint64_t
+learn(Control* control, std::uint64_t flags, std::uint64_t descriptor, CallPiece* piece) {
+  const bool reads = (flags & 3) == 0;         // O_ACCMODE
+  const bool creates = (flags & 0300) == 0300; // O_CREAT, O_EXCL
+  struct stat status;
+  struct statfs system;
+  if (control->learns == 0 || descriptor >= kDescriptors || (!reads && !creates) ||
+      ask(control, __NR_fstat, descriptor, reinterpret_cast<std::uint64_t>(&status), 0) != 0 ||
+      ask(control, __NR_fstatfs, descriptor, reinterpret_cast<std::uint64_t>(&system), 0) != 0 ||
+      !is_plain_file_system(static_cast<std::uint64_t>(system.f_type))) {
+    return 0;
+  }
+  const unsigned kind = status.st_mode & 0170000; // S_IFMT
+  if (kind != 0100000 && kind != 0040000) {       // S_IFREG, S_IFDIR
+    return 0;
+  }
+  const std::uint8_t bits = reads ? kRegular : kRegular | kWritable;
+  control->descriptors[descriptor] = bits;
+  piece->address = 0;
+  piece->length = sizeof(FileFacts);
+  piece->kind = kPieceFile;
+  auto* const facts = reinterpret_cast<FileFacts*>(piece + 1);
+  facts->device = status.st_dev;
+  facts->inode = status.st_ino;
+  facts->size = static_cast<std::uint64_t>(status.st_size);
+  facts->bits = bits;
+  return sizeof(CallPiece) + sizeof(FileFacts);
 }
 
 // Whether the call writes to where its path is: that has to be looked at before (readlink(2) into
@@ -309,6 +399,66 @@ constexpr std::uint64_t kExtended = 576; // where its components begin
   control->used += entry->size;
 }
 
+// mmap(2) of a file: where that is small, private and read-only, its contents are noted, and a
+// replay needs no copy of it. What may be a part of a program keeps its name.
+[[gnu::noinline, gnu::section("rrpcp_calls")]] std::uint64_t map_file(Control* control,
+                                                                      const SavedRegisters* saved) {
+  const std::uint64_t length = saved->rsi;
+  const std::uint64_t descriptor = saved->r8 & 0xffffffff;
+  // PROT_READ, MAP_PRIVATE
+  if (control->maps == 0 || saved->rdi != 0 || saved->rdx != 1 || saved->r10 != 2 ||
+      saved->r9 != 0 || length == 0 || length > kMostMapped || descriptor >= kDescriptors ||
+      (control->descriptors[descriptor] & kRegular) == 0) {
+    return 0;
+  }
+  struct stat status;
+  if (ask(control, __NR_fstat, descriptor, reinterpret_cast<std::uint64_t>(&status), 0) != 0 ||
+      (status.st_mode & 0170000) != 0100000) {
+    return 0;
+  }
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  const std::uint64_t shown = size < to_pages(length) ? size : to_pages(length);
+  std::uint8_t* const begin = control->entries + control->used;
+  auto* const entry = reinterpret_cast<CallEntry*>(begin);
+  auto* const of_file = reinterpret_cast<CallPiece*>(begin + sizeof(CallEntry));
+  auto* const facts = reinterpret_cast<FileFacts*>(of_file + 1);
+  auto* const contents = reinterpret_cast<CallPiece*>(facts + 1);
+  auto* const bytes = reinterpret_cast<std::uint8_t*>(contents + 1);
+  // (Behind the last page of the file there is nothing.)
+  if (size > kMostMapped || to_pages(size) < to_pages(length) ||
+      sizeof(CallEntry) + 2 * sizeof(CallPiece) + sizeof(FileFacts) + shown + 8 >
+          kEntriesSize - control->used ||
+      ask(control, __NR_pread64, descriptor, reinterpret_cast<std::uint64_t>(bytes), shown) !=
+          static_cast<std::int64_t>(shown) ||
+      (bytes[0] == 0x7f && bytes[1] == 'E' && bytes[2] == 'L' && bytes[3] == 'F')) {
+    return 0;
+  }
+  const std::int64_t result = rrpcp_calls_make(control, saved);
+  const bool failed = result < 0 && result >= kFirstErrno;
+  of_file->address = 0;
+  of_file->length = sizeof(FileFacts);
+  of_file->kind = kPieceFile;
+  facts->device = status.st_dev;
+  facts->inode = status.st_ino;
+  facts->size = size;
+  facts->bits = 0;
+  contents->address = static_cast<std::uint64_t>(result);
+  contents->length = static_cast<std::uint32_t>(shown);
+  contents->kind = kPieceWritten;
+  const std::uint8_t* const end =
+      failed ? reinterpret_cast<std::uint8_t*>(of_file) : bytes + ((shown + 7) & ~std::uint64_t{7});
+  entry->size = static_cast<std::uint32_t>(end - begin);
+  entry->number = __NR_mmap;
+  entry->pieces = failed ? 0 : 2;
+  entry->result = result;
+  finish(control, saved, entry);
+  if (!failed) {
+    remember_mapping(control, static_cast<std::uint64_t>(result), length);
+    control->has_mapped = 1;
+  }
+  return 1;
+}
+
 // XSAVEC, and whether it was carried out.
 [[gnu::always_inline]] inline std::uint64_t save_state(Control* control,
                                                        const SavedRegisters* saved) {
@@ -327,14 +477,14 @@ constexpr std::uint64_t kExtended = 576; // where its components begin
   auto* const others = reinterpret_cast<CallPiece*>(begin + sizeof(CallEntry));
   others->address = 0;
   others->length = 2 * sizeof(std::uint64_t);
-  others->written = 0;
+  others->kind = kPieceRead;
   auto* const values = reinterpret_cast<std::uint64_t*>(others + 1);
   values[0] = control->rcx;
   values[1] = control->r11;
   auto* const piece = reinterpret_cast<CallPiece*>(values + 2);
   piece->address = control->stored_at;
   piece->length = static_cast<std::uint32_t>(length);
-  piece->written = 1;
+  piece->kind = kPieceWritten;
   auto* const bytes = reinterpret_cast<std::uint8_t*>(piece + 1);
   copy(bytes, control->stored_at, length);
   entry->size = static_cast<std::uint32_t>(bytes + ((length + 7) & ~std::uint64_t{7}) - begin);
@@ -363,11 +513,15 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
     if (shape->known == 0) {
       break;
     }
+    if (shape->check == CallCheck::kPrivate && (saved->r10 & 0x20) == 0) { // MAP_ANONYMOUS
+      return map_file(control, saved);
+    }
     std::uint64_t descriptor = 0;
     if (shape->needs != 0) {
       descriptor = argument(saved, shape->descriptor) & 0xffffffff;
       if (descriptor >= kDescriptors ||
-          (control->descriptors[descriptor] & shape->needs) != shape->needs) {
+          (control->descriptors[descriptor] & shape->needs) != shape->needs ||
+          ((shape->needs & kWritable) != 0 && control->has_mapped != 0)) {
         break;
       }
     }
@@ -375,7 +529,7 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
       break;
     }
     // Room for everything that may come of it.
-    std::uint64_t room = sizeof(CallEntry);
+    std::uint64_t room = sizeof(CallEntry) + sizeof(CallPiece) + sizeof(FileFacts);
     bool fits = true;
     for (unsigned i = 0; i < 3; ++i) {
       const CallPart* part = &shape->parts[i];
@@ -395,6 +549,9 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
     if (!fits || room > kEntriesSize - control->used || overwrites_text(shape, saved)) {
       break;
     }
+    if (shape->check == CallCheck::kMappedHere && !take_mapping(control, saved->rdi, saved->rsi)) {
+      break;
+    }
     const std::int64_t result = rrpcp_calls_make(control, saved);
     if (result == kFault || (result >= kFirstRestart && result <= kLastRestart)) {
       break; // it has done nothing, and the recorder has to see it
@@ -404,6 +561,7 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
     std::uint8_t* at = begin + sizeof(CallEntry);
     const bool failed = result < 0 && result >= kFirstErrno;
     std::uint16_t pieces = 0;
+    bool texts = false; // of a call that has failed, the kernel may have read the first only
     for (unsigned i = 0; i < 3; ++i) {
       const CallPart* part = &shape->parts[i];
       if (part->kind == PartKind::kNone) {
@@ -411,13 +569,15 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
       }
       const std::uint64_t address = argument(saved, part->argument);
       const bool written = part->kind == PartKind::kWritten || part->kind == PartKind::kResult;
-      if (address == 0 || (failed && (part->kind != PartKind::kText || !has_read_path(result)))) {
+      if (address == 0 ||
+          (failed && (part->kind != PartKind::kText || texts || !has_read_path(result)))) {
         continue;
       }
       auto* const piece = reinterpret_cast<CallPiece*>(at);
       std::uint8_t* const bytes = at + sizeof(CallPiece);
       std::uint64_t length = 0;
       if (part->kind == PartKind::kText) {
+        texts = true;
         const auto* text = reinterpret_cast<const std::uint8_t*>(address);
         while (length < kMostText) {
           const std::uint8_t byte = text[length];
@@ -437,12 +597,22 @@ rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
       }
       piece->address = address;
       piece->length = static_cast<std::uint32_t>(length);
-      piece->written = written ? 1 : 0;
+      piece->kind = written ? kPieceWritten : kPieceRead;
       at = bytes + ((length + 7) & ~std::uint64_t{7});
       ++pieces;
     }
-    if (shape->check == CallCheck::kClose && !failed) {
-      control->descriptors[descriptor] = 0;
+    if (!failed) {
+      if (shape->check == CallCheck::kClose) {
+        control->descriptors[descriptor] = 0;
+      } else if (shape->check == CallCheck::kPrivate) {
+        remember_mapping(control, static_cast<std::uint64_t>(result), saved->rsi);
+      } else if (shape->check == CallCheck::kNoTruncation) {
+        const std::uint64_t size =
+            learn(control, argument(saved, shape->checked), static_cast<std::uint64_t>(result),
+                  reinterpret_cast<CallPiece*>(at));
+        at += size;
+        pieces = static_cast<std::uint16_t>(pieces + (size != 0 ? 1 : 0));
+      }
     }
     entry->size = static_cast<std::uint32_t>(at - begin);
     entry->number = static_cast<std::uint16_t>(number);

@@ -9,6 +9,8 @@ namespace rrpcp::replay::buffer {
 
 namespace {
 
+constexpr std::uint64_t kTerminalRequest = 0x5401; // TCGETS of asm-generic/ioctls.h
+
 // What the table of system calls does not say.
 struct Wanted {
   long number;
@@ -28,8 +30,10 @@ constexpr Wanted kWanted[] = {
     {SYS_lstat},
     {SYS_lseek, 0, kRegular},
     {SYS_mmap, 0, 0, CallCheck::kPrivate},
+    {SYS_munmap, 0, 0, CallCheck::kMappedHere},
     {SYS_brk},
     {SYS_rt_sigaction, 0, 0, CallCheck::kNotFault, 0},
+    {SYS_ioctl, 0, kRegular, CallCheck::kTerminal, 1},
     {SYS_pread64, 0, kRegular},
     {SYS_pwrite64, 0, kRegular | kWritable},
     {SYS_access},
@@ -37,24 +41,55 @@ constexpr Wanted kWanted[] = {
     {SYS_uname},
     {SYS_fcntl, 0, kRegular, CallCheck::kReading, 1},
     {SYS_getcwd},
+    {SYS_chdir},
+    {SYS_fchdir, 0, kRegular},
+    {SYS_rename},
+    {SYS_mkdir},
+    {SYS_rmdir},
+    {SYS_link},
+    {SYS_unlink},
+    {SYS_symlink},
     {SYS_readlink},
+    {SYS_chmod},
+    {SYS_fchmod, 0, kRegular},
+    {SYS_umask},
     {SYS_gettimeofday},
+    {SYS_getrusage},
+    {SYS_sysinfo},
+    {SYS_times},
     {SYS_getuid},
     {SYS_getgid},
     {SYS_geteuid},
     {SYS_getegid},
     {SYS_getppid},
     {SYS_getpgrp},
+    {SYS_getresuid},
+    {SYS_getresgid},
+    {SYS_getpgid},
+    {SYS_getsid},
+    {SYS_statfs},
+    {SYS_fstatfs, 0, kRegular},
     {SYS_gettid},
     {SYS_time},
     {SYS_getdents64, 0, kRegular},
+    {SYS_fadvise64, 0, kRegular},
     {SYS_clock_gettime},
+    {SYS_clock_getres},
     {SYS_openat, 0, 0, CallCheck::kNoTruncation, 2},
+    {SYS_mkdirat},
     {SYS_newfstatat},
+    {SYS_unlinkat},
+    {SYS_renameat},
+    {SYS_linkat},
+    {SYS_symlinkat},
     {SYS_readlinkat},
+    {SYS_fchmodat},
     {SYS_faccessat},
-    {SYS_faccessat2},
+    {SYS_utimensat},
+    {SYS_renameat2},
     {SYS_getrandom},
+    {SYS_statx},
+    {SYS_faccessat2},
 };
 
 // Nothing where the code does not know how to treat it.
@@ -89,7 +124,9 @@ CallShape shape_of(const Wanted& wanted) {
   const trace::SystemCall call = [&] {
     trace::SystemCall any;
     any.number = wanted.number;
-    any.arguments[1] = wanted.number == SYS_fcntl ? 1 : 0; // F_GETFD
+    any.arguments[1] = wanted.number == SYS_fcntl   ? 1 // F_GETFD
+                       : wanted.number == SYS_ioctl ? kTerminalRequest
+                                                    : 0;
     return any;
   }();
   const trace::CallRow& row = trace::call_row(call);

@@ -129,9 +129,9 @@ private:
 
 CodeReplacer::CodeReplacer(std::function<bool(schema::TrappedInstruction)> sees,
                            std::function<void(const std::string&)> notice, bool modest,
-                           bool seen_too, Background& background)
+                           bool seen_too, Background& background, const trace::FileCache& cache)
     : sees_(std::move(sees)), notice_(std::move(notice)), modest_(modest), seen_too_(seen_too),
-      background_(background) {}
+      background_(background), cache_(cache) {}
 
 CodeReplacer::~CodeReplacer() = default;
 
@@ -144,7 +144,7 @@ CodeReplacer::KnownFile* CodeReplacer::known_file(int fd) {
   KnownFile& known =
       files_[{status.st_dev, status.st_ino, status.st_size, nanoseconds(status.st_mtim)}];
   if (const std::int64_t changed = nanoseconds(status.st_ctim); known.changed_at != changed) {
-    known = KnownFile{changed, nullptr, nullptr};
+    known = KnownFile{changed, nullptr, nullptr, {}};
   }
   return &known;
 }
@@ -160,10 +160,19 @@ void CodeReplacer::note_link(int fd, std::uint64_t links_before) {
   }
 }
 
-// Null where the file cannot be had.
-std::shared_ptr<CodeReplacer::Search> CodeReplacer::begin_search(int fd) {
-  ScopedFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
-  return copy ? std::make_shared<Search>(std::move(copy)) : nullptr;
+// Where it was looked through before, that says it; else it will be looked through.
+void CodeReplacer::look_up(int fd, KnownFile& known) {
+  struct stat status;
+  if (::fstat(fd, &status) == 0) {
+    known.key = cache_.key(fd, status);
+    if (std::optional<FileCode> code = find_code(cache_, known.key)) {
+      known.code = std::make_shared<const FileCode>(*std::move(code));
+      return;
+    }
+  }
+  if (ScopedFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0)); copy) {
+    known.search = std::make_shared<Search>(std::move(copy));
+  }
 }
 
 void CodeReplacer::prepare(int fd) {
@@ -171,21 +180,30 @@ void CodeReplacer::prepare(int fd) {
   if (known == nullptr || known->code || known->search) {
     return;
   }
-  known->search = begin_search(fd);
+  look_up(fd, *known);
   if (known->search) {
     known->search->give_to(background_);
   }
 }
 
-std::shared_ptr<const CodeReplacer::FileCode> CodeReplacer::file_code(int fd) {
+std::shared_ptr<const FileCode> CodeReplacer::file_code(int fd) {
   KnownFile* known = known_file(fd);
   if (known == nullptr) {
     return std::make_shared<FileCode>();
   }
+  if (!known->code && !known->search) {
+    look_up(fd, *known);
+  }
+  if (!known->code && known->search) {
+    known->code = std::exchange(known->search, nullptr)->result();
+    if (known->key) {
+      background_.run([&cache = cache_, key = std::move(known->key), code = known->code] {
+        keep_code(cache, key, *code);
+      });
+    }
+  }
   if (!known->code) {
-    const std::shared_ptr<Search> search =
-        known->search ? std::exchange(known->search, nullptr) : begin_search(fd);
-    known->code = search ? search->result() : std::make_shared<FileCode>();
+    known->code = std::make_shared<FileCode>();
   }
   return known->code;
 }

@@ -6,7 +6,7 @@
 #include "process/proc_maps.h"
 #include "process/remote_memory.h"
 #include "replay/buffer/call_sites.h"
-#include "replay/engine/code_scanner.h"
+#include "replay/engine/file_code.h"
 #include "replay/engine/replaced_instructions.h"
 
 #include <cstdint>
@@ -30,10 +30,11 @@ public:
   // `sees`: whether the processor traps an instruction itself, so that nothing need be said of one
   // that stays where it is. `notice`: told what may make a replay differ. `modest`: CPUID does not
   // say what the processor does. `seen_too`: replace also what the processor traps. `background`
-  // looks through files; it must live as long.
+  // looks through files; it must live as long. `cache` keeps what is found in files, and must live
+  // as long too.
   CodeReplacer(std::function<bool(schema::TrappedInstruction)> sees,
                std::function<void(const std::string&)> notice, bool modest, bool seen_too,
-               Background& background);
+               Background& background, const trace::FileCache& cache);
   CodeReplacer(const CodeReplacer&) = delete;
   CodeReplacer& operator=(const CodeReplacer&) = delete;
   ~CodeReplacer();
@@ -64,11 +65,6 @@ public:
   const std::vector<buffer::CallSite>& call_sites(int fd);
 
 private:
-  struct FileCode {
-    bool elf = false;
-    ScannedCode found; // offsets in the file
-    std::vector<buffer::CallSite> calls;
-  };
   using FileKey = std::tuple<std::uint64_t, std::uint64_t, std::int64_t, std::int64_t>;
 
   class Search;
@@ -77,9 +73,10 @@ private:
     std::int64_t changed_at = 0; // as stat(2) has it, in nanoseconds
     std::shared_ptr<const FileCode> code;
     std::shared_ptr<Search> search;
+    trace::FileCache::Key key; // of the search's result
   };
 
-  static std::shared_ptr<Search> begin_search(int fd);
+  void look_up(int fd, KnownFile& known);
   KnownFile* known_file(int fd);
   std::shared_ptr<const FileCode> file_code(int fd);
   bool replace_in_file(process::RemoteMemory& memory, const process::ProcMapping& mapping,
@@ -100,6 +97,7 @@ private:
   bool modest_;
   bool seen_too_;
   Background& background_;
+  const trace::FileCache& cache_;
   std::map<FileKey, KnownFile> files_;
   std::set<std::pair<std::string, schema::TrappedInstruction>> told_;
 };

@@ -20,10 +20,10 @@ constexpr std::size_t kScratchWords = 1024;
 } // namespace
 
 EventWriter::EventWriter(const std::string& directory, schema::TraceStart::Reader start,
-                         Background& background)
+                         Background& background, const trace::FileCache& cache)
     : started_(Clock::now()), writer_(directory, start, options(background)),
       files_(writer_, {&background, &stand_ins_,
-                       [this](std::future<void> work) { expect(std::move(work)); }}),
+                       [this](std::future<void> work) { expect(std::move(work)); }, &cache}),
       scratch_(kScratchWords) {}
 
 EventWriter::~EventWriter() {

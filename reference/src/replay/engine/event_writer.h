@@ -6,6 +6,7 @@
 #include "replay/engine/recorded_task.h"
 #include "rrpcp/trace/trace_writer.h"
 #include "trace/event.h"
+#include "trace/file_cache.h"
 #include "trace/file_store.h"
 
 #include <capnp/common.h>
@@ -25,10 +26,10 @@ namespace rrpcp::replay {
 // Error (kNoSpace, kSystem, …); nothing more can be written then.
 class EventWriter {
 public:
-  // Makes the stream in `directory`; the time of events counts from now. `background`, which
-  // outlives the writer, writes it.
+  // Makes the stream in `directory`; the time of events counts from now. `background`
+  // writes it, `cache` keeps the digests of files; both outlive the writer.
   EventWriter(const std::string& directory, schema::TraceStart::Reader start,
-              Background& background);
+              Background& background, const trace::FileCache& cache);
   EventWriter(const EventWriter&) = delete;
   EventWriter& operator=(const EventWriter&) = delete;
   ~EventWriter();

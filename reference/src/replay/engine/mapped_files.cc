@@ -19,10 +19,22 @@ MappedFile* MappedFiles::find(const process::ProcMapping& mapping) {
   return nullptr;
 }
 
+MappedFile* MappedFiles::find_as_memory(const process::ProcMapping& mapping) {
+  for (auto& [id, file] : files_) {
+    if (file.as_memory && !file.object && file.is_mapped_by(mapping)) {
+      return &file;
+    }
+  }
+  return nullptr;
+}
+
 MappedFile& MappedFiles::add(const struct stat& status, const process::ProcMapping& mapping) {
   MappedFile& file = files_[{status.st_dev, status.st_ino}];
   file.device = mapping.device;
   file.inode = mapping.inode;
+  if (file.path.empty()) {
+    file.path = process::without_deleted(mapping.name);
+  }
   return file;
 }
 

@@ -20,6 +20,9 @@ struct MappedFile {
   std::optional<std::uint32_t> object;
   // Of an object: open for reading, so that no other file gets its inode number. May be empty.
   ScopedFd handle;
+  std::string path; // as it was when it was mapped first
+  // Private mappings of it are memory in a replay, as long as their processes cannot write to them.
+  bool as_memory = false;
   // What /proc/PID/maps says that it is.
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
@@ -36,6 +39,8 @@ public:
   MappedFile* find(const struct stat& status);
   // The object of a mapping. Null: it is none.
   MappedFile* find(const process::ProcMapping& mapping);
+  // One that is mapped at `mapping` and, in a replay, is memory. Null: it is none.
+  MappedFile* find_as_memory(const process::ProcMapping& mapping);
   // Finds or makes the entry of a file that has just been mapped at `mapping`.
   MappedFile& add(const struct stat& status, const process::ProcMapping& mapping);
   void make_object(MappedFile& file, ScopedFd handle);

@@ -42,9 +42,10 @@ sigset_t current_mask() {
 
 Recorder::Recorder(const RecordOptions& options)
     : options_(options), inherited_mask_(current_mask()), model_(options.cpuid),
+      file_cache_(options.cache_directory),
       code_([this](schema::TrappedInstruction kind) { return traps_.processor_traps(kind); },
             [this](const std::string& text) { notice_once(text); }, !model_.native(),
-            traps_.trapped_too, background_) {
+            traps_.trapped_too, background_, file_cache_) {
   for (const int own : {1, 2}) {
     struct stat& output = own_outputs_[static_cast<std::size_t>(own)];
     if (::fstat(own, &output) != 0 || (!S_ISFIFO(output.st_mode) && ::isatty(own) == 0)) {
@@ -327,7 +328,7 @@ RecordResult Recorder::run() {
     if (!trace::make_private_directory(images)) {
       throw system_error(EEXIST, "cannot make a directory").in_file(images);
     }
-    writer_.emplace(options_.directory, begin.asReader(), background_);
+    writer_.emplace(options_.directory, begin.asReader(), background_, file_cache_);
   }
   start();
   RecordResult result;

@@ -18,6 +18,7 @@
 #include "replay/engine/scheduler.h"
 #include "rrpcp/replay/record.h"
 #include "trace/call_row.h"
+#include "trace/file_cache.h"
 
 #include <array>
 #include <capnp/message.h>
@@ -230,6 +231,13 @@ private:
   void prepare_confinement(RecordedTask& task);
   void note_confinement(RecordedTask& task, std::int64_t result);
 
+  // Mappings that they have made: recorder_small_mappings.cc.
+  bool show_object(const buffer::BufferedCall& call);
+  MappedFile* mapped_file(const buffer::BufferedCall& call);
+  void note_small_mapping(const buffer::BufferedCall& call, bool shown);
+  void note_small_mappings(const RecordedTask& task);
+  void follow_writable(RecordedTask& task);
+
   // Instructions that no replay can foresee: recorder_instructions.cc.
   void replace_in_program(RecordedTask& task);
   void prepare_new_code(RecordedTask& task, std::uint64_t start, std::uint64_t length,
@@ -266,6 +274,7 @@ private:
   const sigset_t inherited_mask_; // before the scheduler changes it
   const InstructionTraps traps_ = instruction_traps();
   const CpuidModel model_;
+  const trace::FileCache file_cache_;
   Background background_{binding_.before()};
   CodeReplacer code_;
   capnp::MallocMessageBuilder start_; // what the trace begins with
@@ -285,6 +294,14 @@ private:
   // it from running.
   bool serves_files_ = false;
   Xxh3Stream64 buffered_digest_;
+  // Of files, made by the calls that are being recorded.
+  struct SmallMapping {
+    std::uint64_t address = 0;
+    std::uint64_t device = 0; // st_dev
+    std::uint64_t inode = 0;
+  };
+  std::vector<SmallMapping> small_mappings_;
+  bool maps_as_memory_ = false; // one of them was noted
   // Of the recorder's descriptors 1 and 2: where its output goes, if it is a pipe or a terminal.
   std::array<struct stat, 3> own_outputs_{};
 };

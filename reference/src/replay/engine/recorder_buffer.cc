@@ -10,6 +10,7 @@
 #include "replay/engine/recorder.h"
 #include "replay/engine/saved_state.h"
 #include "rrpcp/error.h"
+#include "trace/call_table.h"
 #include "trace/event.h"
 
 #include <algorithm>
@@ -41,24 +42,6 @@ using State = RecordedTask::State;
 constexpr std::uint64_t kFixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
 constexpr std::uint64_t kLowest = 0x10000; // vm.mmap_min_addr as a rule
 constexpr long kLastError = -4095;
-
-// File systems whose calls do not wait for anything but a disk. (Others may be served by a process
-// that is recorded, or have files that are read like a pipe.)
-bool is_plain(long type) {
-  constexpr long kXfs = 0x58465342;
-  constexpr long kBtrfs = 0x9123683e;
-  constexpr long kZfs = 0x2fc12fc1;
-  constexpr long kF2fs = 0xf2f52010;
-  constexpr long kOverlay = 0x794c7630;
-  constexpr long kSquash = 0x73717368;
-  constexpr long kErofs = 0xe0f5e1e2;
-  constexpr long kExt = 0xef53;
-  constexpr long kTemporary = 0x01021994;
-  constexpr long kRam = 0x858458f6;
-  constexpr long kPlain[] = {kXfs,    kBtrfs, kZfs, kF2fs,      kOverlay,
-                             kSquash, kErofs, kExt, kTemporary, kRam};
-  return std::find(std::begin(kPlain), std::end(kPlain), type) != std::end(kPlain);
-}
 
 // Whether the call has written to what it has read, which is not what it was then any more.
 bool overlaps_written(const buffer::BufferedCall& call, const buffer::BufferedCall::Piece& read) {
@@ -112,7 +95,8 @@ void Recorder::make_buffer(RecordedTask& task) {
       return;
     }
   }
-  task.buffer->fill(task.memory, task.pid, state_layout());
+  // (Digests of memory are to find nothing that a replay has otherwise.)
+  task.buffer->fill(task.memory, task.pid, state_layout(), options_.checksum_interval == 0);
   task.made_code->set_hidden(buffer::kControl, buffer::kArea + buffer::kAreaSize);
   lead_calls(task, 0, std::uint64_t{1} << 47);
 }
@@ -210,6 +194,7 @@ void Recorder::empty_buffer(RecordedTask& task, const process::TraceeStop& stop)
   }
   task.buffer->drain(task.memory, inside,
                      [&](const buffer::BufferedCall& call) { record_buffered(task, call); });
+  note_small_mappings(task);
 }
 
 // A call through the vsyscall page, which the kernel carries out in place of the page's code: it
@@ -268,8 +253,11 @@ void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& c
   event.registers = registers;
   event.result = entry.result;
   buffered_digest_.reset();
+  const bool shown = call.file != nullptr && show_object(call);
   for (const buffer::BufferedCall::Piece& piece : call.pieces) {
-    if (piece.written) {
+    if (shown) {
+      event.shared.back().data = event.append(piece.bytes);
+    } else if (piece.written) {
       event.memory.push_back({piece.address, event.append(piece.bytes)});
     } else if (!overlaps_written(call, piece)) {
       event.inputs.push_back({piece.address, piece.bytes.size()});
@@ -281,6 +269,9 @@ void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& c
   }
   writer_->write();
   registers.rax = static_cast<std::uint64_t>(entry.result);
+  if (entry.number == SYS_mmap || entry.number == SYS_munmap) {
+    note_small_mapping(call, shown);
+  }
   if ((entry.number == SYS_openat || entry.number == SYS_open) && entry.result >= 0 &&
       !call.pieces.empty()) {
     const std::span<const std::byte> path = call.pieces.front().bytes;
@@ -355,6 +346,7 @@ bool Recorder::leave_buffer(RecordedTask& task, bool group_stop) {
   }
   buffer.drain(task.memory, false,
                [&](const buffer::BufferedCall& call) { record_buffered(task, call); });
+  note_small_mappings(task);
   bool made = false;
   registers = buffer.program_registers(task.memory, registers, made);
   task.tracee.set_registers(registers);
@@ -432,7 +424,8 @@ std::uint8_t Recorder::kind_of_descriptor(const RecordedTask& task, std::uint64_
   struct statfs system;
   if (::stat(path.c_str(), &status) != 0 ||
       (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) ||
-      ::statfs(path.c_str(), &system) != 0 || !is_plain(system.f_type)) {
+      ::statfs(path.c_str(), &system) != 0 ||
+      !buffer::is_plain_file_system(static_cast<std::uint64_t>(system.f_type))) {
     return buffer::kOther;
   }
   device = status.st_dev;
@@ -503,6 +496,9 @@ void Recorder::prepare_confinement(RecordedTask& task) {
   }
   std::uint64_t start = call[0];
   std::uint64_t length = align_up(call[1], kPage);
+  if (trace::call_row(call).made != trace::Made::kNothing) {
+    buffer.forget_mappings(task.memory);
+  }
   switch (call.number) {
   case SYS_mmap:
     if ((call[3] & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == 0) {

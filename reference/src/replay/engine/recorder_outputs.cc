@@ -44,6 +44,10 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
       record_mapping(task, static_cast<std::uint64_t>(result));
     }
     return;
+  case SYS_mprotect:
+  case SYS_pkey_mprotect:
+    follow_writable(task);
+    break;
   case SYS_shmat:
     if (result >= 0) {
       record_segment(task, static_cast<std::uint64_t>(result));

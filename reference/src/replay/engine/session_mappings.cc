@@ -149,12 +149,14 @@ void ReplaySession::follow_objects() {
     for (const process::ProcMapping& mapping : process::read_mappings(owner.tracee.tid())) {
       const std::uint64_t from = std::max(mapping.start, followed.address);
       const std::uint64_t to = std::min(mapping.end, end);
-      if (from >= to || mapping.shared || mapping.inode == 0) {
+      if (from >= to || mapping.shared) {
         continue;
       }
+      // (Else of a small file whose contents were memory: the process has written to none of it.)
+      const bool of_file = mapping.inode != 0;
       std::vector<std::pair<std::uint64_t, std::vector<std::byte>>> own_pages;
       scanner.scan(from, to, [&](const process::TouchedRange& range) {
-        if (!range.file) {
+        if (!range.file && of_file) {
           std::vector<std::byte> bytes(range.end - range.start);
           owner.memory.read(range.start, bytes);
           own_pages.emplace_back(range.start, std::move(bytes));

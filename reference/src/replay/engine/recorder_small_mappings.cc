@@ -1,0 +1,100 @@
+// Private mappings of small files that were made without a stop: memory in a replay, until their
+// file changes or they may be written to.
+
+#include "base/bytes.h"
+#include "base/page.h"
+#include "process/proc_maps.h"
+#include "replay/engine/recorder.h"
+#include "rrpcp/error.h"
+#include "trace/event.h"
+
+#include <cerrno>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <vector>
+
+namespace rrpcp::replay {
+
+// Of a call that has mapped a file without a stop. Where the file is an object of a replay's, the
+// event is one of the object; its contents are still to be added. Else it has them as memory.
+bool Recorder::show_object(const buffer::BufferedCall& call) {
+  const MappedFile* file = mapped_file(call);
+  if (call.entry->number != SYS_mmap || file == nullptr || !file->object) {
+    return false;
+  }
+  trace::EventData& event = writer_->event();
+  trace::EventData::Mapping& mapping = event.mapping.emplace();
+  mapping.object = file->object;
+  mapping.length = align_up(call.entry->registers.rsi, kPage);
+  mapping.path = file->path;
+  mapping.read_only = true;
+  event.shared.push_back({*file->object, call.file->size, 0, {}, 0});
+  return true;
+}
+
+MappedFile* Recorder::mapped_file(const buffer::BufferedCall& call) {
+  struct stat status {};
+  status.st_dev = call.file->device;
+  status.st_ino = call.file->inode;
+  return files_.find(status);
+}
+
+// What such calls have mapped, and have not unmapped.
+void Recorder::note_small_mapping(const buffer::BufferedCall& call, bool shown) {
+  const buffer::CallEntry& entry = *call.entry;
+  if (entry.number == SYS_munmap) {
+    std::erase_if(small_mappings_, [&](const SmallMapping& mapping) {
+      return mapping.address == entry.registers.rdi;
+    });
+  } else if (call.file != nullptr) {
+    forbid_buffered_writes(call.file->device, call.file->inode);
+    if (!shown) {
+      small_mappings_.push_back(
+          {static_cast<std::uint64_t>(entry.result), call.file->device, call.file->inode});
+    }
+  }
+}
+
+// A change of their files has to be seen from now on.
+void Recorder::note_small_mappings(const RecordedTask& task) {
+  if (small_mappings_.empty()) {
+    return;
+  }
+  for (const process::ProcMapping& mapping : process::read_mappings(task.tid)) {
+    for (const SmallMapping& small : small_mappings_) {
+      if (mapping.contains(small.address)) {
+        struct stat status {};
+        status.st_dev = small.device;
+        status.st_ino = small.inode;
+        files_.add(status, mapping).as_memory = true;
+        maps_as_memory_ = true;
+      }
+    }
+  }
+  small_mappings_.clear();
+}
+
+// A mapping that has been memory in a replay, and may be written to from now on: it shows the file
+// but for the pages that its process writes to.
+void Recorder::follow_writable(RecordedTask& task) {
+  const trace::SystemCall& call = task.call;
+  if (!maps_as_memory_ || (call[2] & PROT_WRITE) == 0) {
+    return;
+  }
+  for (const process::ProcMapping& mapping : process::read_mappings(task.tid)) {
+    if (mapping.shared || mapping.inode == 0 || mapping.start >= call[0] + call[1] ||
+        mapping.end <= call[0]) {
+      continue;
+    }
+    if (MappedFile* file = files_.find_as_memory(mapping)) {
+      const ScopedFd opened = open_mapped(task, mapping);
+      if (!opened) {
+        throw system_error(errno, "cannot read a file that is mapped").in_file(mapping.name);
+      }
+      follow(*file, opened.get());
+    }
+  }
+}
+
+} // namespace rrpcp::replay
