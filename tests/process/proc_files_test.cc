@@ -8,12 +8,17 @@
 #include "process/proc_stat.h"
 #include "process/proc_status.h"
 #include "process/proc_tasks.h"
+#include "rrpcp/error.h"
 
+#include <algorithm>
+#include <csignal>
 #include <elf.h>
 #include <gtest/gtest.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace rrpcp {
@@ -39,6 +44,53 @@ TEST(ProcMaps, LinesOfEveryKind) {
   EXPECT_EQ(mappings[3].name, "");
   EXPECT_EQ(mappings[3].protection, std::uint32_t{PROT_NONE});
   EXPECT_EQ(mappings[4].end, 0xffffffffff601000u);
+}
+
+// However the kernel is asked: of a range it says what it says of all. (Of another process, which
+// stands still meanwhile: reading may map memory.)
+TEST(ProcMaps, ThoseOfARange) {
+  const std::size_t length = 8 * kTouchedPage;
+  const int file = ::memfd_create("a file", MFD_CLOEXEC);
+  ASSERT_EQ(::ftruncate(file, static_cast<off_t>(length)), 0);
+  auto* area =
+      static_cast<char*>(::mmap(nullptr, length, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(area, MAP_FAILED);
+  ASSERT_NE(::mmap(area + 2 * kTouchedPage, 2 * kTouchedPage, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_FIXED, file, kTouchedPage),
+            MAP_FAILED);
+  ASSERT_NE(::mmap(area + 4 * kTouchedPage, kTouchedPage, PROT_READ | PROT_EXEC,
+                   MAP_PRIVATE | MAP_FIXED, file, 0),
+            MAP_FAILED);
+  ASSERT_EQ(::munmap(area + 6 * kTouchedPage, kTouchedPage), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  ::close(file);
+  constexpr std::uint64_t kEnd = std::uint64_t{1} << 47; // behind it is [vsyscall]
+  std::vector<process::ProcMapping> all = process::read_mappings(child);
+  std::erase_if(all, [&](const process::ProcMapping& mapping) { return mapping.start >= kEnd; });
+  const auto start = reinterpret_cast<std::uint64_t>(area);
+  const std::pair<std::uint64_t, std::uint64_t> ranges[] = {
+      {0, kEnd},
+      {start, start + length},
+      {start + 3 * kTouchedPage, start + 4 * kTouchedPage + 1},
+      {start + 6 * kTouchedPage, start + 7 * kTouchedPage},
+      {start, start},
+      {0, kTouchedPage},
+      {kEnd - kTouchedPage, kEnd}};
+  for (const auto& [from, to] : ranges) {
+    std::vector<process::ProcMapping> expected = all;
+    std::erase_if(expected, [from = from, to = to](const process::ProcMapping& mapping) {
+      return mapping.end <= from || mapping.start >= to;
+    });
+    EXPECT_EQ(process::read_mappings(child, from, to), expected) << std::hex << from;
+  }
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  EXPECT_THROW(process::read_mappings(child, 0, kEnd), Error);
+  ::munmap(area, length);
 }
 
 TEST(ProcStat, NamesMayHoldAnything) {

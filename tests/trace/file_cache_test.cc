@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using Kind = FileCache::Kind;
 
-constexpr FileCache::Kind kKinds[] = {Kind::kCode, Kind::kDigests};
+constexpr FileCache::Kind kKinds[] = {Kind::kCode, Kind::kDigests, Kind::kRanges};
 
 class FileCacheTest : public testing::Test {
 protected:
@@ -78,6 +78,7 @@ TEST_F(FileCacheTest, KnowsAFileByAllThatTellsItFromOthers) {
   EXPECT_FALSE(found([](FileCache::Key& key) { ++key.inode; }));
   EXPECT_FALSE(found([](FileCache::Key& key) { ++key.size; }));
   EXPECT_FALSE(found([](FileCache::Key& key) { ++key.modified_at; }));
+  EXPECT_FALSE(found([](FileCache::Key& key) { ++key.changed_at; }));
 }
 
 TEST_F(FileCacheTest, WhatIsDamagedIsNotThere) {

@@ -38,6 +38,8 @@ struct ProcMapping {
 
   std::uint64_t length() const { return end - start; }
   bool contains(std::uint64_t address) const { return start <= address && address < end; }
+
+  bool operator==(const ProcMapping&) const = default;
 };
 
 // Parses one line without its line feed. Throws Error(kInternal).
@@ -45,5 +47,8 @@ ProcMapping parse_mapping(std::string_view line);
 std::vector<ProcMapping> parse_mappings(std::string_view text);
 // In order of address. Throws kProcessGone where the process is gone.
 std::vector<ProcMapping> read_mappings(pid_t pid);
+// Those that meet [start, end): where the kernel can be asked for them (PROCMAP_QUERY, Linux 6.11),
+// in time by their number, else as above.
+std::vector<ProcMapping> read_mappings(pid_t pid, std::uint64_t start, std::uint64_t end);
 
 } // namespace rrpcp::process

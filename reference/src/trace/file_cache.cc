@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <iterator>
 #include <span>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -34,12 +35,27 @@ void append_bytes(FileCache::Words& words, std::span<const std::byte> bytes) {
   }
 }
 
+std::string path_of(int fd) {
+  char path[4096];
+  const ssize_t n = ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), path, sizeof path);
+  return {path, n > 0 ? static_cast<std::size_t>(n) : 0};
+}
+
 // Only what this user has made counts, and what nobody else may change.
 bool is_own(const struct stat& status) {
   return status.st_uid == ::geteuid() && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 } // namespace
+
+// (Whoever records as root may write to everything, so that the owner alone says nothing.)
+bool is_systems(std::string_view path, const struct stat& status) {
+  static constexpr std::string_view kSystemFolders[] = {"/usr/", "/bin/", "/sbin/", "/lib"};
+  return status.st_uid == 0 && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0 &&
+         !path.starts_with("/usr/local/") &&
+         std::any_of(std::begin(kSystemFolders), std::end(kSystemFolders),
+                     [&](std::string_view folder) { return path.starts_with(folder); });
+}
 
 FileCache::FileCache(std::string directory) : directory_(std::move(directory)) {
   if (!directory_.empty()) {
@@ -58,6 +74,7 @@ FileCache::Key FileCache::key(int fd, const struct stat& status) const {
   key.inode = status.st_ino;
   key.size = static_cast<std::uint64_t>(status.st_size);
   key.modified_at = nanoseconds(status.st_mtim);
+  key.changed_at = is_systems(path_of(fd), status) ? 0 : nanoseconds(status.st_ctim);
   return key;
 }
 
@@ -65,15 +82,18 @@ std::string FileCache::path(const Key& key, Kind kind) const {
   char name[64];
   std::snprintf(name, sizeof name, "/%llx-%llx-%s", static_cast<unsigned long long>(key.device),
                 static_cast<unsigned long long>(key.inode),
-                kind == Kind::kCode ? "code" : "digests");
+                kind == Kind::kCode      ? "code"
+                : kind == Kind::kDigests ? "digests"
+                                         : "ranges");
   return directory_ + name;
 }
 
 // A file is numbers of 64 bits, in the processor's own order: this head, what is kept, and XXH3 of
 // all that.
 FileCache::Words FileCache::head(const Key& key, Kind kind) const {
-  Words words = {kMark,    static_cast<std::uint64_t>(kind),           key.device, key.inode,
-                 key.size, static_cast<std::uint64_t>(key.modified_at)};
+  Words words = {kMark, static_cast<std::uint64_t>(kind), key.device, key.inode, key.size};
+  words.push_back(static_cast<std::uint64_t>(key.modified_at));
+  words.push_back(static_cast<std::uint64_t>(key.changed_at));
   append_bytes(words, own_id_);
   append_bytes(words, key.build_id);
   return words;

@@ -38,16 +38,6 @@ bool is_settled(const struct stat& status, bool linked) {
   return wall_clock() - changed > 2'000'000'000;
 }
 
-// Whether nobody is expected to change the file in place. Whoever records as root may write to
-// everything, so that the owner alone says nothing.
-bool is_systems(std::string_view path, const struct stat& status) {
-  static constexpr std::string_view kSystemFolders[] = {"/usr/", "/bin/", "/sbin/", "/lib"};
-  return status.st_uid == 0 && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0 &&
-         !path.starts_with("/usr/local/") &&
-         std::any_of(std::begin(kSystemFolders), std::end(kSystemFolders),
-                     [&](std::string_view folder) { return path.starts_with(folder); });
-}
-
 // The last component of a path, made fit for a file name.
 std::string plain_name(std::string_view path) {
   std::string name(base_name(path));
@@ -306,7 +296,7 @@ const KeptFile& TraceFileStore::keep(int fd, std::string_view path, bool may_cha
       FileCache::Key key;
       std::optional<FileDigests> known;
       if (elsewhere_.cache != nullptr) {
-        key = elsewhere_.cache->key(copy.get(), copied);
+        key = elsewhere_.cache->key(fd, status);
         known = known_digests(*elsewhere_.cache, key);
       }
       if (known) {

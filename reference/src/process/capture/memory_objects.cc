@@ -143,12 +143,18 @@ std::uint64_t total_length(const std::vector<ObjectRange>& ranges, std::uint64_t
   return total;
 }
 
-void digest(MemoryObject& object) {
+void digest(MemoryObject& object, const KnownDigests& known = {}) {
   std::vector<std::byte> buffer;
   for (const ObjectRange& joined : join_ranges(object.used)) {
     ObjectRange range = clip(joined, object.length);
     if (range.length == 0) {
       continue;
+    }
+    if (known.find) {
+      if (const std::optional<Digest128> found = known.find(object.content.get(), range)) {
+        object.digests.emplace_back(range, *found);
+        continue;
+      }
     }
     Xxh3Stream128 hash;
     try {
@@ -164,6 +170,9 @@ void digest(MemoryObject& object) {
       throw error.in_file(object.name);
     }
     object.digests.emplace_back(range, hash.digest());
+    if (known.keep) {
+      known.keep(object.content.get(), range, object.digests.back().second);
+    }
   }
   object.digested = true;
 }
@@ -522,7 +531,8 @@ std::vector<std::string> ObjectTable::set_aside(PageSpool& spool) {
   return too_large;
 }
 
-std::vector<std::string> ObjectTable::digest_files(std::int64_t frozen_at) {
+std::vector<std::string> ObjectTable::digest_files(std::int64_t frozen_at,
+                                                   const KnownDigests& known) {
   std::vector<std::string> changed;
   for (MemoryObject& object : objects_) {
     if (object.kind != MappingKind::kFile || !object.content) {
@@ -533,7 +543,7 @@ std::vector<std::string> ObjectTable::digest_files(std::int64_t frozen_at) {
         object.used.empty()) {
       continue;
     }
-    digest(object);
+    digest(object, known);
     struct stat status;
     if (::fstat(object.content.get(), &status) == 0 &&
         (nanoseconds(status.st_mtim) != object.modified_at ||

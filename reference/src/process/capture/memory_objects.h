@@ -10,6 +10,7 @@
 #include "rrpcp/schema/state.capnp.h"
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -25,6 +26,12 @@ struct ObjectRange {
   std::uint64_t length = 0;
 
   bool operator==(const ObjectRange&) const = default;
+};
+
+// Of bytes of open files: asked before they are read, and told what was found.
+struct KnownDigests {
+  std::function<std::optional<Digest128>(int fd, const ObjectRange& range)> find;
+  std::function<void(int fd, const ObjectRange& range, const Digest128& digest)> keep;
 };
 
 // Sorts ranges and joins those that touch or overlap.
@@ -128,7 +135,7 @@ public:
   std::vector<ObjectRange> data_ranges(const MemoryObject& object) const;
   // Digests the used ranges of files that are referred to, and reads build ids. Returns names of
   // files that were written to after `frozen_at` (nanoseconds since 1970).
-  std::vector<std::string> digest_files(std::int64_t frozen_at);
+  std::vector<std::string> digest_files(std::int64_t frozen_at, const KnownDigests& known);
 
   // Sets State.memoryObjects.
   void build(schema::State::Builder state) const;

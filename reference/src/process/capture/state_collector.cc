@@ -566,7 +566,7 @@ std::uint64_t StateCollector::write_pages(CheckpointWriter& writer,
 }
 
 void StateCollector::build(std::int64_t frozen_at, schema::State::Builder state) {
-  for (const std::string& name : objects_.digest_files(frozen_at)) {
+  for (const std::string& name : objects_.digest_files(frozen_at, options_.known_digests)) {
     refusals_.warn(name + " was written to while it was captured; a restore may find it changed");
   }
   auto spaces = state.initAddressSpaces(static_cast<unsigned>(spaces_.size()));

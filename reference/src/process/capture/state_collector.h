@@ -64,6 +64,8 @@ struct CollectorOptions {
   // What pages are compared with, so that those which it holds at their place are not stored again;
   // must outlive the collector. The writer's header fields have base_runs then. May be null.
   BaseMemory* base = nullptr;
+  // Digests of files that are not stored. May be empty.
+  KnownDigests known_digests = {};
   // Called by collect_frozen() when the mappings are known and before a thread is made to do
   // anything: what takes long can be begun in another thread. May be empty.
   std::function<void()> at_mappings = {};

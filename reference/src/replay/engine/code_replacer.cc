@@ -231,7 +231,7 @@ void CodeReplacer::replace(pid_t tid, process::RemoteMemory& memory, std::uint64
                            std::uint64_t end, ReplacedInstructions& space, const OpenFile& open,
                            const Replaced& replaced) {
   forget_lost(memory, start, end, space);
-  for (const process::ProcMapping& mapping : process::read_mappings(tid)) {
+  for (const process::ProcMapping& mapping : process::read_mappings(tid, start, end)) {
     const std::uint64_t from = std::max(mapping.start, start);
     const std::uint64_t to = std::min(mapping.end, end);
     if (from >= to || (mapping.protection & PROT_EXEC) == 0 || mapping.name == "[vsyscall]") {

@@ -245,15 +245,49 @@ struct Image {
   std::optional<CheckpointWriter> writer;
 };
 
+// Of a file, each is the range and the digest. Small ranges are read as fast.
+process::capture::KnownDigests digests_in(const trace::FileCache& cache) {
+  using Range = process::capture::ObjectRange;
+  using trace::FileCache;
+  constexpr std::uint64_t kWorth = 1 << 20; // bytes
+  constexpr std::size_t kEach = 4;
+  constexpr std::size_t kMostRanges = 16;
+  const auto key_of = [&cache](int fd, const Range& range) {
+    struct stat status;
+    return range.length >= kWorth && ::fstat(fd, &status) == 0 ? cache.key(fd, status)
+                                                               : FileCache::Key();
+  };
+  return {[&cache, key_of](int fd, const Range& range) -> std::optional<Digest128> {
+            const auto words = cache.find(key_of(fd, range), FileCache::Kind::kRanges);
+            for (std::size_t i = 0; words && i + kEach <= words->size(); i += kEach) {
+              if ((*words)[i] == range.offset && (*words)[i + 1] == range.length) {
+                return Digest128{.low = (*words)[i + 3], .high = (*words)[i + 2]};
+              }
+            }
+            return std::nullopt;
+          },
+          [&cache, key_of](int fd, const Range& range, const Digest128& digest) {
+            if (const FileCache::Key key = key_of(fd, range)) {
+              FileCache::Words words =
+                  cache.find(key, FileCache::Kind::kRanges).value_or(FileCache::Words());
+              if (words.size() < kMostRanges * kEach) {
+                words.insert(words.end(), {range.offset, range.length, digest.high, digest.low});
+                cache.keep(key, FileCache::Kind::kRanges, words);
+              }
+            }
+          }};
+}
+
 } // namespace
 
 std::future<void> write_image(process::Tracee& task, const std::string& path,
                               schema::Cpu::Reader told, KeptFiles kept, Background& background,
-                              const trace::StandIns& stand_ins) {
+                              const trace::StandIns& stand_ins, const trace::FileCache& cache) {
   // What it has open, and what confines it, is the recorder's business.
   process::capture::CollectorOptions options;
   options.supervised = true;
   options.executed = true;
+  options.known_digests = digests_in(cache);
   auto image = std::make_shared<Image>(path, std::move(kept), stand_ins, options);
   image->told.setRoot(told);
   schema::State::Builder state = image->message.initRoot<schema::Manifest>().initState();

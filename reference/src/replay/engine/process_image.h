@@ -5,6 +5,7 @@
 #include "process/tracee.h"
 #include "replay/engine/cpuid_model.h"
 #include "replay/engine/instruction_traps.h"
+#include "trace/file_cache.h"
 #include "trace/stand_ins.h"
 
 #include <future>
@@ -34,9 +35,9 @@ void store_stack_limit(pid_t pid, schema::Process::Builder process);
 // end of its execve(2), and whose files are `kept`; `told`: what the program is told of the
 // processor. Throws Error. Paths in `kept` may have stand-ins. The task may go on afterwards; the
 // checkpoint is there when the future is ready, which has what else fails, and which needs nothing
-// but `background`.
+// but `background` and `cache`, which has the digests of files.
 std::future<void> write_image(process::Tracee& task, const std::string& path,
                               schema::Cpu::Reader told, KeptFiles kept, Background& background,
-                              const trace::StandIns& stand_ins);
+                              const trace::StandIns& stand_ins, const trace::FileCache& cache);
 
 } // namespace rrpcp::replay

@@ -122,8 +122,8 @@ void Recorder::lead_calls(RecordedTask& task, std::uint64_t start, std::uint64_t
                ? place
                : 0;
   };
-  for (const process::ProcMapping& mapping : process::read_mappings(task.tid)) {
-    if (mapping.end <= start || mapping.start >= end || mapping.inode == 0 || mapping.shared ||
+  for (const process::ProcMapping& mapping : process::read_mappings(task.tid, start, end)) {
+    if (mapping.inode == 0 || mapping.shared ||
         (mapping.protection & PROT_EXEC) == 0 || (mapping.protection & PROT_WRITE) != 0) {
       continue;
     }

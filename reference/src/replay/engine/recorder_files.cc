@@ -47,12 +47,8 @@ ScopedFd open_mapping(pid_t pid, const process::ProcMapping& mapping) {
 }
 
 std::optional<process::ProcMapping> mapping_at(pid_t tid, std::uint64_t address) {
-  for (process::ProcMapping& mapping : process::read_mappings(tid)) {
-    if (mapping.contains(address)) {
-      return std::move(mapping);
-    }
-  }
-  return std::nullopt;
+  std::vector<process::ProcMapping> found = process::read_mappings(tid, address, address + 1);
+  return found.empty() ? std::nullopt : std::optional(std::move(found.front()));
 }
 
 // Whether a file is mostly holes: keeping it with the trace would mean to read terabytes of zeros,
@@ -157,9 +153,12 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
   }
   const bool shared = (call[3] & MAP_TYPE) != MAP_PRIVATE;
   const std::string path = process::without_deleted(process::try_read_link(link).value_or(""));
-  const process::ProcMapping made = mapping_at(task.tid, address).value_or(process::ProcMapping());
   forbid_buffered_writes(status.st_dev, status.st_ino);
-  MappedFile& mapped = files_.add(status, made);
+  MappedFile* known = files_.find(status);
+  MappedFile& mapped =
+      known != nullptr
+          ? *known
+          : files_.add(status, mapping_at(task.tid, address).value_or(process::ProcMapping()));
   trace::EventData& event = writer_->event();
   trace::EventData::Mapping& mapping = event.mapping.emplace();
   mapping.offset = call[5];

@@ -82,9 +82,9 @@ void Recorder::follow_writable(RecordedTask& task) {
   if (!maps_as_memory_ || (call[2] & PROT_WRITE) == 0) {
     return;
   }
-  for (const process::ProcMapping& mapping : process::read_mappings(task.tid)) {
-    if (mapping.shared || mapping.inode == 0 || mapping.start >= call[0] + call[1] ||
-        mapping.end <= call[0]) {
+  for (const process::ProcMapping& mapping :
+       process::read_mappings(task.tid, call[0], call[0] + call[1])) {
+    if (mapping.shared || mapping.inode == 0) {
       continue;
     }
     if (MappedFile* file = files_.find_as_memory(mapping)) {

@@ -274,7 +274,7 @@ std::string Recorder::prepare_image(RecordedTask& task) {
     replace_in_program(task);
     writer_->expect(write_image(task.tracee, options_.directory + "/" + image,
                                 start_.getRoot<schema::TraceStart>().getCpu().asReader(),
-                                std::move(kept), background_, writer_->stand_ins()));
+                                std::move(kept), background_, writer_->stand_ins(), file_cache_));
     make_buffer(task);
   } catch (const Error& error) {
     if (!suspended.needed() || error.code() == ErrorCode::kUnsupportedState ||
