@@ -177,6 +177,33 @@ static void mappings_that_change(void) {
   show("covered", moved);
   require(munmap(moved, 5 * kPage) == 0, "munmap");
 
+  // What it shows more of its file, and of what is no file any more.
+  char* grown = mremap((void*)map_file("pages", kPage), kPage, 6 * kPage, MREMAP_MAYMOVE);
+  require(grown != MAP_FAILED, "mremap");
+  show("grown", grown + 3 * kPage);
+  printf("grown beyond the end: signals %d %d\n", faults(grown + 3 * kPage),
+         faults(grown + 4 * kPage));
+  char* whole = mremap((void*)map_file("pages", 0), 4 * kPage, 5 * kPage, MREMAP_MAYMOVE);
+  require(whole != MAP_FAILED, "mremap");
+  printf("the whole: signals %d %d\n", faults(whole + 3 * kPage), faults(whole + 4 * kPage));
+
+  write_file("quiet", text, sizeof text); // nothing happens to it
+  char* quiet = (char*)map_file("quiet", 0);
+  require(madvise(quiet + kPage, 2 * kPage, MADV_DONTNEED) == 0, "madvise");
+  show("given up", quiet + kPage);
+  write_file("poked", text, sizeof text);
+  char* poked = (char*)map_file("poked", 0);
+  int memory = open("/proc/self/mem", O_RDWR);
+  if (pwrite(memory, "poked-----", 10, (off_t)(uintptr_t)(poked + 2 * kPage)) == 10) {
+    fd = open("poked", O_RDWR);
+    require(pwrite(fd, "after-----", 10, 3 * kPage) == 10, "pwrite");
+    require(pwrite(fd, "not seen--", 10, 2 * kPage) == 10, "pwrite");
+    close(fd);
+    show("poked", poked + 2 * kPage);
+    show("behind that", poked + 3 * kPage);
+  }
+  close(memory);
+
   const volatile char* part = map_file("pages", kPage);
   show("a part", part);
   require(madvise((void*)part, kPage, MADV_DONTNEED) == 0, "madvise");

@@ -339,12 +339,15 @@ RecordResult Recorder::run() {
     }
     stop_if_told();
     try {
-      RecordedTask* task = ended ? nullptr : scheduler_.choose();
-      if (task != nullptr) {
-        run_task(*task);
-        scheduler_.collect_reports();
-      } else {
-        scheduler_.await_report();
+      // (There are some where the end of a task came while another one's was handled.)
+      if (!scheduler_.has_reports()) {
+        RecordedTask* task = ended ? nullptr : scheduler_.choose();
+        if (task != nullptr) {
+          run_task(*task);
+          scheduler_.collect_reports();
+        } else {
+          scheduler_.await_report();
+        }
       }
       handle_reports();
     } catch (const Error& error) {

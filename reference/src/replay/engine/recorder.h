@@ -236,7 +236,11 @@ private:
   MappedFile* mapped_file(const buffer::BufferedCall& call);
   void note_small_mapping(const buffer::BufferedCall& call, bool shown);
   void note_small_mappings(const RecordedTask& task);
-  void follow_writable(RecordedTask& task);
+  void follow_range(const RecordedTask& task, std::uint64_t start, std::uint64_t length);
+  void follow_changed(const RecordedTask& task);
+  void follow_moved(RecordedTask& task, std::uint64_t address);
+  void follow_memory(const RecordedTask& task, const process::ProcMapping& mapping,
+                     MappedFile& file);
 
   // Instructions that no replay can foresee: recorder_instructions.cc.
   void replace_in_program(RecordedTask& task);

@@ -328,6 +328,7 @@ void Recorder::record_foreign_write(const RecordedTask& task, RecordedTask& owne
                                     std::uint64_t address, std::uint64_t length) {
   std::vector<trace::EventData::Write>& list = writer_->event().memory;
   const std::size_t before = list.size();
+  follow_range(owner, address, length);
   writer_->add_memory(owner.memory, address, length, list);
   if (owner.pid != task.pid) {
     for (std::size_t i = before; i < list.size(); ++i) {

@@ -46,7 +46,9 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
     return;
   case SYS_mprotect:
   case SYS_pkey_mprotect:
-    follow_writable(task);
+  case SYS_madvise:
+  case SYS_process_madvise:
+    follow_changed(task);
     break;
   case SYS_shmat:
     if (result >= 0) {
@@ -56,6 +58,7 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   case SYS_mremap:
     if (result >= 0) {
       record_growth(task, static_cast<std::uint64_t>(result));
+      follow_moved(task, static_cast<std::uint64_t>(result));
     }
     return;
   case SYS_process_vm_writev:

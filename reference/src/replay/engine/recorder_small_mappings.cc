@@ -8,7 +8,10 @@
 #include "rrpcp/error.h"
 #include "trace/event.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -75,26 +78,84 @@ void Recorder::note_small_mappings(const RecordedTask& task) {
   small_mappings_.clear();
 }
 
-// A mapping that has been memory in a replay, and may be written to from now on: it shows the file
-// but for the pages that its process writes to.
-void Recorder::follow_writable(RecordedTask& task) {
-  const trace::SystemCall& call = task.call;
-  if (!maps_as_memory_ || (call[2] & PROT_WRITE) == 0) {
+// Mappings that have been memory in a replay, and to which happens what makes a difference: they
+// are mappings of the file from now on, but for the pages that their process writes to.
+void Recorder::follow_range(const RecordedTask& task, std::uint64_t start, std::uint64_t length) {
+  if (!maps_as_memory_ || length == 0) {
     return;
   }
   for (const process::ProcMapping& mapping :
-       process::read_mappings(task.tid, call[0], call[0] + call[1])) {
+       process::read_mappings(task.tid, start, start + length)) {
     if (mapping.shared || mapping.inode == 0) {
       continue;
     }
     if (MappedFile* file = files_.find_as_memory(mapping)) {
-      const ScopedFd opened = open_mapped(task, mapping);
-      if (!opened) {
-        throw system_error(errno, "cannot read a file that is mapped").in_file(mapping.name);
-      }
-      follow(*file, opened.get());
+      follow_memory(task, mapping, *file);
     }
   }
+}
+
+// By a call that has just been made: they may be written to or executed, or their pages be given
+// up.
+void Recorder::follow_changed(const RecordedTask& task) {
+  const trace::SystemCall& call = task.call;
+  switch (call.number) {
+  case SYS_mprotect:
+  case SYS_pkey_mprotect:
+    if ((call[2] & (PROT_WRITE | PROT_EXEC)) != 0) {
+      follow_range(task, call[0], call[1]);
+    }
+    return;
+  case SYS_madvise:
+    follow_range(task, call[0], call[1]);
+    return;
+  case SYS_process_madvise: // of any process
+    for (const auto& [tid, other] : scheduler_.tasks()) {
+      if (other->tracee.attached() && !other->end_recorded) {
+        follow_range(*other, 0, std::uint64_t{1} << 47);
+      }
+    }
+    return;
+  default:
+    return;
+  }
+}
+
+// One that mremap(2) has made longer, and moved to `address`: a replay maps the file where it was
+// before the call, and moves it.
+void Recorder::follow_moved(RecordedTask& task, std::uint64_t address) {
+  const trace::SystemCall& call = task.call;
+  if (!maps_as_memory_ || call[2] <= call[1]) {
+    return;
+  }
+  std::vector<trace::EventData::Followed>& followed = writer_->event().followed;
+  const std::size_t before = followed.size();
+  for (const process::ProcMapping& mapping :
+       process::read_mappings(task.tid, address, address + call[2])) {
+    if (mapping.shared || mapping.inode == 0) {
+      continue;
+    }
+    if (MappedFile* file = files_.find_as_memory(mapping)) {
+      follow_memory(task, mapping, *file);
+    }
+  }
+  for (std::size_t i = before; i < followed.size(); ++i) {
+    trace::EventData::Followed& one = followed[i];
+    if (scheduler_.find(one.task)->pid == task.pid && one.address - address < call[2]) {
+      const std::uint64_t within = one.address - address;
+      one.address = call[0] + within;
+      one.length = std::min(one.length, align_up(call[1], kPage) - within);
+    }
+  }
+}
+
+void Recorder::follow_memory(const RecordedTask& task, const process::ProcMapping& mapping,
+                             MappedFile& file) {
+  const ScopedFd opened = open_mapped(task, mapping);
+  if (!opened) {
+    throw system_error(errno, "cannot read a file that is mapped").in_file(mapping.name);
+  }
+  follow(file, opened.get());
 }
 
 } // namespace rrpcp::replay

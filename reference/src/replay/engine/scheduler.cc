@@ -287,7 +287,7 @@ bool Scheduler::note_dying() {
         found = true;
       }
     }
-    if (found) {
+    if (found || has_reports()) { // one of which may tell
       return true;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(2));

@@ -60,6 +60,7 @@ public:
   // The task whose report came first and was not looked at: it is in Tracee::last_stop(). Null
   // where there is none.
   RecordedTask* next_report();
+  bool has_reports() const { return !reported_.empty(); }
   // The latest stop of the task is to be looked at (again), in its turn.
   void report_again(RecordedTask& task);
 

@@ -1,5 +1,6 @@
 // Mappings of files and of shared objects, and what the objects hold.
 
+#include "base/bytes.h"
 #include "base/file.h"
 #include "model/backing_file.h"
 #include "process/page_scan.h"
@@ -155,8 +156,15 @@ void ReplaySession::follow_objects() {
       // (Else of a small file whose contents were memory: the process has written to none of it.)
       const bool of_file = mapping.inode != 0;
       std::vector<std::pair<std::uint64_t, std::vector<std::byte>>> own_pages;
-      scanner.scan(from, to, [&](const process::TouchedRange& range) {
-        if (!range.file && of_file) {
+      // What lies behind the file's end is nobody's any more: a file that gets shorter takes the
+      // pages with it, also those that a process has written to.
+      const int object = own_object(followed.object);
+      const std::uint64_t size = align_up(state_.find_object(followed.object)->size, kPage);
+      const std::uint64_t shown = size - std::min(size, followed.offset);
+      scanner.scan(from, to, [&](const process::TouchedRange& found) {
+        process::TouchedRange range = found;
+        range.end = std::min(range.end, followed.address + shown);
+        if (!range.file && of_file && range.start < range.end) {
           std::vector<std::byte> bytes(range.end - range.start);
           owner.memory.read(range.start, bytes);
           own_pages.emplace_back(range.start, std::move(bytes));
@@ -165,7 +173,7 @@ void ReplaySession::follow_objects() {
       map_object(owner, registers.rsp,
                  {from, to - from, mapping.protection, MAP_PRIVATE | MAP_FIXED,
                   followed.offset + (from - followed.address)},
-                 own_object(followed.object), false);
+                 object, false);
       for (const auto& [address, bytes] : own_pages) {
         owner.memory.write(address, bytes);
       }
