@@ -56,6 +56,43 @@ TEST(Canonical, AnyMessageIsBroughtIntoTheForm) {
   }
 }
 
+// Runs of pages are structs without pointers; Cap'n Proto's own form of them is ours.
+TEST(Canonical, ListsOfPlainStructsHaveTheWordsThatOneOfThemNeeds) {
+  struct Run {
+    std::uint64_t pages;
+    std::uint64_t first;
+    std::uint32_t source;
+  };
+  const std::vector<std::vector<Run>> lists = {
+      {{1, 2, 3}, {4, 5, 6}}, {{1, 0, 0}, {2, 7, 0}, {3, 0, 0}},
+      {{1, 0, 0}, {2, 0, 0}}, {{0, 0, 0}, {0, 0, 0}},
+      {{0, 0, 0}, {0, 0, 1}}, {{5, 6, 7}},
+      {{0, 9, 0}, {0, 0, 0}}};
+  capnp::MallocMessageBuilder message;
+  auto mappings =
+      message.initRoot<schema::Manifest>().initState().initAddressSpaces(1)[0].initMappings(
+          static_cast<unsigned>(lists.size()));
+  for (unsigned i = 0; i < lists.size(); ++i) {
+    mappings[i].setStart(i + 1);
+    auto runs = mappings[i].initRuns(static_cast<unsigned>(lists[i].size()));
+    for (unsigned k = 0; k < lists[i].size(); ++k) {
+      runs[k].setPages(lists[i][k].pages);
+      runs[k].setFirst(lists[i][k].first);
+      runs[k].setSource(lists[i][k].source);
+    }
+  }
+  const auto manifest = message.getRoot<schema::Manifest>().asReader();
+  const kj::Array<capnp::word> expected = capnp::canonicalize(manifest);
+  EXPECT_TRUE(std::ranges::equal(bytes_of(canonical_message(manifest, &manifest_plans().root())),
+                                 bytes_of(expected)));
+  // The same from lists that have no more words than that.
+  const kj::ArrayPtr<const capnp::word> segments[] = {expected.asPtr()};
+  capnp::SegmentArrayMessageReader reader(kj::arrayPtr(segments, 1));
+  EXPECT_TRUE(std::ranges::equal(
+      bytes_of(canonical_message(reader.getRoot<schema::Manifest>(), &manifest_plans().root())),
+      bytes_of(expected)));
+}
+
 TEST(Canonical, WhatIsEmptyIsTheSameAsWhatIsNotThere) {
   capnp::MallocMessageBuilder with, without;
   auto full = with.initRoot<schema::Manifest>();

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 namespace rrpcp {
@@ -99,10 +100,10 @@ public:
     put_struct(0, root, plan);
   }
 
-  kj::Array<capnp::word> take() const {
-    auto words = kj::heapArray<capnp::word>(out_.size());
-    std::memcpy(words.asBytes().begin(), out_.data(), out_.size() * kWord);
-    return words;
+  // Once.
+  kj::Array<capnp::word> take() {
+    const auto words = kj::arrayPtr(reinterpret_cast<capnp::word*>(out_.data()), out_.size());
+    return words.attach(std::move(out_));
   }
 
 private:
@@ -166,8 +167,7 @@ private:
   void put_list(std::uint64_t at, capnp::AnyList::Reader list, const PlannedField* field) {
     const auto code = static_cast<unsigned>(list.getElementSize());
     if (code == kCompositeList) {
-      put_composite(at, list.as<capnp::List<capnp::AnyStruct>>(),
-                    field != nullptr ? field->type : nullptr);
+      put_composite(at, list, field != nullptr ? field->type : nullptr);
       return;
     }
     const std::uint64_t count = list.size();
@@ -192,8 +192,12 @@ private:
     }
   }
 
-  void put_composite(std::uint64_t at, capnp::List<capnp::AnyStruct>::Reader list,
-                     const ValuePlan* plan) {
+  void put_composite(std::uint64_t at, capnp::AnyList::Reader any, const ValuePlan* plan) {
+    const auto list = any.as<capnp::List<capnp::AnyStruct>>();
+    if (list[0].getPointerSection().size() == 0 && list[0].getDataSection().size() % kWord == 0) {
+      put_plain_structs(at, any.getRawBytes(), list.size());
+      return;
+    }
     Size size;
     for (const auto element : list) {
       // All have room for the same, so that nothing larger comes where one is full.
@@ -206,14 +210,44 @@ private:
       size.data = std::max(size.data, own.data);
       size.pointers = std::max(size.pointers, own.pointers);
     }
-    const std::uint64_t step = size.data + size.pointers;
-    const std::uint64_t start = claim(1 + list.size() * step);
-    out_[at] = 1 | offset(at, start) | std::uint64_t{kCompositeList} << 32 |
-               std::uint64_t{list.size()} * step << 35;
-    out_[start] = std::uint64_t{list.size()} << 2 | size.data << 32 | size.pointers << 48;
+    const std::uint64_t start = claim_list(at, list.size(), size);
     for (unsigned i = 0; i < list.size(); ++i) {
-      put_body(start + 1 + i * step, list[i], size, plan);
+      put_body(start + i * (size.data + size.pointers), list[i], size, plan);
     }
+  }
+
+  // Structs without pointers: of runs of pages there may be hundreds of thousands.
+  void put_plain_structs(std::uint64_t at, kj::ArrayPtr<const capnp::byte> bytes,
+                         std::uint64_t count) {
+    const std::uint64_t room = bytes.size() / count; // of each, whole words
+    std::uint64_t used = 0;
+    for (std::uint64_t i = 0; i < count && used < room; ++i) {
+      const capnp::byte* const element = bytes.begin() + i * room;
+      for (std::uint64_t word = room; word > used; word -= kWord) {
+        std::uint64_t value = 0;
+        std::memcpy(&value, element + word - kWord, kWord);
+        if (value != 0) {
+          used = word;
+        }
+      }
+    }
+    const std::uint64_t start = claim_list(at, count, {used / kWord, 0});
+    if (used == room) {
+      std::memcpy(out_.data() + start, bytes.begin(), bytes.size());
+      return;
+    }
+    for (std::uint64_t i = 0; used != 0 && i < count; ++i) {
+      std::memcpy(&out_[start + i * (used / kWord)], bytes.begin() + i * room, used);
+    }
+  }
+
+  // Room for a list of structs of one size; the index of the first's first word.
+  std::uint64_t claim_list(std::uint64_t at, std::uint64_t count, Size size) {
+    const std::uint64_t step = size.data + size.pointers;
+    const std::uint64_t start = claim(1 + count * step);
+    out_[at] = 1 | offset(at, start) | std::uint64_t{kCompositeList} << 32 | count * step << 35;
+    out_[start] = count << 2 | size.data << 32 | size.pointers << 48;
+    return start + 1;
   }
 
   std::vector<std::uint64_t> out_;

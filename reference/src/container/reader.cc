@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/mapped_range.h"
 #include "base/open_file.h"
+#include "base/parallel.h"
 #include "base/scoped_fd.h"
 #include "base/sha256.h"
 #include "container/bases.h"
@@ -20,6 +21,7 @@
 #include <capnp/serialize.h>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <fcntl.h>
 #include <mutex>
 #include <optional>
@@ -346,25 +348,43 @@ const CheckpointReader& CheckpointReader::base(std::size_t index) const {
         .in_file(name())
         .with_diagnostic("run.base");
   }
-  std::lock_guard lock(impl_->bases_mutex);
-  impl_->bases.resize(count);
-  std::unique_ptr<CheckpointReader>& base = impl_->bases[index];
-  if (base == nullptr) {
-    BaseContext context{name(), header().trace_uuid, header().page_size, {}};
-    if (impl_->file) {
-      context.directory = directory_of(impl_->file.get());
+  {
+    const std::lock_guard lock(impl_->bases_mutex);
+    impl_->bases.resize(count);
+    if (impl_->bases[index] != nullptr) {
+      return *impl_->bases[index];
     }
-    base = with_kj_errors(name(), [&] {
-      return open_base(base_reference(state().getBases()[static_cast<unsigned>(index)], name()),
-                       context, impl_->limits);
-    });
   }
-  return *base;
+  // Verifying takes long, and others may want other bases meanwhile.
+  BaseContext context{name(), header().trace_uuid, header().page_size, {}};
+  if (impl_->file) {
+    context.directory = directory_of(impl_->file.get());
+  }
+  std::unique_ptr<CheckpointReader> base = with_kj_errors(name(), [&] {
+    return open_base(base_reference(state().getBases()[static_cast<unsigned>(index)], name()),
+                     context, impl_->limits);
+  });
+  const std::lock_guard lock(impl_->bases_mutex);
+  if (impl_->bases[index] == nullptr) { // nobody was faster
+    impl_->bases[index] = std::move(base);
+  }
+  return *impl_->bases[index];
 }
 
 void CheckpointReader::open_bases() const {
-  for (std::size_t i = 0; i < base_count(); ++i) {
-    base(i);
+  const std::size_t count = base_count();
+  std::vector<std::exception_ptr> failures(count);
+  parallel_for(count, available_processors(), [&](std::uint64_t i, unsigned) {
+    try {
+      base(i);
+    } catch (...) {
+      failures[i] = std::current_exception();
+    }
+  });
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) {
+      std::rethrow_exception(failure);
+    }
   }
 }
 

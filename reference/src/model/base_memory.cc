@@ -25,6 +25,7 @@ template <typename Function> void for_each_run_list(schema::State::Builder state
 
 BaseMemory::BaseMemory(const CheckpointReader& base)
     : base_(base), state_(base.state()), page_size_(base.header().page_size) {
+  base.open_bases();
   for (std::size_t i = 0; i < base.base_count(); ++i) {
     sources_.push_back(&base.base(i));
   }

@@ -502,7 +502,7 @@ CheckpointId Capture::write(Output& output) {
     provenance.setKernelRelease(machine.release);
   }
   provenance.setComment(options_.comment);
-  return writer.finish(state, provenance.asReader());
+  return writer.finish(manifest());
 }
 
 void Capture::drop_copy() {

@@ -11,8 +11,8 @@
 #include <span>
 #include <string>
 #include <sys/uio.h>
-#include <tuple>
 #include <unistd.h>
+#include <utility>
 
 namespace rrpcp::process::restore {
 
@@ -28,6 +28,7 @@ struct Part {
   PageTarget target;
 };
 
+// In the order of the copies.
 std::vector<Part> split_by_chunk(const std::vector<PageCopy>& copies) {
   std::vector<Part> parts;
   parts.reserve(copies.size());
@@ -53,11 +54,50 @@ std::vector<Part> split_by_chunk(const std::vector<PageCopy>& copies) {
       target.position += bytes;
     }
   }
-  std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) {
-    return std::tuple(a.source, a.chunk, a.target.position) <
-           std::tuple(b.source, b.chunk, b.target.position);
-  });
   return parts;
+}
+
+// What is to be copied, the parts of one chunk together.
+struct Groups {
+  std::vector<Part> parts;
+  std::vector<std::span<const Part>> chunks; // in the order of the files
+};
+
+// By counting: of a series there are tens of thousands of parts.
+Groups group_by_chunk(const std::vector<Part>& parts) {
+  struct Source {
+    const CheckpointReader* reader;
+    std::vector<std::size_t> next; // by chunk: how many parts, then where the next one goes
+  };
+  std::vector<Source> sources;
+  const auto source_of = [&](const CheckpointReader* reader) -> Source& {
+    auto found = std::find_if(sources.begin(), sources.end(),
+                              [&](const Source& source) { return source.reader == reader; });
+    if (found == sources.end()) {
+      sources.push_back({reader, std::vector<std::size_t>(reader->chunk_count())});
+      return sources.back();
+    }
+    return *found;
+  };
+  for (const Part& part : parts) {
+    ++source_of(part.source).next[part.chunk];
+  }
+  Groups groups;
+  groups.parts.resize(parts.size());
+  std::size_t at = 0;
+  for (Source& source : sources) {
+    for (std::size_t& next : source.next) {
+      const std::size_t count = std::exchange(next, at);
+      if (count != 0) {
+        groups.chunks.push_back(std::span(groups.parts).subspan(at, count));
+      }
+      at += count;
+    }
+  }
+  for (const Part& part : parts) {
+    groups.parts[source_of(part.source).next[part.chunk]++] = part;
+  }
+  return groups;
 }
 
 // Writes pieces of one decoded chunk into the process.
@@ -127,18 +167,9 @@ void deliver(std::span<const Part> parts, std::span<const std::byte> chunk, Proc
 } // namespace
 
 void copy_pages(std::vector<PageCopy> copies, pid_t process, unsigned threads) {
-  const std::vector<Part> parts = split_by_chunk(copies);
+  const Groups grouped = group_by_chunk(split_by_chunk(copies));
+  const std::vector<std::span<const Part>>& groups = grouped.chunks;
   copies.clear();
-  std::vector<std::span<const Part>> groups; // one per chunk
-  for (std::size_t i = 0; i < parts.size();) {
-    std::size_t end = i + 1;
-    while (end < parts.size() && parts[end].chunk == parts[i].chunk &&
-           parts[end].source == parts[i].source) {
-      ++end;
-    }
-    groups.push_back(std::span(parts).subspan(i, end - i));
-    i = end;
-  }
   threads = threads == 0 ? available_processors() : threads;
   std::vector<std::vector<std::byte>> buffers(threads);
   parallel_for(groups.size(), threads, [&](std::uint64_t i, unsigned worker) {

@@ -11,7 +11,6 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <linux/prctl.h>
-#include <map>
 #include <memory>
 #include <span>
 #include <sys/mman.h>
@@ -266,13 +265,13 @@ void SpacePlan::plan_stream(PlannedMapping& planned, std::uint64_t address, std:
   const std::uint64_t chunk_pages = reader.header().chunk_pages;
   while (pages > 0) {
     // A row of chunks that are all raw and lie next to each other, or all are not raw.
-    const ChunkEntry entry = reader.chunk(first / chunk_pages);
+    const ChunkEntry entry = chunk_of(file, first / chunk_pages);
     const bool raw = entry.codec == format::kCodecRaw && may_be_mapped;
     const std::uint64_t skipped = first % chunk_pages;
     const std::uint64_t file_offset = entry.offset + skipped * page_size_;
     std::uint64_t row = std::min(pages, chunk_pages - skipped);
     while (row < pages) {
-      const ChunkEntry next = reader.chunk((first + row) / chunk_pages);
+      const ChunkEntry next = chunk_of(file, (first + row) / chunk_pages);
       const bool next_raw = next.codec == format::kCodecRaw && may_be_mapped;
       if (next_raw != raw || (raw && next.offset != file_offset + row * page_size_)) {
         break;
@@ -288,6 +287,16 @@ void SpacePlan::plan_stream(PlannedMapping& planned, std::uint64_t address, std:
     first += row;
     pages -= row;
   }
+}
+
+// Of a series, thousands of runs refer to the pages of one chunk one after the other.
+const ChunkEntry& SpacePlan::chunk_of(std::uint32_t file, std::uint64_t index) {
+  last_chunks_.resize(files_.size());
+  LastChunk& last = last_chunks_[file];
+  if (!last.entry || last.index != index) {
+    last = {index, files_[file]->chunk(index)};
+  }
+  return *last.entry;
 }
 
 void SpacePlan::plan_copy(PlannedMapping& planned, std::uint64_t address, std::uint32_t file,
@@ -367,27 +376,32 @@ void SpacePlan::limit_mappings() {
 // be decoded is: reading chunks of which little is needed would take longer than the new process
 // does alone.
 void SpacePlan::copy_dense_reads() {
-  const auto chunk_of = [&](const Piece& piece) {
-    return std::pair(piece.file, piece.first / files_[piece.file]->header().chunk_pages);
+  std::vector<std::vector<std::uint64_t>> read(files_.size()); // bytes, by file and chunk
+  const auto read_of = [&](const Piece& piece) -> std::uint64_t& {
+    return read[piece.file][piece.first / files_[piece.file]->header().chunk_pages];
   };
-  std::map<std::pair<std::uint32_t, std::uint64_t>, std::uint64_t> read; // bytes, by chunk
   for (const PlannedMapping& mapping : mappings_) {
     for (const Piece& piece : mapping.pieces) {
       if (piece.way == Piece::Way::kRead) {
-        read[chunk_of(piece)] += piece.bytes;
+        read[piece.file].resize(files_[piece.file]->chunk_count());
+        read_of(piece) += piece.bytes;
+      }
+    }
+  }
+  for (std::size_t file = 0; file < read.size(); ++file) {
+    for (std::size_t chunk = 0; chunk < read[file].size(); ++chunk) {
+      std::uint64_t& bytes = read[file][chunk];
+      if (bytes != 0 && bytes * 2 < files_[file]->chunk(chunk).length) {
+        bytes = 0; // stays as it is
       }
     }
   }
   for (PlannedMapping& mapping : mappings_) {
     std::erase_if(mapping.pieces, [&](const Piece& piece) {
-      if (piece.way != Piece::Way::kRead) {
+      if (piece.way != Piece::Way::kRead || read_of(piece) == 0) {
         return false;
       }
-      const auto [file, chunk] = chunk_of(piece);
-      if (read[{file, chunk}] * 2 < files_[file]->chunk(chunk).length) {
-        return false;
-      }
-      plan_copy(mapping, piece.address, file, piece.first, piece.bytes);
+      plan_copy(mapping, piece.address, piece.file, piece.first, piece.bytes);
       return true;
     });
   }

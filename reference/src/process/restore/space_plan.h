@@ -92,12 +92,20 @@ private:
     std::vector<MemoryRange> guards;
   };
 
+  // The chunk of a file that was looked up last.
+  struct LastChunk {
+    std::uint64_t index = 0;
+    std::optional<ChunkEntry> entry;
+  };
+
   void check(schema::Mapping::Reader mapping, std::uint64_t previous_end,
              Obstacles& obstacles) const;
   PlannedMapping plan_mapping(schema::Mapping::Reader mapping);
   void plan_pages(PlannedMapping& planned, schema::Mapping::Reader mapping);
   void plan_stream(PlannedMapping& planned, std::uint64_t address, std::uint32_t file,
                    std::uint64_t first, std::uint64_t pages);
+  // Valid until the next call.
+  const ChunkEntry& chunk_of(std::uint32_t file, std::uint64_t index);
   void plan_raw(PlannedMapping& planned, std::uint64_t address, std::uint32_t file,
                 std::uint64_t first, std::uint64_t bytes, std::uint64_t file_offset);
   void plan_copy(PlannedMapping& planned, std::uint64_t address, std::uint32_t file,
@@ -117,6 +125,7 @@ private:
   const CheckpointReader& reader_;
   // That and its bases.
   std::vector<const CheckpointReader*> files_;
+  std::vector<LastChunk> last_chunks_; // by file
   schema::State::Reader state_;
   schema::AddressSpace::Reader space_;
   const MemoryObjects& objects_;

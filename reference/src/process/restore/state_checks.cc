@@ -1,9 +1,11 @@
 #include "process/restore/state_checks.h"
 
+#include "base/parallel.h"
 #include "model/validate_state.h"
 #include "rrpcp/error.h"
 
 #include <elf.h>
+#include <exception>
 #include <string>
 #include <unistd.h>
 
@@ -46,7 +48,20 @@ void check_machine(const CheckpointReader& reader) {
 
 void check_rules(const CheckpointReader& reader) {
   Findings findings(reader.name(), 1);
-  validate_state(reader.manifest(), state_rules(reader.header(), reader.footer()), findings);
+  // Bases are verified meanwhile; what is wrong with the state is said first.
+  std::exception_ptr unusable;
+  const bool has_bases = (reader.header().incompatible & format::kIncompatBaseRuns) != 0;
+  parallel_for(2, has_bases ? 2 : 1, [&](std::uint64_t task, unsigned) {
+    if (task == 0) {
+      validate_state(reader.manifest(), state_rules(reader.header(), reader.footer()), findings);
+      return;
+    }
+    try {
+      reader.open_bases();
+    } catch (...) {
+      unusable = std::current_exception();
+    }
+  });
   ValidationReport report;
   findings.finish(report);
   for (const Finding& finding : report.findings) {
@@ -65,7 +80,9 @@ void check_rules(const CheckpointReader& reader) {
                    : beyond ? "a program that knows it is needed"
                             : "run pcp-validate on the file for the whole story");
   }
-  reader.open_bases();
+  if (unusable) {
+    std::rethrow_exception(unusable);
+  }
 }
 
 } // namespace rrpcp::process::restore
