@@ -55,6 +55,17 @@ int undisturbed_sleep() {
   return ::syscall(SYS_nanosleep, &time, nullptr) == 0 ? 0 : errno;
 }
 
+void wait_until_stopped(pid_t pid) {
+  while (process::ProcStatus::read(pid, pid).state != 'T') {
+    ::usleep(1000);
+  }
+}
+
+void stop_and_wait(pid_t pid) {
+  ::kill(pid, SIGSTOP);
+  wait_until_stopped(pid);
+}
+
 constexpr time_t kLong = 1000; // seconds
 
 // Sleeps for longer than any test; returns if it is disturbed.
@@ -209,9 +220,7 @@ TEST(RemoteCalls, StoppedProcessStaysStopped) {
   ASSERT_EQ(::waitpid(child.pid(), &status, WUNTRACED), child.pid());
   make_calls(child.pid(),
              process::find_syscall_instruction(child.pid(), process::read_mappings(child.pid())));
-  while (process::ProcStatus::read(child.pid(), child.pid()).state != 'T') {
-    ::usleep(1000);
-  }
+  wait_until_stopped(child.pid());
   ::kill(child.pid(), SIGCONT);
   EXPECT_EQ(WEXITSTATUS(child.wait()), 7);
 }
@@ -229,9 +238,7 @@ TEST(RemoteCalls, StopThatArrivesMeanwhileTakesEffect) {
     EXPECT_EQ(calls.call(SYS_getpid), child.pid());
   }
   tracee.detach();
-  while (process::ProcStatus::read(child.pid(), child.pid()).state != 'T') {
-    ::usleep(1000);
-  }
+  wait_until_stopped(child.pid());
   ::kill(child.pid(), SIGCONT);
   EXPECT_EQ(child.wait(), 0);
 }
@@ -381,10 +388,7 @@ TEST(ReturnGate, ChildIsReapedByTheThreadItself) {
 // The process does not run between the death of its tracer and the next one.
 TEST(ReturnGate, ThreadOfAStoppedProcessIsMadeAsItWas) {
   ChildProcess child(undisturbed_count);
-  ::kill(child.pid(), SIGSTOP);
-  while (process::ProcStatus::read(child.pid(), child.pid()).state != 'T') {
-    ::usleep(1000);
-  }
+  stop_and_wait(child.pid());
   user_regs_struct before;
   {
     process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
@@ -394,9 +398,7 @@ TEST(ReturnGate, ThreadOfAStoppedProcessIsMadeAsItWas) {
   }
   trace_and_die_by_return(child.pid(),
                           [](process::RemoteCalls& calls) { calls.call(SYS_getppid); });
-  while (process::ProcStatus::read(child.pid(), child.pid()).state != 'T') {
-    ::usleep(1000);
-  }
+  wait_until_stopped(child.pid());
   process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
   tracee.stop();
   const std::vector<process::ProcMapping> mappings = process::read_mappings(child.pid());
@@ -416,13 +418,47 @@ TEST(ReturnGate, ThreadOfAStoppedProcessIsMadeAsItWas) {
   EXPECT_EQ(child.wait(), 0);
 }
 
+// Nor can it wait for the child that it has made; nobody else knows of it, dead or not yet.
+TEST(ReturnGate, ChildOfAStoppedProcessIsReapedByTheNextTracer) {
+  ChildProcess child(undisturbed_count);
+  stop_and_wait(child.pid());
+  for (int i = 0; i < 5; ++i) {
+    trace_and_die_by_return(child.pid(), [](process::RemoteCalls& calls) {
+      EXPECT_GT(calls.clone_child(CLONE_FILES), 0);
+    });
+    wait_until_stopped(child.pid());
+    process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions | PTRACE_O_TRACECLONE);
+    tracee.stop();
+    const std::vector<process::ProcMapping> mappings = process::read_mappings(child.pid());
+    std::optional<process::ReturnGate> gate = process::ReturnGate::open(
+        child.pid(), mappings, *process::ReturnCode::find(child.pid(), mappings),
+        tracee.registers().rsp);
+    ASSERT_TRUE(gate);
+    EXPECT_TRUE(process::recover_thread(tracee, *gate));
+    EXPECT_EQ(process::read_children(child.pid()), std::vector<pid_t>());
+    // What was waited for is nobody's any more.
+    {
+      process::RemoteCalls calls(tracee, *gate);
+      const std::int64_t other = calls.clone_child(CLONE_FILES);
+      EXPECT_GT(other, 0);
+      process::Tracee copy = process::Tracee::adopt(*calls.take_new_thread(), false);
+      copy.wait_stop();
+      copy.detach();
+      EXPECT_EQ(calls.wait_for_child(other), other);
+      calls.finish();
+    }
+    EXPECT_EQ(process::read_children(child.pid()), std::vector<pid_t>());
+    gate->close();
+    tracee.detach();
+  }
+  ::kill(child.pid(), SIGCONT);
+  EXPECT_EQ(child.wait(), 0);
+}
+
 // A gate of the kind that is used where the other cannot be.
 TEST(CallGate, ThreadOfAStoppedProcessIsMadeAsItWas) {
   ChildProcess child(undisturbed_count);
-  ::kill(child.pid(), SIGSTOP);
-  while (process::ProcStatus::read(child.pid(), child.pid()).state != 'T') {
-    ::usleep(1000);
-  }
+  stop_and_wait(child.pid());
   trace_and_die(child.pid(), [](process::RemoteCalls& calls) { calls.call(SYS_getppid); });
   process::Tracee tracee = process::Tracee::seize(child.pid(), kOptions);
   tracee.stop();

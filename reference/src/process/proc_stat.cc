@@ -36,6 +36,7 @@ ProcStat ProcStat::parse(std::string_view text) {
   stat.parent = id(4);
   stat.process_group = id(5);
   stat.session = id(6);
+  stat.exiting = (number(9) & 4) != 0;
   stat.start_time = number(22);
   stat.start_code = number(26);
   stat.end_code = number(27);

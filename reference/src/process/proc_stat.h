@@ -14,6 +14,8 @@ struct ProcStat {
   pid_t parent = 0;
   pid_t process_group = 0;
   pid_t session = 0;
+  // It is ending, and its memory is being given back (PF_EXITING of the kernel).
+  bool exiting = false;
   std::uint64_t start_time = 0; // clock ticks since boot
   std::uint64_t start_code = 0;
   std::uint64_t end_code = 0;

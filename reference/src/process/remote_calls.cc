@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <sched.h>
@@ -15,6 +16,7 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <utility>
 #include <vector>
 
@@ -24,6 +26,9 @@ namespace {
 
 // `syscall`, as the two lowest bytes of a little-endian word.
 constexpr std::uint64_t kSyscallInstruction = 0x050f;
+
+// How long a child is waited for that a killed tracer has left.
+constexpr std::chrono::seconds kEndPatience(2);
 
 // Offset of a `syscall` instruction in the memory [start, end); nothing where there is none.
 std::optional<std::uint64_t> search(RemoteMemory& memory, const ProcMapping& mapping) {
@@ -253,8 +258,7 @@ std::int64_t RemoteCalls::clone_child(std::uint64_t flags) {
 
 std::int64_t RemoteCalls::wait_for_child(std::int64_t child) {
   const std::int64_t reaped = call(SYS_wait4, static_cast<std::uint64_t>(child), 0, __WALL, 0);
-  stack_ = return_->way_back();
-  tracee_.set_registers(way_back());
+  take_way_back(); // with the child's id forgotten, which another may have soon
   return reaped;
 }
 
@@ -372,6 +376,16 @@ bool recover_thread(Tracee& thread, ReturnGate& gate) {
   if (const auto [address, length] = gate.left(); length != 0) {
     RemoteCalls calls(thread, gate);
     calls.call(SYS_munmap, address, length);
+    calls.finish();
+  }
+  if (const pid_t child = gate.left_child(); child != 0) {
+    const auto deadline = std::chrono::steady_clock::now() + kEndPatience;
+    RemoteCalls calls(thread, gate);
+    while (calls.call(SYS_wait4, static_cast<std::uint64_t>(child), 0, __WALL | WNOHANG, 0) == 0 &&
+           std::chrono::steady_clock::now() < deadline) {
+      const timespec nap{0, 200'000};
+      ::nanosleep(&nap, nullptr);
+    }
     calls.finish();
   }
   return true;

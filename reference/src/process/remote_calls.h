@@ -129,7 +129,8 @@ private:
   bool finished_ = false;
 };
 
-// ReturnGate::recover(), and gives back the memory that it finds left. Throws Error.
+// ReturnGate::recover(), and gives back the memory that it finds left, or waits for the child; for
+// one that does not end within two seconds, in vain. Throws Error.
 bool recover_thread(Tracee& thread, ReturnGate& gate);
 
 } // namespace rrpcp::process

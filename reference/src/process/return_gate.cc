@@ -240,7 +240,8 @@ std::optional<ReturnGate> ReturnGate::open(pid_t pid, const std::vector<ProcMapp
 
 ReturnGate::ReturnGate(ReturnGate&& other) noexcept
     : memory_(std::move(other.memory_)), code_(other.code_), start_(std::exchange(other.start_, 0)),
-      size_(other.size_), written_(other.written_), left_(other.left_) {}
+      size_(other.size_), written_(other.written_), left_(other.left_),
+      left_child_(other.left_child_) {}
 
 ReturnGate& ReturnGate::operator=(ReturnGate&& other) noexcept {
   std::swap(memory_, other.memory_);
@@ -249,6 +250,7 @@ ReturnGate& ReturnGate::operator=(ReturnGate&& other) noexcept {
   std::swap(size_, other.size_);
   std::swap(written_, other.written_);
   std::swap(left_, other.left_);
+  std::swap(left_child_, other.left_child_);
   return *this;
 }
 
@@ -284,9 +286,14 @@ bool ReturnGate::recover(Tracee& thread) {
   memory_.read(start_ + kWayBackByCall,
                std::as_writable_bytes(std::span(&call, 1)).first(kContextSize));
   const gregset_t& first = call.uc_mcontext.gregs;
+  left_ = {};
+  left_child_ = 0;
   if (first[REG_RAX] == SYS_munmap) {
     left_ = {static_cast<std::uint64_t>(first[REG_RDI]),
              static_cast<std::uint64_t>(first[REG_RSI])};
+  }
+  if (first[REG_RAX] == SYS_wait4 && static_cast<std::uint64_t>(first[REG_RDI]) != kNoChild) {
+    left_child_ = static_cast<pid_t>(first[REG_RDI]);
   }
   // In this order: as long as the thread stands before its way back, that sets the mask too.
   thread.set_signal_mask(mask);

@@ -52,11 +52,14 @@ public:
 
   // If the tracer of this thread was killed while the thread made a call for it, and the thread has
   // not got out of it since: makes the thread as it was. The thread is in an event stop. Returns
-  // whether it was so; what its way back would have given back (unmap_first()) is left: see left().
-  // Throws Error.
+  // whether it was so; what its way back would have done first is left to do: see left() and
+  // left_child(). Throws Error.
   bool recover(Tracee& thread);
   // Address and length of memory that recover() has found left; length 0: none.
   std::pair<std::uint64_t, std::uint64_t> left() const { return left_; }
+  // A child that the thread has made for its tracer and not waited for, as the process knows it,
+  // which recover() has found; 0: none. It was killed with the tracer, or ends where it begins.
+  pid_t left_child() const { return left_child_; }
   // The next thread to be served, which is in an event stop or in a stop at a system call, has
   // these registers and this mask. Throws Error.
   void arm(const Tracee& thread, const user_regs_struct& registers, std::uint64_t mask);
@@ -106,6 +109,7 @@ private:
   std::uint64_t size_;
   bool written_; // the memory is not zero
   std::pair<std::uint64_t, std::uint64_t> left_{};
+  pid_t left_child_ = 0;
 };
 
 } // namespace rrpcp::process

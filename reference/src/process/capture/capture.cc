@@ -76,8 +76,8 @@ private:
   void look();
   // What was written since the base was made, as far as that can be done before.
   void look_at_written();
-  // Child processes.
-  void refuse_surroundings(Refusals& refusals) const;
+  // Refuses child processes, and finds what killed captures have left among them.
+  void look_at_surroundings(Refusals& refusals);
   void refuse_group(Refusals& refusals) const;
   // With a watch: has noted what is written from now on. Where the watch knows the base, what was
   // written since that was made is found, and read, in another thread.
@@ -161,12 +161,7 @@ void Capture::look() {
       trace_options_ |= PTRACE_O_SUSPEND_SECCOMP;
     }
   }
-  for (pid_t child : process::read_children(pid_)) {
-    std::optional<process::ProcStatus> left = process::ProcStatus::try_read(child, child);
-    if (left && left->state == 'Z' && left->tracer == 0 && is_snapshot(child)) {
-      left_behind_.push_back(left->thread_in_namespace);
-    }
-  }
+  await_left_behind(process::read_children(pid_));
   return_code_ = process::ReturnCode::find(pid_, process::read_mappings(pid_));
   if (watch_ != nullptr && base_ && watch_->knows(pid_, base_->checkpoint())) {
     report_ = watch_->reporter().read(pid_);
@@ -202,11 +197,17 @@ void Capture::look_at_written() {
   }
 }
 
-void Capture::refuse_surroundings(Refusals& refusals) const {
+void Capture::look_at_surroundings(Refusals& refusals) {
   std::string children;
+  left_behind_.clear();
   for (pid_t child : process::read_children(pid_)) {
     if (!is_snapshot(child)) {
       children += (children.empty() ? "" : ", ") + std::to_string(child);
+    } else if (is_left_behind(child)) {
+      if (const std::optional<process::ProcStatus> left =
+              process::ProcStatus::try_read(child, child)) {
+        left_behind_.push_back(left->thread_in_namespace);
+      }
     }
   }
   if (!children.empty()) {
@@ -322,7 +323,7 @@ void Capture::freeze() {
     process.threads.push_back(&thread);
   }
   result_.tasks = process.threads.size();
-  refuse_surroundings(collector_->refusals());
+  look_at_surroundings(collector_->refusals());
   collector_->collect_frozen({process}, message_->initRoot<schema::Manifest>().initState());
   collector_->space(0).note_locked(areas_);
   collector_->refusals().throw_if_any(pid_);

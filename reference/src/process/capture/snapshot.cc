@@ -200,13 +200,55 @@ bool reap_snapshot(pid_t pid, pid_t snapshot, std::uintptr_t options, std::uint6
   return false;
 }
 
-bool is_snapshot(pid_t child) {
-  std::optional<std::string> text = try_read_file(proc_path(child, "stat"));
-  std::optional<ProcStatus> status = ProcStatus::try_read(child, child);
+namespace {
+
+// What a child of a program can be to us.
+enum class ChildKind {
+  kOther,
+  kCopy,       // that is read by us, or another capture
+  kEndingCopy, // of a capture that was killed
+  kEndedCopy,  // of which an entry in the process table is left
+  kGone
+};
+
+ChildKind kind_of(pid_t child) {
+  const std::optional<std::string> text = try_read_file(proc_path(child, "stat"));
+  const std::optional<ProcStatus> status = ProcStatus::try_read(child, child);
   if (!text || text->empty() || !status) {
-    return true; // it is gone
+    return ChildKind::kGone;
   }
-  return ProcStat::parse(*text).exit_signal == 0 && (status->tracer != 0 || status->state == 'Z');
+  const ProcStat stat = ProcStat::parse(*text);
+  if (stat.exit_signal != 0) {
+    return ChildKind::kOther;
+  }
+  if (status->tracer != 0) {
+    return ChildKind::kCopy;
+  }
+  constexpr std::uint64_t kKill = std::uint64_t{1} << (SIGKILL - 1);
+  const bool ending = stat.exiting || (status->pending & kKill) != 0;
+  return status->state == 'Z' ? ChildKind::kEndedCopy
+         : ending             ? ChildKind::kEndingCopy
+                              : ChildKind::kOther;
+}
+
+} // namespace
+
+bool is_snapshot(pid_t child) {
+  return kind_of(child) != ChildKind::kOther;
+}
+
+bool is_left_behind(pid_t child) {
+  return kind_of(child) == ChildKind::kEndedCopy;
+}
+
+void await_left_behind(const std::vector<pid_t>& children) {
+  const Clock::time_point deadline = Clock::now() + kReapPatience;
+  for (pid_t child : children) {
+    while (kind_of(child) == ChildKind::kEndingCopy && Clock::now() < deadline) {
+      const timespec nap{0, 1'000'000};
+      ::nanosleep(&nap, nullptr);
+    }
+  }
 }
 
 } // namespace rrpcp::process::capture

@@ -64,4 +64,11 @@ bool reap_snapshot(pid_t pid, pid_t snapshot, std::uintptr_t options, std::uint6
 // Whether a child process of a program is a copy that we, or another capture, have made of it.
 bool is_snapshot(pid_t child);
 
+// Whether it is one that has ended and that nobody waits for, because its capture was killed.
+bool is_left_behind(pid_t child);
+
+// Waits for those of the copies that killed captures have left among these children of a process
+// and that still end, two seconds at most. Their memory may be large.
+void await_left_behind(const std::vector<pid_t>& children);
+
 } // namespace rrpcp::process::capture
