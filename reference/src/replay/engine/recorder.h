@@ -87,6 +87,7 @@ private:
   void keep_affinity(RecordedTask& task, std::int64_t result);
   // What a call has changed: recorder_outputs.cc.
   void record_outputs(RecordedTask& task, std::int64_t result);
+  bool digests_due(const RecordedTask& task) const;
   void record_digests(RecordedTask& task);
   // Files that tasks have mapped: recorder_files.cc.
   void record_mapping(RecordedTask& task, std::uint64_t address);

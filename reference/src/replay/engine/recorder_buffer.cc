@@ -145,7 +145,7 @@ void Recorder::let_run(RecordedTask& task, int signal) {
   if (task.buffer->active()) {
     const bool on = !task.has_filter && !task.strict && !task.traced &&
                     task.pid == task.buffer->owner() && !task.signal_due() && !task.passing &&
-                    task.made_code->empty() && !serves_files_;
+                    task.made_code->empty() && !serves_files_ && !digests_due(task);
     task.buffer->enable(task.memory, on);
     // (Where a fault does more than to stop it, a replay has to know.)
     task.buffer->enable_saving(task.memory, on && !task.shuns_faults());

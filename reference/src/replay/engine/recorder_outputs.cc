@@ -107,9 +107,13 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   record_file_change(task, result);
 }
 
+bool Recorder::digests_due(const RecordedTask& task) const {
+  return options_.checksum_interval != 0 && writer_->next_event() >= *task.next_digest;
+}
+
 // Digests of the task's memory, where they are due.
 void Recorder::record_digests(RecordedTask& task) {
-  if (options_.checksum_interval == 0 || writer_->next_event() < *task.next_digest) {
+  if (!digests_due(task)) {
     return;
   }
   // What calls that have not ended, or whose end was not looked at yet, may write.
