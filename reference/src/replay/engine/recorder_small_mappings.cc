@@ -151,9 +151,14 @@ void Recorder::follow_moved(RecordedTask& task, std::uint64_t address) {
 
 void Recorder::follow_memory(const RecordedTask& task, const process::ProcMapping& mapping,
                              MappedFile& file) {
+  // (Whoever may not open mappings opens names, which another file may have by now.)
   const ScopedFd opened = open_mapped(task, mapping);
-  if (!opened) {
-    throw system_error(errno, "cannot read a file that is mapped").in_file(mapping.name);
+  struct stat status {};
+  if (!opened || ::fstat(opened.get(), &status) != 0 || files_.find(status) != &file) {
+    throw Error(ErrorCode::kUnsupportedState,
+                "a file that is mapped cannot be read: it has another name, or none")
+        .in_file(mapping.name)
+        .with_hint("record with --no-syscall-buffer");
   }
   follow(file, opened.get());
 }
