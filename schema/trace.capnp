@@ -106,7 +106,8 @@ struct Event {
 
   followed @30 :List(FollowedMapping);
   # Mappings of kept files that show the contents of a shared object from now on, as it is after
-  # `shared`: the file was changed, or mapped so that it can be.
+  # `shared`: the file was changed, or mapped so that it can be. Also mappings of small files that
+  # were noted without EventMapping: they may be changed now, or show more of the file.
 
   inputs @31 :List(MemoryRange);
   # Memory that the call reads, as far as it can be read, when it is entered: with `registers` of
@@ -160,7 +161,8 @@ struct SharedWrite {
 }
 
 struct FollowedMapping {
-  # A private mapping, or a piece of one. Pages that the program has written to stay as they are.
+  # A private mapping, or a piece of one. Pages that the program has written to stay as they are, up
+  # to the end of the object; of what a replay has as anonymous memory there are none.
   task @0 :Int32;
   # A task of the process.
   address @1 :UInt64;
