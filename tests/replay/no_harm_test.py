@@ -225,7 +225,7 @@ def no_ptrace(directory):
     trace = os.path.join(directory, "trace")
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    result = run([fixture("without_ptrace"), PCP_RR, "record", "-o", trace, "--", "/bin/echo", "a"])
+    result = run([fixture("no_ptrace"), PCP_RR, "record", "-o", trace, "--", "/bin/echo", "a"])
     check(result.returncode == 4, "the exit code", result)
     text = result.stderr.decode()
     check(text.count("\n") == 1 and "seccomp" in text and "ptrace" in text, "the message", result)

@@ -3,6 +3,7 @@
 #include "process/capture/data_bytes.h"
 #include "process/memory_policy.h"
 #include "process/proc_file.h"
+#include "process/scheduling_attributes.h"
 #include "rrpcp/error.h"
 
 #include <array>
@@ -27,26 +28,10 @@ constexpr int kPrSchedCore = 62;
 constexpr int kPrSchedCoreGet = 0;
 constexpr int kPrSchedCoreThread = 0;             // PIDTYPE_PID
 constexpr int kArchGetCpuid = 0x1011;             // asm/prctl.h
-constexpr int kIoprioWhoProcess = 1;              // linux/ioprio.h
 constexpr std::uint32_t kSpeculationSettable = 1; // PR_SPEC_PRCTL
 constexpr std::uint32_t kSpeculationFeatures = 3; // linux/prctl.h PR_SPEC_*
 constexpr std::uint32_t kSeccompFilter = 2;       // linux/seccomp.h
 constexpr std::size_t kFilterInstruction = 8;     // sizeof(struct sock_filter)
-
-// struct sched_attr of linux/sched/types.h.
-struct SchedulingAttributes {
-  std::uint32_t size;
-  std::uint32_t policy;
-  std::uint64_t flags;
-  std::int32_t nice;
-  std::uint32_t priority;
-  std::uint64_t runtime;
-  std::uint64_t deadline;
-  std::uint64_t period;
-  std::uint32_t utilization_minimum;
-  std::uint32_t utilization_maximum;
-};
-static_assert(sizeof(SchedulingAttributes) == 56);
 
 void collect_scheduling(pid_t tid, schema::TaskAttributes::Builder out) {
   SchedulingAttributes attributes{};

@@ -3,6 +3,7 @@
 #include "base/scoped_fd.h"
 #include "process/memory_policy.h"
 #include "process/proc_file.h"
+#include "process/scheduling_attributes.h"
 
 #include <algorithm>
 #include <array>
@@ -25,32 +26,17 @@ namespace {
 
 using Policy = OpFailure::Policy;
 
-// linux/prctl.h, asm/prctl.h, linux/ioprio.h, linux/membarrier.h, newer than some headers.
+// linux/prctl.h, asm/prctl.h, linux/membarrier.h, newer than some headers.
 constexpr int kPrSetIoFlusher = 57;
 constexpr int kPrGetIoFlusher = 58;
 constexpr int kPrSetMdwe = 65;
 constexpr int kPrSetMemoryMerge = 67;
 constexpr int kPrGetMemoryMerge = 68;
 constexpr int kArchSetCpuid = 0x1012;
-constexpr int kIoprioWhoProcess = 1;
 constexpr int kMachineCheckSet = 1; // PR_MCE_KILL_SET
 constexpr std::uint32_t kThpDisabled = 1;
 // MEMBARRIER_CMD_REGISTER_*: global, private, with core synchronisation, with rseq.
 constexpr std::array<std::uint32_t, 4> kMembarriers = {1u << 2, 1u << 4, 1u << 6, 1u << 8};
-
-// struct sched_attr of linux/sched/types.h.
-struct SchedulingAttributes {
-  std::uint32_t size;
-  std::uint32_t policy;
-  std::uint64_t flags;
-  std::int32_t nice;
-  std::uint32_t priority;
-  std::uint64_t runtime;
-  std::uint64_t deadline;
-  std::uint64_t period;
-  std::uint32_t utilization_minimum;
-  std::uint32_t utilization_maximum;
-};
 
 SchedulingAttributes own_scheduling() {
   SchedulingAttributes own{};
