@@ -8,6 +8,14 @@
 
 namespace rrpcp {
 
+namespace {
+
+// Chunks for which it is worth waking the thread that writes them as they are: that costs about as
+// much as writing one.
+constexpr std::size_t kWorthWaking = 4;
+
+} // namespace
+
 ChunkPipeline::ChunkPipeline(Output& output, Profile profile, std::uint32_t page_size,
                              std::size_t chunk_length, unsigned threads, bool seal)
     : output_(output), profile_(profile), page_size_(page_size), chunk_length_(chunk_length),
@@ -17,7 +25,7 @@ ChunkPipeline::ChunkPipeline(Output& output, Profile profile, std::uint32_t page
   for (std::size_t i = 0; i < buffer_count_; ++i) {
     free_buffers_.emplace_back(ChunkEncoder::buffer_size(chunk_length));
   }
-  if (profile == Profile::kRaw) {
+  if (writer_encodes()) {
     threads = 0;
   }
   try {
@@ -71,6 +79,9 @@ void ChunkPipeline::rethrow_failure() {
 
 PageBuffer ChunkPipeline::take_buffer() {
   std::unique_lock lock(mutex_);
+  if (free_buffers_.empty() && writer_encodes()) {
+    front_done_.notify_one();
+  }
   has_buffer_.wait(lock, [this] { return failure_ || !free_buffers_.empty(); });
   rethrow_failure();
   PageBuffer buffer = std::move(free_buffers_.back());
@@ -82,19 +93,27 @@ void ChunkPipeline::submit(PageBuffer buffer, std::size_t length) {
   auto job = std::make_shared<Job>();
   job->chunk = std::move(buffer);
   job->length = length;
+  bool wakes_writer = false;
   {
     std::lock_guard lock(mutex_);
     rethrow_failure();
     jobs_.push_back(job);
-    if (profile_ != Profile::kRaw) {
+    if (writer_encodes()) {
+      wakes_writer = jobs_.size() >= kWorthWaking;
+    } else {
       waiting_.push_back(job);
     }
   }
-  (profile_ == Profile::kRaw ? front_done_ : has_work_).notify_one();
+  if (wakes_writer) {
+    front_done_.notify_one();
+  } else if (!writer_encodes()) {
+    has_work_.notify_one();
+  }
 }
 
 std::vector<ChunkEntry> ChunkPipeline::finish() {
   std::unique_lock lock(mutex_);
+  front_done_.notify_one(); // of what was not worth it
   all_written_.wait(lock, [this] { return failure_ || jobs_.empty(); });
   rethrow_failure();
   return std::move(entries_);
@@ -146,7 +165,7 @@ void ChunkPipeline::work() {
 
 void ChunkPipeline::write_in_order() {
   try {
-    const bool encodes = profile_ == Profile::kRaw;
+    const bool encodes = writer_encodes();
     ChunkEncoder encoder(Profile::kRaw, chunk_length_);
     std::unique_lock lock(mutex_);
     for (;;) {

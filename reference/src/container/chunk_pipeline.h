@@ -52,6 +52,8 @@ private:
     bool done = false;
   };
 
+  // Whether the thread that writes is the only one.
+  bool writer_encodes() const { return profile_ == Profile::kRaw; }
   // Fills in `job.entry`, and `job.chunk` with what is to be stored.
   void encode(Job& job, ChunkEncoder& encoder) const;
   void work();

@@ -29,17 +29,17 @@ PagePump::~PagePump() {
     std::lock_guard lock(mutex_);
     closed_ = true;
   }
-  changed_.notify_all();
+  to_read_.notify_one();
   if (reader_.joinable()) {
     reader_.join();
   }
 }
 
 void PagePump::add(const Step& step) {
-  if (current_->steps.size() >= kMaxSteps) {
+  if (current().steps.size() >= kMaxSteps) {
     hand_over();
   }
-  current_->steps.push_back(step);
+  current().steps.push_back(step);
 }
 
 void PagePump::begin(std::vector<PageRun>* runs, std::optional<BaseArea> area) {
@@ -59,29 +59,29 @@ void PagePump::unchanged(std::uint64_t length) {
 }
 
 std::span<std::byte> PagePump::room() {
-  if (current_->filled == kBatch || current_->steps.size() >= kMaxSteps) {
+  if (current().filled == kBatch || current().steps.size() >= kMaxSteps) {
     hand_over();
   }
-  if (!current_->buffer) {
-    current_->buffer = PageBuffer(kBatch);
+  if (!current().buffer) {
+    current().buffer = PageBuffer(kBatch);
   }
-  return current_->buffer.span().subspan(current_->filled);
+  return current().buffer.span().subspan(current().filled);
 }
 
 void PagePump::remote(const std::shared_ptr<RemoteMemory>& memory, std::uint64_t address,
                       std::uint64_t length) {
   while (length > 0) {
     const std::size_t n = std::min<std::uint64_t>(length, room().size());
-    std::vector<Reading>& readings = current_->readings;
+    std::vector<Reading>& readings = current().readings;
     if (readings.empty() || readings.back().memory != memory ||
         readings.back().ranges.size() == IOV_MAX ||
-        readings.back().start + readings.back().length != current_->filled) {
-      readings.push_back({memory, {}, current_->filled, 0});
+        readings.back().start + readings.back().length != current().filled) {
+      readings.push_back({memory, {}, current().filled, 0});
     }
     readings.back().ranges.push_back({reinterpret_cast<void*>(address), n});
     readings.back().length += n;
     add({Step::Kind::kData, nullptr, {}, n});
-    current_->filled += n;
+    current().filled += n;
     address += n;
     length -= n;
   }
@@ -93,7 +93,7 @@ void PagePump::file(int fd, std::uint64_t offset, std::uint64_t length, const st
     std::span<std::byte> out = room();
     out = out.first(std::min<std::uint64_t>(length, out.size()));
     add({Step::Kind::kData, nullptr, {}, out.size()});
-    current_->filled += out.size();
+    current().filled += out.size();
     length -= out.size();
     read_padded(fd, out, offset, end, name);
     offset += out.size();
@@ -116,51 +116,61 @@ void PagePump::read(Batch& batch) {
 void PagePump::read_batches() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return closed_ || to_read_ != nullptr; });
+    to_read_.wait(lock, [this] { return closed_ || read_ < handed_over_; });
     if (closed_) {
       return;
     }
-    Batch& batch = *to_read_;
+    Batch& next = batch(read_);
     lock.unlock();
-    bool failed = false;
     try {
-      read(batch);
+      read(next);
     } catch (...) {
-      failed = true;
+      next.failed = true;
     }
     lock.lock();
-    failed_ = failed;
-    to_read_ = nullptr;
-    changed_.notify_all();
+    if (++read_ == wanted_) {
+      was_read_.notify_one();
+    }
   }
 }
 
-void PagePump::await_reader() {
+void PagePump::await_read(std::uint64_t needed, std::uint64_t wanted) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return to_read_ == nullptr; });
-  const bool failed = std::exchange(failed_, false);
-  lock.unlock();
-  if (failed) {
-    read(*before_); // what only the thread that traces may read, or the reason why it cannot be
+  if (read_ < needed && reader_.joinable()) {
+    wanted_ = wanted;
+    to_read_.notify_one();
+    was_read_.wait(lock, [this] { return read_ >= wanted_; });
   }
+}
+
+void PagePump::store_oldest() {
+  Batch& oldest = batch(stored_);
+  await_read(stored_ + 1, std::min(stored_ + kWorthWaking, handed_over_));
+  ++stored_;
+  if (std::exchange(oldest.failed, false)) {
+    await_read(handed_over_, handed_over_); // a memory is read by one thread at a time
+    read(oldest); // what only the thread that traces may read, or the reason why it cannot be
+  }
+  store(oldest);
 }
 
 void PagePump::hand_over() {
-  if (before_ != nullptr) {
-    await_reader();
-  }
-  Batch* const ready = std::exchange(before_, current_);
-  if (!current_->readings.empty()) {
-    if (!reader_.joinable()) {
-      reader_ = std::thread([this] { read_batches(); });
-    }
+  const bool reads = !current().readings.empty();
+  {
     std::lock_guard lock(mutex_);
-    to_read_ = current_;
-    changed_.notify_all();
+    if (!reader_.joinable()) {
+      read_ = handed_over_ + (reads ? 0 : 1);
+    }
+    ++handed_over_;
+    if (reader_.joinable() && handed_over_ - read_ >= kWorthWaking) {
+      to_read_.notify_one();
+    }
   }
-  current_ = current_ == &batches_[0] ? &batches_[1] : &batches_[0];
-  if (ready != nullptr) {
-    store(*ready);
+  if (reads && !reader_.joinable()) {
+    reader_ = std::thread([this] { read_batches(); });
+  }
+  if (handed_over_ - stored_ == kBatches) {
+    store_oldest();
   }
 }
 
@@ -217,8 +227,9 @@ void PagePump::append(std::span<const std::byte> pages) {
 
 void PagePump::flush() {
   hand_over();
-  await_reader();
-  store(*std::exchange(before_, nullptr));
+  while (stored_ < handed_over_) {
+    store_oldest();
+  }
 }
 
 void PagePump::store(Batch& batch) {

@@ -81,14 +81,22 @@ private:
     std::size_t filled = 0; // bytes of it that are or will be read
     std::vector<Reading> readings;
     std::vector<Step> steps; // what to do with them
+    bool failed = false;     // to read it all
   };
 
+  // Numbers of batches, which only grow.
+  Batch& batch(std::uint64_t number) { return batches_[number % kBatches]; }
+  Batch& current() { return batch(handed_over_); }
   // Room for more pages, at least one.
   std::span<std::byte> room();
   void add(const Step& step);
-  // Has the current batch read, and stores the one before it meanwhile.
+  // Has the current batch read. Stores the oldest one where there is no other for what follows.
   void hand_over();
-  void await_reader();
+  // Returns at once where all batches below `needed` are read; else waits until those below
+  // `wanted` are.
+  void await_read(std::uint64_t needed, std::uint64_t wanted);
+  // Stores the oldest batch when it is read.
+  void store_oldest();
   void store(Batch& batch);
   static void read(Batch& batch);
   void read_batches(); // in the other thread
@@ -104,15 +112,19 @@ private:
   const std::uint64_t page_size_;
   std::uint64_t bytes_ = 0;
   std::vector<PageRun>* runs_ = nullptr;
-  // One is read, and then stored while the other one is planned and read.
-  std::array<Batch, 2> batches_;
-  Batch* current_ = batches_.data();
-  Batch* before_ = nullptr; // handed over, and not stored
+  // Some are read while one is stored and one is planned. To wake a thread costs more than to read
+  // a page: each thread goes on until it has nothing more to do, and is woken for several batches.
+  static constexpr std::size_t kBatches = 8;
+  static constexpr std::size_t kWorthWaking = kBatches / 2;
+  std::array<Batch, kBatches> batches_;
+  std::uint64_t stored_ = 0; // number of the oldest that is not
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  Batch* to_read_ = nullptr; // nothing: the thread has nothing to do
-  bool failed_ = false;      // to read it all
+  std::mutex mutex_; // of what follows; handed_over_ is changed by the thread that stores only
+  std::condition_variable to_read_;
+  std::condition_variable was_read_;
+  std::uint64_t handed_over_ = 0; // number of the current batch
+  std::uint64_t read_ = 0;        // number of the first that is not read
+  std::uint64_t wanted_ = 0; // number of the first that the thread that stores does not wait for
   bool closed_ = false;
   std::thread reader_; // from the first reading on
 };
