@@ -216,6 +216,11 @@ void PagePump::append(std::span<const std::byte> pages) {
 }
 
 void PagePump::flush() {
+  if (before_ == nullptr && !reader_.joinable()) { // there is no more: no thread is worth it
+    read(*current_);
+    store(*current_);
+    return;
+  }
   hand_over();
   await_reader();
   store(*std::exchange(before_, nullptr));

@@ -49,7 +49,6 @@ public:
 private:
   // The run as a whole, and what a stop means: recorder.cc.
   void start();
-  void set_inherited_signals() const;
   void run_task(RecordedTask& task);
   void handle_reports();
   bool handle(RecordedTask& task, const process::TraceeStop& stop);
