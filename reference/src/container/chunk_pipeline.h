@@ -80,7 +80,7 @@ private:
   std::condition_variable front_done_;  // writing thread: or closed, or failed; where there are no
                                         // workers, that there is a chunk
   std::condition_variable all_written_; // finish: or failed
-  std::size_t buffer_count_ = 0; // the most that there are
+  std::size_t buffer_count_ = 0;        // the most that there are
   std::size_t buffers_made_ = 0;
   std::vector<PageBuffer> free_buffers_;
   std::deque<std::shared_ptr<Job>> jobs_;    // in order, until written

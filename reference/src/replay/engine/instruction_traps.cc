@@ -28,8 +28,7 @@ public:
 
   void run() {
     alignas(16) std::array<std::byte, kStack> stack; // as it is: no page of it is touched for that
-    const pid_t child =
-        ::clone(try_all, stack.data() + stack.size(), CLONE_VM | CLONE_VFORK, this);
+    const pid_t child = ::clone(try_all, stack.data() + stack.size(), CLONE_VM | CLONE_VFORK, this);
     while (child > 0 && ::waitpid(child, nullptr, __WALL) < 0 && errno == EINTR) {
     }
   }

@@ -114,8 +114,8 @@ int ProgramStart::begin(void* self) {
   char byte = 0;
   long read = 0;
   do {
-    read = raw_call(SYS_read, static_cast<std::uintptr_t>(start->told_.get()), raw_pointer(&byte),
-                    1);
+    read =
+        raw_call(SYS_read, static_cast<std::uintptr_t>(start->told_.get()), raw_pointer(&byte), 1);
   } while (read == -EINTR);
   if (read == 1) {
     start->failure_ = start->execute();
@@ -139,8 +139,7 @@ void ProgramStart::prepare() const {
                sizeof action.mask); // some cannot be set, and are what they are
     }
   }
-  raw_call(SYS_rt_sigprocmask, SIG_SETMASK, raw_pointer(&options_.mask), 0,
-           sizeof(std::uint64_t));
+  raw_call(SYS_rt_sigprocmask, SIG_SETMASK, raw_pointer(&options_.mask), 0, sizeof(std::uint64_t));
   raw_call(SYS_personality, options_.personality);
 }
 
@@ -151,9 +150,8 @@ int ProgramStart::execute() {
     buffer::install_call_filter(); // where that cannot be, every call stops
   }
   const auto try_to = [](const char* path, const std::vector<const char*>& arguments) {
-    return static_cast<int>(
-        -raw_call(SYS_execve, raw_pointer(path), raw_pointer(arguments.data()),
-                  raw_pointer(environ)));
+    return static_cast<int>(-raw_call(SYS_execve, raw_pointer(path), raw_pointer(arguments.data()),
+                                      raw_pointer(environ)));
   };
   bool denied = false;
   int error = ENOENT;

@@ -15,7 +15,7 @@
 namespace rrpcp::replay {
 
 struct ProgramOptions {
-  std::vector<std::string> command; // looked for as execvp(3) does
+  std::vector<std::string> command;  // looked for as execvp(3) does
   std::uint64_t ignored_signals = 0; // it finds them ignored, and all others not
   sigset_t mask{};
   std::uint64_t personality = 0;

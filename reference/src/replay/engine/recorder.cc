@@ -89,8 +89,7 @@ void Recorder::start() {
                                options_.buffer_calls});
   const pid_t pid = begun->pid();
   first_process_ = pid;
-  RecordedTask& first =
-      scheduler_.add(std::make_unique<RecordedTask>(pid, pid, seize_first(pid)));
+  RecordedTask& first = scheduler_.add(std::make_unique<RecordedTask>(pid, pid, seize_first(pid)));
   first.says_not_random = (inherited & ADDR_NO_RANDOMIZE) != 0;
   first.affinity = binding_.before();
   begun->go();

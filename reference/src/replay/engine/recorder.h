@@ -221,6 +221,10 @@ private:
   bool led_back(RecordedTask& task);
   bool calls_vsyscall(RecordedTask& task);
   void record_buffered(RecordedTask& task, const buffer::BufferedCall& call);
+  void lead_cpuid(RecordedTask& task, const process::ProcMapping& mapping,
+                  const std::vector<buffer::CallSite>& sites,
+                  const std::function<std::uint64_t(std::uint64_t, std::uint64_t)>& more);
+  void record_cpuid(RecordedTask& task, const buffer::BufferedCall& call);
   static void take_buffered(const buffer::CallEntry& entry, user_regs_struct& registers);
   bool leave_buffer(RecordedTask& task, bool group_stop);
   void note_memory_opened(const RecordedTask& task, std::int64_t fd);
