@@ -62,7 +62,8 @@ def way_through(trace):
 
 def same_events(directory):
     for number, command in enumerate((["ls", "-l", "/usr/share/doc/bash"], [PROGRAM, "50"],
-                                      [MAPPER], ["sort", "-r", "/etc/passwd"])):
+                                      [MAPPER], ["sort", "-r", "/etc/passwd"],
+                                      [os.path.join(FIXTURES, "identification"), "plain"])):
         ways = []
         for stops in (True, False):
             trace = os.path.join(directory, f"{number}-{stops}")
@@ -157,6 +158,21 @@ def saved_state(directory):
     print(out.decode())
     if works() and b"no XSAVEC" not in out:
         assert without < with_stops / 3, "XSAVEC is not carried out without a stop"
+
+
+def identification(directory):
+    """CPUID needs none where what is asked is set to a constant before it."""
+    command = [os.path.join(FIXTURES, "identification"), "plain"]
+    _, with_stops = record(os.path.join(directory, "stops"), *command, stops=True)
+    out, without = record(os.path.join(directory, "none"), *command)
+    print(f"{with_stops} waits with a stop at each instruction, {without} else")
+    if works() and cpuid_is_replaced():
+        assert without < with_stops * 0.7, "CPUID is not carried out without a stop"
+
+
+def cpuid_is_replaced():
+    doctor = json.loads(run(PCP_RR, "doctor", "--json"))
+    return not next(a["works"] for a in doctor["abilities"] if a["name"] == "cpuid-trap")
 
 
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:

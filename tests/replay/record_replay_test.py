@@ -122,6 +122,7 @@ CASES = {
     "init_faults": ("", ["@init_faults"], 0),
     "buffered_calls": ("", ["@buffered_calls"], 0),
     "saved_state": ("", ["@saved_state"], 0),
+    "identification": ("", ["@identification"], 0),
     "many_events": ("", ["@many_events", "SIZE"], 0, 20_000, 5_000),
 }
 

@@ -223,6 +223,31 @@ def no_program(directory):
     check(os.listdir(trace) == ["something"], "a foreign directory was touched")
 
 
+def found_program(directory):
+    """A program is found, and its interpreter, as execvp(3) finds them."""
+    folders = [os.path.join(directory, name) for name in ("denied", "second")]
+    for folder, text, mode in zip(folders, ("exit 1\n", "echo $0: $*\n"), (0o644, 0o755)):
+        os.mkdir(folder)
+        with open(os.path.join(folder, "words"), "w", encoding="ascii") as file:
+            file.write(text)
+        os.chmod(file.name, mode)
+    path = ":".join([os.path.join(directory, "missing"), *folders, os.environ["PATH"]])
+    for shown, words, expected in (
+            (path, ["words", "a b", "c"], f"{folders[1]}/words: a b c\n"),
+            (path, ["./words", "d"], "./words: d\n"),
+            (":" + path, ["words"], "words:\n"),
+            (path, ["echo", "e"], "e\n")):
+        trace, result = record(folders[1], *words, env={**os.environ, "PATH": shown})
+        check(result.returncode == 0 and result.stdout.decode() == expected, words, result)
+        replayed = run([PCP_RR, "replay", "-a", trace], directory)
+        check(replayed.returncode == 0 and replayed.stdout == result.stdout, words, replayed)
+        shutil.rmtree(trace)
+    _, result = record(directory, "words", env={**os.environ, "PATH": folders[0]})
+    check(result.returncode == 4 and b"words" in result.stderr, "denied", result)
+    _, result = record(directory, "words", env={**os.environ, "PATH": "/missing:" + directory})
+    check(result.returncode == 3 and b"words" in result.stderr, "not found", result)
+
+
 def changed_files(directory):
     """Replays use the trace's own files, whatever became of the originals; and check them."""
     program = os.path.join(directory, "program")
@@ -470,9 +495,9 @@ def preempted_memory(directory):
     check(while_replaying < bound, f"the replay used {while_replaying} bytes")
 
 
-CASES = [killed_recorder, full_disk, full_file_system, unprivileged,
-         filtered_exec, no_program, changed_files, other_mounts, killed_program, unsupported, passing,
-         devices, calls_of_32_bits, signals_pass, preempted_memory]
+CASES = [killed_recorder, full_disk, full_file_system, unprivileged, filtered_exec, no_program,
+         found_program, changed_files, other_mounts, killed_program, unsupported, passing, devices,
+         calls_of_32_bits, signals_pass, preempted_memory]
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
     {case.__name__: case for case in CASES}[CASE](temporary)
 print(CASE, "passed")

@@ -41,7 +41,7 @@ std::uint64_t read_sparse(int fd, std::uint64_t offset, std::uint64_t length,
                           std::vector<std::byte>& buffer,
                           const std::function<void(std::span<const std::byte>)>& sink) {
   static constexpr std::array<std::byte, kPiece> kZeros{};
-  buffer.resize(kPiece);
+  buffer.resize(std::min<std::uint64_t>(kPiece, length));
   const std::uint64_t start = offset;
   const std::uint64_t end = offset + length;
   while (offset < end) {

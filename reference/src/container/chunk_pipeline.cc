@@ -5,6 +5,7 @@
 #include "rrpcp/error.h"
 
 #include <algorithm>
+#include <csignal>
 
 namespace rrpcp {
 
@@ -19,27 +20,35 @@ constexpr std::size_t kWorthWaking = 4;
 ChunkPipeline::ChunkPipeline(Output& output, Profile profile, std::uint32_t page_size,
                              std::size_t chunk_length, unsigned threads, bool seal)
     : output_(output), profile_(profile), page_size_(page_size), chunk_length_(chunk_length),
-      seal_(seal) {
-  // Some chunks per worker keep everybody busy; chunks of the largest size get fewer buffers.
-  buffer_count_ = std::clamp<std::size_t>((32u << 20) / chunk_length, 3, 4 * threads + 4);
-  for (std::size_t i = 0; i < buffer_count_; ++i) {
-    free_buffers_.emplace_back(ChunkEncoder::buffer_size(chunk_length));
-  }
-  if (writer_encodes()) {
-    threads = 0;
-  }
+      seal_(seal), workers_(writer_encodes() ? 0 : threads),
+      // Some chunks per worker keep everybody busy; chunks of the largest size get fewer buffers.
+      buffer_count_(std::clamp<std::size_t>((32u << 20) / chunk_length, 3, 4 * threads + 4)) {
+  CPU_ZERO(&processors_);
+  ::sched_getaffinity(0, sizeof processors_, &processors_);
+}
+
+void ChunkPipeline::start_threads() {
+  sigset_t all; // signals are for the threads of whoever has a pipeline
+  sigset_t mask;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &mask);
+  const auto start = [this](void (ChunkPipeline::*function)()) {
+    threads_.emplace_back([this, function] {
+      ::sched_setaffinity(0, sizeof processors_, &processors_);
+      (this->*function)();
+    });
+  };
   try {
-    for (unsigned i = 0; i < threads; ++i) {
-      threads_.emplace_back([this] { work(); });
+    for (unsigned i = 0; i < workers_; ++i) {
+      start(&ChunkPipeline::work);
     }
-    threads_.emplace_back([this] { write_in_order(); });
+    start(&ChunkPipeline::write_in_order);
   } catch (...) {
+    ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
     fail();
-    for (std::thread& thread : threads_) {
-      thread.join();
-    }
     throw;
   }
+  ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
 }
 
 ChunkPipeline::~ChunkPipeline() {
@@ -79,8 +88,13 @@ void ChunkPipeline::rethrow_failure() {
 
 PageBuffer ChunkPipeline::take_buffer() {
   std::unique_lock lock(mutex_);
+  if (free_buffers_.empty() && buffers_made_ < buffer_count_) {
+    rethrow_failure();
+    ++buffers_made_;
+    return PageBuffer(ChunkEncoder::buffer_size(chunk_length_));
+  }
   if (free_buffers_.empty() && writer_encodes()) {
-    front_done_.notify_one();
+    front_done_.notify_one(); // of what was not worth it
   }
   has_buffer_.wait(lock, [this] { return failure_ || !free_buffers_.empty(); });
   rethrow_failure();
@@ -94,6 +108,7 @@ void ChunkPipeline::submit(PageBuffer buffer, std::size_t length) {
   job->chunk = std::move(buffer);
   job->length = length;
   bool wakes_writer = false;
+  bool second = false;
   {
     std::lock_guard lock(mutex_);
     rethrow_failure();
@@ -103,6 +118,10 @@ void ChunkPipeline::submit(PageBuffer buffer, std::size_t length) {
     } else {
       waiting_.push_back(job);
     }
+    second = threads_.empty() && jobs_.size() > 1;
+  }
+  if (second) {
+    start_threads();
   }
   if (wakes_writer) {
     front_done_.notify_one();
@@ -112,6 +131,13 @@ void ChunkPipeline::submit(PageBuffer buffer, std::size_t length) {
 }
 
 std::vector<ChunkEntry> ChunkPipeline::finish() {
+  if (threads_.empty() && !jobs_.empty()) {
+    ChunkEncoder encoder(profile_, chunk_length_);
+    encode(*jobs_.front(), encoder);
+    write(*jobs_.front());
+    jobs_.clear();
+    waiting_.clear();
+  }
   std::unique_lock lock(mutex_);
   front_done_.notify_one(); // of what was not worth it
   all_written_.wait(lock, [this] { return failure_ || jobs_.empty(); });
@@ -163,6 +189,21 @@ void ChunkPipeline::work() {
   }
 }
 
+// By one thread: the next in order.
+void ChunkPipeline::write(Job& job) {
+  const std::span<const std::byte> stored = job.chunk.span().first(job.entry.stored_length);
+  if (job.entry.codec == format::kCodecRaw) {
+    output_.pad_to(page_size_);
+  }
+  job.entry.offset = output_.offset();
+  output_.reserve(stored.size());
+  output_.write(stored);
+  entries_.push_back(job.entry);
+  if (seal_) {
+    seals_.push_back(job.seal);
+  }
+}
+
 void ChunkPipeline::write_in_order() {
   try {
     const bool encodes = writer_encodes();
@@ -182,19 +223,9 @@ void ChunkPipeline::write_in_order() {
       if (encodes) {
         encode(*job, encoder);
       }
-      const std::span<const std::byte> stored = job->chunk.span().first(job->entry.stored_length);
-      if (job->entry.codec == format::kCodecRaw) {
-        output_.pad_to(page_size_);
-      }
-      job->entry.offset = output_.offset();
-      output_.reserve(stored.size());
-      output_.write(stored);
+      write(*job);
 
       lock.lock();
-      entries_.push_back(job->entry);
-      if (seal_) {
-        seals_.push_back(job->seal);
-      }
       free_buffers_.push_back(std::move(job->chunk));
       jobs_.pop_front();
       // Not for every single one: the producer has the rest of them to go on with.

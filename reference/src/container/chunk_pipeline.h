@@ -15,6 +15,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <sched.h>
 #include <thread>
 #include <vector>
 
@@ -23,7 +24,9 @@ namespace rrpcp {
 // Takes full chunks from one thread, lets `threads` workers checksum and compress them, and one
 // more thread writes them to the output in the order they came. Where nothing is compressed, that
 // thread does the checksums too: handing over costs more than they do. Holds a fixed number of
-// chunk buffers, so memory is bounded and a slow output slows the producer.
+// chunk buffers, so memory is bounded and a slow output slows the producer. The threads begin with
+// the second chunk, and run where the one may that made the pipeline; where there is but one chunk,
+// finish() does everything.
 class ChunkPipeline {
 public:
   ChunkPipeline(Output& output, Profile profile, std::uint32_t page_size, std::size_t chunk_length,
@@ -56,8 +59,10 @@ private:
   bool writer_encodes() const { return profile_ == Profile::kRaw; }
   // Fills in `job.entry`, and `job.chunk` with what is to be stored.
   void encode(Job& job, ChunkEncoder& encoder) const;
+  void start_threads();
   void work();
   void write_in_order();
+  void write(Job& job);
   void fail();
   void wake_all();
   void rethrow_failure();
@@ -67,6 +72,8 @@ private:
   const std::uint32_t page_size_;
   const std::size_t chunk_length_;
   const bool seal_;
+  const unsigned workers_;
+  cpu_set_t processors_;
 
   std::mutex mutex_;
   // Each for one kind of waiting, so that nobody is woken for nothing.
@@ -75,7 +82,8 @@ private:
   std::condition_variable front_done_;  // writing thread: or closed, or failed; where there are no
                                         // workers, that there is a chunk
   std::condition_variable all_written_; // finish: or failed
-  std::size_t buffer_count_ = 0;
+  std::size_t buffer_count_ = 0;        // the most that there are
+  std::size_t buffers_made_ = 0;
   std::vector<PageBuffer> free_buffers_;
   std::deque<std::shared_ptr<Job>> jobs_;    // in order, until written
   std::deque<std::shared_ptr<Job>> waiting_; // not yet taken by a worker

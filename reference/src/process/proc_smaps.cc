@@ -85,7 +85,7 @@ std::vector<ProcMemoryArea> read_memory_areas(pid_t pid) {
   AreaParser parser;
   std::string text;
   for (;;) {
-    constexpr std::size_t kPiece = 64 << 10;
+    constexpr std::size_t kPiece = 8 << 10; // the kernel gives less at a time
     std::size_t kept = text.size();
     text.resize(kept + kPiece);
     ssize_t n = ::read(file.get(), text.data() + kept, kPiece);

@@ -6,6 +6,7 @@
 #include "rrpcp/error.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -32,8 +33,8 @@ constexpr std::chrono::seconds kEndPatience(2);
 
 // Offset of a `syscall` instruction in the memory [start, end); nothing where there is none.
 std::optional<std::uint64_t> search(RemoteMemory& memory, const ProcMapping& mapping) {
-  constexpr std::uint64_t kPiece = 64 << 10;
-  std::vector<std::byte> bytes(kPiece);
+  constexpr std::uint64_t kPiece = 4 << 10; // there is one in each few pages of most programs
+  std::array<std::byte, kPiece> bytes;
   for (std::uint64_t at = mapping.start; at < mapping.end; at += kPiece - 1) {
     std::span<std::byte> piece =
         std::span(bytes).first(std::min<std::uint64_t>(kPiece, mapping.end - at));

@@ -60,9 +60,17 @@ std::optional<FileDigests> known_digests(const FileCache& cache, const FileCache
   return digests_of(digests);
 }
 
+// For the contents of a file, or for a piece of them after the other.
+std::vector<std::byte> buffer_for(int fd) {
+  struct stat status;
+  const bool small = ::fstat(fd, &status) == 0 && status.st_size >= 0 &&
+                     static_cast<std::size_t>(status.st_size) < kBufferSize;
+  return std::vector<std::byte>(small ? static_cast<std::size_t>(status.st_size) + 1 : kBufferSize);
+}
+
 // Whether two open files have the same contents.
 bool same_contents(int a, int b, const std::string& name) {
-  std::vector<std::byte> left(kBufferSize), right(kBufferSize);
+  std::vector<std::byte> left = buffer_for(a), right = left;
   for (std::uint64_t offset = 0;;) {
     const std::size_t n = read_at(a, left, offset, name);
     if (n == 0) {
@@ -84,7 +92,7 @@ bool same_contents(int a, int b, const std::string& name) {
 FileDigests digest_file(int fd, const std::string& name) {
   Xxh3Stream128 stream;
   Sha256Stream strong;
-  std::vector<std::byte> buffer(kBufferSize);
+  std::vector<std::byte> buffer = buffer_for(fd);
   for (std::uint64_t offset = 0;;) {
     const std::size_t n = read_at(fd, buffer, offset, name);
     if (n == 0) {
@@ -101,7 +109,7 @@ void copy_file_contents(int from, int to, const std::string& name) {
   if (::fstat(from, &status) != 0) {
     throw system_error(errno, "cannot examine").in_file(name);
   }
-  std::vector<std::byte> buffer(kBufferSize);
+  std::vector<std::byte> buffer = buffer_for(from);
   off_t at = 0;
   while (at < status.st_size) {
     off_t data = ::lseek(from, at, SEEK_DATA);

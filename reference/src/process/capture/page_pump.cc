@@ -226,6 +226,11 @@ void PagePump::append(std::span<const std::byte> pages) {
 }
 
 void PagePump::flush() {
+  if (stored_ == handed_over_ && !reader_.joinable()) { // there is no more: no thread is worth it
+    read(current());
+    store(current());
+    return;
+  }
   hand_over();
   while (stored_ < handed_over_) {
     store_oldest();

@@ -7,7 +7,8 @@
 // `syscall`. What it cannot do goes on to the program's `syscall` itself, at which the recorder
 // stops it. A replay has nothing of all this: there the program is as it was built, and each call
 // is one that it comes to by itself. XSAVEC, which a lazily binding linker executes for each
-// function, is carried out in the same way: what it stores differs from run to run.
+// function, is carried out in the same way: what it stores differs from run to run; and CPUID, of
+// which each program that is linked to a C library executes dozens.
 #pragma once
 
 #include <cstdint>
@@ -62,6 +63,7 @@ enum class CallCheck : std::uint8_t {
   kMappedHere,   // munmap(2): what such a call has mapped, as a whole
   kReading,      // fcntl(2): F_GETFD, F_SETFD, F_GETFL
   kTerminal,     // ioctl(2): TCGETS
+  kAsking,       // prlimit64(2): argument `checked` must be 0
   kClose,        // close(2)
 };
 
@@ -98,6 +100,22 @@ struct CallEntry {
 // The number of an entry that is not a call's: XSAVEC. Its result is rax, and its first piece, of
 // no address, has rcx and r11: it changes no register.
 inline constexpr std::uint16_t kSavedState = 0xffff;
+// CPUID: its result is rax before, and its only piece, of no address, a CpuidFacts.
+inline constexpr std::uint16_t kIdentified = 0xfffe;
+
+struct CpuidFacts {
+  std::uint64_t rcx; // before
+  std::uint64_t r11;
+  std::uint32_t eax; // behind it
+  std::uint32_t ebx;
+  std::uint32_t ecx;
+  std::uint32_t edx;
+};
+
+// What the program was led from.
+inline constexpr std::uint32_t kFromCall = 0;
+inline constexpr std::uint32_t kFromXsavec = 1;
+inline constexpr std::uint32_t kFromCpuid = 2;
 
 struct CallPiece {
   std::uint64_t address;
@@ -154,11 +172,12 @@ struct Control {
   std::uint32_t done;    // 72: the call was made
   std::uint32_t reads_bases;  // the processor lets programs read the bases of fs and gs
   std::uint64_t used;         // bytes of entries
-  std::uint64_t going_on_at;  // 88: of XSAVEC, where the program goes on
+  std::uint64_t going_on_at;  // 88: of XSAVEC and CPUID, where the program goes on
   std::uint64_t saving_entry; // 96: as `entry`, of XSAVEC
-  std::uint32_t saving;       // 104: led in at XSAVEC
-  std::uint32_t saves;        // of the recorder: XSAVEC is carried out here
-  std::uint64_t saved_size;   // the most that it stores
+  std::uint32_t led_from;     // 104: kFromCall …
+  std::uint32_t saves;        // of the recorder: XSAVEC and CPUID are carried out here
+  std::uint64_t cpuid_entry;  // 112: as `entry`, of CPUID
+  std::uint64_t saved_size;   // the most that XSAVEC stores
   std::uint32_t learns;       // of the recorder: what open(2) gives is looked at here
   std::uint32_t maps;         // of the recorder: small files are mapped here
   std::uint32_t has_mapped;   // such a file; nothing may be written until the recorder knows of it

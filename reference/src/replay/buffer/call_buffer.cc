@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "replay/buffer/call_shapes.h"
+#include "replay/buffer/plain_instruction.h"
 #include "rrpcp/error.h"
 #include "trace/system_call.h"
 
@@ -20,6 +21,7 @@ extern "C" {
 [[gnu::visibility("hidden")]] extern const char rrpcp_calls_begin[];
 [[gnu::visibility("hidden")]] extern const char rrpcp_calls_enter[];
 [[gnu::visibility("hidden")]] extern const char rrpcp_saves_enter[];
+[[gnu::visibility("hidden")]] extern const char rrpcp_cpuid_enter[];
 [[gnu::visibility("hidden")]] extern const char rrpcp_saves_store[];
 [[gnu::visibility("hidden")]] extern const char rrpcp_saves_refused[];
 [[gnu::visibility("hidden")]] extern const char rrpcp_calls_made[];
@@ -79,11 +81,12 @@ void add_entry(Code& code, std::uint64_t behind, std::size_t entry) {
 }
 
 // Sets the number as the program does, and goes to the area's code.
-std::vector<std::byte> bridge(std::span<const std::byte> replaced, std::uint64_t behind) {
+std::vector<std::byte> bridge(std::span<const std::byte> replaced, std::uint64_t behind,
+                              std::size_t entry = offsetof(Control, entry)) {
   Code code;
   code.add(replaced);
   add_store_rax(code, offsetof(Control, number));
-  add_entry(code, behind, offsetof(Control, entry));
+  add_entry(code, behind, entry);
   return code.bytes();
 }
 
@@ -179,6 +182,7 @@ void CallBuffer::fill(process::RemoteMemory& memory, pid_t owner, const StateLay
   Control& head = *control;
   head.entry = address_of(rrpcp_calls_enter);
   head.saving_entry = address_of(rrpcp_saves_enter);
+  head.cpuid_entry = address_of(rrpcp_cpuid_enter);
   head.saved_size = layout.size;
   std::copy(layout.components.begin(), layout.components.end(), std::begin(head.components));
   head.stack_top = kStackTop;
@@ -275,8 +279,9 @@ void CallBuffer::lead(
     const std::uint64_t address = start + (site.offset - offset);
     const std::uint64_t filling =
         site.filling == CallSite::kNowhere ? address : start + (site.filling - offset);
-    if (site.offset >= offset && address + site.length + trace::kSyscallLength <= end &&
-        filling >= start && filling + kJumpSize <= end && leads_.count(address) == 0) {
+    if (site.to == CallSite::To::kCall && site.offset >= offset &&
+        address + site.length + trace::kSyscallLength <= end && filling >= start &&
+        filling + kJumpSize <= end && leads_.count(address) == 0) {
       there.push_back(&site);
       places.push_back(
           {reinterpret_cast<void*>(address), std::size_t{site.length} + trace::kSyscallLength});
@@ -294,7 +299,9 @@ void CallBuffer::lead(
     const std::span<const std::byte> original = rest.first(site->length);
     const std::span<const std::byte> call = rest.subspan(site->length, trace::kSyscallLength);
     rest = rest.subspan(site->length + trace::kSyscallLength);
-    if (call[0] != std::byte{0x0f} || call[1] != std::byte{0x05}) {
+    std::uint32_t number = 0;
+    if (call[0] != std::byte{0x0f} || call[1] != std::byte{0x05} ||
+        (site->length > kJumpSize && !is_plain(original, &number))) {
       continue; // the program has changed it
     }
     Bridges* bridges = bridges_near(address, more);
@@ -320,7 +327,7 @@ void CallBuffer::lead(
       led.push_back(filling);
       next = filling;
     }
-    lead.written = jump(address, next, site->length);
+    lead.written = jump(address, next, std::min<std::size_t>(site->length, kJumpSize));
     leads_[address] = std::move(lead);
     led.push_back(address);
   }
@@ -348,15 +355,39 @@ void CallBuffer::lead_saving(
   const std::uint64_t to = bridges->start + bridges->used;
   lead.bridge = to;
   bridges->used += kBridgeSize;
-  savings_[address + code.size()] = address;
+  instead_[address + code.size()] = address;
   memory.write(to, saving_bridge(*operand, address + code.size()));
   lead.written = jump(address, to, kJumpSize);
   memory.write(address, lead.written);
   leads_[address] = std::move(lead);
 }
 
-std::uint64_t CallBuffer::saving_before(std::uint64_t behind) const {
-  if (const auto at = savings_.find(behind); at != savings_.end()) {
+void CallBuffer::lead_cpuid(
+    process::RemoteMemory& memory, std::uint64_t address, std::span<const std::byte> code,
+    const std::function<std::uint64_t(std::uint64_t near, std::uint64_t size)>& more) {
+  if (!active_ || leads_.count(address) != 0) {
+    return;
+  }
+  Bridges* bridges = bridges_near(address, more);
+  if (bridges == nullptr) {
+    return;
+  }
+  constexpr std::size_t kCpuidLength = 2;
+  const std::uint64_t cpuid = address + code.size();
+  Lead lead;
+  lead.original.assign(code.begin(), code.end());
+  lead.cpuid = true;
+  lead.bridge = bridges->start + bridges->used;
+  bridges->used += kBridgeSize;
+  instead_[cpuid + kCpuidLength] = cpuid;
+  memory.write(lead.bridge, bridge(code, cpuid + kCpuidLength, offsetof(Control, cpuid_entry)));
+  lead.written = jump(address, lead.bridge, kJumpSize);
+  memory.write(address, lead.written);
+  leads_[address] = std::move(lead);
+}
+
+std::uint64_t CallBuffer::instead_before(std::uint64_t behind) const {
+  if (const auto at = instead_.find(behind); at != instead_.end()) {
     return at->second;
   }
   throw Error(ErrorCode::kInternal, "the program was led from an instruction that is not known");
@@ -415,16 +446,24 @@ std::uint64_t CallBuffer::led_from(std::uint64_t rip) const {
     return 0;
   }
   const auto filling = leads_.find(rip);
-  const bool fills =
-      filling != leads_.end() && filling->second.call == 0 && filling->second.saving.empty();
+  const bool fills = filling != leads_.end() && filling->second.fills();
   if (!fills && !executes(rip)) {
     return 0;
   }
   for (const auto& [address, lead] : leads_) {
-    if ((lead.call != 0 || !lead.saving.empty()) &&
-        (fills ? lead.bridge == filling->second.bridge
-               : rip == lead.bridge || rip == lead.bridge + lead.original.size())) {
-      return address;
+    if (lead.fills()) {
+      continue;
+    }
+    if (fills) {
+      if (lead.bridge == filling->second.bridge) {
+        return address;
+      }
+    } else if (!lead.saving.empty()) {
+      if (rip == lead.bridge || rip == lead.bridge + lead.original.size()) {
+        return address;
+      }
+    } else if (rip - lead.bridge <= lead.original.size()) {
+      return address + (rip - lead.bridge);
     }
   }
   return 0;
@@ -566,11 +605,11 @@ user_regs_struct CallBuffer::program_registers(process::RemoteMemory& memory,
   made = registers.rip == address_of_saving()                 ? false
          : registers.rip != address_of(rrpcp_calls_returning) ? control.done != 0
                                                               : (registers.rax & 0xffffffff) != 0;
-  if (control.saving != 0) {
+  if (control.led_from != kFromCall) {
     program.rax = control.number;
     program.rcx = control.rcx;
     program.r11 = control.r11;
-    program.rip = made ? saved.rip : saving_before(saved.rip);
+    program.rip = made ? saved.rip : instead_before(saved.rip);
   } else if (made) {
     program.rax = static_cast<std::uint64_t>(control.result);
     program.rcx = saved.rip;

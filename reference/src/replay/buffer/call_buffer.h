@@ -23,8 +23,8 @@ namespace rrpcp::replay::buffer {
 // which the recorder stops it.
 std::uint64_t address_of_made_call();
 std::uint64_t address_of_leaving();
-// Of the instruction at which the recorder has to carry out XSAVEC, and of the area's own XSAVEC,
-// which may fault.
+// Of the instruction at which the recorder has to carry out XSAVEC or CPUID, and of the area's own
+// XSAVEC, which may fault.
 std::uint64_t address_of_refusal();
 std::uint64_t address_of_saving();
 
@@ -72,9 +72,14 @@ public:
   void
   lead_saving(process::RemoteMemory& memory, std::uint64_t address, std::span<const std::byte> code,
               const std::function<std::uint64_t(std::uint64_t near, std::uint64_t size)>& more);
-  // Where the program is led from behind which it goes on at `behind`. Throws Error(kInternal)
-  // where it is not.
-  std::uint64_t saving_before(std::uint64_t behind) const;
+  // The same for a `cpuid` of two bytes behind `code`, which is at `address`: plain instructions
+  // (plain_instruction.h).
+  void lead_cpuid(process::RemoteMemory& memory, std::uint64_t address,
+                  std::span<const std::byte> code,
+                  const std::function<std::uint64_t(std::uint64_t near, std::uint64_t size)>& more);
+  // The XSAVEC or CPUID that was led behind which the program goes on at `behind`. Throws
+  // Error(kInternal) where there is none.
+  std::uint64_t instead_before(std::uint64_t behind) const;
   // The XSAVEC that is led from `address`, where there is one: its bytes in memory or, with
   // `led` true, those that lead.
   void show_saving(process::RemoteMemory& memory, std::uint64_t address, bool led);
@@ -90,16 +95,16 @@ public:
   bool meets(std::uint64_t start, std::uint64_t end) const;
   // Whether a task that stands there is in its code.
   bool executes(std::uint64_t rip) const;
-  // Of one that is about to execute the first or the second instruction on its way there, or that
-  // it does not get any further than the first jump (EFLAGS.TF): where the jump is. 0: of no other.
-  // Nothing has happened yet that the program's own instruction there would not do again.
+  // Of one that has executed no more on its way there than instructions of the program's own, or
+  // that does not get any further than the first jump (EFLAGS.TF): where it would be in the
+  // program; at the jump, where the program's own instruction has to be done yet. 0: of no other.
   std::uint64_t led_from(std::uint64_t rip) const;
   // Whether a `syscall` that the area's code may go on to is there.
   bool goes_on_to(std::uint64_t rip) const;
 
   // Whether calls are made without a stop. Remembered, so that asking for what is costs nothing.
   void enable(process::RemoteMemory& memory, bool on);
-  // The same of XSAVEC.
+  // The same of XSAVEC and CPUID.
   void enable_saving(process::RemoteMemory& memory, bool on);
 
   // Calls `sink` with the calls made since the last time, in order. `inside`: the task stands in
@@ -138,7 +143,10 @@ private:
     std::vector<std::byte> written;
     std::uint64_t call = 0;        // address of the `syscall`; 0: of filling
     std::vector<std::byte> saving; // XSAVEC: its own bytes (`original` may begin with `ud2`)
+    bool cpuid = false;
     std::uint64_t bridge = 0;
+
+    bool fills() const { return call == 0 && saving.empty() && !cpuid; }
   };
   struct Bridges {
     std::uint64_t start = 0;
@@ -157,9 +165,9 @@ private:
   pid_t owner_ = 0;
   std::uint64_t read_from_ = 0; // of the entries, where a task stood in the code at the last time
   std::map<std::uint64_t, Lead> leads_;
-  // Of each XSAVEC that was led: address by the place behind it. Kept when the program's own bytes
-  // are put back: the buffer may still tell of it.
-  std::map<std::uint64_t, std::uint64_t> savings_;
+  // Of each XSAVEC or CPUID that was led: address by the place behind it. Kept when the program's
+  // own bytes are put back: the buffer may still tell of it.
+  std::map<std::uint64_t, std::uint64_t> instead_;
   std::vector<Bridges> bridges_;
   std::array<std::uint8_t, kDescriptors> descriptors_{};
   std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> writable_; // fd: device, inode

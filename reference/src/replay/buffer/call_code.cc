@@ -23,7 +23,7 @@ static_assert(offsetof(Control, rcx) == 8 && offsetof(Control, r11) == 16 &&
               offsetof(Control, number) == 40 && offsetof(Control, result) == 48 &&
               offsetof(Control, stack_top) == 56 && offsetof(Control, leave) == 68 &&
               offsetof(Control, done) == 72 && offsetof(Control, going_on_at) == 88 &&
-              offsetof(Control, saving) == 104 && kExecutableSize == 0x12000);
+              offsetof(Control, led_from) == 104 && kExecutableSize == 0x12000);
 static_assert(offsetof(SavedRegisters, rbx) == 40 && offsetof(SavedRegisters, flags) == 48 &&
               offsetof(SavedRegisters, r10) == 56 && offsetof(SavedRegisters, r9) == 64 &&
               offsetof(SavedRegisters, r8) == 72 && offsetof(SavedRegisters, rdx) == 80 &&
@@ -64,6 +64,11 @@ rrpcp_calls_enter:
   .hidden rrpcp_saves_enter
 rrpcp_saves_enter:
   movl $1, 104(%rax)
+  jmp 3f
+  .globl rrpcp_cpuid_enter
+  .hidden rrpcp_cpuid_enter
+rrpcp_cpuid_enter:
+  movl $2, 104(%rax)
 3:
   mov %r11, 16(%rax)
   mov %rsp, 24(%rax)
@@ -120,7 +125,7 @@ rrpcp_calls_left:
   mov 24(%rax), %rsp
   mov 40(%rax), %rax
   jmp *%rcx
-4:                      # XSAVEC: no register changes
+4:                      # XSAVEC, which changes no register, or CPUID, which has changed the saved ones
   cmpl $0, 72(%rbx)
   je 5f
   rrpcp_restore_saved
@@ -232,6 +237,9 @@ constexpr std::int64_t kLastRestart = -512;  // ERESTARTSYS
   }
   if (shape->check == CallCheck::kTerminal) {
     return static_cast<std::uint32_t>(value) == 0x5401; // TCGETS
+  }
+  if (shape->check == CallCheck::kAsking) {
+    return value == 0;
   }
   if (shape->check == CallCheck::kPrivate) {
     // MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_FIXED_NOREPLACE
@@ -459,6 +467,36 @@ constexpr std::uint64_t kExtended = 576; // where its components begin
   return 1;
 }
 
+// CPUID, and whether it was carried out.
+[[gnu::always_inline]] inline std::uint64_t identify(Control* control, SavedRegisters* saved) {
+  const std::uint64_t room = sizeof(CallEntry) + sizeof(CallPiece) + sizeof(CpuidFacts);
+  if (control->saves == 0 || control->leave != 0 || room > kEntriesSize - control->used) {
+    return 0;
+  }
+  auto* const entry = reinterpret_cast<CallEntry*>(control->entries + control->used);
+  auto* const piece = reinterpret_cast<CallPiece*>(entry + 1);
+  auto* const facts = reinterpret_cast<CpuidFacts*>(piece + 1);
+  piece->address = 0;
+  piece->length = sizeof(CpuidFacts);
+  piece->kind = kPieceRead;
+  facts->rcx = control->rcx;
+  facts->r11 = control->r11;
+  asm volatile("cpuid"
+               : "=a"(facts->eax), "=b"(facts->ebx), "=c"(facts->ecx), "=d"(facts->edx)
+               : "a"(static_cast<std::uint32_t>(control->number)),
+                 "c"(static_cast<std::uint32_t>(control->rcx)));
+  entry->size = static_cast<std::uint32_t>(room);
+  entry->number = kIdentified;
+  entry->pieces = 1;
+  entry->result = static_cast<std::int64_t>(control->number);
+  finish(control, saved, entry);
+  control->number = facts->eax;
+  control->rcx = facts->ecx;
+  saved->rbx = facts->ebx;
+  saved->rdx = facts->edx;
+  return 1;
+}
+
 // XSAVEC, and whether it was carried out.
 [[gnu::always_inline]] inline std::uint64_t save_state(Control* control,
                                                        const SavedRegisters* saved) {
@@ -499,9 +537,12 @@ constexpr std::uint64_t kExtended = 576; // where its components begin
 
 // Makes the call where that is possible, and says so. Else nothing has happened.
 extern "C" [[gnu::section("rrpcp_calls"), gnu::used, gnu::visibility("hidden")]] std::uint64_t
-rrpcp_calls_run(Control* control, const SavedRegisters* saved) {
-  if (control->saving != 0) {
+rrpcp_calls_run(Control* control, SavedRegisters* saved) {
+  if (control->led_from == kFromXsavec) {
     return save_state(control, saved);
+  }
+  if (control->led_from == kFromCpuid) {
+    return identify(control, saved);
   }
   std::uint64_t made = 0;
   const std::uint64_t number = control->number;

@@ -1,5 +1,6 @@
 #include "replay/buffer/call_filter.h"
 
+#include "base/raw_call.h"
 #include "process/tracee.h"
 #include "replay/buffer/call_buffer.h"
 
@@ -10,12 +11,11 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 namespace rrpcp::replay::buffer {
 
 bool install_call_filter() {
-  if (::prctl(PR_GET_SECCOMP) != 0) {
+  if (raw_call(SYS_prctl, PR_GET_SECCOMP) != 0) {
     return false;
   }
   const std::uint64_t made = address_of_made_call();
@@ -29,11 +29,10 @@ bool install_call_filter() {
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE | process::Tracee::own_filter_data),
   };
   const sock_fprog program{static_cast<unsigned short>(std::size(code)), code};
-  if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0) {
-    return true;
-  }
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+  const auto install = [&] {
+    return raw_call(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, raw_pointer(&program)) == 0;
+  };
+  return install() || (raw_call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1) == 0 && install());
 }
 
 } // namespace rrpcp::replay::buffer

@@ -1,6 +1,7 @@
 #include "replay/buffer/call_sites.h"
 
 #include "replay/buffer/call_shapes.h"
+#include "replay/buffer/plain_instruction.h"
 #include "replay/engine/opcode_search.h"
 
 #include <Zydis/Zydis.h>
@@ -13,9 +14,10 @@ namespace rrpcp::replay::buffer {
 
 namespace {
 
-constexpr std::size_t kLong = 5;    // jmp rel32
-constexpr std::size_t kShort = 2;   // jmp rel8
-constexpr std::size_t kReach = 120; // of a short jump
+constexpr std::size_t kLong = 5;       // jmp rel32
+constexpr std::size_t kShort = 2;      // jmp rel8
+constexpr std::size_t kReach = 120;    // of a short jump
+constexpr std::size_t kMostPlain = 24; // bytes, for which a bridge has room
 
 class Finder {
 public:
@@ -36,6 +38,13 @@ public:
         found.push_back(*site);
       }
     });
+    constexpr std::uint8_t kCpuid[] = {0xa2};
+    find_opcodes(code_, from_, to_, kCpuid, [&](std::size_t at) {
+      if (const std::size_t length = plain_before(at, nullptr); length != 0) {
+        found.push_back({offset_ + at - length, static_cast<std::uint8_t>(length),
+                         CallSite::kNowhere, CallSite::To::kCpuid});
+      }
+    });
     return found;
   }
 
@@ -44,9 +53,13 @@ private:
 
   // Of the `syscall` at `at`.
   std::optional<CallSite> site_before(std::size_t at) {
-    const std::size_t length = at < kShort ? 0 : replaceable(at);
+    std::size_t length = at < kShort ? 0 : replaceable(at);
     if (length == 0 || !begins(at - length, at)) {
-      return std::nullopt;
+      std::uint32_t number = 0;
+      length = plain_before(at, &number);
+      if (length == 0 || number >= kNumbers || call_shapes()[number].known == 0) {
+        return std::nullopt;
+      }
     }
     CallSite site{offset_ + at - length, static_cast<std::uint8_t>(length)};
     if (length < kLong) {
@@ -57,6 +70,17 @@ private:
       site.filling = offset_ + *filling;
     }
     return site;
+  }
+
+  // Length of the plain instructions before `at` of which the first sets `number`, or another
+  // register where that is null; 0: there are none.
+  std::size_t plain_before(std::size_t at, std::uint32_t* number) const {
+    for (std::size_t length = kLong; length <= std::min(kMostPlain, at); ++length) {
+      if (is_plain(code_.subspan(at - length, length), number) && begins(at - length, at)) {
+        return length;
+      }
+    }
+    return 0;
   }
 
   // Length of what stands before the `syscall` at `at` and may be replaced; 0: nothing.

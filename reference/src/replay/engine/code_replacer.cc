@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/page.h"
 #include "process/page_scan.h"
 #include "replay/engine/code_functions.h"
 #include "rrpcp/error.h"
@@ -277,13 +278,21 @@ bool CodeReplacer::replace_in_file(process::RemoteMemory& memory,
       found(mapping.start + (at->offset - mapping.offset), *at);
     }
   };
-  each(code->found.certain, [&](std::uint64_t address, const FoundInstruction& instruction) {
-    std::array<std::byte, kLongestInstruction> bytes{};
-    const std::size_t length = memory.read_some(address, bytes);
-    if (decode_trapped(std::span(bytes).first(length)) == instruction.code) {
-      overwrite(memory, address, instruction.code, space, replaced);
+  // Those that lie together at once: a call of the kernel costs as much as all that they need.
+  std::vector<std::pair<std::uint64_t, const FoundInstruction*>> together;
+  const auto overwrite_those = [&] {
+    if (!together.empty()) {
+      overwrite(memory, together, space, replaced);
+      together.clear();
     }
+  };
+  each(code->found.certain, [&](std::uint64_t address, const FoundInstruction& instruction) {
+    if (!together.empty() && address - together.front().first >= kPage) {
+      overwrite_those();
+    }
+    together.emplace_back(address, &instruction);
   });
+  overwrite_those();
   each(code->found.uncertain, [&](std::uint64_t, const FoundInstruction& instruction) {
     tell(mapping.name, instruction.offset, instruction.code, "could not be told from data");
   });
@@ -346,6 +355,36 @@ void CodeReplacer::overwrite(process::RemoteMemory& memory, std::uint64_t addres
   memory.write(address, kUndefinedInstruction);
   space.add(address, entry);
   replaced(address);
+}
+
+void CodeReplacer::overwrite(process::RemoteMemory& memory, std::span<const Found> found,
+                             ReplacedInstructions& space, const Replaced& replaced) {
+  const std::uint64_t start = found.front().first;
+  std::array<std::byte, kPage + kLongestInstruction> room;
+  std::span<std::byte> bytes =
+      std::span(room).first(found.back().first - start + kLongestInstruction);
+  bytes = bytes.first(memory.read_some(start, bytes));
+  std::optional<std::size_t> from;
+  std::size_t to = 0;
+  for (const auto& [address, instruction] : found) {
+    const std::size_t at = std::min<std::size_t>(address - start, bytes.size());
+    const std::span<std::byte> rest =
+        bytes.subspan(at, std::min<std::size_t>(bytes.size() - at, kLongestInstruction));
+    if (decode_trapped(rest) != instruction->code ||
+        (!seen_too_ && sees_(instruction->code.kind))) {
+      continue; // the program has changed it, or need not
+    }
+    ReplacedInstructions::Entry entry{instruction->code, {}};
+    std::copy_n(rest.begin(), entry.original.size(), entry.original.begin());
+    std::copy(kUndefinedInstruction.begin(), kUndefinedInstruction.end(), rest.begin());
+    space.add(address, entry);
+    replaced(address);
+    from = from.value_or(at);
+    to = at + entry.original.size();
+  }
+  if (from) {
+    memory.write(start + *from, bytes.subspan(*from, to - *from));
+  }
 }
 
 void CodeReplacer::tell(const std::string& where, std::uint64_t place, const TrappedCode& code,

@@ -89,6 +89,10 @@ private:
                           ReplacedInstructions& space);
   void overwrite(process::RemoteMemory& memory, std::uint64_t address, const TrappedCode& code,
                  ReplacedInstructions& space, const Replaced& replaced);
+  // Of a file, by ascending address, and within a page's length: those that are there.
+  using Found = std::pair<std::uint64_t, const FoundInstruction*>;
+  void overwrite(process::RemoteMemory& memory, std::span<const Found> found,
+                 ReplacedInstructions& space, const Replaced& replaced);
   void tell(const std::string& where, std::uint64_t place, const TrappedCode& code,
             const char* why);
 

@@ -64,10 +64,10 @@ std::optional<FileCode> find_code(const FileCache& cache, const FileCache::Key& 
   if (!read_found(reader, code.found.certain) || !read_found(reader, code.found.uncertain)) {
     return std::nullopt;
   }
-  const auto calls = reader.list(3);
-  for (std::size_t i = 0; calls && i < calls->size(); i += 3) {
-    code.calls.push_back(
-        {(*calls)[i], static_cast<std::uint8_t>((*calls)[i + 1]), (*calls)[i + 2]});
+  const auto calls = reader.list(4);
+  for (std::size_t i = 0; calls && i < calls->size(); i += 4) {
+    code.calls.push_back({(*calls)[i], static_cast<std::uint8_t>((*calls)[i + 1]), (*calls)[i + 2],
+                          static_cast<buffer::CallSite::To>((*calls)[i + 3])});
   }
   return calls ? std::optional(std::move(code)) : std::nullopt;
 }
@@ -81,7 +81,8 @@ void keep_code(const FileCache& cache, const FileCache::Key& key, const FileCode
   append_found(words, code.found.uncertain);
   words.push_back(code.calls.size());
   for (const buffer::CallSite& call : code.calls) {
-    words.insert(words.end(), {call.offset, call.length, call.filling});
+    words.insert(words.end(),
+                 {call.offset, call.length, call.filling, static_cast<std::uint64_t>(call.to)});
   }
   cache.keep(key, FileCache::Kind::kCode, words);
 }

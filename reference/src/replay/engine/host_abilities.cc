@@ -205,17 +205,22 @@ bool can_filter_calls() {
          trial.go(PTRACE_CONT) == SIGTRAP;
 }
 
-void require_tracing(bool replaying) {
+Error tracing_refused() {
+  return Error(ErrorCode::kPermission, "this system does not let a process trace its own child")
+      .with_hint("in a container allow the system call ptrace(2), as --cap-add=SYS_PTRACE or "
+                 "another profile of seccomp(2) does");
+}
+
+void require_tracing() {
+  if (can_skip_calls()) {
+    return;
+  }
   if (!can_trace()) {
-    throw Error(ErrorCode::kPermission, "this system does not let a process trace its own child")
-        .with_hint("in a container allow the system call ptrace(2), as --cap-add=SYS_PTRACE or "
-                   "another profile of seccomp(2) does");
+    throw tracing_refused();
   }
-  if (replaying && !can_skip_calls()) {
-    throw Error(ErrorCode::kUnsupportedState,
-                "this kernel cannot skip the system calls of a traced process (PTRACE_SYSEMU)")
-        .with_hint("replay the trace under a Linux kernel; 'pcp-rr doctor' shows what this has");
-  }
+  throw Error(ErrorCode::kUnsupportedState,
+              "this kernel cannot skip the system calls of a traced process (PTRACE_SYSEMU)")
+      .with_hint("replay the trace under a Linux kernel; 'pcp-rr doctor' shows what this has");
 }
 
 } // namespace rrpcp::replay

@@ -1,43 +1,74 @@
 #include "replay/engine/instruction_traps.h"
 
-#include "replay/engine/trial_process.h"
 #include "rrpcp/error.h"
 
-#include <cpuid.h>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
 #include <cstdlib>
+#include <sched.h>
 #include <string_view>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
-#include <x86intrin.h>
 
 namespace rrpcp::replay {
 
 namespace {
 
-bool counter_traps() {
-  return TrialProcess([] {
-           if (::prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0) != 0) {
-             return kTrialRefused;
-           }
-           __rdtsc();
-           return kTrialPassed;
-         }).result() == kTrialFaulted;
-}
+// What the processor traps, tried by a child that has our memory instead of a copy of it, which
+// would take longer than everything else; meanwhile this thread waits.
+class TrapTrial {
+public:
+  bool counter = false;
+  bool cpuid = false;
 
-bool cpuid_traps() {
-  return TrialProcess([] {
-           if (::syscall(SYS_arch_prctl, kSetCpuid, 0) != 0) {
-             return kTrialRefused;
-           }
-           unsigned a = 0;
-           unsigned b = 0;
-           unsigned c = 0;
-           unsigned d = 0;
-           __cpuid(0, a, b, c, d);
-           return kTrialPassed;
-         }).result() == kTrialFaulted;
-}
+  void run() {
+    alignas(16) std::array<std::byte, kStack> stack; // as it is: no page of it is touched for that
+    const pid_t child = ::clone(try_all, stack.data() + stack.size(), CLONE_VM | CLONE_VFORK, this);
+    while (child > 0 && ::waitpid(child, nullptr, __WALL) < 0 && errno == EINTR) {
+    }
+  }
+
+private:
+  static constexpr std::size_t kStack = 64 << 10; // with a signal's frame
+
+  // `rdtsc` and `cpuid` have two bytes, and are executed with the address of what tells in r12.
+  static void note(int, siginfo_t*, void* context) {
+    greg_t* const registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+    *reinterpret_cast<volatile bool*>(registers[REG_R12]) = true;
+    registers[REG_RIP] += 2;
+  }
+
+  static int try_all(void* argument) {
+    auto* const trial = static_cast<TrapTrial*>(argument);
+    struct sigaction action {};
+    action.sa_sigaction = note;
+    action.sa_flags = SA_SIGINFO | SA_NODEFER;
+    sigset_t others; // those of the process that has its handlers are not for this one
+    ::sigfillset(&others);
+    ::sigdelset(&others, SIGSEGV);
+    ::sigprocmask(SIG_SETMASK, &others, nullptr);
+    ::sigaction(SIGSEGV, &action, nullptr);
+    if (::prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0) == 0) {
+      asm volatile("mov %0, %%r12\n\trdtsc"
+                   :
+                   : "r"(&trial->counter)
+                   : "rax", "rdx", "r12", "memory");
+    }
+    if (::syscall(SYS_arch_prctl, kSetCpuid, 0) == 0) {
+      asm volatile("mov %0, %%r12\n\txor %%eax, %%eax\n\tcpuid"
+                   :
+                   : "r"(&trial->cpuid)
+                   : "rax", "rbx", "rcx", "rdx", "r12", "memory");
+    }
+    ::syscall(SYS_exit_group, 0);
+    return 0;
+  }
+};
 
 } // namespace
 
@@ -54,7 +85,9 @@ bool InstructionTraps::processor_traps(schema::TrappedInstruction instruction) c
 }
 
 InstructionTraps processor_traps() {
-  return {true, counter_traps(), cpuid_traps()};
+  TrapTrial trial;
+  trial.run();
+  return {true, trial.counter, trial.cpuid};
 }
 
 InstructionTraps instruction_traps() {

@@ -13,6 +13,7 @@
 #include "rrpcp/writer.h"
 #include "trace/private_entries.h"
 
+#include <array>
 #include <capnp/message.h>
 #include <cerrno>
 #include <csignal>
@@ -37,12 +38,33 @@ namespace {
 constexpr std::uint64_t kUserCodeSegment64 = 0x33; // asm/segment.h
 constexpr std::uint64_t kMaxWords = 1 << 20;
 
+// Words of a program's memory, of which many are read at once.
+class WordReader {
+public:
+  explicit WordReader(process::RemoteMemory& memory) : memory_(memory) {}
+
+  std::uint64_t at(std::uint64_t address) {
+    if (address < start_ || address - start_ >= 8 * count_ || (address - start_) % 8 != 0) {
+      start_ = address;
+      count_ = memory_.read_some(address, std::as_writable_bytes(std::span(words_))) / 8;
+    }
+    return count_ != 0 ? words_[(address - start_) / 8]
+                       : memory_.read_value<std::uint64_t>(address);
+  }
+
+private:
+  process::RemoteMemory& memory_;
+  std::array<std::uint64_t, 512> words_;
+  std::uint64_t start_ = 0;
+  std::uint64_t count_ = 0;
+};
+
 // Address of the auxiliary vector behind the arguments and the environment (System V ABI, AMD64
 // supplement, "Process Initialization").
-std::uint64_t auxv_address(process::RemoteMemory& memory, std::uint64_t stack_pointer) {
-  std::uint64_t at = stack_pointer + 8 * (memory.read_value<std::uint64_t>(stack_pointer) + 2);
+std::uint64_t auxv_address(WordReader& words, std::uint64_t stack_pointer) {
+  std::uint64_t at = stack_pointer + 8 * (words.at(stack_pointer) + 2);
   for (std::uint64_t i = 0; i < kMaxWords; ++i, at += 8) {
-    if (memory.read_value<std::uint64_t>(at) == 0) {
+    if (words.at(at) == 0) {
       return at + 8;
     }
   }
@@ -95,9 +117,10 @@ void change_auxv(process::RemoteMemory& memory, std::uint64_t stack_pointer,
   auto put = [&](std::uint64_t address, std::uint64_t value) {
     memory.write(address, std::as_bytes(std::span(&value, 1)));
   };
-  std::uint64_t at = auxv_address(memory, stack_pointer);
+  WordReader words(memory);
+  std::uint64_t at = auxv_address(words, stack_pointer);
   for (std::uint64_t i = 0; i < kMaxWords; ++i, at += 16) {
-    switch (memory.read_value<std::uint64_t>(at)) {
+    switch (words.at(at)) {
     case AT_NULL:
       return;
     case AT_SYSINFO_EHDR:
@@ -245,6 +268,9 @@ struct Image {
   std::optional<CheckpointWriter> writer;
 };
 
+// Bytes of pages for which a writer has no threads: less than a chunk.
+constexpr std::uint64_t kWithoutThreads = 240 << 10;
+
 // Of a file, each is the range and the digest. Small ranges are read as fast.
 process::capture::KnownDigests digests_in(const trace::FileCache& cache) {
   using Range = process::capture::ObjectRange;
@@ -298,13 +324,16 @@ std::future<void> write_image(process::Tracee& task, const std::string& path,
   collector.close(0);
   collector.examine();
   collector.refusals().throw_if_any(task.tid());
-  // (Its threads run where the background does.)
-  background
-      .run([&] {
-        image->writer.emplace(image->output, header_fields(state.asReader()),
-                              WriterOptions{Profile::kFast, 1});
-      })
-      .get();
+  const auto begin = [&] {
+    image->writer.emplace(image->output, header_fields(state.asReader()),
+                          WriterOptions{Profile::kFast, 1});
+  };
+  // (The threads of a writer run where it was made: where the background does.)
+  if (collector.touched_bytes() > kWithoutThreads) {
+    background.run(begin).get();
+  } else {
+    begin();
+  }
   collector.write_pages(*image->writer, {});
   store_stack_limit(task.tid(), state.getProcesses()[0]);
   return background.run([image] { image->finish(); });

@@ -2,9 +2,9 @@
 
 #include "base/scoped_fd.h"
 #include "process/proc_status.h"
-#include "replay/buffer/call_filter.h"
 #include "replay/engine/changed_pages.h"
 #include "replay/engine/host_trials.h"
+#include "replay/engine/program_start.h"
 #include "replay/engine/trace_start.h"
 #include "rrpcp/error.h"
 #include "rrpcp/replay/record.h"
@@ -36,6 +36,17 @@ sigset_t current_mask() {
   ::sigemptyset(&mask);
   ::sigprocmask(SIG_BLOCK, nullptr, &mask);
   return mask;
+}
+
+process::Tracee seize_first(pid_t pid) {
+  try {
+    return process::Tracee::seize(pid, kRecorderOptions);
+  } catch (const Error&) {
+    if (!can_trace()) {
+      throw tracing_refused();
+    }
+    throw;
+  }
 }
 
 } // namespace
@@ -70,85 +81,37 @@ void Recorder::notice_once(const std::string& text) {
   }
 }
 
-// What the program is to find as the recorder found it: the mask, and which signals are ignored.
-// (Handlers of the recorder's own are reset by execve(2).)
-void Recorder::set_inherited_signals() const {
-  struct sigaction action {};
-  for (int signal = 1; signal < NSIG; ++signal) {
-    action.sa_handler = (options_.ignored_signals >> (signal - 1) & 1) != 0 ? SIG_IGN : SIG_DFL;
-    ::sigaction(signal, &action, nullptr); // some cannot be set, and are what they are
-  }
-  ::sigprocmask(SIG_SETMASK, &inherited_mask_, nullptr);
-}
-
 void Recorder::start() {
-  int ready[2];
-  int failed[2];
-  if (::pipe2(ready, O_CLOEXEC) != 0 || ::pipe2(failed, O_CLOEXEC) != 0) {
-    throw system_error(errno, "cannot make a pipe");
-  }
-  ScopedFd ready_read(ready[0]);
-  ScopedFd ready_write(ready[1]);
-  ScopedFd failed_read(failed[0]);
-  ScopedFd failed_write(failed[1]);
-  std::vector<char*> arguments;
-  for (const std::string& argument : options_.command) {
-    arguments.push_back(const_cast<char*>(argument.c_str()));
-  }
-  arguments.push_back(nullptr);
   const int inherited = ::personality(0xffffffff);
-  const pid_t recorder = ::getpid();
-  const pid_t pid = ::fork();
-  if (pid < 0) {
-    throw system_error(errno, "cannot create a process");
-  }
-  if (pid == 0) {
-    // Until it is traced it must not outlive the recorder, which may have ended already.
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != recorder) {
-      ::_exit(127);
-    }
-    ready_write.reset();
-    set_inherited_signals();
-    ::personality(static_cast<unsigned long>(inherited) | ADDR_NO_RANDOMIZE);
-    char byte = 0;
-    if (::read(ready_read.get(), &byte, 1) == 1) {
-      ::prctl(PR_SET_PDEATHSIG, 0); // the trace option takes over, which the program cannot see
-      if (options_.buffer_calls) {
-        buffer::install_call_filter(); // where that cannot be, every call stops
-      }
-      ::execvp(arguments[0], arguments.data());
-    }
-    const int error = errno;
-    [[maybe_unused]] const ssize_t n = ::write(failed_write.get(), &error, sizeof error);
-    ::_exit(127);
-  }
-  failed_write.reset();
+  std::optional<ProgramStart> begun;
+  begun.emplace(ProgramOptions{options_.command, options_.ignored_signals, inherited_mask_,
+                               static_cast<unsigned long>(inherited) | ADDR_NO_RANDOMIZE,
+                               options_.buffer_calls});
+  const pid_t pid = begun->pid();
   first_process_ = pid;
-  RecordedTask& first = scheduler_.add(
-      std::make_unique<RecordedTask>(pid, pid, process::Tracee::seize(pid, kRecorderOptions)));
+  RecordedTask& first = scheduler_.add(std::make_unique<RecordedTask>(pid, pid, seize_first(pid)));
   first.says_not_random = (inherited & ADDR_NO_RANDOMIZE) != 0;
   first.affinity = binding_.before();
-  if (::write(ready_write.get(), "x", 1) != 1) {
-    throw system_error(errno, "cannot start the program");
-  }
+  begun->go();
   for (;;) {
     const process::TraceeStop stop = first.tracee.wait();
     if (stop.gone()) {
+      begun->done();
       scheduler_.erase(pid);
-      int error = 0;
-      if (::read(failed_read.get(), &error, sizeof error) == sizeof error) {
-        throw system_error(error, "cannot execute the program").in_file(options_.command[0]);
+      if (const std::optional<int> error = begun->failure()) {
+        throw system_error(*error, "cannot execute the program").in_file(options_.command[0]);
       }
       throw Error(ErrorCode::kProcessGone, "the program was killed before it began");
     }
     if (stop.event() == PTRACE_EVENT_EXEC) {
+      begun->done();
       break;
     }
     first.tracee.resume(PTRACE_CONT, stop.signal());
   }
+  begun.reset();
   first.begun = true; // its call is not in the trace
-  const process::ProcStatus own = process::ProcStatus::read(recorder, recorder);
+  const process::ProcStatus own = process::ProcStatus::read(::getpid(), ::getpid());
   const process::ProcStatus program = process::ProcStatus::read(pid, pid);
   filtered_ = program.seccomp != own.seccomp;
   took_privileges_ = program.no_new_privileges != own.no_new_privileges;
@@ -316,7 +279,6 @@ void Recorder::resume_call(RecordedTask& task) {
 }
 
 RecordResult Recorder::run() {
-  require_tracing(false);
   {
     schema::TraceStart::Builder begin = start_.initRoot<schema::TraceStart>();
     describe_start(options_.command, begin);

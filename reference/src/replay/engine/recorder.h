@@ -49,7 +49,6 @@ public:
 private:
   // The run as a whole, and what a stop means: recorder.cc.
   void start();
-  void set_inherited_signals() const;
   void run_task(RecordedTask& task);
   void handle_reports();
   bool handle(RecordedTask& task, const process::TraceeStop& stop);
@@ -222,6 +221,10 @@ private:
   bool led_back(RecordedTask& task);
   bool calls_vsyscall(RecordedTask& task);
   void record_buffered(RecordedTask& task, const buffer::BufferedCall& call);
+  void lead_cpuid(RecordedTask& task, const process::ProcMapping& mapping,
+                  const std::vector<buffer::CallSite>& sites,
+                  const std::function<std::uint64_t(std::uint64_t, std::uint64_t)>& more);
+  void record_cpuid(RecordedTask& task, const buffer::BufferedCall& call);
   static void take_buffered(const buffer::CallEntry& entry, user_regs_struct& registers);
   bool leave_buffer(RecordedTask& task, bool group_stop);
   void note_memory_opened(const RecordedTask& task, std::int64_t fd);

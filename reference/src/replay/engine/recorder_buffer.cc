@@ -6,6 +6,7 @@
 #include "process/proc_maps.h"
 #include "process/proc_status.h"
 #include "replay/buffer/call_shapes.h"
+#include "replay/buffer/plain_instruction.h"
 #include "replay/engine/interlude.h"
 #include "replay/engine/recorder.h"
 #include "replay/engine/saved_state.h"
@@ -14,6 +15,7 @@
 #include "trace/event.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -123,15 +125,41 @@ void Recorder::lead_calls(RecordedTask& task, std::uint64_t start, std::uint64_t
                : 0;
   };
   for (const process::ProcMapping& mapping : process::read_mappings(task.tid, start, end)) {
-    if (mapping.inode == 0 || mapping.shared ||
-        (mapping.protection & PROT_EXEC) == 0 || (mapping.protection & PROT_WRITE) != 0) {
+    if (mapping.inode == 0 || mapping.shared || (mapping.protection & PROT_EXEC) == 0 ||
+        (mapping.protection & PROT_WRITE) != 0) {
       continue;
     }
     if (const ScopedFd file = open_mapped(task, mapping)) {
-      buffer.lead(task.memory, mapping.start, mapping.end, mapping.offset,
-                  code_.call_sites(file.get()), more);
+      const std::vector<buffer::CallSite>& sites = code_.call_sites(file.get());
+      buffer.lead(task.memory, mapping.start, mapping.end, mapping.offset, sites, more);
+      lead_cpuid(task, mapping, sites, more);
     }
     lead_saving(task, mapping, more);
+  }
+}
+
+// Leads the program from where it sets what it asks CPUID for. Where the processor traps CPUID it
+// would do so in the area, too, and a modest processor's is another.
+void Recorder::lead_cpuid(RecordedTask& task, const process::ProcMapping& mapping,
+                          const std::vector<buffer::CallSite>& sites,
+                          const std::function<std::uint64_t(std::uint64_t, std::uint64_t)>& more) {
+  if (!model_.native() || traps_.cpuid) {
+    return;
+  }
+  for (const buffer::CallSite& site : sites) {
+    if (site.to != buffer::CallSite::To::kCpuid || site.offset < mapping.offset ||
+        site.offset - mapping.offset >= mapping.length()) {
+      continue;
+    }
+    const std::uint64_t address = mapping.start + (site.offset - mapping.offset);
+    const ReplacedInstructions::Entry* replaced = task.replaced->find(address + site.length);
+    std::array<std::byte, UINT8_MAX> room{};
+    const std::span<std::byte> code = std::span(room).first(site.length);
+    if (replaced != nullptr && replaced->code.kind == schema::TrappedInstruction::CPUID &&
+        replaced->code.length == replaced->original.size() &&
+        task.memory.read_some(address, code) == code.size() && buffer::is_plain(code)) {
+      task.buffer->lead_cpuid(task.memory, address, code, more);
+    }
   }
 }
 
@@ -247,6 +275,10 @@ void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& c
     record_saved_state(task, call);
     return;
   }
+  if (entry.number == buffer::kIdentified) {
+    record_cpuid(task, call);
+    return;
+  }
   trace::EventData& event = writer_->begin(trace::EventKind::kSystemCall, task);
   user_regs_struct& registers = task.boundary;
   take_buffered(entry, registers);
@@ -272,6 +304,12 @@ void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& c
   if (entry.number == SYS_mmap || entry.number == SYS_munmap) {
     note_small_mapping(call, shown);
   }
+  if (entry.number == SYS_set_tid_address) {
+    task.clear_tid = entry.registers.rdi;
+  }
+  if (entry.number == SYS_set_robust_list && entry.result == 0) {
+    task.robust_list = entry.registers.rdi;
+  }
   if ((entry.number == SYS_openat || entry.number == SYS_open) && entry.result >= 0 &&
       !call.pieces.empty()) {
     const std::span<const std::byte> path = call.pieces.front().bytes;
@@ -281,6 +319,31 @@ void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& c
       note_memory_opened(task, entry.result);
     }
   }
+}
+
+void Recorder::record_cpuid(RecordedTask& task, const buffer::BufferedCall& call) {
+  buffer::CpuidFacts facts;
+  if (call.pieces.size() != 1 || call.pieces[0].bytes.size() != sizeof facts) {
+    throw Error(ErrorCode::kInternal, "an entry of the buffer is not what its code writes");
+  }
+  std::memcpy(&facts, call.pieces[0].bytes.data(), sizeof facts);
+  trace::EventData& event = writer_->begin(trace::EventKind::kTrap, task);
+  event.instruction = schema::TrappedInstruction::CPUID;
+  user_regs_struct& registers = task.boundary;
+  take_buffered(*call.entry, registers);
+  registers.rax = static_cast<std::uint64_t>(call.entry->result);
+  registers.rcx = facts.rcx;
+  registers.r11 = facts.r11;
+  registers.orig_rax = ~std::uint64_t{0};
+  registers.rip = task.buffer->instead_before(call.entry->registers.rip);
+  event.registers = registers;
+  registers.rip = call.entry->registers.rip;
+  registers.rax = facts.eax;
+  registers.rbx = facts.ebx;
+  registers.rcx = facts.ecx;
+  registers.rdx = facts.edx;
+  event.registers_after = registers;
+  writer_->write();
 }
 
 // Has a task that stands in the code of the area go back to its program, in a stop between two

@@ -96,8 +96,8 @@ void Recorder::lead_saving(RecordedTask& task, const process::ProcMapping& mappi
       });
 }
 
-// Whether a task stands in the area's code since XSAVEC has to be carried out where the program has
-// it: it is not done there at present, or has faulted.
+// Whether a task stands in the area's code since XSAVEC or CPUID has to be carried out where the
+// program has it: it is not done there at present, or has faulted.
 bool Recorder::wants_saving(const RecordedTask& task, const process::TraceeStop& stop) {
   const int signal = stop.signal();
   if (!task.buffer->active() || (signal != SIGILL && signal != SIGSEGV && signal != SIGBUS)) {
@@ -121,7 +121,15 @@ bool Recorder::save_refused(RecordedTask& task, const process::TraceeStop& stop)
     throw Error(ErrorCode::kInternal, "the program was led from an instruction that is not known");
   }
   task.tracee.set_registers(registers);
-  return save_state(task, registers, *replaced);
+  if (saves_state(replaced->code.kind)) {
+    return save_state(task, registers, *replaced);
+  }
+  if (task.shuns_faults()) {
+    keep_fault_action(task, SIGILL);
+  }
+  task.went_on = true; // the program has `ud2` there
+  task.state = RecordedTask::State::kReady;
+  return true;
 }
 
 // One that was carried out without a stop.
@@ -141,7 +149,7 @@ void Recorder::record_saved_state(RecordedTask& task, const buffer::BufferedCall
   registers.r11 = others[1];
   registers.orig_rax = ~std::uint64_t{0};
   event.registers_after = registers;
-  registers.rip = task.buffer->saving_before(entry.registers.rip);
+  registers.rip = task.buffer->instead_before(entry.registers.rip);
   event.registers = registers;
   registers.rip = entry.registers.rip;
   event.memory.push_back({call.pieces[1].address, event.append(call.pieces[1].bytes)});

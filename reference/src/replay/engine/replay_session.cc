@@ -41,7 +41,7 @@ ReplaySession::ReplaySession(const std::string& directory, ReplayOptions options
       recorded_layout_(process::restore::stored_xsave_layout(trace_.start().getCpu())),
       events_(trace_.events(state.event)), state_(std::move(state)), objects_(std::move(objects)) {
   if (!options_.machine_tried) {
-    require_tracing(true);
+    require_tracing();
   }
   check_processor();
   same_layout_ = process::restore::same_components(recorded_layout_, own_layout_);
