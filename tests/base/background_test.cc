@@ -5,6 +5,7 @@
 #include <csignal>
 #include <future>
 #include <gtest/gtest.h>
+#include <memory>
 #include <pthread.h>
 #include <sched.h>
 #include <stdexcept>
@@ -62,6 +63,16 @@ TEST(Background, FailureComesByTheFutureAndWorkGoesOn) {
   std::future<int> next = background.run([] { return 7; });
   EXPECT_EQ(next.get(), 7);
   EXPECT_THROW(failing.get(), std::runtime_error);
+}
+
+// Else work that holds what keeps its future would keep itself for ever.
+TEST(Background, WhatWorkHoldsIsLetGoWithItAndNotWithItsFuture) {
+  const auto held = std::make_shared<int>(7);
+  Background background(own_processors());
+  std::future<int> result = background.run([held] { return *held; });
+  result.wait();
+  EXPECT_EQ(held.use_count(), 1);
+  EXPECT_EQ(result.get(), 7);
 }
 
 TEST(Background, TakesNoSignalsAndIsAnotherThread) {

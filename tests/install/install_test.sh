@@ -44,6 +44,14 @@ for tool in "$prefix"/bin/*; do
 done
 [ -x "$prefix/bin/pcp-inspect" ] || fail "pcp-inspect is missing"
 
+echo "== where commands look for libraries"
+# An empty entry is the current folder, whose libraries a command run as root must not take.
+for tool in "$build"/bin/pcp-* "$prefix"/bin/pcp-*; do
+  if readelf -d "$tool" | sed -nE 's/.*\((RUNPATH|RPATH)\).*\[(.*)\]/:\2:/p' | grep -q ::; then
+    fail "$tool looks for libraries in the current folder"
+  fi
+done
+
 run_example() { # PROGRAM WHERE
   mkdir "$temporary/$2"
   [ "$("$1" "$temporary/$2" | sed 's/^[0-9a-f]*: //')" = "Hello, replay!" ] || fail "example by $2"

@@ -23,6 +23,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::SizeIs;
 
 capnp::Data::Reader as_data(std::string_view text) {
   return {reinterpret_cast<const capnp::byte*>(text.data()), text.size()};
@@ -74,6 +75,17 @@ TEST_F(JudgedState, Confinement) {
   attributes.setSeccompMode(2);
   attributes.setLandlocked(true);
   EXPECT_THAT(judge(), ElementsAre("seccomp", "landlock"));
+}
+
+TEST_F(JudgedState, ThreadsWithControlGroupsOfTheirOwnAreTold) {
+  state_.getTasks()[0].initAttributes().setControlGroups(as_data("0::/service\n"));
+  state_.getTasks()[1].initAttributes().setControlGroups(as_data("0::/service\n"));
+  EXPECT_THAT(judge(), IsEmpty());
+  state_.getTasks()[1].getAttributes().setControlGroups(as_data("0::/service/slow\n"));
+  const std::vector<process::Judgement> judged = process::judge_state(state_.asReader());
+  ASSERT_THAT(judged, SizeIs(1));
+  EXPECT_TRUE(judged[0].told_only);
+  EXPECT_THAT(judged[0].what, HasSubstr("thread 101 is in other control groups"));
 }
 
 TEST_F(JudgedState, WhatIsForLookingAtOnly) {

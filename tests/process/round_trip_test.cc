@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstring>
 #include <elf.h>
+#include <filesystem>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <map>
@@ -21,8 +22,10 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <utility>
 
 namespace rrpcp {
 namespace {
@@ -126,6 +129,38 @@ TEST(LazyRestore, HasItsMemoryInCoreFiles) {
     EXPECT_EQ(std::stoul(read_all(own + "/coredump_filter"), nullptr, 16), expected);
     process.kill();
   }
+}
+
+// User and group of every pipe that a process has, by descriptor: who may open it again.
+std::map<std::string, std::pair<uid_t, gid_t>> owners_of_pipes(pid_t pid) {
+  std::map<std::string, std::pair<uid_t, gid_t>> owners;
+  const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    struct stat status {};
+    if (::stat(entry.path().c_str(), &status) == 0 && S_ISFIFO(status.st_mode)) {
+      owners[entry.path().filename()] = {status.st_uid, status.st_gid};
+    }
+  }
+  return owners;
+}
+
+TEST(RestoredPipes, BelongToTheUserOfTheProcess) {
+  if (::geteuid() != 0) {
+    GTEST_SKIP() << "only root can become another user";
+  }
+  const TempDir dir;
+  const TempDir checkpoints; // the subject has the other one open
+  SubjectProcess subject("files", dir.path(), true);
+  subject.stop();
+  const auto owners = owners_of_pipes(subject.pid());
+  ASSERT_FALSE(owners.empty());
+  ASSERT_NE(owners.begin()->second.first, ::geteuid());
+  capture_process(subject.pid(), checkpoints.file("c.pcp"), {});
+  subject.kill();
+  const CheckpointReader reader = CheckpointReader::open(checkpoints.file("c.pcp"));
+  RestoredProcess process = restore_process(reader, {});
+  EXPECT_EQ(owners_of_pipes(process.pid()), owners);
+  process.kill();
 }
 
 class SeriesRoundTrip : public RoundTrip {};

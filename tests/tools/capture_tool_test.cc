@@ -1,5 +1,6 @@
 // pcp-capture: what a user can meet, what it says then, and that the process comes to no harm.
 
+#include "rrpcp/process/capture.h"
 #include "support/figure.h"
 #include "tools/process_tools.h"
 
@@ -11,6 +12,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -166,6 +168,22 @@ TEST_F(CaptureTool, WrongUsage) {
   expect_refused(capture(1, file_, {"--allow", "terminal,sokcet"}), 2,
                  "there is no 'sokcet'; did you mean 'socket'?");
   expect_refused(capture(1, file_, {"--no-such-option"}), 2, "no-such-option");
+}
+
+TEST_F(CaptureTool, HelpHasEveryNameThatCanBeAllowed) {
+  const std::set<std::string> only_when_restored = {"changed-file", "new-ids", "segment"};
+  const std::set<std::string> only_when_captured = {"children", "posix-timer"};
+  const std::string of_capture = run_command({test::capture_tool(), "--help"}).out;
+  const std::string of_restore = run_command({test::restore_tool(), "--help"}).out;
+  for (const std::string& name : allowable_names()) {
+    const std::string line = "\n  " + name + " ";
+    if (!only_when_restored.contains(name)) {
+      EXPECT_THAT(of_capture, HasSubstr(line));
+    }
+    if (!only_when_captured.contains(name)) {
+      EXPECT_THAT(of_restore, HasSubstr(line));
+    }
+  }
 }
 
 TEST_F(CaptureTool, NoSuchProcess) {

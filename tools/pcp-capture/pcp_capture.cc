@@ -28,15 +28,19 @@ namespace {
 
 constexpr const char* kDetails =
     R"(Names for --allow, and what a restore does about it:
-  terminal      a terminal: the restorer's own descriptor of that number, or /dev/null
-  pipe          a pipe to another process: likewise
-  socket        a socket: one to which nobody connects, or whose calls fail
-  device        a device: opened again by its path
-  other-fd      perf events, fanotify, ...: /dev/null
-  deleted-file  files without a name above --max-unlinked: their content is lost
-  children      child processes, and with --kill others of its group: they are left out
-  posix-timer   timers that the kernel does not tell about: they are left out
-  seccomp       filters that cannot be put back: it is less confined
+  terminal        a terminal: the restorer's own descriptor of that number, or /dev/null
+  pipe            a pipe to another process: likewise
+  socket          a socket: one to which nobody connects, or whose calls fail
+  device          a device: opened again by its path
+  other-fd        perf events, fanotify, ...: /dev/null
+  deleted-file    files without a name above --max-unlinked: their content is lost
+  children        child processes, and with --kill others of its group: they are left out
+  posix-timer     timers that the kernel does not tell about: they are left out
+  semaphore-undo  what its end would undo of System V semaphores: left out
+  seccomp         filters that cannot be put back: it is less confined
+  landlock        a confinement by landlock(7): it is less confined
+  security-label  a label of a security module: that of the restorer
+  namespaces      namespaces other than ours: those of the restorer
 
 Exit codes:
   0  the checkpoint is there

@@ -24,15 +24,20 @@ namespace {
 constexpr int kExitRestoreFailed = 125;
 
 constexpr const char* kDetails = R"(What --allow can let pass:
-  changed-file  an open or mapped file that is not what it was: used as it is
-  deleted-file  an open file whose contents could not be stored: zeros take their place
-  device        a device other than null, zero, full, random, urandom: opened again
-  new-ids       other process, thread and System V ids than the captured ones
-  other-fd      perf events, fanotify and the like: replaced by /dev/null
-  pipe          a pipe to another process: 0, 1, 2 become our own, others /dev/null
-  seccomp       filters that cannot be put back: it is less confined
-  socket        replaced by one to which nobody connects, or whose peer is gone
-  terminal      0, 1, 2 become our own, others /dev/null
+  changed-file    an open or mapped file that is not what it was: used as it is
+  deleted-file    an open file whose contents could not be stored: zeros take their place
+  device          a device other than null, zero, full, random, urandom: opened again
+  landlock        a confinement by landlock(7): it is less confined
+  namespaces      namespaces that are not ours: it is restored in ours
+  new-ids         other process, thread and System V ids than the captured ones
+  other-fd        perf events, fanotify and the like: replaced by /dev/null
+  pipe            a pipe to another process: 0, 1, 2 become our own, others /dev/null
+  seccomp         filters that cannot be put back: it is less confined
+  security-label  a label of a security module: it has ours
+  segment         a System V segment written to by another process: overwritten
+  semaphore-undo  what its end would undo of System V semaphores: left out
+  socket          replaced by one to which nobody connects, or whose peer is gone
+  terminal        0, 1, 2 become our own, others /dev/null
 
 What --lazy costs, where FILE has raw pages: memory that the program gives back
 (MADV_DONTNEED) holds the old bytes instead of zeros, core files lack it, nothing

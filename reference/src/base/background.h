@@ -7,6 +7,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <sched.h>
 #include <thread>
 #include <type_traits>
@@ -25,10 +26,16 @@ public:
   Background& operator=(const Background&) = delete;
   ~Background();
 
-  // What `work` returns, or throws, comes by the future. One thread at a time may call it.
+  // What `work` returns, or throws, comes by the future. What `work` holds is let go before, and
+  // not with the future: it may be what keeps that. One thread at a time may call it.
   template <typename Work> std::future<std::invoke_result_t<Work>> run(Work work) {
-    auto task = std::make_shared<std::packaged_task<std::invoke_result_t<Work>()>>(std::move(work));
-    std::future<std::invoke_result_t<Work>> result = task->get_future();
+    using Result = std::invoke_result_t<Work>;
+    auto task = std::make_shared<std::packaged_task<Result()>>(
+        [work = std::optional<Work>(std::move(work))]() mutable -> Result {
+          std::optional<Work> last = std::exchange(work, std::nullopt);
+          return (*last)();
+        });
+    std::future<Result> result = task->get_future();
     give([task] { (*task)(); });
     return result;
   }

@@ -116,6 +116,11 @@ private:
       tell(name + " shares a processor's core with its group only (PR_SCHED_CORE)",
            "a restored one may share it with anybody");
     }
+    const std::string groups = text_of(attributes.getControlGroups());
+    if (!groups.empty() && groups != text_of(leader.getAttributes().getControlGroups())) {
+      tell(name + " is in other control groups than its process (cgroups(7))",
+           "a restored one is in those of its restorer, as all are");
+    }
     judge_label(task.hasCredentials() ? task.getCredentials()
                                       : state_.getProcesses()[task.getProcess()].getCredentials());
   }

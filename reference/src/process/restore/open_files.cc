@@ -407,6 +407,22 @@ ScopedFd OpenFiles::open_device(schema::OpenFile::Reader file) {
   return opened;
 }
 
+// A pipe belongs to the user who makes it, and nobody else may open it again (/dev/fd/N,
+// /dev/stdin).
+void OpenFiles::give_to_user(int pipe, Obstacles& obstacles) const {
+  const schema::Process::Reader process = state_.getProcesses()[0];
+  if (!process.hasCredentials()) {
+    return;
+  }
+  const uid_t uid = process.getCredentials().getFileSystemUid();
+  const gid_t gid = process.getCredentials().getFileSystemGid();
+  struct stat status {};
+  if (::fstat(pipe, &status) == 0 && (status.st_uid != uid || status.st_gid != gid) &&
+      ::fchown(pipe, uid, gid) != 0) {
+    obstacles.warn("a pipe belongs to this program's user: " + std::string(std::strerror(errno)));
+  }
+}
+
 ScopedFd OpenFiles::open_pipe_end(schema::OpenFile::Reader file, Obstacles& obstacles) {
   auto pipe = file.getPipe();
   PipeEnds& ends = pipes_[pipe.getId()];
@@ -422,6 +438,7 @@ ScopedFd OpenFiles::open_pipe_end(schema::OpenFile::Reader file, Obstacles& obst
         ::fcntl(ends.read.get(), F_SETPIPE_SZ, capacity) < 0) {
       obstacles.warn("a pipe has not the capacity it had: " + std::string(std::strerror(errno)));
     }
+    give_to_user(ends.read.get(), obstacles);
   }
   auto contents = pipe.getContents();
   if (contents.size() != 0 && !ends.filled) {

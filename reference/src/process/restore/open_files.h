@@ -110,6 +110,7 @@ private:
                      int extra_flags);
   ScopedFd open_fifo(schema::OpenFile::Reader file);
   ScopedFd open_device(schema::OpenFile::Reader file);
+  void give_to_user(int pipe, Obstacles& obstacles) const;
   ScopedFd open_pipe_end(schema::OpenFile::Reader file, Obstacles& obstacles);
   ScopedFd open_memfd(schema::OpenFile::Reader file, const MemoryObjects& objects);
   ScopedFd open_unlinked(schema::OpenFile::Reader file, const MemoryObjects& objects);

@@ -40,19 +40,33 @@ Bytes read_segment(int fd, const CodeFunctions::Segment& segment) {
 
 } // namespace
 
-// Looking through a file, by several threads: each takes a part of it after another.
+// Looking through a file, by several threads: each takes a part of it after another. The file and
+// what was read of it are let go with the last part: most files are mapped for their data alone,
+// and nobody ever asks for what was found in their code.
 class CodeReplacer::Search : public std::enable_shared_from_this<Search> {
 public:
-  explicit Search(ScopedFd file) : file_(std::move(file)) {}
+  explicit Search(ScopedFd file) : file_(std::make_shared<const ScopedFd>(std::move(file))) {}
 
   void take_part() {
-    const std::optional<CodeFunctions> functions = CodeFunctions::read(file_.get());
+    const std::shared_ptr<const ScopedFd> file = this->file();
+    if (!file) {
+      return; // all was looked through
+    }
+    const std::optional<CodeFunctions> functions = CodeFunctions::read(file->get());
     if (!functions) {
+      let_file_go();
       return;
     }
-    std::call_once(read_, [&] { read(*functions); });
+    std::call_once(read_, [&] { read(file->get(), *functions); });
+    if (parts_.empty()) {
+      let_file_go();
+    }
     for (std::size_t i = next_++; i < parts_.size(); i = next_++) {
       look_through(*functions, parts_[i]);
+      if (++looked_through_ == parts_.size()) {
+        segments_ = std::vector<Bytes>();
+        let_file_go();
+      }
     }
   }
 
@@ -88,10 +102,21 @@ private:
     std::vector<buffer::CallSite> calls;
   };
 
-  void read(const CodeFunctions& functions) {
+  std::shared_ptr<const ScopedFd> file() {
+    const std::lock_guard lock(file_mutex_);
+    return file_;
+  }
+
+  // Whoever reads it still has it.
+  void let_file_go() {
+    const std::lock_guard lock(file_mutex_);
+    file_ = nullptr;
+  }
+
+  void read(int fd, const CodeFunctions& functions) {
     elf_ = true;
     for (const CodeFunctions::Segment& segment : functions.executable()) {
-      segments_.push_back(read_segment(file_.get(), segment));
+      segments_.push_back(read_segment(fd, segment));
       for (std::size_t at = 0; at < segments_.back().size; at += kPart) {
         parts_.push_back({segments_.size() - 1, at, at + kPart, {}, {}});
       }
@@ -119,12 +144,14 @@ private:
 
   static constexpr std::size_t kPart = std::size_t{1} << 17;
 
-  const ScopedFd file_;
+  std::mutex file_mutex_;
+  std::shared_ptr<const ScopedFd> file_; // null once all was looked through
   std::once_flag read_;
   bool elf_ = false;
   std::vector<Bytes> segments_;
   std::vector<Part> parts_;
   std::atomic<std::size_t> next_{0};
+  std::atomic<std::size_t> looked_through_{0};
   std::future<void> coming_;
 };
 
