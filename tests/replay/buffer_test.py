@@ -50,13 +50,16 @@ def fewer_stops(directory):
 
 
 def way_through(trace):
-    """Where each task's events met it, and what it was about to do there."""
+    """Where each task's events met it, and what it was about to do there. Whether a call has to wait,
+    and where a child's end finds its parent, is not the same in every run."""
     tasks = {}
     for event in json.loads(run(PCP_RR, "dump", "--json", trace))["events"]:
         message = event["message"]
         registers = bytes.fromhex(message["registers"])
         word = [int.from_bytes(registers[8 * n:8 * n + 8], "little") for n in (RIP, RSP, ORIG_RAX)]
-        tasks.setdefault(message["task"], []).append((message["which"], *map(hex, word)))
+        kind = message["which"].replace("systemCallBegun", "systemCall")
+        if kind not in ("systemCallFinished", "signal"):
+            tasks.setdefault(message["task"], []).append((kind, *map(hex, word)))
     return list(tasks.values())
 
 

@@ -107,7 +107,8 @@ std::string status(std::initializer_list<const char*> keys, long tid = ::syscall
   return found;
 }
 
-// VmFlags of the mapping at `address`.
+// VmFlags of the mapping at `address`, without "gu": there may be guard pages, or have been, in it or
+// in what it was part of (Linux 6.18: it never goes away).
 std::string vm_flags(const void* address) {
   const std::string all = read_file("/proc/self/smaps");
   const auto wanted = reinterpret_cast<unsigned long>(address);
@@ -120,7 +121,8 @@ std::string vm_flags(const void* address) {
     if (std::sscanf(line.c_str(), "%lx-%lx ", &start, &last) == 2) {
       inside = start <= wanted && wanted < last;
     } else if (inside && line.rfind("VmFlags:", 0) == 0) {
-      return line;
+      const std::size_t guarded = line.find(" gu");
+      return guarded == std::string::npos ? line : line.substr(0, guarded) + line.substr(guarded + 3);
     }
     at = end + 1;
   }
