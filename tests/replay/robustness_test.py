@@ -198,13 +198,18 @@ def filtered_exec(directory):
         os.chown(own, 65534, 65534)
         user = {"user": 65534, "group": 65534, "extra_groups": []}
     trace = os.path.join(own, "trace")
+    alone = run([program], own, **user)
     result = run([command, "record", "-o", trace, "--", program], own, **user)
+    replayed = run([command, "replay", "-a", trace], own, **user)
+    check(replayed.stdout == result.stdout and replayed.stdout, "what was recorded does not replay", replayed)
+    if result.returncode == alone.returncode:
+        # Where the processor traps nothing, there is nothing that the recorder has to prepare.
+        check(result.stdout == alone.stdout and replayed.returncode == result.returncode, "as alone", result)
+        return
     check(result.returncode == 6, "the code for what cannot be recorded is 6", result)
     check(b"a filter of seccomp(2) keeps the recorder" in result.stderr and
           result.stderr.count(b"\n") == 1, "one line", result)
-    replayed = run([command, "replay", "-a", trace], own, **user)
-    check(replayed.returncode == 0 and replayed.stdout == result.stdout and replayed.stdout,
-          "what was recorded does not replay", replayed)
+    check(replayed.returncode == 0, "what was recorded does not replay", replayed)
 
 
 def no_program(directory):

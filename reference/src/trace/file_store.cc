@@ -221,6 +221,9 @@ std::string TraceFileStore::name_for(int folder, const std::string& shown, int f
     if (!there && errno == ENOENT) {
       return name;
     }
+    if (!there && errno != ELOOP && errno != EACCES && errno != ENXIO) { // something else has it
+      throw system_error(errno, "cannot open").in_file(shown + "/" + name);
+    }
     if (there && ::fstat(there.get(), &status) == 0 && S_ISREG(status.st_mode) &&
         same_contents(fd, there.get(), shown + "/" + name)) {
       return name;

@@ -23,6 +23,9 @@ PCP_RR, HUNT, FIXTURES, CASE = sys.argv[1:]
 LIMIT = 600
 # What debuggers and replays are started under.
 BEFORE_START = None
+# A register that not all processors have.
+with open("/proc/cpuinfo", encoding="ascii") as info:
+    PKRU = "pkru " if " ospke" in info.read() else ""
 
 
 def check(condition, what, output=""):
@@ -126,7 +129,7 @@ def forward(directory):
     trace = os.path.join(directory, "trace")
     out = record(trace, HUNT).stdout.decode()
     output = gdb(trace, ["info threads", "break print_account if account->name[0] == 'b'", "continue",
-                         "print account->name", "backtrace", "finish", "next", "info registers pkru rip",
+                         "print account->name", "backtrace", "finish", "next", "info registers %srip" % PKRU,
                          "info sharedlibrary", "info auxv", "info proc mappings", "print errno", "print $_siginfo.si_signo",
                          "tbreak exit", "continue", "continue", "run", "info registers rip"])
     in_order(output, r"\* 1    Thread", r"Breakpoint 1, print_account", r"\$1 = \"books and music\"",
@@ -351,7 +354,7 @@ def lldb(directory):
                 "breakpoint delete 1", "process continue", "frame select 0",
                 "watchpoint set expression -s 8 -- &account->currency", "reverse-continue",
                 "thread backtrace -c 2", "frame variable name", "when", "checkpoint", "info-checkpoints",
-                "reverse-stepi", "register read rip xmm0 pkru", "memory region $rip", "memory region 0x1000", "quit"]
+                "reverse-stepi", "register read rip xmm0 " + PKRU, "memory region $rip", "memory region 0x1000", "quit"]
     words = [word for line in commands for word in ("-o", line)]
     run = subprocess.run([PCP_RR, "replay", "-q", "-d", "lldb", trace, "--", "--no-lldbinit", *words],
                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT,
@@ -364,7 +367,7 @@ def lldb(directory):
              r"stop reason = watchpoint 1", r"rename_account.* at hunt\.c:%d" % store,
              r"rename_account.* at hunt\.c:%d" % store, r"main at hunt\.c:%d" % line_of("rename_account(accounts[2]"),
              r"travel and provisions", r"Completed event: \d+", r"Checkpoint 1 at .*rename_account", r"ID\tWhen\tWhere",
-             r"rename_account", r"rip = 0x", r"xmm0 = ", r"pkru = 0x", r"\[0x[0-9a-f]+-0x[0-9a-f]+\) r-x",
+             r"rename_account", r"rip = 0x", r"xmm0 = ", *([r"pkru = 0x"] if PKRU else []), r"\[0x[0-9a-f]+-0x[0-9a-f]+\) r-x",
              r"\[0x0*1000-0x[0-9a-f]+\) ---")
 
 

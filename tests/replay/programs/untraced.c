@@ -29,11 +29,20 @@ int main(void) {
   memset(&arguments, 0, sizeof arguments);
   arguments.flags = CLONE_UNTRACED;
   arguments.exit_signal = SIGCHLD;
+  int said[2]; // the child says what it has to say first
+  if (pipe(said) != 0) {
+    return 1;
+  }
   child = syscall(SYS_clone3, &arguments, sizeof arguments);
   if (child == 0) {
     printf("a child of clone3, flags %llx\n", (unsigned long long)arguments.flags);
     fflush(stdout);
     _exit(4);
+  }
+  close(said[1]);
+  char byte;
+  if (read(said[0], &byte, 1) != 0) { // its end
+    return 1;
   }
   printf("made %d, flags %llx\n", child > 0, (unsigned long long)arguments.flags);
   fflush(stdout);
