@@ -94,8 +94,10 @@ private:
   void record_segment(RecordedTask& task, std::uint64_t address);
   void record_growth(RecordedTask& task, std::uint64_t address);
   bool follow(MappedFile& file, int fd);
-  void record_object(std::uint32_t number, int fd, std::uint64_t offset, std::uint64_t length,
+  void record_object(MappedFile& file, int fd, std::uint64_t offset, std::uint64_t length,
                      bool fresh);
+  void record_behind_end(const MappedFile& file, int fd, std::uint64_t from, bool fresh);
+  void record_synced(const RecordedTask& task);
   void record_file_change(RecordedTask& task, std::int64_t result);
   RecordedTask* owner_of_memory(const std::string& path);
   void record_foreign_write(const RecordedTask& task, RecordedTask& owner, std::uint64_t address,
