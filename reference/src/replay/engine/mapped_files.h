@@ -48,6 +48,7 @@ public:
   MappedFile& add(const struct stat& status, const process::ProcMapping& mapping);
   void make_object(MappedFile& file, ScopedFd handle);
   void forget(const struct stat& status);
+  bool have_objects() const { return last_object_ != 0; }
   // Calls `visit` with each object.
   void visit_objects(const std::function<void(MappedFile&)>& visit);
 

@@ -52,6 +52,7 @@ private:
   void set_inherited_signals() const;
   void run_task(RecordedTask& task);
   void handle_reports();
+  void complete_run(pid_t tid);
   bool handle(RecordedTask& task, const process::TraceeStop& stop);
   bool handle_stop(RecordedTask& task, const process::TraceeStop& stop);
   void resume_call(RecordedTask& task);
@@ -97,6 +98,7 @@ private:
   void record_object(MappedFile& file, int fd, std::uint64_t offset, std::uint64_t length,
                      bool fresh);
   void record_behind_end(const MappedFile& file, int fd, std::uint64_t from, bool fresh);
+  void record_own_pages(RecordedTask& task, std::uint64_t start, std::uint64_t length);
   void record_synced(const RecordedTask& task);
   void record_file_change(RecordedTask& task, std::int64_t result);
   RecordedTask* owner_of_memory(const std::string& path);

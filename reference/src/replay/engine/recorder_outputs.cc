@@ -29,6 +29,9 @@ namespace rrpcp::replay {
 
 namespace {
 
+constexpr std::uint64_t kAddressEnd = std::uint64_t{1} << 47; // of programs
+constexpr std::uint64_t kPopulateWrite = 23;                  // MADV_POPULATE_WRITE
+
 // Of what a call may have written that has failed on its way: what it can have written, which ends
 // where there is no memory. The rest need not be writable in a replay, and pages of a file that
 // nobody has written to are still the file's.
@@ -83,13 +86,24 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   case SYS_mmap:
     if (result >= 0 && (call[3] & MAP_ANONYMOUS) == 0) {
       record_mapping(task, static_cast<std::uint64_t>(result));
+      record_own_pages(task, static_cast<std::uint64_t>(result), call[1]);
     }
+    return;
+  case SYS_mlock:
+  case SYS_mlock2:
+    record_own_pages(task, call[0], call[1]);
+    return;
+  case SYS_mlockall:
+    record_own_pages(task, 0, kAddressEnd);
     return;
   case SYS_mprotect:
   case SYS_pkey_mprotect:
   case SYS_madvise:
   case SYS_process_madvise:
     follow_changed(task);
+    if (call.number == SYS_madvise && call[2] == kPopulateWrite) {
+      record_own_pages(task, call[0], call[1]);
+    }
     break;
   case SYS_msync:
   case SYS_sync:
