@@ -113,6 +113,8 @@ CASES = {
     "unsupported": ("", ["@unsupported"], 0),
     "mapped_files": ("", ["@mapped_files"], 0),
     "behind_end": ("", ["@behind_end"], 0),
+    "own_pages": ("", ["@own_pages"], 0),
+    "held_signals": ("", ["@held_signals"], 0),
     "half_done": ("", ["@half_done"], 0),
     "small_mappings": ("", ["@small_mappings"], 0),
     "foreign_memory": ("", ["@foreign_memory"], 0),

@@ -98,7 +98,8 @@ private:
   void record_object(MappedFile& file, int fd, std::uint64_t offset, std::uint64_t length,
                      bool fresh);
   void record_behind_end(const MappedFile& file, int fd, std::uint64_t from, bool fresh);
-  void record_own_pages(RecordedTask& task, std::uint64_t start, std::uint64_t length);
+  void record_own_pages(RecordedTask& owner, std::uint64_t start, std::uint64_t end);
+  void record_populated(RecordedTask& task, std::uint64_t start, std::uint64_t length);
   void record_synced(const RecordedTask& task);
   void record_file_change(RecordedTask& task, std::int64_t result);
   RecordedTask* owner_of_memory(const std::string& path);

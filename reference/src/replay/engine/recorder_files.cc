@@ -17,7 +17,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <fcntl.h>
-#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -117,31 +116,6 @@ std::string changed_path(const RecordedTask& task, const trace::FileChange& chan
   return "";
 }
 
-// Calls `visit` with the pages of a private mapping that are not the file's (any more).
-void visit_own_pages(pid_t tid, std::uint64_t start, std::uint64_t end,
-                     const std::function<void(std::uint64_t, std::uint64_t)>& visit) {
-  process::PageScanner(tid).scan(start, end, [&](const process::TouchedRange& range) {
-    if (!range.file) {
-      visit(range.start, range.end);
-    }
-  });
-}
-
-// Calls `visit` with those that show the file.
-void visit_shown(pid_t tid, const process::ProcMapping& mapping,
-                 const std::function<void(std::uint64_t, std::uint64_t)>& visit) {
-  std::uint64_t at = mapping.start;
-  visit_own_pages(tid, mapping.start, mapping.end, [&](std::uint64_t start, std::uint64_t end) {
-    if (at < start) {
-      visit(at, start);
-    }
-    at = end;
-  });
-  if (at < mapping.end) {
-    visit(at, mapping.end);
-  }
-}
-
 // Where the bytes lie that the call has written.
 std::uint64_t written_offset(const RecordedTask& task, const trace::FileChange& change,
                              std::uint64_t written, std::uint64_t size) {
@@ -213,21 +187,30 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
   record_object(mapped, file.get(), mapping.offset, mapping.length, false);
 }
 
-// Pages of a private mapping of an object that are its process's own without a write: the kernel
-// copies what it is told to have ready for being written to. In a replay they would go on to show
-// the file.
-void Recorder::record_own_pages(RecordedTask& task, std::uint64_t start, std::uint64_t length) {
+// Pages of a private mapping of a file that are its process's own. They need not be in a replay,
+// where a write makes them so: the kernel also copies what it is told to have ready for writing.
+void Recorder::record_own_pages(RecordedTask& owner, std::uint64_t start, std::uint64_t end) {
+  std::vector<trace::EventData::Write>& list = writer_->event().memory;
+  process::PageScanner(owner.tid).scan(start, end, [&](const process::TouchedRange& range) {
+    if (!range.file) {
+      const std::size_t before = list.size();
+      writer_->add_memory(owner.memory, range.start, range.end - range.start, list);
+      for (std::size_t i = before; i < list.size(); ++i) {
+        list[i].task = owner.tid;
+      }
+    }
+  });
+}
+
+// The same of objects, after a call that tells the kernel so.
+void Recorder::record_populated(RecordedTask& task, std::uint64_t start, std::uint64_t length) {
   if (!files_.have_objects()) {
     return;
   }
-  trace::EventData& event = writer_->event();
   const std::uint64_t end = align_up(start + length, kPage);
   for (const process::ProcMapping& mapping : process::read_mappings(task.tid, start, end)) {
     if (!mapping.shared && (mapping.protection & PROT_WRITE) != 0 && files_.find(mapping)) {
-      visit_own_pages(task.tid, std::max(mapping.start, start), std::min(mapping.end, end),
-                      [&](std::uint64_t from, std::uint64_t to) {
-                        writer_->add_memory(task.memory, from, to - from, event.memory);
-                      });
+      record_own_pages(task, std::max(mapping.start, start), std::min(mapping.end, end));
     }
   }
 }
@@ -237,7 +220,6 @@ void Recorder::record_own_pages(RecordedTask& task, std::uint64_t start, std::ui
 bool Recorder::follow(MappedFile& file, int fd) {
   trace::EventData& event = writer_->event();
   const std::size_t before = event.followed.size();
-  bool followed = false;
   std::set<pid_t> seen;
   for (const auto& [tid, task] : scheduler_.tasks()) {
     if (!task->tracee.attached() || task->end_recorded || !seen.insert(task->pid).second) {
@@ -246,11 +228,10 @@ bool Recorder::follow(MappedFile& file, int fd) {
     try {
       for (const process::ProcMapping& mapping : process::read_mappings(tid)) {
         if (!mapping.shared && file.is_mapped_by(mapping)) {
-          visit_shown(tid, mapping, [&](std::uint64_t start, std::uint64_t end) {
-            event.followed.push_back(
-                {tid, start, end - start, 0, mapping.offset + (start - mapping.start)});
-          });
-          followed = true;
+          event.followed.push_back({tid, mapping.start, mapping.length(), 0, mapping.offset});
+          if ((mapping.protection & PROT_EXEC) == 0) { // where the recorder writes, too
+            record_own_pages(*task, mapping.start, mapping.end);
+          }
         }
       }
     } catch (const Error& error) {
@@ -259,7 +240,7 @@ bool Recorder::follow(MappedFile& file, int fd) {
       }
     }
   }
-  if (!followed) {
+  if (event.followed.size() == before) {
     return false;
   }
   files_.make_object(file, ScopedFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0)));

@@ -86,15 +86,15 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   case SYS_mmap:
     if (result >= 0 && (call[3] & MAP_ANONYMOUS) == 0) {
       record_mapping(task, static_cast<std::uint64_t>(result));
-      record_own_pages(task, static_cast<std::uint64_t>(result), call[1]);
+      record_populated(task, static_cast<std::uint64_t>(result), call[1]);
     }
     return;
   case SYS_mlock:
   case SYS_mlock2:
-    record_own_pages(task, call[0], call[1]);
+    record_populated(task, call[0], call[1]);
     return;
   case SYS_mlockall:
-    record_own_pages(task, 0, kAddressEnd);
+    record_populated(task, 0, kAddressEnd);
     return;
   case SYS_mprotect:
   case SYS_pkey_mprotect:
@@ -102,7 +102,7 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   case SYS_process_madvise:
     follow_changed(task);
     if (call.number == SYS_madvise && call[2] == kPopulateWrite) {
-      record_own_pages(task, call[0], call[1]);
+      record_populated(task, call[0], call[1]);
     }
     break;
   case SYS_msync:
