@@ -52,6 +52,17 @@ std::vector<std::byte> read_to_end_of_page(int fd, std::uint64_t from) {
   return bytes;
 }
 
+std::vector<std::byte> read_behind_end(int fd, std::uint64_t size) {
+  if (size % kPage == 0) {
+    return {};
+  }
+  std::vector<std::byte> bytes = read_to_end_of_page(fd, size);
+  while (!bytes.empty() && bytes.back() == std::byte{0}) {
+    bytes.pop_back();
+  }
+  return bytes;
+}
+
 void write_behind_end(int fd, std::uint64_t size, std::span<const std::byte> bytes,
                       std::uint64_t offset) {
   if (bytes.empty()) {
