@@ -75,6 +75,7 @@ struct ReplayObject {
 
   contents @4 :List(ObjectBytes);
   # Of an object that nobody has mapped: its bytes, ordered by offset; zeros where there are none.
+  # Of any: the bytes behind its end, from there on, which mappings show in its last page.
 }
 
 struct ObjectBytes {

@@ -154,6 +154,7 @@ struct SharedWrite {
   size @1 :UInt64;
   # Bytes that the object has after the write.
   offset @2 :UInt64;
+  # May lie behind `size`, in the page in which the object ends: what mappings show there.
   length @3 :UInt64;
   # Bytes, in the event's data.
   cleared @4 :UInt64;

@@ -40,6 +40,22 @@ int main(void) {
   say("readv", syscall(SYS_readv, 0, (void*)1, 1));
   struct msghdr m = {
       .msg_name = (void*)-1L, .msg_namelen = 100, .msg_iov = (void*)-1L, .msg_iovlen = 5};
+  // What can be read and not written is not what a failed call has written to: memory that is
+  // shared, and a file that changes later.
+  char* shared = mmap(0, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  say("readlink", syscall(SYS_readlink, "/proc/self/exe", shared, 4096));
+  int fd = open("bytes", O_RDWR | O_CREAT | O_TRUNC, 0600);
+  say("write", write(fd, page, 4096));
+  char* file = mmap(0, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+  char* written = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+  char* untouched = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+  written[9] = 3;
+  say("getcwd", syscall(SYS_getcwd, file, 4096));
+  say("stat", syscall(SYS_stat, "/", written + 4096 - 50));
+  say("readv", syscall(SYS_preadv, fd, &(struct iovec){untouched + 4090, 4096}, 1, 4096, 0));
+  say("read", syscall(SYS_pread64, fd, untouched + 4096, 4096, 0));
+  say("write", pwrite(fd, "abcdefgh", 8, 4));
+  printf("%d %d %d %d %d\n", file[5], written[5], written[9], untouched[5], shared[5]);
   int s[2];
   socketpair(AF_UNIX, SOCK_DGRAM, 0, s);
   send(s[0], "message", 7, 0);

@@ -6,6 +6,7 @@
 #include "container/kj_errors.h"
 #include "replay/checkpoint/process_group.h"
 #include "replay/checkpoint/supervisor_codec.h"
+#include "replay/engine/behind_end.h"
 #include "replay/engine/cpuid_model.h"
 #include "replay/engine/process_image.h"
 #include "rrpcp/error.h"
@@ -133,6 +134,9 @@ std::map<std::uint32_t, StoredObject> find_objects(const ReplaySession& session,
     if (out.memory_object == schema::NO_INDEX) {
       out.contents = contents_of(fd, object.path);
     }
+    if (std::vector<std::byte> behind = read_behind_end(fd, object.size); !behind.empty()) {
+      out.contents[object.size] = std::move(behind);
+    }
   }
   return objects;
 }
@@ -190,14 +194,23 @@ void forget_inodes(schema::State::Builder state) {
   }
 }
 
+// Writes what the checkpoint has of it apart from memory.
+void fill_object(int fd, const StoredObject& stored, const ObjectState& object) {
+  for (const auto& [offset, bytes] : stored.contents) {
+    if (offset < object.size) {
+      write_at(fd, bytes, offset, object.path, "cannot fill shared memory");
+    } else {
+      write_behind_end(fd, object.size, bytes, offset);
+    }
+  }
+}
+
 ScopedFd make_object(const StoredObject& stored, const ObjectState& object) {
   ScopedFd fd(::memfd_create(("pcp-rr:" + std::to_string(object.number)).c_str(), MFD_CLOEXEC));
   if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(object.size)) != 0) {
     throw system_error(errno, "cannot make shared memory").in_file(object.path);
   }
-  for (const auto& [offset, bytes] : stored.contents) {
-    write_at(fd.get(), bytes, offset, object.path, "cannot fill shared memory");
-  }
+  fill_object(fd.get(), stored, object);
   return fd;
 }
 
@@ -358,6 +371,7 @@ std::unique_ptr<ReplaySession> start_group(const std::string& trace_directory,
         objects[object.number] = make_object(where, object);
       } else if (group.objects[where.memory_object]) {
         objects[object.number] = std::move(group.objects[where.memory_object]);
+        fill_object(objects[object.number].get(), where, object);
       } else {
         throw Error(ErrorCode::kDamaged, "shared object " + std::to_string(object.number) +
                                              " of the replay is no shared memory")

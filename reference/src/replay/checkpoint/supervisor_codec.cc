@@ -1,5 +1,7 @@
 #include "replay/checkpoint/supervisor_codec.h"
 
+#include "base/bytes.h"
+#include "base/page.h"
 #include "container/canonical.h"
 #include "container/kj_errors.h"
 #include "model/signal_info.h"
@@ -244,8 +246,11 @@ std::map<std::uint32_t, StoredObject> load_objects(const CheckpointReader& reade
       for (schema::ObjectBytes::Reader piece : stored.getContents()) {
         const capnp::Data::Reader data = piece.getBytes();
         const auto* bytes = reinterpret_cast<const std::byte*>(data.begin());
-        if (piece.getOffset() > stored.getSize() ||
-            data.size() > stored.getSize() - piece.getOffset()) {
+        // Those behind its end lie in its last page.
+        const std::uint64_t end = piece.getOffset() < stored.getSize()
+                                      ? stored.getSize()
+                                      : align_up(stored.getSize(), kPage);
+        if (piece.getOffset() > end || data.size() > end - piece.getOffset()) {
           throw damaged(reader, "a shared object of the replay has bytes beyond its end");
         }
         out.contents[piece.getOffset()].assign(bytes, bytes + data.size());

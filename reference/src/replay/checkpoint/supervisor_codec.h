@@ -27,7 +27,7 @@ void store_supervisor(const SupervisorState& supervisor, schema::State::Builder 
 struct StoredObject {
   // Index in State.memoryObjects; schema::NO_INDEX: the bytes are `contents`.
   std::uint32_t memory_object = 0xffffffff;
-  // By offset; what is not there is zeros.
+  // By offset; what is not there is zeros. Of any, what is not zero behind its end.
   std::map<std::uint64_t, std::vector<std::byte>> contents = {};
 };
 

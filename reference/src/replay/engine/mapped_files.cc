@@ -43,6 +43,14 @@ void MappedFiles::make_object(MappedFile& file, ScopedFd handle) {
   file.handle = std::move(handle);
 }
 
+void MappedFiles::visit_objects(const std::function<void(MappedFile&)>& visit) {
+  for (auto& [id, file] : files_) {
+    if (file.object) {
+      visit(file);
+    }
+  }
+}
+
 void MappedFiles::forget(const struct stat& status) {
   files_.erase({status.st_dev, status.st_ino});
 }

@@ -5,6 +5,7 @@
 #include "process/proc_maps.h"
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -21,6 +22,8 @@ struct MappedFile {
   // Of an object: open for reading, so that no other file gets its inode number. May be empty.
   ScopedFd handle;
   std::string path; // as it was when it was mapped first
+  // Of an object: the size that the trace has last said it has, in bytes.
+  std::uint64_t size = 0;
   // Private mappings of it are memory in a replay, as long as their processes cannot write to them.
   bool as_memory = false;
   // What /proc/PID/maps says that it is.
@@ -45,6 +48,9 @@ public:
   MappedFile& add(const struct stat& status, const process::ProcMapping& mapping);
   void make_object(MappedFile& file, ScopedFd handle);
   void forget(const struct stat& status);
+  bool have_objects() const { return last_object_ != 0; }
+  // Calls `visit` with each object.
+  void visit_objects(const std::function<void(MappedFile&)>& visit);
 
 private:
   std::map<std::pair<std::uint64_t, std::uint64_t>, MappedFile> files_; // by st_dev, st_ino

@@ -130,6 +130,16 @@ void Recorder::handle_reports() {
       RecordedTask& going_on = *scheduler_.find(tid);
       running = handle(going_on, scheduler_.await_user(going_on));
     }
+    complete_run(tid);
+  }
+}
+
+// A task that was taken back from a call's entry has executed its program up to there, and no event
+// says so yet: another one that ran before it would find that done, and in a replay not.
+void Recorder::complete_run(pid_t tid) {
+  RecordedTask* task = scheduler_.find(tid);
+  if (task != nullptr && task->called_off && task->state == State::kReady && !task->reported) {
+    run_task(*task);
   }
 }
 
@@ -164,6 +174,7 @@ void Recorder::run_task(RecordedTask& task) {
   if (RecordedTask* ran = scheduler_.find(tid)) {
     ran->slice.reset();
   }
+  complete_run(tid);
 }
 
 // Looks at a stop. Returns true where the task was let go on in the middle of its program.
@@ -209,7 +220,8 @@ bool Recorder::handle_stop(RecordedTask& task, const process::TraceeStop& stop) 
   }
   if (stop.group_stop()) {
     const user_regs_struct registers = task.tracee.registers();
-    if (task.went_on || std::memcmp(&task.boundary, &registers, sizeof registers) != 0) {
+    if (task.went_on || task.called_off ||
+        std::memcmp(&task.boundary, &registers, sizeof registers) != 0) {
       preempt(task);
     }
     if (task.traced) {

@@ -51,6 +51,7 @@ private:
   void start();
   void run_task(RecordedTask& task);
   void handle_reports();
+  void complete_run(pid_t tid);
   bool handle(RecordedTask& task, const process::TraceeStop& stop);
   bool handle_stop(RecordedTask& task, const process::TraceeStop& stop);
   void resume_call(RecordedTask& task);
@@ -93,8 +94,12 @@ private:
   void record_segment(RecordedTask& task, std::uint64_t address);
   void record_growth(RecordedTask& task, std::uint64_t address);
   bool follow(MappedFile& file, int fd);
-  void record_object(std::uint32_t number, int fd, std::uint64_t offset, std::uint64_t length,
+  void record_object(MappedFile& file, int fd, std::uint64_t offset, std::uint64_t length,
                      bool fresh);
+  void record_behind_end(const MappedFile& file, int fd, std::uint64_t from, bool fresh);
+  void record_own_pages(RecordedTask& owner, std::uint64_t start, std::uint64_t end);
+  void record_populated(RecordedTask& task, std::uint64_t start, std::uint64_t length);
+  void record_synced(const RecordedTask& task);
   void record_file_change(RecordedTask& task, std::int64_t result);
   RecordedTask* owner_of_memory(const std::string& path);
   void record_foreign_write(const RecordedTask& task, RecordedTask& owner, std::uint64_t address,

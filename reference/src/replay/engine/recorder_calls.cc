@@ -1,5 +1,7 @@
 // System calls, from their entry to their end.
 
+#include "base/page.h"
+#include "base/scoped_fd.h"
 #include "process/proc_file.h"
 #include "process/proc_maps.h"
 #include "process/proc_status.h"
@@ -17,6 +19,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/kcmp.h>
+#include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -25,6 +28,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 namespace rrpcp::replay {
@@ -57,6 +61,29 @@ dev_t controlling_terminal(pid_t pid) {
 constexpr long kX32Bit = 0x40000000;                      // __X32_SYSCALL_BIT
 constexpr std::uint64_t kPersonalityNoRandom = 0x0040000; // ADDR_NO_RANDOMIZE
 constexpr std::uint64_t kAskPersonality = 0xffffffff;
+// Whether a file is not one of data: of those the kernel finds out whether they can be mapped when
+// it has already cleared the place (MAP_FIXED).
+bool is_of_kernel(const std::string& path) {
+  struct statfs system {};
+  return ::statfs(path.c_str(), &system) == 0 &&
+         (system.f_type == PROC_SUPER_MAGIC || system.f_type == SYSFS_MAGIC ||
+          system.f_type == DEBUGFS_MAGIC || system.f_type == TRACEFS_MAGIC ||
+          system.f_type == CGROUP_SUPER_MAGIC || system.f_type == CGROUP2_SUPER_MAGIC);
+}
+
+int error_of_mapping(const std::string& path) {
+  const ScopedFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) {
+    return errno;
+  }
+  void* const mapped = ::mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (mapped == MAP_FAILED) {
+    return errno;
+  }
+  ::munmap(mapped, kPage);
+  return 0;
+}
+
 // asm-generic/mman-common.h
 constexpr std::uint64_t kPoison = 100;      // MADV_HWPOISON
 constexpr std::uint64_t kSoftOffline = 101; // MADV_SOFT_OFFLINE
@@ -392,6 +419,13 @@ void Recorder::refuse_mapping(RecordedTask& task) {
   const std::string path =
       process::proc_path(task.tid, "fd/" + std::to_string(static_cast<int>(task.call[4])));
   struct stat status;
+  if (::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
+      (task.call[3] & MAP_FIXED) != 0 && is_of_kernel(path)) {
+    if (const int error = error_of_mapping(path); error != 0) {
+      answer(task, -error, "");
+    }
+    return;
+  }
   if (::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) ||
       S_ISFIFO(status.st_mode) || // the kernel refuses it itself
       (S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 5))) { // /dev/zero

@@ -1,9 +1,12 @@
 // Files that tasks have mapped: what they hold, and what calls change of them.
 
+#include "base/bytes.h"
 #include "base/page.h"
 #include "base/scoped_fd.h"
+#include "process/page_scan.h"
 #include "process/proc_file.h"
 #include "process/proc_maps.h"
+#include "replay/engine/behind_end.h"
 #include "replay/engine/call_memory.h"
 #include "replay/engine/recorder.h"
 #include "rrpcp/error.h"
@@ -177,11 +180,39 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
     }
     files_.make_object(mapped, std::move(file));
     mapping.object = mapped.object;
-    record_object(*mapped.object, fd, mapping.offset, mapping.length, true);
+    record_object(mapped, fd, mapping.offset, mapping.length, true);
     return;
   }
   mapping.object = mapped.object;
-  record_object(*mapped.object, file.get(), mapping.offset, mapping.length, false);
+  record_object(mapped, file.get(), mapping.offset, mapping.length, false);
+}
+
+// Pages of a private mapping of a file that are its process's own. They need not be in a replay,
+// where a write makes them so: the kernel also copies what it is told to have ready for writing.
+void Recorder::record_own_pages(RecordedTask& owner, std::uint64_t start, std::uint64_t end) {
+  std::vector<trace::EventData::Write>& list = writer_->event().memory;
+  process::PageScanner(owner.tid).scan(start, end, [&](const process::TouchedRange& range) {
+    if (!range.file) {
+      const std::size_t before = list.size();
+      writer_->add_memory(owner.memory, range.start, range.end - range.start, list);
+      for (std::size_t i = before; i < list.size(); ++i) {
+        list[i].task = owner.tid;
+      }
+    }
+  });
+}
+
+// The same of objects, after a call that tells the kernel so.
+void Recorder::record_populated(RecordedTask& task, std::uint64_t start, std::uint64_t length) {
+  if (!files_.have_objects()) {
+    return;
+  }
+  const std::uint64_t end = align_up(start + length, kPage);
+  for (const process::ProcMapping& mapping : process::read_mappings(task.tid, start, end)) {
+    if (!mapping.shared && (mapping.protection & PROT_WRITE) != 0 && files_.find(mapping)) {
+      record_own_pages(task, std::max(mapping.start, start), std::min(mapping.end, end));
+    }
+  }
 }
 
 // Where private mappings of a file exist: makes it an object, has them show that from now on, and
@@ -198,6 +229,9 @@ bool Recorder::follow(MappedFile& file, int fd) {
       for (const process::ProcMapping& mapping : process::read_mappings(tid)) {
         if (!mapping.shared && file.is_mapped_by(mapping)) {
           event.followed.push_back({tid, mapping.start, mapping.length(), 0, mapping.offset});
+          if ((mapping.protection & PROT_EXEC) == 0) { // where the recorder writes, too
+            record_own_pages(*task, mapping.start, mapping.end);
+          }
         }
       }
     } catch (const Error& error) {
@@ -213,14 +247,15 @@ bool Recorder::follow(MappedFile& file, int fd) {
   for (std::size_t i = before; i < event.followed.size(); ++i) {
     event.followed[i].object = *file.object;
   }
-  record_object(*file.object, fd, 0, ~std::uint64_t{0} >> 1, true);
+  record_object(file, fd, 0, ~std::uint64_t{0} >> 1, true);
   return true;
 }
 
 // What an object holds in a range, holes as such: a file of terabytes may have a page. Of a fresh
 // object, holes need no word.
-void Recorder::record_object(std::uint32_t number, int fd, std::uint64_t offset,
-                             std::uint64_t length, bool fresh) {
+void Recorder::record_object(MappedFile& file, int fd, std::uint64_t offset, std::uint64_t length,
+                             bool fresh) {
+  const std::uint32_t number = *file.object;
   trace::EventData& event = writer_->event();
   struct stat status;
   if (::fstat(fd, &status) != 0) {
@@ -229,6 +264,13 @@ void Recorder::record_object(std::uint32_t number, int fd, std::uint64_t offset,
   const auto size = static_cast<std::uint64_t>(status.st_size);
   const std::uint64_t end = offset < size ? offset + std::min(length, size - offset) : offset;
   event.shared.push_back({number, size, offset, {}, 0});
+  // (What was behind the former end is in the file now, where it has become longer.)
+  const std::uint64_t former = fresh ? size : std::min(file.size, size);
+  file.size = size;
+  if (former / kPage != size / kPage && (former < offset || align_up(former, kPage) > end)) {
+    record_behind_end(file, fd, former, fresh);
+  }
+  record_behind_end(file, fd, former / kPage == size / kPage ? former : size, fresh);
   for (std::uint64_t at = offset; at < end;) {
     const off_t data = ::lseek(fd, static_cast<off_t>(at), SEEK_DATA);
     const std::uint64_t begin = data >= 0        ? std::min<std::uint64_t>(data, end)
@@ -256,6 +298,44 @@ void Recorder::record_object(std::uint32_t number, int fd, std::uint64_t offset,
     }
     at = stop;
   }
+}
+
+// What mappings show behind byte `from` in its page, where a file ends or has ended: a mapping can
+// write there, and a file system may clear it when the file becomes longer or is written to the
+// disk.
+void Recorder::record_behind_end(const MappedFile& file, int fd, std::uint64_t from, bool fresh) {
+  if (from % kPage == 0) {
+    return;
+  }
+  trace::EventData& event = writer_->event();
+  if (!fresh) {
+    event.shared.push_back({*file.object, file.size, from, {}, kPage - from % kPage});
+  }
+  const std::vector<std::byte> bytes = read_to_end_of_page(fd, from);
+  const auto is_set = [](std::byte byte) { return byte != std::byte{0}; };
+  const auto first = std::find_if(bytes.begin(), bytes.end(), is_set);
+  const auto last = std::find_if(bytes.rbegin(), bytes.rend(), is_set).base();
+  if (first < last) {
+    event.shared.push_back({*file.object, file.size,
+                            from + static_cast<std::uint64_t>(first - bytes.begin()),
+                            event.append(std::span(first, last)), 0});
+  }
+}
+
+// By a call that writes to the disk what mappings or all files have changed.
+void Recorder::record_synced(const RecordedTask& task) {
+  const trace::SystemCall& call = task.call;
+  std::vector<process::ProcMapping> mappings;
+  if (call.number == SYS_msync) {
+    mappings = process::read_mappings(task.tid, call[0], call[0] + call[1]);
+  }
+  files_.visit_objects([&](MappedFile& file) {
+    if (file.handle && (call.number != SYS_msync ||
+                        std::any_of(mappings.begin(), mappings.end(),
+                                    [&](const auto& one) { return file.is_mapped_by(one); }))) {
+      record_object(file, file.handle.get(), 0, 0, false);
+    }
+  });
 }
 
 // What a call has changed of a file that is mapped, or of a process by way of /proc/PID/mem.
@@ -294,13 +374,13 @@ void Recorder::record_file_change(RecordedTask& task, std::int64_t result) {
   const auto size = static_cast<std::uint64_t>(status.st_size);
   switch (change.kind) {
   case trace::FileChange::Kind::kWritten:
-    record_object(*file->object, fd, written_offset(task, change, written, size), written, false);
+    record_object(*file, fd, written_offset(task, change, written, size), written, false);
     return;
   case trace::FileChange::Kind::kAnywhere:
-    record_object(*file->object, fd, 0, size, false);
+    record_object(*file, fd, 0, size, false);
     return;
   default:
-    record_object(*file->object, fd, 0, 0, false);
+    record_object(*file, fd, 0, 0, false);
     return;
   }
 }
@@ -359,7 +439,7 @@ void Recorder::record_growth(RecordedTask& task, std::uint64_t address) {
     return;
   }
   const std::optional<process::ProcMapping> grown = mapping_at(task.tid, address);
-  const MappedFile* file = grown && grown->shared ? files_.find(*grown) : nullptr;
+  MappedFile* file = grown && grown->shared ? files_.find(*grown) : nullptr;
   if (file == nullptr) {
     return;
   }
@@ -368,7 +448,7 @@ void Recorder::record_growth(RecordedTask& task, std::uint64_t address) {
   if (fd < 0) {
     throw system_error(errno, "cannot read a file that is mapped").in_file(grown->name);
   }
-  record_object(*file->object, fd, grown->offset + (address - grown->start), call[2], false);
+  record_object(*file, fd, grown->offset + (address - grown->start), call[2], false);
 }
 
 void Recorder::record_segment(RecordedTask& task, std::uint64_t address) {
@@ -391,9 +471,10 @@ void Recorder::record_segment(RecordedTask& task, std::uint64_t address) {
   mapping.length = found->length();
   mapping.path = process::without_deleted(found->name);
   if (opened) {
-    record_object(*file.object, opened.get(), 0, found->length(), fresh);
+    record_object(file, opened.get(), 0, found->length(), fresh);
     return;
   }
+  file.size = found->length();
   for (std::uint64_t at = 0; at < found->length(); at += kReadAtOnce) {
     trace::ByteRange range;
     const std::span<std::byte> room =

@@ -1,6 +1,9 @@
 // What a system call has changed: in memory, in mappings, in shared objects.
 
+#include "base/bytes.h"
+#include "base/page.h"
 #include "base/scoped_fd.h"
+#include "process/page_scan.h"
 #include "process/proc_file.h"
 #include "process/proc_maps.h"
 #include "replay/engine/call_memory.h"
@@ -19,8 +22,49 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <utility>
+#include <vector>
 
 namespace rrpcp::replay {
+
+namespace {
+
+constexpr std::uint64_t kAddressEnd = std::uint64_t{1} << 47; // of programs
+constexpr std::uint64_t kPopulateWrite = 23;                  // MADV_POPULATE_WRITE
+
+// Of what a call may have written that has failed on its way: what it can have written, which ends
+// where there is no memory. The rest need not be writable in a replay, and pages of a file that
+// nobody has written to are still the file's.
+void keep_writable(pid_t tid, std::vector<CallRange>& ranges) {
+  std::vector<CallRange> kept;
+  process::PageScanner scanner(tid);
+  for (const CallRange& range : ranges) {
+    const std::uint64_t end = range.address + range.length;
+    std::uint64_t at = range.address;
+    for (const process::ProcMapping& mapping : process::read_mappings(tid, range.address, end)) {
+      if (mapping.start > at) {
+        break;
+      }
+      at = mapping.end;
+      if ((mapping.protection & PROT_WRITE) == 0) {
+        continue;
+      }
+      const std::uint64_t from = std::max(mapping.start, range.address);
+      const std::uint64_t to = std::min(mapping.end, end);
+      scanner.scan(from & ~(kPage - 1), align_up(to, kPage),
+                   [&](const process::TouchedRange& touched) {
+                     const std::uint64_t first = std::max(from, touched.start);
+                     const std::uint64_t last = std::min(to, touched.end);
+                     if ((mapping.shared || !touched.file) && first < last) {
+                       kept.push_back({first, last - first});
+                     }
+                   });
+    }
+  }
+  ranges = std::move(kept);
+}
+
+} // namespace
 
 void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   const trace::SystemCall& call = task.call;
@@ -42,14 +86,30 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   case SYS_mmap:
     if (result >= 0 && (call[3] & MAP_ANONYMOUS) == 0) {
       record_mapping(task, static_cast<std::uint64_t>(result));
+      record_populated(task, static_cast<std::uint64_t>(result), call[1]);
     }
+    return;
+  case SYS_mlock:
+  case SYS_mlock2:
+    record_populated(task, call[0], call[1]);
+    return;
+  case SYS_mlockall:
+    record_populated(task, 0, kAddressEnd);
     return;
   case SYS_mprotect:
   case SYS_pkey_mprotect:
   case SYS_madvise:
   case SYS_process_madvise:
     follow_changed(task);
+    if (call.number == SYS_madvise && call[2] == kPopulateWrite) {
+      record_populated(task, call[0], call[1]);
+    }
     break;
+  case SYS_msync:
+  case SYS_sync:
+  case SYS_syncfs:
+    record_synced(task);
+    return;
   case SYS_shmat:
     if (result >= 0) {
       record_segment(task, static_cast<std::uint64_t>(result));
@@ -78,6 +138,9 @@ void Recorder::record_outputs(RecordedTask& task, std::int64_t result) {
   ranges_.clear();
   call_outputs(call.number == SYS_restart_syscall ? task.restarted : call, result, task.memory,
                ranges_);
+  if (result == -EFAULT) {
+    keep_writable(task.tid, ranges_);
+  }
   for (const CallRange& range : ranges_) {
     writer_->add_memory(task.memory, range.address, range.length, event.memory);
   }

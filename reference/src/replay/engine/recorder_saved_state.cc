@@ -50,7 +50,7 @@ bool Recorder::save_state(RecordedTask& task, const user_regs_struct& registers,
   if (after.rip != registers.rip + replaced.code.length) {
     // It cannot be stored there, or a signal comes first.
     task.tracee.set_registers(registers);
-    scheduler_.report_again(task);
+    scheduler_.report_first(task);
     return true;
   }
   after.rax = registers.rax;

@@ -184,7 +184,7 @@ void Recorder::deliver(RecordedTask& task, const siginfo_t& info, schema::Signal
     // The frame could not be written, or something else comes first.
     task.fatal_fault = reached;
     task.state = State::kReady;
-    scheduler_.report_again(task);
+    scheduler_.report_first(task);
     return;
   }
   task.fatal_fault.reset(); // it may be the handler of a fault in delivering another one's signal
@@ -329,6 +329,7 @@ void Recorder::preempt(RecordedTask& task) {
   }
   writer_->write_from(task.memory);
   task.boundary = registers;
+  task.called_off.reset();
   scheduler_.yield();
 }
 

@@ -22,7 +22,7 @@ namespace rrpcp::replay {
 // Of a call that has mapped a file without a stop. Where the file is an object of a replay's, the
 // event is one of the object; its contents are still to be added. Else it has them as memory.
 bool Recorder::show_object(const buffer::BufferedCall& call) {
-  const MappedFile* file = mapped_file(call);
+  MappedFile* file = mapped_file(call);
   if (call.entry->number != SYS_mmap || file == nullptr || !file->object) {
     return false;
   }
@@ -33,6 +33,7 @@ bool Recorder::show_object(const buffer::BufferedCall& call) {
   mapping.path = file->path;
   mapping.read_only = true;
   event.shared.push_back({*file->object, call.file->size, 0, {}, 0});
+  file->size = call.file->size;
   return true;
 }
 

@@ -152,7 +152,7 @@ void Scheduler::await_report() {
 RecordedTask* Scheduler::next_report() {
   while (!reported_.empty()) {
     RecordedTask* task = find(reported_.front());
-    reported_.erase(reported_.begin());
+    reported_.pop_front();
     if (task != nullptr && task->reported) {
       task->reported = false;
       return task;
@@ -164,6 +164,11 @@ RecordedTask* Scheduler::next_report() {
 void Scheduler::report_again(RecordedTask& task) {
   task.reported = true;
   reported_.push_back(task.tid);
+}
+
+void Scheduler::report_first(RecordedTask& task) {
+  task.reported = true;
+  reported_.push_front(task.tid);
 }
 
 process::TraceeStop Scheduler::await_user(RecordedTask& task) {

@@ -6,6 +6,7 @@
 #include "replay/engine/task_waiter.h"
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -63,6 +64,7 @@ public:
   bool has_reports() const { return !reported_.empty(); }
   // The latest stop of the task is to be looked at (again), in its turn.
   void report_again(RecordedTask& task);
+  void report_first(RecordedTask& task); // before all others that wait
 
   // A task can be killed at any time, also where it is taken to stand still. Its end is reported
   // later. Returns whether there is such a task that was not known; it is State::kDying now.
@@ -82,7 +84,7 @@ private:
   TaskWaiter waiter_;
   Tasks tasks_;
   std::vector<pid_t> order_;
-  std::vector<pid_t> reported_;
+  std::deque<pid_t> reported_;
   std::map<pid_t, int> early_; // stops of tasks that their makers have not told of yet
   pid_t current_ = 0;
   int in_a_row_ = 0;

@@ -5,6 +5,7 @@
 #include "model/backing_file.h"
 #include "process/page_scan.h"
 #include "process/proc_maps.h"
+#include "replay/engine/behind_end.h"
 #include "replay/engine/injected_calls.h"
 #include "replay/engine/replay_session.h"
 #include "rrpcp/error.h"
@@ -67,7 +68,10 @@ void ReplaySession::write_shared() {
     }
     std::uint64_t offset = write.offset;
     visit_data(write.data, [&](std::span<const std::byte> bytes) {
-      write_at(fd, bytes, offset, "a shared object");
+      const std::uint64_t within =
+          std::min<std::uint64_t>(write.size - std::min(write.size, offset), bytes.size());
+      write_at(fd, bytes.first(within), offset, "a shared object");
+      write_behind_end(fd, write.size, bytes.subspan(within), offset + within);
       offset += bytes.size();
     });
     state_.bytes_written += write.data.length;

@@ -3,6 +3,7 @@
 #include "base/page.h"
 #include "process/proc_file.h"
 #include "process/proc_maps.h"
+#include "replay/engine/behind_end.h"
 #include "replay/engine/injected_calls.h"
 #include "rrpcp/error.h"
 
@@ -59,12 +60,14 @@ ScopedFd copy_of(int fd) {
   if (::fstat(fd, &status) != 0) {
     throw system_error(errno, "cannot examine shared memory");
   }
-  ScopedFd made = make_memory(static_cast<std::uint64_t>(status.st_size));
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  ScopedFd made = make_memory(size);
   std::vector<std::byte> piece(256 << 10);
   for (off_t at = 0;;) {
     const off_t start = ::lseek(fd, at, SEEK_DATA);
-    if (start < 0) {
-      return made; // only a hole is left
+    if (start < 0) { // only a hole is left
+      write_behind_end(made.get(), size, read_behind_end(fd, size), size);
+      return made;
     }
     at = ::lseek(fd, start, SEEK_HOLE);
     for (off_t place = start; place < at;) {
