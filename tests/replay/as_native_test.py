@@ -119,10 +119,11 @@ CASES = {
     "man": ["sh", "-c", MANUAL],
 }
 
-# What some machines make of a program that their kernel has other words for: a hypervisor that does not
-# trap the counter, or cannot deliver a system call with such a stack pointer. There a program is recorded
-# as the kernel says, and the replay is as the recording.
-UNLIKE_THE_KERNEL = {"attributes": b"counter 2 (0), counts", "odd_callers": b"\n1: b\n"}
+# On some machines a hypervisor does not trap the counter. There a program is recorded as the kernel says,
+# and the replay is as the recording.
+NOT_TRAPPED = {"attributes": b"counter 2 (0), counts"}
+# On some it cannot take a system call with such a stack pointer, which ends the program: without that part.
+NOT_POSSIBLE = {"odd_callers": (b"\n1: b\n", "1")}
 
 
 def run(command, directory):
@@ -155,13 +156,16 @@ with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
     words = [os.path.join(FIXTURES, word[1:]) if word.startswith("@") else word
              for word in CASES[CASE]]
     alone = run(words, temporary)
+    if CASE in NOT_POSSIBLE and NOT_POSSIBLE[CASE][0] in alone.stdout:
+        words.append(NOT_POSSIBLE[CASE][1])
+        alone = run(words, temporary)
     if not alone.stdout or alone.returncode == 127:
         print(f"FAILED: the program says nothing: {describe(alone)}")
         sys.exit(1)
     recording = os.path.join(temporary, "trace")
     recorded = run([PCP_RR, "record", "-o", recording, "--", *words], temporary)
-    if CASE in UNLIKE_THE_KERNEL and UNLIKE_THE_KERNEL[CASE] in alone.stdout:
-        if UNLIKE_THE_KERNEL[CASE] in recorded.stdout or recorded.stdout.count(b"\n") < alone.stdout.count(b"\n"):
+    if CASE in NOT_TRAPPED and NOT_TRAPPED[CASE] in alone.stdout:
+        if NOT_TRAPPED[CASE] in recorded.stdout or b"counter 2 (0), faults" not in recorded.stdout:
             print(f"FAILED: recorded as the machine has it: {describe(recorded)}")
             sys.exit(1)
         alone = recorded

@@ -178,7 +178,11 @@ def while_recording(directory):
 
 def between_events(directory):
     """A program that computes long gets checkpoints between two events."""
-    trace, result = record(directory, "exec perl -e '$| = 1; print 1; my $x = 0; $x += $_ % 7 for 1..6000000; print $x'")
+    loop = "perl -e '$| = 1; print 1; my $x = 0; $x += $_ % 7 for 1..{}; print $x'"
+    start = time.monotonic()
+    subprocess.run(["sh", "-c", loop.format(2_000_000)], stdout=subprocess.DEVNULL, check=True)
+    long = int(2_000_000 * max(1.0, 1.0 / (time.monotonic() - start)))  # a second at least, on this machine
+    trace, result = record(directory, "exec " + loop.format(long))
     run("create-checkpoints", "--interval-ms", 100, trace)
     made = checkpoints(trace)
     events_made = [event_of(path) for path in made]

@@ -4,7 +4,9 @@
 usage: robustness_test.py PCP_RR FIXTURES CASE
 """
 
+import ctypes
 import json
+import mmap
 import os
 import resource
 import shutil
@@ -251,6 +253,27 @@ def found_program(directory):
     check(result.returncode == 4 and b"words" in result.stderr, "denied", result)
     _, result = record(directory, "words", env={**os.environ, "PATH": "/missing:" + directory})
     check(result.returncode == 3 and b"words" in result.stderr, "not found", result)
+
+
+def behind_end(directory):
+    """What another process's mapping has written behind the end of a file, in its last page."""
+    with open("/dev/shm/" + os.path.basename(directory), "w+b") as file:  # no disk, and nobody clears it
+        os.unlink(file.name)
+        file.write(b"2" * 2600)
+        file.flush()
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        address = libc.mmap(None, ctypes.c_size_t(4096), mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED,
+                            file.fileno(), ctypes.c_long(0))
+        ctypes.memmove(address + 2700, b"7" * 1396, 1396)
+        path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        for options in ([], ["-n"]):
+            trace = os.path.join(directory, "trace")
+            result = run([PCP_RR, "record", *options, "-o", trace, "--", fixture("behind_end"), path], directory)
+            check(result.returncode == 0 and result.stdout.count(b" 50 0 55 55 55 55") == 4, "shown", result)
+            replayed = run([PCP_RR, "replay", "-a", trace], directory)
+            check(replayed.returncode == 0 and replayed.stdout == result.stdout, "replayed", replayed)
+            shutil.rmtree(trace)
 
 
 def changed_files(directory):
@@ -501,7 +524,7 @@ def preempted_memory(directory):
 
 
 CASES = [killed_recorder, full_disk, full_file_system, unprivileged, filtered_exec, no_program,
-         found_program, changed_files, other_mounts, killed_program, unsupported, passing, devices,
+         found_program, behind_end, changed_files, other_mounts, killed_program, unsupported, passing, devices,
          calls_of_32_bits, signals_pass, preempted_memory]
 with tempfile.TemporaryDirectory(prefix="pcp-rr-") as temporary:
     {case.__name__: case for case in CASES}[CASE](temporary)

@@ -118,8 +118,32 @@ static void change(const char* where, int fd, const char* name, Change* what) {
           "munmap");
 }
 
-int main(void) {
+// Of a file that somebody else has mapped and written to there.
+static void map_privately(const char* path) {
+  for (int protection = PROT_READ; protection <= (PROT_READ | PROT_WRITE);
+       protection += PROT_WRITE) {
+    for (int again = 0; again < 2; ++again) {
+      const int fd = open(path, O_RDONLY);
+      unsigned char* map = mmap(NULL, kPage, protection, MAP_PRIVATE, fd, 0);
+      require(map != MAP_FAILED, "mmap");
+      show(protection == PROT_READ ? "read" : "written", map);
+      if (protection != PROT_READ) {
+        map[3600] = 99;
+        printf(" %d", map[3600]);
+      }
+      require(munmap(map, kPage) == 0 && close(fd) == 0, "munmap");
+    }
+  }
+  printf("\n");
+}
+
+// Argument: such a file.
+int main(int argc, char** argv) {
   setvbuf(stdout, NULL, _IOLBF, 0);
+  if (argc > 1) {
+    map_privately(argv[1]);
+    return 0;
+  }
   for (size_t i = 0; i < sizeof changes / sizeof *changes; ++i) {
     change("file", open("file", O_RDWR | O_CREAT | O_TRUNC, 0600), changes[i].name,
            changes[i].change);

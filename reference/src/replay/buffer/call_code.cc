@@ -407,8 +407,21 @@ constexpr std::uint64_t kExtended = 576; // where its components begin
   control->used += entry->size;
 }
 
+// Whether memory has a byte that is not 0.
+[[gnu::always_inline]] inline bool any_set(std::uint64_t from, std::uint64_t to) {
+  std::uint64_t any = 0;
+  for (; from < to && from % 8 != 0; ++from) {
+    any |= *reinterpret_cast<const std::uint8_t*>(from);
+  }
+  for (; from < to; from += 8) {
+    any |= *reinterpret_cast<const std::uint64_t*>(from);
+  }
+  return any != 0;
+}
+
 // mmap(2) of a file: where that is small, private and read-only, its contents are noted, and a
-// replay needs no copy of it. What may be a part of a program keeps its name.
+// replay needs no copy of it. So is what the last page has behind them, where another mapping has
+// written there. What may be a part of a program keeps its name.
 [[gnu::noinline, gnu::section("rrpcp_calls")]] std::uint64_t map_file(Control* control,
                                                                       const SavedRegisters* saved) {
   const std::uint64_t length = saved->rsi;
@@ -434,7 +447,7 @@ constexpr std::uint64_t kExtended = 576; // where its components begin
   auto* const bytes = reinterpret_cast<std::uint8_t*>(contents + 1);
   // (Behind the last page of the file there is nothing.)
   if (size > kMostMapped || to_pages(size) < to_pages(length) ||
-      sizeof(CallEntry) + 2 * sizeof(CallPiece) + sizeof(FileFacts) + shown + 8 >
+      sizeof(CallEntry) + 2 * sizeof(CallPiece) + sizeof(FileFacts) + to_pages(shown) + 8 >
           kEntriesSize - control->used ||
       ask(control, __NR_pread64, descriptor, reinterpret_cast<std::uint64_t>(bytes), shown) !=
           static_cast<std::int64_t>(shown) ||
@@ -450,11 +463,17 @@ constexpr std::uint64_t kExtended = 576; // where its components begin
   facts->inode = status.st_ino;
   facts->size = size;
   facts->bits = 0;
-  contents->address = static_cast<std::uint64_t>(result);
-  contents->length = static_cast<std::uint32_t>(shown);
+  const auto start = static_cast<std::uint64_t>(result);
+  std::uint64_t noted = shown;
+  if (!failed && shown == size && any_set(start + size, start + to_pages(size))) {
+    noted = to_pages(size);
+    copy(bytes + shown, start + shown, noted - shown);
+  }
+  contents->address = start;
+  contents->length = static_cast<std::uint32_t>(noted);
   contents->kind = kPieceWritten;
   const std::uint8_t* const end =
-      failed ? reinterpret_cast<std::uint8_t*>(of_file) : bytes + ((shown + 7) & ~std::uint64_t{7});
+      failed ? reinterpret_cast<std::uint8_t*>(of_file) : bytes + ((noted + 7) & ~std::uint64_t{7});
   entry->size = static_cast<std::uint32_t>(end - begin);
   entry->number = __NR_mmap;
   entry->pieces = failed ? 0 : 2;

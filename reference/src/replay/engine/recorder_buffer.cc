@@ -287,8 +287,9 @@ void Recorder::record_buffered(RecordedTask& task, const buffer::BufferedCall& c
   buffered_digest_.reset();
   const bool shown = call.file != nullptr && show_object(call);
   for (const buffer::BufferedCall::Piece& piece : call.pieces) {
-    if (shown) {
-      event.shared.back().data = event.append(piece.bytes);
+    if (shown) { // which has what is behind its end already
+      const std::uint64_t size = std::min<std::uint64_t>(piece.bytes.size(), call.file->size);
+      event.shared.back().data = event.append(piece.bytes.first(size));
     } else if (piece.written) {
       event.memory.push_back({piece.address, event.append(piece.bytes)});
     } else if (!overlaps_written(call, piece)) {

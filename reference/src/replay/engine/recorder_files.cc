@@ -14,6 +14,7 @@
 #include "trace/event.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <fcntl.h>
@@ -140,6 +141,21 @@ std::uint64_t written_offset(const RecordedTask& task, const trace::FileChange& 
   return state.position - written;
 }
 
+// Whether a mapping of a file of `size` bytes has something behind their end, in the last page,
+// where another mapping has written to it.
+bool shows_behind_end(RecordedTask& task, std::uint64_t address, std::uint64_t offset,
+                      std::uint64_t length, std::uint64_t size) {
+  const std::uint64_t end = align_up(size, kPage);
+  if (size == end || size < offset || end - offset > length) {
+    return false;
+  }
+  std::array<std::byte, kPage> room;
+  std::span<std::byte> bytes = std::span(room).first(end - size);
+  bytes = bytes.first(task.memory.read_some(address + (size - offset), bytes));
+  return std::any_of(bytes.begin(), bytes.end(),
+                     [](std::byte byte) { return byte != std::byte{0}; });
+}
+
 } // namespace
 
 void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
@@ -167,7 +183,9 @@ void Recorder::record_mapping(RecordedTask& task, std::uint64_t address) {
   mapping.offset = call[5];
   mapping.length = (call[1] + kPage - 1) & ~(kPage - 1);
   mapping.path = path;
-  if (!shared && !mapped.object && !is_hollow(status)) {
+  if (!shared && !mapped.object && !is_hollow(status) &&
+      !shows_behind_end(task, address, mapping.offset, mapping.length,
+                        static_cast<std::uint64_t>(status.st_size))) {
     mapping.file = keep_code(file.get(), path);
     return;
   }
