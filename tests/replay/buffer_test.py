@@ -14,6 +14,7 @@ PCP_RR, FIXTURES, CASE = sys.argv[1:4]
 PROGRAM = os.path.join(FIXTURES, "buffered_calls")
 MAPPER = os.path.join(FIXTURES, "small_mappings")
 RSP, RIP, ORIG_RAX = 19, 16, 15  # words of struct user_regs_struct
+RT_SIGRETURN, WAIT4 = 15, 61
 
 
 def run(*words, **options):
@@ -58,7 +59,7 @@ def way_through(trace):
         registers = bytes.fromhex(message["registers"])
         word = [int.from_bytes(registers[8 * n:8 * n + 8], "little") for n in (RIP, RSP, ORIG_RAX)]
         kind = message["which"].replace("systemCallBegun", "systemCall")
-        if kind not in ("systemCallFinished", "signal"):
+        if kind not in ("systemCallFinished", "signal") and word[2] not in (RT_SIGRETURN, WAIT4):
             tasks.setdefault(message["task"], []).append((kind, *map(hex, word)))
     return list(tasks.values())
 
