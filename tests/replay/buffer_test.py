@@ -14,7 +14,7 @@ PCP_RR, FIXTURES, CASE = sys.argv[1:4]
 PROGRAM = os.path.join(FIXTURES, "buffered_calls")
 MAPPER = os.path.join(FIXTURES, "small_mappings")
 RSP, RIP, ORIG_RAX = 19, 16, 15  # words of struct user_regs_struct
-RT_SIGRETURN, WAIT4 = 15, 61
+RT_SIGRETURN, WAIT4, GETRANDOM = 15, 61, 318
 
 
 def run(*words, **options):
@@ -52,14 +52,15 @@ def fewer_stops(directory):
 
 def way_through(trace):
     """Where each task's events met it, and what it was about to do there. Whether a call has to wait,
-    and where a child's end finds its parent, is not the same in every run."""
+    where a child's end finds its parent, and how many random numbers a name takes (mkdtemp(3) throws
+    some away), is not the same in every run."""
     tasks = {}
     for event in json.loads(run(PCP_RR, "dump", "--json", trace))["events"]:
         message = event["message"]
         registers = bytes.fromhex(message["registers"])
         word = [int.from_bytes(registers[8 * n:8 * n + 8], "little") for n in (RIP, RSP, ORIG_RAX)]
         kind = message["which"].replace("systemCallBegun", "systemCall")
-        if kind not in ("systemCallFinished", "signal") and word[2] not in (RT_SIGRETURN, WAIT4):
+        if kind not in ("systemCallFinished", "signal") and word[2] not in (RT_SIGRETURN, WAIT4, GETRANDOM):
             tasks.setdefault(message["task"], []).append((kind, *map(hex, word)))
     return list(tasks.values())
 

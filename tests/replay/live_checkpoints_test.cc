@@ -1,6 +1,7 @@
 // Live checkpoints: forked from each other they are what they are restored on their own, and take
 // less memory.
 
+#include "base/scoped_fd.h"
 #include "replay/checkpoint/live_checkpoints.h"
 #include "replay/checkpoint/session_checkpoint.h"
 #include "replay/session_world.h"
@@ -9,10 +10,12 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <fcntl.h>
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <string>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <vector>
 
@@ -71,6 +74,29 @@ TEST_F(LiveCheckpointsTest, ForkedOnesAreWhatRestoredOnesAre) {
     }
   }
   EXPECT_TRUE(live.is_forked(live.size() - 1));
+}
+
+// The processor sets it where an instruction has faulted; a replay that meets no fault there has
+// none.
+TEST_F(LiveCheckpointsTest, HaveNoResumeFlag) {
+  constexpr std::uint64_t kResume = 0x10000;
+  const std::vector<std::string> paths = record("echo some", 2);
+  ASSERT_FALSE(paths.empty());
+  const auto session = restore_session(trace(), {}, CheckpointReader::open(paths.front()));
+  process::Tracee& tracee = session->tracee(session->state().tasks.front().tid);
+  user_regs_struct registers = tracee.registers();
+  registers.eflags |= kResume;
+  tracee.set_registers(registers);
+  ASSERT_NE(tracee.registers().eflags & kResume, 0u);
+  const std::string path = dir_.file("again.pcp");
+  {
+    const ScopedFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    Output output(file.get(), path);
+    write_checkpoint(*session, output, {}, std::nullopt);
+  }
+  const auto again = restore_session(trace(), {}, CheckpointReader::open(path));
+  const pid_t tid = again->state().tasks.front().tid;
+  EXPECT_EQ(again->tracee(tid).registers().eflags & kResume, 0u);
 }
 
 TEST_F(LiveCheckpointsTest, TakeLessMemoryTogether) {

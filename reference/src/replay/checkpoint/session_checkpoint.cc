@@ -18,6 +18,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
+#include <elf.h>
 #include <filesystem>
 #include <map>
 #include <sched.h>
@@ -25,6 +27,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/user.h>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -194,6 +197,24 @@ void forget_inodes(schema::State::Builder state) {
   }
 }
 
+// What the processor leaves in the flags where an instruction has faulted, and begins again (RF),
+// is there in one replay and not in another.
+void forget_resume_flag(schema::State::Builder state) {
+  constexpr std::uint64_t kResume = 0x10000;
+  for (schema::Task::Builder task : state.getTasks()) {
+    for (schema::RegisterSet::Builder set : task.getRegisters()) {
+      capnp::Data::Builder data = set.getData();
+      if (set.getNoteType() != NT_PRSTATUS || data.size() != sizeof(user_regs_struct)) {
+        continue;
+      }
+      user_regs_struct registers;
+      std::memcpy(&registers, data.begin(), sizeof registers);
+      registers.eflags &= ~kResume;
+      std::memcpy(data.begin(), &registers, sizeof registers);
+    }
+  }
+}
+
 // Writes what the checkpoint has of it apart from memory.
 void fill_object(int fd, const StoredObject& stored, const ObjectState& object) {
   for (const auto& [offset, bytes] : stored.contents) {
@@ -248,6 +269,7 @@ auto capture_session(ReplaySession& session, const std::string& name, const Writ
     capture.before_finish([&](schema::State::Builder state) {
       store_extension(session.state(), find_objects(session, state.asReader()), state);
       forget_inodes(state);
+      forget_resume_flag(state);
       restrict_state(state, session.trace().start().getCpu());
       const SeriesCost cost = series_cost(state.asReader());
       if (base != nullptr && most_decoded != 0 && cost.decoded_pages > most_decoded * cost.pages) {
